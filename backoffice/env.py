@@ -1,0 +1,46 @@
+"""Typed settings from the environment. A bad value ends the start with one line."""
+
+import os
+from pathlib import Path
+
+from dotenv import load_dotenv
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off"}
+
+
+def stop(message: str) -> SystemExit:
+    return SystemExit(f"Settings: {message}")
+
+
+def load(path: Path) -> None:
+    """Read a .env file; what the environment already holds wins."""
+    load_dotenv(path)
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def boolean(name: str, default: bool = False) -> bool:
+    value = text(name).lower()
+    if not value:
+        return default
+    if value not in TRUE | FALSE:
+        raise stop(f"{name} must be 1 or 0, not {value!r}.")
+    return value in TRUE
+
+
+def integer(name: str, default: int, lowest: int, highest: int) -> int:
+    value = text(name)
+    if not value:
+        return default
+    if not value.isascii() or not value.isdigit() or len(value) > 9:
+        raise stop(f"{name} must be a whole number, not {value!r}.")
+    if not lowest <= int(value) <= highest:
+        raise stop(f"{name} must be between {lowest} and {highest}, not {value}.")
+    return int(value)
+
+
+def words(name: str, default: str = "") -> list[str]:
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]

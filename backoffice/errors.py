@@ -1,0 +1,88 @@
+"""Every failure as a calm page, or as a fragment where htmx asked for one."""
+
+import sys
+
+from django.db import InterfaceError, OperationalError
+from django.shortcuts import render
+
+from .fragments import wants_fragment
+
+QUERY_CANCELED = "57014"
+
+
+def is_timeout(error: Exception) -> bool:
+    """A statement that ran into its time limit; Django raises the same as for an outage."""
+    return getattr(error.__cause__, "sqlstate", None) == QUERY_CANCELED
+
+
+def error_response(request, status: int, title: str, text: str):
+    template = "_error.html" if wants_fragment(request) else "error.html"
+    context = {"status": status, "title": title, "text": text, "retry": request.get_full_path()}
+    response = render(request, template, context, status=status)
+    # The filters stay where they are; the notice takes the place of the results.
+    if request.htmx and request.htmx.target == "main#browse":
+        response["HX-Retarget"] = "#results"
+        response["HX-Reswap"] = "innerHTML"
+    return response
+
+
+def bad_request(request, exception=None):
+    return error_response(
+        request,
+        400,
+        "That address makes no sense here",
+        "A part of it is cut off or was changed. Start again from the list.",
+    )
+
+
+def permission_denied(request, exception=None):
+    return error_response(
+        request,
+        403,
+        "Not for your role",
+        "Your account may not see this page. Someone with the Admin role can change that.",
+    )
+
+
+def csrf_failure(request, reason=""):
+    return error_response(
+        request,
+        403,
+        "This form is out of date",
+        "Nothing was changed. Go back, reload the page and send it again; cookies must be on.",
+    )
+
+
+def not_found(request, exception=None):
+    return error_response(
+        request,
+        404,
+        "Nothing at this address",
+        "The conversation may have been erased, or the link is incomplete.",
+    )
+
+
+def server_error(request):
+    """A database that is gone or too slow is not our fault: say which of the two it is."""
+    failure = sys.exc_info()[1]
+    if isinstance(failure, (OperationalError, InterfaceError)):
+        if is_timeout(failure):
+            return error_response(
+                request,
+                503,
+                "That took too long",
+                "The search was stopped so that others are not slowed down. "
+                "Narrow it by agent or by date, or look for a longer word.",
+            )
+        return error_response(
+            request,
+            503,
+            "The database does not answer",
+            "Nothing is lost. Try again in a moment; if it lasts, tell whoever runs this site.",
+        )
+    return error_response(
+        request,
+        500,
+        "Something broke on our side",
+        "The failure has been logged. What you were looking at is unchanged.",
+    )

@@ -1,0 +1,25 @@
+"""Pages whose inner part htmx can ask for alone."""
+
+from django.utils.cache import patch_vary_headers
+
+HTMX_HEADERS = ("HX-Request", "HX-Boosted", "HX-History-Restore-Request")
+
+
+def wants_fragment(request) -> bool:
+    """Back and boosted links are htmx requests too, but they replace the whole page."""
+    htmx = request.htmx
+    return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
+
+
+class FragmentMixin:
+    """Answers with `fragment_name` where htmx asked for it, else with `template_name`."""
+
+    fragment_name: str
+
+    def get_template_names(self):
+        return [self.fragment_name if wants_fragment(self.request) else self.template_name]
+
+    def render_to_response(self, context, **kwargs):
+        response = super().render_to_response(context, **kwargs)
+        patch_vary_headers(response, HTMX_HEADERS)
+        return response

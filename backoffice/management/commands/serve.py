@@ -1,0 +1,104 @@
+import os
+import secrets
+import socket
+import sys
+
+import psycopg
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.core.management import CommandError, call_command
+from django.core.management.base import BaseCommand
+
+from backoffice.local_postgres import LocalPostgresError
+from conversations.agent_tables import create_agent_tables
+from conversations.demo import write_demo
+
+DEMO_USERS = {"support": "Support", "admin": "Admin"}
+
+
+class Command(BaseCommand):
+    help = "Prepare everything for this computer, then serve on http://127.0.0.1:PORT."
+    requires_system_checks = []
+
+    def handle(self, **options):
+        port = self.free_port()
+        local = settings.LOCAL_DATABASES
+        demo = "agents" in local and "default" in local
+        if local:
+            self.start_local_postgres(local)
+        if "agents" in local:
+            self.prepare_agent_database()
+        self.check(databases=["agents"])
+        call_command("migrate", verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
+        self.say(f"Conversation Desk: http://127.0.0.1:{port}/")
+        if demo:
+            self.create_demo_users()
+        elif not get_user_model().objects.exists():
+            self.say("Nobody can sign in yet: .venv/bin/python manage.py createsuperuser")
+        self.stdout.flush()
+        self.become_server(port)
+
+    def say(self, line: str):
+        self.stdout.write(line)
+
+    def free_port(self) -> int:
+        port = settings.PORT
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise CommandError(
+                    f"Port {port} is not free ({error.strerror}): PORT=8001 make run uses another."
+                ) from error
+        return port
+
+    def start_local_postgres(self, local: dict[str, str]):
+        try:
+            started = settings.LOCAL_POSTGRES.start()
+            for name in local.values():
+                settings.LOCAL_POSTGRES.create_database(name)
+        except LocalPostgresError as error:
+            raise CommandError(str(error)) from error
+        if started:
+            self.say(
+                "The local PostgreSQL was started and goes on after Ctrl-C; "
+                ".venv/bin/python manage.py local_postgres stop ends it."
+            )
+
+    def prepare_agent_database(self):
+        uri = settings.LOCAL_POSTGRES.uri(settings.LOCAL_DATABASES["agents"])
+        with psycopg.connect(uri) as connection:
+            create_agent_tables(connection, settings.AGENT_SCHEMA)
+            if connection.execute("SELECT EXISTS (SELECT FROM agents)").fetchone()[0]:
+                return
+            count = write_demo(connection)
+        self.say(f"{count} demo conversations were written.")
+
+    def create_demo_users(self):
+        given = settings.DEMO_PASSWORD
+        users = get_user_model().objects
+        if given or not users.filter(username__in=DEMO_USERS).exists():
+            password = given or secrets.token_urlsafe(9)
+            for username, group in DEMO_USERS.items():
+                user, _ = users.get_or_create(username=username)
+                user.set_password(password)
+                user.save()
+                user.groups.add(Group.objects.get(name=group))
+            shown = "DEMO_PASSWORD" if given else f"the password {password}"
+            self.say(f"Sign in as support or admin with {shown}")
+        else:
+            self.say(
+                "Sign in as support or admin with the password shown at the first start; "
+                "DEMO_PASSWORD=… make run sets another."
+            )
+
+    def become_server(self, port: int):
+        arguments = [sys.executable, "-m", "gunicorn", "backoffice.wsgi"]
+        arguments += ["--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "8"]
+        # gunicorn's control socket would be one more thing to guard.
+        arguments += ["--no-control-socket", "--log-level", "warning"]
+        os.chdir(settings.BASE_DIR)
+        os.execv(sys.executable, arguments)  # noqa: S606

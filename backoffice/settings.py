@@ -1,0 +1,222 @@
+"""Settings come from the environment; .env.example describes each one."""
+
+import secrets
+import zoneinfo
+from pathlib import Path
+
+from . import databases, env
+from .local_postgres import LocalPostgres, LocalPostgresError
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env.load(BASE_DIR / ".env")
+
+# What runs on this computer keeps its files here: the local PostgreSQL, the key, static files.
+LOCAL_DATA_DIR = Path(env.text("DESK_DATA_DIR", str(BASE_DIR / ".data"))).resolve()
+
+# For `make run`.
+PORT = env.integer("PORT", 8000, 1, 65535)
+DEMO_PASSWORD = env.text("DEMO_PASSWORD")
+
+DEBUG = env.boolean("DEBUG")
+SECRET_KEY = env.text("SECRET_KEY")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+
+# Without a key of its own the site is for one computer: it answers to loopback names only and
+# over plain HTTP. With one it is a deployment: its hosts must be named and HTTPS is required.
+LOCAL = not SECRET_KEY
+if LOCAL:
+    if ALLOWED_HOSTS:
+        raise env.stop("ALLOWED_HOSTS without SECRET_KEY; a deployment needs both.")
+    ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+    key_file = LOCAL_DATA_DIR / "secret_key"
+    if not key_file.exists():
+        LOCAL_DATA_DIR.mkdir(parents=True, exist_ok=True)
+        key_file.touch(mode=0o600)
+        key_file.write_text(secrets.token_urlsafe(50))
+    SECRET_KEY = key_file.read_text()
+else:
+    if len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5:
+        raise env.stop("SECRET_KEY must be at least 50 random characters.")
+    if not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS:
+        raise env.stop("ALLOWED_HOSTS must name the hosts of this site, separated by commas.")
+    if DEBUG:
+        raise env.stop("DEBUG must be off where SECRET_KEY is set.")
+
+INSTALLED_APPS = [
+    "backoffice",
+    "accounts",
+    "conversations",
+    "django_filters",
+    "django_htmx",
+    "csp",
+    "backoffice.admin.AdminConfig",
+    "django.contrib.auth",
+    "django.contrib.humanize",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "backoffice.middleware.never_store",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "backoffice.middleware.LoginRequiredMiddleware",
+    "backoffice.middleware.viewer_time_zone",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "backoffice.urls"
+WSGI_APPLICATION = "backoffice.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Databases: ours, the agent runtime's for reading, and the same one for edits.
+
+LOCAL_POSTGRES = LocalPostgres(LOCAL_DATA_DIR)
+STATEMENT_TIMEOUT_SECONDS = env.integer("STATEMENT_TIMEOUT_SECONDS", 5, 1, 3600)
+# 0: each thread keeps a connection of its own; else the threads of a process share a pool.
+POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 0, 0, 1000)
+AGENT_SCHEMA = env.text("KAVALAI_DB_SCHEMA")
+
+desk_uri = env.text("DATABASE_URL")
+agents_uri = env.text("KAVALAI_DB_URI")
+replica_uri = env.text("KAVALAI_DB_REPLICA_URI")
+write_uri = env.text("KAVALAI_DB_WRITE_URI")
+if not agents_uri and (replica_uri or write_uri):
+    agents_uri = replica_uri or write_uri
+
+# {alias: database} of what the local PostgreSQL serves. The demo has a database of its own for
+# its users, whose password is in somebody's terminal: they must not see real conversations.
+LOCAL_DATABASES = {}
+if not desk_uri:
+    LOCAL_DATABASES["default"] = "desk" if agents_uri else "demo"
+if not agents_uri:
+    LOCAL_DATABASES["agents"] = "agents"
+try:
+    desk_uri = desk_uri or LOCAL_POSTGRES.uri(LOCAL_DATABASES["default"])
+    agents_uri = agents_uri or LOCAL_POSTGRES.uri(LOCAL_DATABASES["agents"])
+except LocalPostgresError as error:
+    raise env.stop(str(error)) from None
+
+DATABASES = {
+    "default": databases.from_uri("DATABASE_URL", desk_uri, pool_size=POOL_SIZE),
+    "agents": databases.from_uri(
+        "KAVALAI_DB_REPLICA_URI" if replica_uri else "KAVALAI_DB_URI",
+        replica_uri or agents_uri,
+        schema=AGENT_SCHEMA,
+        read_only=True,
+        timeout_seconds=STATEMENT_TIMEOUT_SECONDS,
+        pool_size=POOL_SIZE,
+        test={"MIGRATE": False, "MIRROR": "agents_write"},
+    ),
+}
+if env.boolean("KAVALAI_DB_READ_ONLY"):
+    DATABASES["agents"]["TEST"] = {"MIGRATE": False}
+else:
+    DATABASES["agents_write"] = databases.from_uri(
+        "KAVALAI_DB_WRITE_URI" if write_uri else "KAVALAI_DB_URI",
+        write_uri or agents_uri,
+        schema=AGENT_SCHEMA,
+        pool_size=POOL_SIZE,
+        test={"MIGRATE": False},
+    )
+DATABASE_ROUTERS = ["backoffice.databases.Router"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# People
+
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "conversations:list"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+USE_TZ = True
+# Until the browser has told the viewer's own.
+TIME_ZONE = env.text("TIME_ZONE", "UTC")
+if TIME_ZONE not in zoneinfo.available_timezones():
+    raise env.stop(f"TIME_ZONE must be a name like Europe/Tallinn, not {TIME_ZONE!r}.")
+
+# Static files
+
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = Path(env.text("STATIC_ROOT", str(LOCAL_DATA_DIR / "static")))
+STORAGES = {
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# Security
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "manifest-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+CSRF_FAILURE_VIEW = "backoffice.errors.csrf_failure"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_NAME = "desk_session"
+CSRF_COOKIE_HTTPONLY = True
+if not LOCAL:
+    SECURE_SSL_REDIRECT = True
+    # The load balancer's own probes speak plain HTTP.
+    SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    SESSION_COOKIE_NAME = "__Host-desk_session"
+    CSRF_COOKIE_SECURE = True
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
+    if env.boolean("BEHIND_PROXY"):
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+}
