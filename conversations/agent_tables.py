@@ -1,0 +1,20 @@
+"""The agent runtime's tables, made by us only where there is no runtime: locally and in tests."""
+
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+DDL = Path(__file__).with_suffix(".sql")
+
+
+def create_agent_tables(connection: psycopg.Connection, schema: str = "") -> bool:
+    """Create them at revision 0006 where `agents` is missing; True when they were created."""
+    if schema:
+        name = sql.Identifier(schema)
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
+        connection.execute(sql.SQL("SET search_path TO {}").format(name))
+    if connection.execute("SELECT to_regclass('agents')").fetchone()[0]:
+        return False
+    connection.execute(DDL.read_text())
+    return True

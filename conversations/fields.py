@@ -1,0 +1,76 @@
+"""Columns as the agent runtime fills them."""
+
+from django.db import models
+from django.db.models.lookups import BuiltinLookup
+
+from . import json_text
+
+
+class PayloadField(models.JSONField):
+    """
+    A jsonb column in which "no value" may be SQL NULL or JSON null: both read as None.
+
+    The lookups tell them from values in SQL, without reading the payload into Python.
+    """
+
+    def from_db_value(self, value, expression, connection):
+        return None if value is None else json_text.loads(value)
+
+
+class SecondsField(models.FloatField):
+    """A numeric column of seconds, read as float."""
+
+    def from_db_value(self, value, expression, connection):
+        return None if value is None else float(value)
+
+
+class BooleanLookup(BuiltinLookup):
+    """A lookup that takes True or False; `template` is its condition in SQL."""
+
+    prepare_rhs = False
+    template: str
+
+    def as_sql(self, compiler, connection):
+        if not isinstance(self.rhs, bool):
+            raise ValueError(f"{self.lookup_name} takes True or False.")
+        column, params = self.process_lhs(compiler, connection)
+        condition = self.template.format(column=column)
+        times = self.template.count("{column}")
+        return (condition if self.rhs else f"NOT {condition}"), [*params] * times
+
+
+@PayloadField.register_lookup
+class HasValue(BooleanLookup):
+    lookup_name = "has_value"
+    template = "({column} IS NOT NULL AND {column} <> 'null'::jsonb)"
+
+
+@PayloadField.register_lookup
+class IsTaskError(BooleanLookup):
+    """The original system's rule: a list counts when it is not empty, all else but null does."""
+
+    lookup_name = "is_task_error"
+    template = "({column} IS NOT NULL AND {column} NOT IN ('null'::jsonb, '[]'::jsonb))"
+
+
+@PayloadField.register_lookup
+class IsToolError(BooleanLookup):
+    """The runtime writes a failed tool call as a result that begins with "Error:"."""
+
+    lookup_name = "is_tool_error"
+    template = "coalesce({column}->>'result' LIKE 'Error:%%', false)"
+
+
+@models.TextField.register_lookup
+class ContainsText(BuiltinLookup):
+    """Case-insensitive substring by ILIKE, which a trigram index on the plain column carries."""
+
+    lookup_name = "contains_text"
+
+    def get_prep_lookup(self):
+        return str(self.rhs)
+
+    def as_sql(self, compiler, connection):
+        column, params = self.process_lhs(compiler, connection)
+        pattern = "%" + connection.ops.prep_for_like_query(self.rhs) + "%"
+        return f"{column} ILIKE %s", [*params, pattern]

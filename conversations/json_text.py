@@ -1,0 +1,173 @@
+"""
+JSON text of any size and depth, read without recursion.
+
+PostgreSQL keeps nesting that Python's parser and any recursive template die of. The text is
+PostgreSQL's own output of a jsonb column, so it is well-formed, though it may be cut short.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+TOKEN = re.compile(
+    r"""\s*(?:
+        (?P<open>[{\[])
+      | (?P<close>[}\]])
+      | (?P<separator>[:,])
+      | (?P<string>"(?:[^"\\]|\\.)*")
+      | (?P<literal>true|false|null)
+      | (?P<number>-?\d[\d.eE+-]*)
+    )""",
+    re.VERBOSE,
+)
+CONSTANTS = {"true": True, "false": False, "null": None}
+
+
+def tokens(text: str) -> Iterator[tuple[str, str]]:
+    """(kind, source text) pairs; ends where the text stops being whole."""
+    position = 0
+    while match := TOKEN.match(text, position):
+        yield match.lastgroup, match[match.lastgroup]
+        position = match.end()
+
+
+def loads(text: str):
+    """`json.loads` for jsonb, at any depth."""
+    try:
+        return json.loads(text)
+    except (RecursionError, ValueError):
+        # Too deep, or a number beyond the interpreter's digit limit.
+        return _loads(text)
+
+
+def _number(source: str):
+    try:
+        return json.loads(source)
+    except ValueError:
+        return source
+
+
+def _loads(text: str):
+    root: list = []
+    stack: list = [root]
+    keys: list = [None]
+    expects_key = False
+    for kind, source in tokens(text):
+        if kind == "separator":
+            expects_key = source == "," and isinstance(stack[-1], dict)
+            continue
+        if kind == "close":
+            stack.pop()
+            keys.pop()
+            continue
+        if kind == "open":
+            value = {} if source == "{" else []
+        elif kind == "string":
+            value = json.loads(source)
+        elif kind == "number":
+            value = _number(source)
+        else:
+            value = CONSTANTS[source]
+        holder = stack[-1]
+        if isinstance(holder, list):
+            holder.append(value)
+        elif expects_key:
+            keys[-1] = value
+            expects_key = False
+            continue
+        else:
+            holder[keys[-1]] = value
+        if kind == "open":
+            stack.append(value)
+            keys.append(None)
+            expects_key = source == "{"
+    return root[0]
+
+
+@dataclass(slots=True)
+class Node:
+    """
+    One line of a tree. kind: "open" and "close" bracket an object or list, "string", "number"
+    and "literal" are values, "deeper" stands for what lies below the depth shown.
+    """
+
+    kind: str
+    key: str = ""
+    value: str = ""
+    size: int = 0
+    opened: bool = False
+    cut: bool = False
+
+
+@dataclass(slots=True)
+class Tree:
+    nodes: list[Node]
+    # False when something was left out: too many nodes, too deep or too long.
+    whole: bool
+
+
+def tree(text: str, *, max_nodes: int = 500, max_depth: int = 50, max_string: int = 4000) -> Tree:
+    """
+    The nodes of a JSON text in document order, for a template that loops.
+
+    Reads no further than what is shown. An object or list that was read to its end has its
+    number of entries in `size`.
+    """
+    nodes: list[Node] = []
+    open_nodes: list[Node] = []
+    whole = True
+    shown = 0
+    hidden_depth = 0
+    key = ""
+    expects_key = False
+    ended = False
+
+    for kind, source in tokens(text):
+        if hidden_depth:
+            hidden_depth += {"open": 1, "close": -1}.get(kind, 0)
+            if not hidden_depth:
+                expects_key = False
+            continue
+        if kind == "separator":
+            expects_key = source == "," and open_nodes[-1].value == "{"
+            continue
+        if kind == "close":
+            nodes.append(Node("close", value=open_nodes.pop().value))
+            ended = not open_nodes
+            continue
+        if kind == "string" and expects_key:
+            key = json.loads(source)[:max_string]
+            expects_key = False
+            continue
+        if shown >= max_nodes:
+            whole = False
+            break
+        shown += 1
+        if open_nodes:
+            open_nodes[-1].size += 1
+        node = Node(kind, key=key)
+        key = ""
+        if kind == "open":
+            if len(open_nodes) >= max_depth:
+                node.kind = "deeper"
+                whole = False
+                hidden_depth = 1
+            else:
+                node.value = source
+                node.opened = len(open_nodes) < 2
+                open_nodes.append(node)
+                expects_key = source == "{"
+        else:
+            value = json.loads(source) if kind == "string" else source
+            node.value = value[:max_string]
+            node.size = len(value)
+            node.cut = len(value) > max_string
+            whole = whole and not node.cut
+        nodes.append(node)
+        ended = ended or not open_nodes
+    # A text cut short, or the bound reached: close what is open so that the markup is whole.
+    for node in reversed(open_nodes):
+        node.size = 0
+        nodes.append(Node("close", value=node.value))
+    return Tree(nodes, whole and ended)

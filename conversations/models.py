@@ -1,0 +1,210 @@
+"""
+The agent runtime's tables. They belong to it: never migrated here, mirrored as they are.
+"""
+
+import uuid
+
+from django.db import models
+
+from . import revision
+from .fields import PayloadField, SecondsField
+from .querysets import (
+    ChatMessageQuerySet,
+    ModelCallQuerySet,
+    RunQuerySet,
+    SessionQuerySet,
+    TaskQuerySet,
+    problem_kinds,
+)
+
+
+def agent_manager(queryset: type[models.QuerySet] = models.QuerySet) -> models.Manager:
+    """A manager that does not ask for the columns this agent database lacks."""
+
+    class AgentManager(models.Manager.from_queryset(queryset)):
+        def get_queryset(self):
+            missing = revision.missing_fields(self.model)
+            rows = super().get_queryset()
+            return rows.defer(*missing) if missing else rows
+
+    return AgentManager()
+
+
+class AgentRow(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def from_db(cls, db, field_names, values):
+        row = super().from_db(db, field_names, values)
+        for name in revision.missing_fields(cls):
+            row.__dict__[name] = None
+        return row
+
+
+class SummaryCounts:
+    """Reads the counts that with_summary() annotated; None there stands for "no rows at all"."""
+
+    def _count(self, group: str, name: str) -> int:
+        return (getattr(self, group, None) or {}).get(name, 0)
+
+    @property
+    def tasks_count(self) -> int:
+        return self._count("task_counts", "total")
+
+    @property
+    def errors_count(self) -> int:
+        """Tasks with errors by the original system's rule."""
+        return self._count("task_counts", "task_error")
+
+    @property
+    def problems(self) -> list[tuple[str, int]]:
+        """(kind, how many) of everything that went wrong."""
+        groups = ("run_counts", "model_call_counts", "task_counts")
+        found = [(kind, sum(self._count(g, kind) for g in groups)) for kind in problem_kinds()]
+        return [(kind, count) for kind, count in found if count]
+
+    @property
+    def problems_besides_status(self) -> list[tuple[str, int]]:
+        """The problems that the status does not already tell in full."""
+        return [problem for problem in self.problems if problem != (self.status, 1)]
+
+    @property
+    def problems_count(self) -> int:
+        return sum(count for _, count in self.problems)
+
+
+class Agent(AgentRow):
+    name = models.TextField()
+    description = models.TextField(null=True, blank=True)
+    input_schema = PayloadField(null=True, blank=True)
+    output_schema = PayloadField(null=True, blank=True)
+    workflow = PayloadField(null=True, blank=True)
+
+    objects = agent_manager()
+
+    class Meta:
+        managed = False
+        db_table = "agents"
+
+    def __str__(self):
+        return self.name or "(no name)"
+
+
+class Session(SummaryCounts, AgentRow):
+    agent = models.ForeignKey(Agent, models.CASCADE)
+    external_id = models.TextField(null=True, blank=True)
+
+    objects = agent_manager(SessionQuerySet)
+
+    class Meta:
+        managed = False
+        db_table = "sessions"
+        verbose_name = "conversation"
+        default_permissions = ("view", "change", "delete")
+        permissions = [
+            ("export_session", "Can export conversations"),
+            ("work_on_session", "Can work on conversations"),
+        ]
+
+    def __str__(self):
+        return self.external_id or str(self.id)
+
+    @property
+    def runs_count(self) -> int:
+        return self._count("run_counts", "total")
+
+    @property
+    def messages_count(self) -> int:
+        return self._count("message_counts", "total")
+
+
+class Run(SummaryCounts, AgentRow):
+    session = models.ForeignKey(Session, models.CASCADE)
+    input_data = PayloadField(null=True, blank=True)
+    output_data = PayloadField(null=True, blank=True)
+    context = PayloadField(null=True, blank=True)
+    duration_seconds = SecondsField(null=True, blank=True)
+
+    objects = agent_manager(RunQuerySet)
+
+    class Meta:
+        managed = False
+        db_table = "runs"
+
+    def __str__(self):
+        return str(self.id)
+
+
+class Task(AgentRow):
+    agent = models.ForeignKey(Agent, models.SET_NULL, null=True, blank=True)
+    session = models.ForeignKey(Session, models.CASCADE)
+    run = models.ForeignKey(Run, models.CASCADE)
+    inputs = PayloadField(null=True, blank=True)
+    output = PayloadField(null=True, blank=True)
+    name = models.TextField(null=True, blank=True)
+    node_type = models.TextField(null=True, blank=True)
+    prompt = models.TextField(null=True, blank=True)
+    errors = PayloadField(null=True, blank=True)
+    duration_seconds = SecondsField(null=True, blank=True)
+    seq = models.IntegerField(null=True, blank=True)
+    parent_task_name = models.TextField(null=True, blank=True)
+    tool_uri = models.TextField(null=True, blank=True)
+
+    objects = agent_manager(TaskQuerySet)
+
+    class Meta:
+        managed = False
+        db_table = "tasks"
+
+    def __str__(self):
+        return self.name or str(self.id)
+
+
+class ChatMessage(AgentRow):
+    agent = models.ForeignKey(Agent, models.CASCADE)
+    session = models.ForeignKey(Session, models.CASCADE)
+    run = models.ForeignKey(Run, models.SET_NULL, null=True, blank=True)
+    role = models.TextField()
+    content = models.TextField(blank=True)
+
+    objects = agent_manager(ChatMessageQuerySet)
+
+    class Meta:
+        managed = False
+        db_table = "chat_messages"
+
+    def __str__(self):
+        return str(self.id)
+
+
+class ModelCall(AgentRow):
+    call_type = models.TextField()
+    model = models.TextField()
+    # No foreign keys: the rows outlive what they name.
+    agent_id = models.UUIDField(null=True, blank=True)
+    session_id = models.UUIDField(null=True, blank=True)
+    run_id = models.UUIDField(null=True, blank=True)
+    request_data = PayloadField(null=True, blank=True)
+    response_data = PayloadField(null=True, blank=True)
+    response_code = models.IntegerField(null=True, blank=True)
+    prompt_tokens = models.IntegerField(null=True, blank=True)
+    completion_tokens = models.IntegerField(null=True, blank=True)
+    total_tokens = models.IntegerField(null=True, blank=True)
+    batch_size = models.IntegerField(null=True, blank=True)
+    duration_seconds = SecondsField(null=True, blank=True)
+    cached_prompt_tokens = models.IntegerField(null=True, blank=True)
+    reasoning_tokens = models.IntegerField(null=True, blank=True)
+
+    objects = agent_manager(ModelCallQuerySet)
+
+    class Meta:
+        managed = False
+        db_table = "model_call_stats"
+
+    def __str__(self):
+        return str(self.id)

@@ -1,0 +1,223 @@
+"""SQL of the agent database. One place says what a problem is; every page and file uses it."""
+
+from datetime import datetime, timedelta
+
+from django.apps import apps
+from django.db.models import (
+    Case,
+    CharField,
+    Count,
+    Exists,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
+from django.db.models.functions import JSONObject, Left
+from django.utils import timezone
+
+from . import revision
+
+# A run that has not ended and shows no sign of life for this long lost its process.
+INTERRUPTED_AFTER = timedelta(minutes=15)
+PREVIEW_LENGTH = 200
+
+
+def rows(model: str) -> QuerySet:
+    return apps.get_model("conversations", model).objects.all()
+
+
+def unfinished_runs() -> dict[str, Q]:
+    """
+    {status: condition on Run} for runs without a result; any other run is completed.
+
+    A run whose workflow ends with an empty result still answered the person: it has an
+    assistant message, and is completed.
+    """
+    no_output = Q(output_data__has_value=False)
+    if not revision.has_run_durations():
+        return {"incomplete": no_output}
+    answered = Exists(rows("ChatMessage").filter(run_id=OuterRef("pk"), role="assistant"))
+    since = timezone.now() - INTERRUPTED_AFTER
+    alive = Q(updated_at__gt=since) | Exists(
+        rows("Task").filter(run_id=OuterRef("pk"), updated_at__gt=since)
+    )
+    # 0006 has 0005's links.
+    alive |= Q(Exists(rows("ModelCall").filter(run_id=OuterRef("pk"), updated_at__gt=since)))
+    ended = Q(duration_seconds__isnull=False)
+    no_result = no_output & ~answered
+    return {
+        "failed": no_result & ended,
+        "running": no_result & ~ended & alive,
+        "interrupted": no_result & ~ended & ~alive,
+    }
+
+
+TASK_ERROR = Q(errors__is_task_error=True)
+TOOL_ERROR = Q(node_type="tool_call", output__is_tool_error=True)
+MODEL_ERROR = Q(response_code__isnull=True) | Q(response_code__gte=400)
+
+
+def problem_kinds() -> tuple[str, ...]:
+    """The kinds of trouble that this database's revision can tell, in the order shown."""
+    runs = ("failed", "interrupted") if revision.has_run_durations() else ("incomplete",)
+    models = ("model_error",) if revision.has_model_call_links() else ()
+    return (*runs, *models, "tool_error", "task_error")
+
+
+def with_problem(kind: str) -> Q | Exists:
+    """Sessions that have at least one problem of a kind; "running" is asked for like one."""
+    if kind == "any":
+        condition = Q()
+        for each in problem_kinds():
+            condition |= Q(with_problem(each))
+        return condition
+    of_session = {"session_id": OuterRef("pk")}
+    if kind == "task_error":
+        return Exists(rows("Task").filter(TASK_ERROR, **of_session))
+    if kind == "tool_error":
+        return Exists(rows("Task").filter(TOOL_ERROR, **of_session))
+    if kind == "model_error":
+        return Exists(rows("ModelCall").filter(MODEL_ERROR, **of_session))
+    return Exists(rows("Run").filter(unfinished_runs()[kind], **of_session))
+
+
+def counts_of(model: str, owner: str, **aggregates):
+    """
+    Several counts of the rows that name an owner, in one pass, as JSON; None without rows.
+
+    A correlated subquery: a join would multiply rows, and count for owners that are not shown.
+    """
+    counts = (
+        rows(model)
+        .filter(**{owner: OuterRef("pk")})
+        .order_by()
+        .values(owner)
+        .annotate(counts=JSONObject(**aggregates))
+        .values("counts")
+    )
+    return Subquery(counts)
+
+
+def task_and_model_call_counts(owner: str) -> dict[str, Subquery]:
+    counts = {
+        "task_counts": counts_of(
+            "Task",
+            owner,
+            total=Count("*"),
+            task_error=Count("pk", filter=TASK_ERROR),
+            tool_error=Count("pk", filter=TOOL_ERROR),
+        )
+    }
+    if revision.has_model_call_links():
+        counts["model_call_counts"] = counts_of(
+            "ModelCall", owner, total=Count("*"), model_error=Count("pk", filter=MODEL_ERROR)
+        )
+    return counts
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL could hold the text at all; if not, nothing there equals it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+class SessionQuerySet(QuerySet):
+    def newest_first(self):
+        return self.order_by("-updated_at", "-id")
+
+    def older_than(self, updated_at: datetime, session_id):
+        # The first condition is implied by the second; it alone lets an index start there.
+        return self.filter(
+            Q(updated_at__lte=updated_at),
+            Q(updated_at__lt=updated_at) | Q(updated_at=updated_at, id__lt=session_id),
+        )
+
+    def search(self, text: str):
+        if not is_storable(text):
+            return self.none()
+        messages = rows("ChatMessage").filter(session_id=OuterRef("pk"))
+        return self.filter(Exists(messages.filter(content__contains_text=text)))
+
+    def with_external_id_prefix(self, prefix: str):
+        return self.filter(external_id__startswith=prefix) if is_storable(prefix) else self.none()
+
+    def with_problem(self, kind: str):
+        return self.filter(with_problem(kind))
+
+    def with_summary(self, preview: int | None = PREVIEW_LENGTH):
+        """
+        Everything a row of the list shows; messages cut to `preview` characters, or whole.
+
+        The list's Session has properties that read these annotations.
+        """
+        content = F("content") if preview is None else Left("content", preview)
+        messages = (
+            rows("ChatMessage").filter(session_id=OuterRef("pk")).annotate(preview=content)
+        ).values("preview")
+        runs = rows("Run").filter(session_id=OuterRef("pk"))
+        statuses = unfinished_runs().items()
+        return self.annotate(
+            agent_name=F("agent__name"),
+            first_message=Subquery(messages.order_by("created_at", "id")[:1]),
+            last_message=Subquery(messages.order_by("-created_at", "-id")[:1]),
+            status=Subquery(runs.with_status().order_by("-created_at", "-id").values("status")[:1]),
+            message_counts=counts_of("ChatMessage", "session_id", total=Count("*")),
+            run_counts=counts_of(
+                "Run",
+                "session_id",
+                total=Count("*"),
+                **{status: Count("pk", filter=condition) for status, condition in statuses},
+            ),
+            **task_and_model_call_counts("session_id"),
+        )
+
+
+class RunQuerySet(QuerySet):
+    def oldest_first(self):
+        return self.order_by("created_at", "id")
+
+    def with_status(self):
+        cases = [When(condition, Value(name)) for name, condition in unfinished_runs().items()]
+        return self.annotate(
+            status=Case(*cases, default=Value("completed"), output_field=CharField())
+        )
+
+    def with_summary(self):
+        """Status and counts; the Run has properties that read them."""
+        return self.with_status().annotate(**task_and_model_call_counts("run_id"))
+
+    def without_payloads(self):
+        return self.defer("input_data", "output_data", "context")
+
+
+class TaskQuerySet(QuerySet):
+    def in_order(self, *before: str):
+        """The order they ran in: timestamps tie and parallel branches interleave, seq does not."""
+        seq = [F("seq").asc(nulls_last=True)] if revision.has_task_order() else []
+        return self.order_by(*before, *seq, "created_at", "id")
+
+    def with_problems(self):
+        return self.annotate(
+            has_task_error=Case(When(TASK_ERROR, Value(True)), default=Value(False)),
+            has_tool_error=Case(When(TOOL_ERROR, Value(True)), default=Value(False)),
+        )
+
+    def without_payloads(self):
+        return self.defer("inputs", "output", "prompt", "errors")
+
+
+class ChatMessageQuerySet(QuerySet):
+    def oldest_first(self):
+        return self.order_by("created_at", "id")
+
+
+class ModelCallQuerySet(QuerySet):
+    def failed(self):
+        return self.filter(MODEL_ERROR)

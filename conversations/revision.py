@@ -1,0 +1,66 @@
+"""
+Which columns the agent database has. Revisions 0002 to 0006 differ; we ask once per process.
+"""
+
+from functools import cache
+
+from django.db import connections, models
+
+KNOWN_REVISIONS = ("0002", "0003", "0004", "0005", "0006")
+# Columns that came after 0002; all others must be there.
+ADDED_LATER = {
+    "model_call_stats": {
+        "cached_prompt_tokens",
+        "reasoning_tokens",
+        "session_id",
+        "run_id",
+    },
+    "tasks": {"seq", "parent_task_name", "tool_uri"},
+    "runs": {"duration_seconds"},
+}
+
+COLUMNS = """
+    SELECT c.relname, a.attname
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    WHERE c.oid = to_regclass(quote_ident(c.relname))
+      AND c.relname = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+
+def read_columns(tables: list[str]) -> dict[str, set[str]]:
+    """{table: its columns} as this connection's search_path finds them; a query each time."""
+    found: dict[str, set[str]] = {}
+    with connections["agents"].cursor() as cursor:
+        cursor.execute(COLUMNS, [tables])
+        for table, column in cursor:
+            found.setdefault(table, set()).add(column)
+    return found
+
+
+@cache
+def columns() -> dict[str, set[str]]:
+    return read_columns(list(ADDED_LATER))
+
+
+def missing_fields(model: type[models.Model]) -> tuple[str, ...]:
+    """Names of the model's fields that this agent database lacks."""
+    table = model._meta.db_table
+    if table not in ADDED_LATER:
+        return ()
+    lacking = ADDED_LATER[table] - columns().get(table, set())
+    return tuple(field.name for field in model._meta.fields if field.column in lacking)
+
+
+def has_run_durations() -> bool:
+    """0006: a run that ended has a duration, so a failed one can be told from a running one."""
+    return "duration_seconds" in columns().get("runs", set())
+
+
+def has_model_call_links() -> bool:
+    """0005: a model call names its session and run."""
+    return {"session_id", "run_id"} <= columns().get("model_call_stats", set())
+
+
+def has_task_order() -> bool:
+    """0004: a task has its place in the run and names the task that called it."""
+    return "seq" in columns().get("tasks", set())

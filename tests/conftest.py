@@ -1,0 +1,102 @@
+"""One real PostgreSQL for all tests: the local one, unless DATABASE_URL names another."""
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.db import connections
+
+from conversations import revision
+from conversations.agent_tables import create_agent_tables
+
+DATABASES = ["default", "agents", "agents_write"]
+
+
+def pytest_configure(config):
+    if settings.LOCAL_DATABASES and not hasattr(config, "workerinput"):
+        config.started_postgres = settings.LOCAL_POSTGRES.start()
+
+
+def pytest_unconfigure(config):
+    if getattr(config, "started_postgres", False):
+        settings.LOCAL_POSTGRES.stop()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        marker = item.get_closest_marker("django_db")
+        if marker and "databases" not in marker.kwargs:
+            item.add_marker(
+                pytest.mark.django_db(**{**marker.kwargs, "databases": DATABASES}), append=False
+            )
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    with django_db_blocker.unblock():
+        writer = connections["agents_write"]
+        writer.ensure_connection()
+        create_agent_tables(writer.connection, settings.AGENT_SCHEMA)
+        connections["agents"].close()
+        # Tests that roll back read what they wrote only through the same connection.
+        connections["agents"] = writer
+
+
+@pytest.fixture(autouse=True)
+def _fresh_revision():
+    revision.columns.cache_clear()
+    yield
+    revision.columns.cache_clear()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plain_static_files():
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+
+
+@pytest.fixture
+def at_revision(db):
+    """Make the agent tables those of an older revision for one test."""
+
+    def change(number: str):
+        with connections["agents_write"].cursor() as cursor:
+            for since, table, columns in [
+                ("0006", "runs", ["duration_seconds"]),
+                ("0005", "model_call_stats", ["session_id", "run_id"]),
+                ("0004", "tasks", ["seq", "parent_task_name", "tool_uri"]),
+                ("0003", "model_call_stats", ["cached_prompt_tokens", "reasoning_tokens"]),
+            ]:
+                if number < since:
+                    drops = ", ".join(f"DROP COLUMN {column}" for column in columns)
+                    cursor.execute(f"ALTER TABLE {table} {drops}")
+            cursor.execute("UPDATE alembic_version SET version_num = %s", [number])
+        revision.columns.cache_clear()
+
+    return change
+
+
+# People
+
+
+def user_in(django_user_model, group: str | None):
+    user = django_user_model.objects.create_user(username=(group or "nobody").lower())
+    if group:
+        user.groups.add(Group.objects.get(name=group))
+    return user
+
+
+def client_fixture(group: str | None):
+    @pytest.fixture
+    def role_client(client, db, django_user_model):
+        client.force_login(user_in(django_user_model, group))
+        return client
+
+    return role_client
+
+
+viewer_client = client_fixture("Viewer")
+support_client = client_fixture("Support")
+admin_client = client_fixture("Admin")
+outsider_client = client_fixture(None)

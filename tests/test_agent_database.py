@@ -1,0 +1,246 @@
+"""The agent database: reached for reading only, looked at by `manage.py check`, down at times."""
+
+import json
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core import checks
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connections
+from django.db.utils import InternalError
+
+from backoffice.databases import Router
+from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
+
+from .factories import make_conversation, make_session
+
+pytestmark = pytest.mark.django_db
+MODELS = [Agent, Session, Run, Task, ChatMessage, ModelCall]
+
+
+@pytest.fixture
+def reader():
+    """A connection of the alias `agents` as a running site has it."""
+    connection = connections.create_connection("agents")
+    connection.settings_dict["NAME"] = connections["agents_write"].settings_dict["NAME"]
+    yield connection
+    connection.close()
+
+
+def test_the_reading_connection_cannot_write(reader):
+    with reader.cursor() as cursor, pytest.raises(InternalError, match="read-only"):
+        cursor.execute("CREATE TABLE x ()")
+
+
+def test_the_reading_connection_has_a_time_limit(reader):
+    with reader.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("5s",)
+        cursor.execute("SET statement_timeout = 50")
+        with pytest.raises(OperationalError):
+            cursor.execute("SELECT pg_sleep(5)")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_conversations_are_read_and_written_apart_from_ours(model):
+    router = Router()
+    assert router.db_for_read(model) == "agents"
+    assert router.db_for_write(model) == "agents_write"
+    assert not model._meta.managed
+    user = get_user_model()
+    assert router.db_for_read(user) == router.db_for_write(user) == "default"
+    assert router.allow_relation(model(), Session())
+    assert not router.allow_relation(model(), user())
+
+
+@pytest.mark.parametrize("alias", ["agents", "agents_write"])
+def test_nothing_is_ever_migrated_there(alias):
+    router = Router()
+    assert not router.allow_migrate(alias, "auth")
+    assert not router.allow_migrate(alias, "conversations")
+    assert router.allow_migrate("default", "auth")
+    assert not router.allow_migrate("default", "conversations")
+
+
+NULLABILITY = """
+    SELECT column_name, is_nullable = 'YES' FROM information_schema.columns
+    WHERE table_name = %s AND table_schema = current_schema()
+"""
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_models_mirror_columns_nullability_and_foreign_keys(model):
+    with connections["agents"].cursor() as cursor:
+        cursor.execute(NULLABILITY, [model._meta.db_table])
+        columns = dict(cursor.fetchall())
+        constraints = connections["agents"].introspection.get_constraints(
+            cursor, model._meta.db_table
+        )
+    assert {field.column: field.null for field in model._meta.fields} == columns
+    keys = {
+        constraint["columns"][0]: constraint["foreign_key"]
+        for constraint in constraints.values()
+        if constraint["foreign_key"]
+    }
+    ours = {
+        field.column: (field.remote_field.model._meta.db_table, "id")
+        for field in model._meta.fields
+        if field.remote_field
+    }
+    assert ours == keys
+
+
+# manage.py check
+
+
+def check():
+    return checks.run_checks(databases=["agents"])
+
+
+@pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005", "0006"])
+def test_check_is_content_with_every_known_revision(at_revision, number):
+    at_revision(number)
+    assert check() == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "line"),
+    [
+        ("DROP TABLE chat_messages", "The agent database has no table chat_messages"),
+        ("ALTER TABLE tasks DROP COLUMN prompt", "table tasks has no column prompt"),
+        ("UPDATE alembic_version SET version_num = '0099'", "at revision 0099; known are 0002"),
+        ("DROP TABLE alembic_version", "at revision unknown"),
+    ],
+)
+def test_check_says_in_one_line_what_is_wrong(statement, line):
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute(statement)
+    [message] = check()
+    assert line in message.msg
+    assert "\n" not in message.msg
+
+
+def test_check_says_that_the_database_does_not_answer(monkeypatch):
+    def refuse(tables):
+        raise OperationalError("connection refused\nmore\nlines")
+
+    monkeypatch.setattr("conversations.revision.read_columns", refuse)
+    [message] = check()
+    assert message.msg == "The agent database does not answer: connection refused"
+
+
+def test_check_looks_at_the_agent_database_without_being_asked(monkeypatch, capsys):
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute("DROP TABLE chat_messages")
+    with pytest.raises(CommandError, match="no table chat_messages"):
+        call_command("check")
+
+
+# Faults
+
+
+def break_database(monkeypatch, error):
+    def broken(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("conversations.views.page_after", broken)
+
+
+def timeout():
+    with connections["agents"].cursor() as cursor:
+        cursor.execute("SAVEPOINT before")
+        cursor.execute("SET LOCAL statement_timeout = 20")
+        try:
+            cursor.execute("SELECT pg_sleep(5)")
+        except OperationalError as error:
+            cursor.execute("ROLLBACK TO before")
+            return error
+    raise AssertionError("The statement was not stopped.")
+
+
+@pytest.mark.parametrize(
+    ("make_error", "words"),
+    [
+        (timeout, b"That took too long"),
+        (lambda: OperationalError("gone"), b"The database does not answer"),
+    ],
+)
+def test_a_slow_and_an_absent_database_are_told_apart(
+    support_client, monkeypatch, make_error, words
+):
+    break_database(monkeypatch, make_error())
+    support_client.raise_request_exception = False
+    response = support_client.get("/conversations/?search=a")
+    assert response.status_code == 503
+    assert words in response.content
+    assert b'href="/conversations/?search=a"' in response.content
+    assert b"Traceback" not in response.content
+
+
+def test_a_failure_in_a_fragment_leaves_the_filters_where_they_are(support_client, monkeypatch):
+    break_database(monkeypatch, OperationalError("gone"))
+    support_client.raise_request_exception = False
+    response = support_client.get(
+        "/conversations/?search=a", headers={"HX-Request": "true", "HX-Target": "main#browse"}
+    )
+    assert response.status_code == 503
+    assert response["HX-Retarget"] == "#results"
+    assert b"<html" not in response.content
+
+
+def test_our_own_failure_shows_no_traceback(support_client, monkeypatch):
+    break_database(monkeypatch, RuntimeError("secret detail"))
+    support_client.raise_request_exception = False
+    response = support_client.get("/conversations/")
+    assert response.status_code == 500
+    assert b"Something broke on our side" in response.content
+    assert b"secret detail" not in response.content
+
+
+def test_a_count_that_takes_too_long_does_not_take_the_page_with_it(support_client, monkeypatch):
+    agent = Agent(id=make_session().agent_id)
+    for _ in range(50):
+        make_session(agent)
+    monkeypatch.setattr("conversations.views.COUNT_SECONDS", 0.001)
+    monkeypatch.setattr("conversations.querysets.SessionQuerySet.count", lambda self: slow_count())
+    response = support_client.get("/conversations/")
+    assert response.status_code == 200
+    assert b"At least <b>50</b> conversations" in response.content
+
+
+def slow_count():
+    with connections["agents"].cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(5)")
+
+
+def test_readyz_names_the_database_that_is_gone(client, monkeypatch):
+    response = client.get("/readyz")
+    assert response.status_code == 200
+    assert json.loads(response.content) == {"default": "ok", "agents": "ok"}
+
+    def gone():
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(connections["agents"], "cursor", gone)
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert json.loads(response.content) == {"default": "ok", "agents": "unavailable"}
+    assert client.get("/livez").status_code == 200
+
+
+def test_browsing_writes_nothing(support_client):
+    session = make_conversation()
+    tables = [model._meta.db_table for model in MODELS]
+
+    def state():
+        with connections["agents"].cursor() as cursor:
+            rows = []
+            for table in tables:
+                cursor.execute(f"SELECT t::text FROM {table} t ORDER BY 1")
+                rows.append(cursor.fetchall())
+            return rows
+
+    before = state()
+    for path in ("/conversations/", f"/conversations/{session.id}/"):
+        assert support_client.get(path).status_code == 200
+    assert state() == before

@@ -1,0 +1,115 @@
+import json
+
+import pytest
+
+from conversations import json_text
+
+VALUES = [
+    None,
+    True,
+    0,
+    -1.5,
+    "",
+    'a"b\\c\n\u2028é😀',
+    [],
+    {},
+    [[], {}],
+    {"a": [1, {"b": None}], "c": "]}", "": ","},
+    [{"k": "v"}, "x", [1, [2, [3]]]],
+]
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_iterative_parser_agrees_with_the_recursive_one(value, indent):
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    assert json_text._loads(text) == value
+
+
+def test_loads_reads_what_the_recursive_parser_cannot():
+    text = '{"a":' * 5000 + "1" + "}" * 5000
+    with pytest.raises(RecursionError):
+        json.loads(text)
+    value = json_text.loads(text)
+    for _ in range(5000):
+        value = value["a"]
+    assert value == 1
+
+
+def test_a_number_beyond_the_digit_limit_stays_text():
+    assert json_text.loads("[" + "7" * 5000 + "]") == ["7" * 5000]
+
+
+def kinds(text, **bounds):
+    tree = json_text.tree(text, **bounds)
+    return [(node.kind, node.key, node.value, node.size) for node in tree.nodes], tree.whole
+
+
+def test_a_tree_lists_nodes_in_document_order():
+    assert kinds('{"a": [1.50, "x"], "b": null}') == (
+        [
+            ("open", "", "{", 2),
+            ("open", "a", "[", 2),
+            ("number", "", "1.50", 4),
+            ("string", "", "x", 1),
+            ("close", "", "[", 0),
+            ("literal", "b", "null", 4),
+            ("close", "", "{", 0),
+        ],
+        True,
+    )
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e400", "1e400"), ('"a"', "a"), ("true", "true")])
+def test_a_scalar_is_a_tree_of_one(text, value):
+    tree = json_text.tree(text)
+    assert ([node.value for node in tree.nodes], tree.whole) == ([value], True)
+
+
+def balance(tree):
+    depth = lowest = 0
+    for node in tree.nodes:
+        depth += {"open": 1, "close": -1}.get(node.kind, 0)
+        lowest = min(lowest, depth)
+    return depth, lowest
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(list(range(1000))),
+        "[" * 1000 + "]" * 1000,
+        '{"a":' * 600 + '{"b": [1, 2]}' + "}" * 600,
+        json.dumps([[n] for n in range(1000)]),
+        '{"cut": [1, 2, {"short": "of its en',
+        '{"cut": ',
+        "[1, 2",
+        '["' + "x" * 10_000 + '"]',
+    ],
+)
+def test_a_tree_is_bounded_and_closes_what_it_opens(text):
+    tree = json_text.tree(text)
+    assert not tree.whole
+    assert balance(tree) == (0, 0)
+    assert sum(node.kind != "close" for node in tree.nodes) <= 500
+    assert all(len(node.value) <= 4000 for node in tree.nodes)
+
+
+def test_what_lies_deeper_than_shown_is_one_node_and_the_rest_goes_on():
+    nodes, whole = kinds('[[[[1]]], "next"]', max_depth=2)
+    assert [node[0] for node in nodes] == ["open", "open", "deeper", "close", "string", "close"]
+    assert not whole
+
+
+def test_reading_stops_at_the_bound(monkeypatch):
+    read = []
+    tokens = json_text.tokens
+
+    def counted(text):
+        for token in tokens(text):
+            read.append(token)
+            yield token
+
+    monkeypatch.setattr(json_text, "tokens", counted)
+    json_text.tree(json.dumps(list(range(100_000))))
+    assert len(read) < 1100
