@@ -1,0 +1,183 @@
+"""The list's URL parameters. One that makes no sense is explained and matches nothing."""
+
+import re
+from datetime import UTC, datetime, time, timedelta
+
+import django_filters
+from django import forms
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from .models import Agent, Session
+from .querysets import problem_kinds
+
+PROBLEM_LABELS = {
+    "any": "Any problem",
+    "failed": "Run failed",
+    "running": "Run still running",
+    "interrupted": "Run interrupted",
+    "incomplete": "Run incomplete",
+    "task_error": "Task error",
+    "tool_error": "Tool call failed",
+    "model_error": "Model call failed",
+}
+# Parameters of the list that are not filters.
+OTHER_PARAMETERS = {"after"}
+
+
+def problem_choices() -> list[tuple[str, str]]:
+    kinds = list(problem_kinds())
+    if "failed" in kinds:
+        kinds.insert(1, "running")
+    return [(kind, PROBLEM_LABELS[kind]) for kind in ("any", *kinds)]
+
+
+class MomentInput(forms.DateInput):
+    """A date picker, or one with a time where the value has one; text where it is neither."""
+
+    def get_context(self, name, value, attrs):
+        context = super().get_context(name, value, attrs)
+        text = context["widget"]["value"] or ""
+        if not text or re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            kind = "date"
+        elif re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", text):
+            kind = "datetime-local"
+        else:
+            kind = "text"
+        context["widget"]["type"] = kind
+        return context
+
+
+class MomentField(forms.Field):
+    """
+    A date, or a date and time, in the viewer's time zone unless it names its own offset.
+
+    Cleans to the aware datetime that bounds it: a date's first moment, or for `end` the first
+    one after it, and whether the bound itself is included.
+    """
+
+    widget = MomentInput
+
+    def __init__(self, *, end: bool, **kwargs):
+        super().__init__(**kwargs)
+        self.end = end
+
+    def to_python(self, value):
+        text = (value or "").strip()
+        if not text:
+            return None
+        try:
+            if day := parse_date(text):
+                if self.end:
+                    day += timedelta(days=1)
+                midnight = timezone.make_aware(datetime.combine(day, time.min))
+                return midnight.astimezone(UTC), not self.end
+            # A plus sign in a pasted address arrives as a space.
+            moment = parse_datetime(re.sub(r" (\d\d:?\d\d)$", r"+\1", text))
+            if moment is None:
+                raise ValueError
+            if timezone.is_naive(moment):
+                moment = timezone.make_aware(moment)
+            # At the calendar's ends a moment may have no place in UTC.
+            moment = moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise forms.ValidationError(
+                "Write a date like 2026-11-23, or a date and time like 2026-11-23T14:30."
+            ) from None
+        return moment, True
+
+
+class MomentFilter(django_filters.Filter):
+    field_class = MomentField
+
+    def filter(self, queryset, value):
+        if value is None:
+            return queryset
+        moment, included = value
+        comparison = "lt" if self.extra["end"] else "gt"
+        return queryset.filter(
+            **{f"{self.field_name}__{comparison}{'e' if included else ''}": moment}
+        )
+
+
+class ConversationFilterForm(forms.Form):
+    def clean(self):
+        cleaned = super().clean()
+        # A misspelt or doubled parameter would widen the list in silence.
+        for name in self.data:
+            if name not in self.fields and name not in OTHER_PARAMETERS:
+                self.add_error(None, f"There is no filter called “{name[:40]}”.")
+            elif len(self.data.getlist(name)) > 1:
+                self.add_error(None, f"“{name[:40]}” is given twice.")
+        start, end = cleaned.get("start_date"), cleaned.get("end_date")
+        if start and end and start[0] > end[0]:
+            self.add_error("end_date", "The end is before the start.")
+        return cleaned
+
+
+class ConversationFilter(django_filters.FilterSet):
+    search = django_filters.CharFilter(
+        method="filter_search",
+        label="Search messages",
+        widget=forms.TextInput(
+            attrs={"type": "search", "placeholder": "Search messages", "maxlength": 200}
+        ),
+        max_length=200,
+    )
+    agent = django_filters.ModelChoiceFilter(
+        queryset=Agent.objects.none(), label="Agent", empty_label="All agents"
+    )
+    problem = django_filters.ChoiceFilter(
+        method="filter_problem", label="Problem", empty_label="With and without", choices=()
+    )
+    external_id = django_filters.CharFilter(
+        method="filter_external_id", label="External id starts with", max_length=200
+    )
+    start_date = MomentFilter(field_name="created_at", label="Created from", end=False)
+    end_date = MomentFilter(field_name="created_at", label="Created until", end=True)
+
+    class Meta:
+        model = Session
+        fields = []
+        form = ConversationFilterForm
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.filters["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
+        self.filters["problem"].extra["choices"] = problem_choices()
+
+    def filter_search(self, queryset, name, value):
+        return queryset.search(value)
+
+    def filter_external_id(self, queryset, name, value):
+        return queryset.with_external_id_prefix(value)
+
+    def filter_problem(self, queryset, name, value):
+        return queryset.with_problem(value)
+
+    @property
+    def qs(self):
+        return super().qs if self.is_valid() else self.queryset.none()
+
+    def active(self) -> list[dict]:
+        """What is filtered by, each with the query string of the list without it."""
+        chips = []
+        for name, form_field in self.form.fields.items():
+            value = self.form.cleaned_data.get(name) if self.is_valid() else None
+            if value in (None, ""):
+                continue
+            text = self.data.get(name)
+            if name == "agent":
+                text = str(value)
+            elif name == "problem":
+                text = PROBLEM_LABELS[value]
+            chips.append({"label": form_field.label, "text": text, "without": self.query(name)})
+        return chips
+
+    def query(self, *left_out: str) -> str:
+        """The filters as a query string, without empty ones, a cursor and those left out."""
+        query = self.data.copy()
+        for name in list(query):
+            if name in left_out or name in OTHER_PARAMETERS or not query[name]:
+                del query[name]
+        return query.urlencode()

@@ -1,0 +1,124 @@
+"""How the pages word and show times, durations, states and problems."""
+
+from django import template
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.timesince import timesince
+
+from ..querysets import INTERRUPTED_AFTER
+
+register = template.Library()
+
+STATUSES = {
+    "completed": "Completed",
+    "failed": "Failed",
+    "running": "Running",
+    "interrupted": "Interrupted",
+    "incomplete": "Incomplete",
+    None: "No runs",
+}
+STATUS_HINTS = {
+    "failed": "The last run ended without an answer.",
+    "running": "The last run has not ended yet.",
+    "interrupted": "The last run stopped without ending: nothing has happened for "
+    f"{INTERRUPTED_AFTER.seconds // 60} minutes.",
+    "incomplete": "The last run has no output; this database does not record why.",
+}
+PROBLEMS = {
+    "failed": ("run failed", "runs failed"),
+    "interrupted": ("run interrupted", "runs interrupted"),
+    "incomplete": ("run incomplete", "runs incomplete"),
+    "task_error": ("task error", "task errors"),
+    "tool_error": ("tool call failed", "tool calls failed"),
+    "model_error": ("model call failed", "model calls failed"),
+}
+NODE_ICONS = {
+    "agent": "bot",
+    "llm": "sparkles",
+    "tool_call": "wrench",
+    "switch": "git-branch",
+    "if": "git-branch",
+    "parallel": "split",
+    "start": "play",
+    "end": "flag",
+}
+ROLE_ICONS = {"user": "user", "assistant": "bot"}
+
+
+def exact(moment) -> str:
+    local = timezone.localtime(moment)
+    return f"{date_format(local, 'j M Y, H:i:s')} {local.tzname()}"
+
+
+@register.simple_tag
+def ago(moment):
+    """Relative, with the exact time and its zone in the title."""
+    words = timesince(moment, depth=1)
+    words = "just now" if words.startswith("0") else f"{words} ago"
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact(moment), words
+    )
+
+
+@register.simple_tag
+def at(moment, form="full"):
+    """The exact time with its zone, or the time of day with both in the title."""
+    full = exact(moment)
+    shown = full if form == "full" else timezone.localtime(moment).strftime("%H:%M:%S")
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), full, shown)
+
+
+@register.filter
+def seconds(value):
+    """A duration in words: 0.4 ms, 820 ms, 4.2 s, 3 min 20 s; empty for None."""
+    if value is None:
+        return ""
+    if value < 0.001:
+        return "0 ms" if value <= 0 else "< 1 ms"
+    if value < 0.9995:
+        return f"{value * 1000:.0f} ms"
+    if value < 99.95:
+        return f"{value:.1f} s"
+    if value < 86_400_000:
+        minutes, rest = divmod(round(value), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f"{value:.3g} s"
+
+
+@register.simple_tag
+def icon(name):
+    return format_html(
+        '<svg class="icon" aria-hidden="true"><use href="{}#{}"/></svg>',
+        static("vendor/lucide/icons.svg"),
+        name,
+    )
+
+
+@register.simple_tag
+def node_icon(node_type):
+    return icon(NODE_ICONS.get(node_type, "circle-dot"))
+
+
+@register.simple_tag
+def role_icon(role):
+    return icon(ROLE_ICONS.get(role, "info"))
+
+
+@register.filter
+def status_label(status):
+    return STATUSES.get(status, status)
+
+
+@register.filter
+def status_hint(status):
+    return STATUS_HINTS.get(status, "")
+
+
+@register.filter
+def problem_text(problem):
+    """("tool_error", 2) as "2 tool calls failed"."""
+    kind, count = problem
+    return f"{count} {PROBLEMS[kind][count != 1]}"

@@ -1,0 +1,66 @@
+"""One conversation as staff read it: runs in time order, each with its messages and steps."""
+
+from bisect import bisect
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from .models import ChatMessage, Run, Task
+
+NAMES_SHOWN = 24
+
+
+@dataclass
+class Entry:
+    """A run with its messages, or (run None) messages that belong to none."""
+
+    at: datetime
+    run: Run | None = None
+    messages: list[ChatMessage] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+
+    @property
+    def tasks_left_out(self) -> int:
+        return self.run.tasks_count - len(self.tasks)
+
+
+def transcript(session_id) -> list[Entry]:
+    """Three queries, whatever the conversation's length; no payload is read."""
+    runs = Run.objects.filter(session_id=session_id).without_payloads().with_summary()
+    entries = {run.id: Entry(run.created_at, run) for run in runs.oldest_first()}
+    loose = []
+    for message in ChatMessage.objects.filter(session_id=session_id).oldest_first():
+        if entry := entries.get(message.run_id):
+            entry.messages.append(message)
+        else:
+            loose.append(Entry(message.created_at, messages=[message]))
+    steps = Task.objects.filter(session_id=session_id).without_payloads().in_order("run_id")
+    for task in steps:
+        entry = entries.get(task.run_id)
+        if entry and len(entry.tasks) < NAMES_SHOWN:
+            entry.tasks.append(task)
+    return sorted([*entries.values(), *loose], key=lambda entry: entry.at)
+
+
+def nested(tasks: list[Task]) -> list[Task]:
+    """
+    Tasks of a run in order, each tool call moved under the task that made it.
+
+    The caller is the last task of that name before the call, else the first one after it. Sets
+    `depth`: 1 below its caller, else 0. A call whose caller is not there keeps its place.
+    """
+    places = defaultdict(list)
+    for place, task in enumerate(tasks):
+        if task.parent_task_name is None:
+            places[task.name].append(place)
+    calls = defaultdict(list)
+    top = []
+    for place, task in enumerate(tasks):
+        callers = places.get(task.parent_task_name) if task.parent_task_name is not None else None
+        task.depth = 1 if callers else 0
+        if callers:
+            caller = callers[max(bisect(callers, place) - 1, 0)]
+            calls[caller].append(place)
+        else:
+            top.append(place)
+    return [tasks[place] for caller in top for place in (caller, *calls[caller])]

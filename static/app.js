@@ -1,0 +1,52 @@
+// What the pages need of a script besides htmx. Runs before the body: it must stay small.
+"use strict";
+
+// The server shows and reads times in the viewer's zone; it learns the zone here.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (zone) {
+  document.cookie = `timezone=${zone}; path=/; max-age=31536000; samesite=lax`;
+}
+
+function showCopyButtons(root) {
+  if (navigator.clipboard) {
+    root.querySelectorAll("[data-copy]").forEach((button) => (button.hidden = false));
+  }
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  showCopyButtons(document);
+  // A linked message, run or task that is folded away opens.
+  const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+  if (target && target.matches("details")) target.open = true;
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const label = button.querySelector("[role=status]");
+  await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).textContent);
+  label.textContent = "Copied";
+  setTimeout(() => (label.textContent = "Copy"), 2000);
+});
+
+// The list: up and down move between rows, a slash goes to the search.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target.matches("input, select, textarea");
+  if (event.key === "/" && !typing) {
+    const search = document.querySelector("#id_search");
+    if (search) {
+      event.preventDefault();
+      search.focus();
+      search.select();
+    }
+  }
+  if ((event.key === "ArrowDown" || event.key === "ArrowUp") && event.target.matches("a.row")) {
+    const item = event.target.parentElement;
+    const next = event.key === "ArrowDown" ? item.nextElementSibling : item.previousElementSibling;
+    if (next) {
+      event.preventDefault();
+      next.querySelector("a.row").focus();
+    }
+  }
+});

@@ -1,0 +1,145 @@
+"""Every URL × every role. A URL that is not in the matrix fails the last test."""
+
+import re
+
+import pytest
+from django.urls import URLPattern, get_resolver, reverse
+
+from .factories import make_run, make_session, make_task
+
+pytestmark = pytest.mark.django_db
+
+ROLES = ("anonymous", "outsider", "viewer", "support", "admin")
+LOGIN = "login"
+# name: the status for each role; "login" is a redirect to the sign-in page.
+BROWSE = (LOGIN, 403, 200, 200, 200)
+ADMIN = (LOGIN, LOGIN, LOGIN, LOGIN, 200)
+MATRIX = {
+    "home": (LOGIN, 302, 302, 302, 302),
+    "conversations:list": BROWSE,
+    "conversations:detail": BROWSE,
+    "conversations:run": BROWSE,
+    "conversations:task": BROWSE,
+    "conversations:payload": BROWSE,
+    "conversations:payload_file": BROWSE,
+    "login": (200, 302, 302, 302, 302),
+    "logout": (LOGIN, 405, 405, 405, 405),
+    "livez": (200, 200, 200, 200, 200),
+    "readyz": (200, 200, 200, 200, 200),
+    "admin:index": ADMIN,
+    "admin:accounts_user_changelist": ADMIN,
+    "admin:auth_group_changelist": ADMIN,
+}
+
+
+@pytest.fixture
+def paths():
+    session = make_session()
+    run = make_run(session)
+    task = make_task(run, session)
+    arguments = {
+        "conversations:detail": [session.id],
+        "conversations:run": [session.id, run.id],
+        "conversations:task": [session.id, task.id],
+        "conversations:payload": [session.id, "runs", run.id, "context"],
+        "conversations:payload_file": [session.id, "runs", run.id, "context"],
+    }
+    return {name: reverse(name, args=arguments.get(name)) for name in MATRIX}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_reaches_what_it_may_and_nothing_else(role, client, request, paths):
+    if role != "anonymous":
+        client = request.getfixturevalue(f"{role}_client")
+    for name, statuses in MATRIX.items():
+        expected = statuses[ROLES.index(role)]
+        response = client.get(paths[name])
+        if expected == LOGIN:
+            assert response.status_code == 302, name
+            assert "/login/?next=" in response["Location"], name
+        else:
+            assert response.status_code == expected, name
+
+
+def names(patterns, prefix=""):
+    for pattern in patterns:
+        if isinstance(pattern, URLPattern):
+            yield prefix + (pattern.name or str(pattern.pattern))
+        elif pattern.namespace != "admin":
+            space = f"{pattern.namespace}:" if pattern.namespace else ""
+            yield from names(pattern.url_patterns, prefix + space)
+
+
+def test_the_matrix_knows_every_url():
+    ours = set(names(get_resolver().url_patterns))
+    assert ours == {name for name in MATRIX if not name.startswith("admin:")}
+
+
+def test_an_htmx_request_of_a_signed_out_person_redirects_the_whole_page(client):
+    response = client.get(
+        "/conversations/?search=a",
+        headers={
+            "HX-Request": "true",
+            "HX-Current-URL": "http://testserver/conversations/?search=b",
+        },
+    )
+    assert response.status_code == 200
+    assert response.content == b""
+    assert response["HX-Redirect"] == "/accounts/login/?next=/conversations/%3Fsearch%3Db"
+
+
+def test_a_foreign_current_url_is_no_way_out(client):
+    response = client.get(
+        "/conversations/",
+        headers={"HX-Request": "true", "HX-Current-URL": "http://evil.example/x"},
+    )
+    assert response["HX-Redirect"] == "/accounts/login/?next=/"
+
+
+def test_signing_in_leads_to_the_page_that_was_asked_for(client, django_user_model, db):
+    user = django_user_model.objects.create_user("someone", password="a-password-1")
+    response = client.get("/conversations/?search=a")
+    sign_in = response["Location"]
+    page = client.get(sign_in).content.decode()
+    following = re.search(r'name="next" value="([^"]*)"', page)[1]
+    response = client.post(
+        sign_in, {"username": user.username, "password": "a-password-1", "next": following}
+    )
+    assert response["Location"] == "/conversations/?search=a"
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "javascript:x"])
+def test_signing_in_leads_nowhere_else(client, django_user_model, target, db):
+    django_user_model.objects.create_user("someone", password="a-password-1")
+    response = client.post(
+        "/accounts/login/",
+        {"username": "someone", "password": "a-password-1", "next": target},
+    )
+    assert response["Location"] == "/conversations/"
+
+
+def test_a_right_that_is_taken_away_is_gone_at_the_next_request(support_client, django_user_model):
+    assert support_client.get("/conversations/").status_code == 200
+    django_user_model.objects.get(username="support").groups.clear()
+    assert support_client.get("/conversations/").status_code == 403
+
+
+def test_the_groups_hold_what_their_names_promise(db):
+    from django.contrib.auth.models import Group
+
+    def codenames(name):
+        return set(Group.objects.get(name=name).permissions.values_list("codename", flat=True))
+
+    assert codenames("Viewer") == {"view_session"}
+    assert codenames("Support") == {"view_session", "export_session", "work_on_session"}
+    assert codenames("Admin") > codenames("Support") | {"use_admin", "change_user"}
+
+
+def test_nobody_writes_by_get(support_client):
+    response = support_client.post("/conversations/")
+    assert response.status_code == 405
+
+
+def test_answers_are_stored_nowhere(client):
+    for path in ("/accounts/login/", "/livez", "/readyz", "/conversations/", "/nowhere/"):
+        assert "no-store" in client.get(path)["Cache-Control"]
