@@ -1,0 +1,45 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check format browser
+
+run: $(VENV)/installed
+	@$(BIN)/python manage.py serve
+
+test: $(VENV)/installed-dev browser
+	@$(BIN)/python -m pytest -n 2
+
+# The browser tests need Chromium, which pip does not bring.
+browser:
+	@command -v chromium >/dev/null || test -n "$$BROWSER_PATH" || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	    && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null \
+	    && command -v chromium >/dev/null; \
+	  } || { echo "The tests need Chromium: apt-get install chromium, or set BROWSER_PATH." >&2; exit 1; }
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/djade --check --target-version 5.2 $$(git ls-files 'templates/*.html')
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
+	  ALLOWED_HOSTS=desk.example.com \
+	  $(BIN)/python manage.py check --deploy --fail-level WARNING --database default
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	cd static/vendor && sha256sum --check --quiet CHECKSUMS
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/djade --target-version 5.2 $$(git ls-files 'templates/*.html')
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/installed
