@@ -5,6 +5,7 @@ from datetime import UTC, datetime, time, timedelta
 
 import django_filters
 from django import forms
+from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
@@ -174,10 +175,13 @@ class ConversationFilter(django_filters.FilterSet):
             chips.append({"label": form_field.label, "text": text, "without": self.query(name)})
         return chips
 
-    def query(self, *left_out: str) -> str:
-        """The filters as a query string, without empty ones, a cursor and those left out."""
-        query = self.data.copy()
-        for name in list(query):
-            if name in left_out or name in OTHER_PARAMETERS or not query[name]:
-                del query[name]
+    def query(self, *left_out: str, keep_cursor: bool = False) -> str:
+        """The filters as a query string, without empty ones and those left out."""
+        names = set(self.filters) - set(left_out)
+        if keep_cursor:
+            names |= OTHER_PARAMETERS
+        query = QueryDict(mutable=True)
+        for name in self.data:
+            if name in names and self.data[name]:
+                query[name] = self.data[name]
         return query.urlencode()

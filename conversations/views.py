@@ -1,6 +1,5 @@
 from dataclasses import dataclass
 from functools import cached_property
-from urllib.parse import urlencode
 
 from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.db import OperationalError, connections, transaction
@@ -19,6 +18,8 @@ from .models import Run, Session, Task
 from .pagination import page_after
 from .transcript import nested, transcript
 
+# What htmx names as its target when the list replaces itself.
+LIST_TARGET = "main#browse"
 COUNT_UP_TO = 10_000
 COUNT_SECONDS = 1
 # A tree of 500 nodes fits into this many characters, whatever the payload's size.
@@ -73,20 +74,17 @@ class ConversationListView(Browse, FragmentMixin, ListView):
             "more_than_total": not exact,
             "chips": self.filterset.active(),
             "query": self.filterset.query(),
+            "place": self.filterset.query(keep_cursor=True),
             "after": after,
             "next_cursor": next_cursor,
         }
 
     def render_to_response(self, context, **kwargs):
         response = super().render_to_response(context, **kwargs)
-        if wants_fragment(self.request):
+        if wants_fragment(self.request) and self.request.htmx.target == LIST_TARGET:
             # The form sends its empty fields too; the address shown leaves them out.
-            query = "&".join(
-                part
-                for part in (context["query"], context["after"] and f"after={context['after']}")
-                if part
-            )
-            response["HX-Push-Url"] = f"{self.request.path}?{query}" if query else self.request.path
+            place = context["place"]
+            response["HX-Push-Url"] = f"{self.request.path}?{place}" if place else self.request.path
         return response
 
 
@@ -99,15 +97,13 @@ class ConversationView(Browse, DetailView):
         return Session.objects.with_summary()
 
     def get_context_data(self, **kwargs):
+        # What leads back to the list, or shows it beside: its filters and place.
+        came_from = ConversationFilter(self.request.GET)
         return super().get_context_data(
-            entries=transcript(self.object.pk), query=self.list_query(), **kwargs
+            entries=transcript(self.object.pk),
+            query=came_from.query(keep_cursor=True),
+            **kwargs,
         )
-
-    def list_query(self) -> str:
-        """The filters of the list that the reader came from."""
-        names = ConversationFilter.base_filters
-        query = [(name, self.request.GET[name]) for name in names if self.request.GET.get(name)]
-        return urlencode(query)
 
 
 class RunView(Browse, FragmentMixin, DetailView):

@@ -13,6 +13,19 @@ function showCopyButtons(root) {
   }
 }
 
+function markCurrentRow() {
+  document.querySelectorAll(".beside a.row").forEach((row) => {
+    if (row.pathname === location.pathname) row.setAttribute("aria-current", "page");
+    else row.removeAttribute("aria-current");
+  });
+}
+
+document.addEventListener("htmx:after:swap", () => {
+  showCopyButtons(document);
+  markCurrentRow();
+});
+document.addEventListener("htmx:after:history:push", markCurrentRow);
+
 document.addEventListener("DOMContentLoaded", () => {
   showCopyButtons(document);
   // A linked message, run or task that is folded away opens.

@@ -469,11 +469,24 @@ def test_answers_vary_on_what_decides_them(support_client, headers):
         assert header in vary
 
 
-def test_a_fragment_pushes_the_address_without_empty_parameters(support_client):
-    response = get(support_client, "?search=a%26b&agent=&problem=", headers=HTMX)
+def test_the_list_pushes_its_address_without_empty_parameters(support_client):
+    replaced = {**HTMX, "HX-Target": "main#browse"}
+    response = get(support_client, "?search=a%26b&agent=&problem=", headers=replaced)
     assert response["HX-Push-Url"] == "/conversations/?search=a%26b"
-    assert get(support_client, "?search=", headers=HTMX)["HX-Push-Url"] == "/conversations/"
+    assert get(support_client, "?search=", headers=replaced)["HX-Push-Url"] == "/conversations/"
     assert "HX-Push-Url" not in get(support_client, "?search=a")
+
+
+def test_the_list_beside_a_conversation_leaves_the_address_alone(support_client):
+    assert "HX-Push-Url" not in get(support_client, "?search=a", headers=HTMX)
+
+
+def test_a_row_leads_to_the_conversation_with_the_way_back(support_client):
+    session = make_session(updated_at=NOON)
+    after = Cursor(NOON + timedelta(1), uuid.uuid4())
+    page = get(support_client, f"?external_id=&agent={session.agent_id}&after={after}")
+    link = f'href="/conversations/{session.id}/?agent={session.agent_id}&amp;after={after}"'
+    assert link in page.content.decode()
 
 
 # Cost

@@ -149,8 +149,8 @@ def test_a_session_with_nothing_says_so(support_client):
 
 def test_the_way_back_keeps_the_filters(support_client):
     session = make_session()
-    page = get(support_client, url("detail", session.id) + "?search=a%26b&after=1&evil=1")
-    assert 'href="/conversations/?search=a%26b"' in page.content.decode()
+    page = get(support_client, url("detail", session.id) + "?search=a%26b&after=1.a&agent=&evil=1")
+    assert 'href="/conversations/?search=a%26b&amp;after=1.a"' in page.content.decode()
 
 
 @pytest.mark.parametrize(("messages", "runs", "tasks"), [(1, 1, 1), (40, 10, 12)])
