@@ -27,27 +27,23 @@ def agent_database(app_configs, databases=None, **kwargs):
         return [
             checks.Error(f"The agent database does not answer: {reason}", id="conversations.E001")
         ]
+    if not found:
+        message = f"The agent database has none of kavalai's tables in {where()}."
+        if others := schemas_with_sessions():
+            message += f" KAVALAI_DB_SCHEMA={others[0]} would find them."
+        return [checks.Error(message, id="conversations.E002")]
     problems = []
     for model in models:
         table = model._meta.db_table
         if table not in found:
-            problems.append(
-                checks.Error(
-                    f"The agent database has no table {table} in {where()}.",
-                    hint="KAVALAI_DB_SCHEMA names the schema; kavalai's own is often 'agents'.",
-                    id="conversations.E002",
-                )
-            )
+            message = f"The agent database has no table {table} in {where()}."
+            problems.append(checks.Error(message, id="conversations.E003"))
             continue
         expected = {field.column for field in model._meta.fields}
         lacking = expected - found[table] - revision.ADDED_LATER.get(table, set())
-        problems += [
-            checks.Error(
-                f"The agent database's table {table} has no column {column}.",
-                id="conversations.E003",
-            )
-            for column in sorted(lacking)
-        ]
+        for column in sorted(lacking):
+            message = f"The agent database's table {table} has no column {column}."
+            problems.append(checks.Error(message, id="conversations.E004"))
     if version not in revision.KNOWN_REVISIONS:
         problems.append(
             checks.Warning(
@@ -64,3 +60,13 @@ def read_version() -> str | None:
         cursor.execute("SELECT version_num FROM alembic_version")
         row = cursor.fetchone()
     return row[0] if row else None
+
+
+def schemas_with_sessions() -> list[str]:
+    """Schemas that hold a table of the runtime's, for the hint that one was not named."""
+    with connections["agents"].cursor() as cursor:
+        cursor.execute(
+            "SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE relname = 'chat_messages' AND relkind IN ('r', 'p') ORDER BY nspname"
+        )
+        return [name for (name,) in cursor]

@@ -120,6 +120,17 @@ def test_check_says_in_one_line_what_is_wrong(statement, line):
     assert "\n" not in message.msg
 
 
+def test_check_names_the_schema_that_has_the_tables():
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute("CREATE SCHEMA kaval")
+        for model in MODELS:
+            cursor.execute(f"ALTER TABLE {model._meta.db_table} SET SCHEMA kaval")
+        cursor.execute("ALTER TABLE alembic_version SET SCHEMA kaval")
+    [message] = check()
+    assert "has none of kavalai's tables" in message.msg
+    assert "KAVALAI_DB_SCHEMA=kaval would find them." in message.msg
+
+
 def test_check_says_that_the_database_does_not_answer(monkeypatch):
     def refuse(tables):
         raise OperationalError("connection refused\nmore\nlines")

@@ -36,7 +36,10 @@ class Command(BaseCommand):
         if demo:
             self.create_demo_users()
         elif not get_user_model().objects.exists():
-            self.say("Nobody can sign in yet: .venv/bin/python manage.py createsuperuser")
+            self.say(
+                "Nobody can sign in yet. With these same settings: "
+                ".venv/bin/python manage.py createsuperuser"
+            )
         self.stdout.flush()
         self.become_server(port)
 
