@@ -1,9 +1,19 @@
 from django.contrib import admin
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import LoginView, LogoutView
+from django.shortcuts import redirect
+from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
 from . import health
+
+
+@login_not_required
+def favicon(request):
+    """For pages without a head of their own, such as a raw payload."""
+    return redirect(static("icon.svg"))
+
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="conversations:list"), name="home"),
@@ -15,6 +25,7 @@ urlpatterns = [
     ),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
+    path("favicon.ico", favicon, name="favicon"),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
 ]

@@ -24,6 +24,7 @@ MATRIX = {
     "conversations:payload_file": BROWSE,
     "login": (200, 302, 302, 302, 302),
     "logout": (LOGIN, 405, 405, 405, 405),
+    "favicon": (302, 302, 302, 302, 302),
     "livez": (200, 200, 200, 200, 200),
     "readyz": (200, 200, 200, 200, 200),
     "admin:index": ADMIN,
