@@ -32,12 +32,14 @@ def from_uri(
     """
     libpq_uri = re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", uri)
     libpq_uri = re.sub(r"([?&])ssl=", r"\1sslmode=", libpq_uri)
+    libpq_uri = re.sub(r"([?&]sslmode=)true\b", r"\1require", libpq_uri, flags=re.IGNORECASE)
+    libpq_uri = re.sub(r"([?&]sslmode=)false\b", r"\1disable", libpq_uri, flags=re.IGNORECASE)
     try:
         params = conninfo_to_dict(libpq_uri)
-    except ProgrammingError:
+    except (ProgrammingError, ValueError):
         raise env.stop(
-            f"{variable} is not a PostgreSQL URI (postgresql://user:password@host/database; "
-            "percent-encode special characters in the user name and password)."
+            f"{variable} is not a PostgreSQL URI (postgresql://user:password@host/database): "
+            "parameters must be libpq's, special characters percent-encoded."
         ) from None
     options = [str(params.pop("options", "") or "")]
     if schema:
@@ -57,6 +59,8 @@ def from_uri(
         "HOST": params.pop("host", ""),
         "PORT": str(params.pop("port", "")),
         "CONN_HEALTH_CHECKS": True,
+        # A cursor outside a transaction does not survive PgBouncer's transaction mode.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
         "OPTIONS": {"connect_timeout": 3, **params},
         "TEST": test or {},
     }

@@ -1,6 +1,8 @@
 """Typed settings from the environment. A bad value ends the start with one line."""
 
 import os
+import secrets
+import tempfile
 from pathlib import Path
 
 from dotenv import load_dotenv
@@ -15,7 +17,8 @@ def stop(message: str) -> SystemExit:
 
 def load(path: Path) -> None:
     """Read a .env file; what the environment already holds wins."""
-    load_dotenv(path)
+    # Without interpolation: a password may hold a dollar sign.
+    load_dotenv(path, interpolate=False)
 
 
 def text(name: str, default: str = "") -> str:
@@ -44,3 +47,22 @@ def integer(name: str, default: int, lowest: int, highest: int) -> int:
 
 def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def kept_secret(path: Path) -> str:
+    """The random text in a private file, which is made at first use."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or not path.read_text():
+            # Whole or not at all, and never two different ones: a link does not replace a file.
+            with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
+                file.write(secrets.token_urlsafe(50))
+                file.flush()
+                if path.exists() and not path.stat().st_size:
+                    path.unlink()
+                os.link(file.name, path)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise stop(f"{path} cannot be made ({error.strerror}); see DESK_DATA_DIR.") from None
+    return path.read_text()

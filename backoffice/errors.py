@@ -20,7 +20,7 @@ def error_response(request, status: int, title: str, text: str):
     context = {"status": status, "title": title, "text": text, "retry": request.get_full_path()}
     response = render(request, template, context, status=status)
     # The filters stay where they are; the notice takes the place of the results.
-    if request.htmx and request.htmx.target == "main#browse":
+    if template == "_error.html" and request.htmx.target == "main#browse":
         response["HX-Retarget"] = "#results"
         response["HX-Reswap"] = "innerHTML"
     return response

@@ -7,7 +7,8 @@ HTMX_HEADERS = ("HX-Request", "HX-Boosted", "HX-History-Restore-Request")
 
 def wants_fragment(request) -> bool:
     """Back and boosted links are htmx requests too, but they replace the whole page."""
-    htmx = request.htmx
+    # A request with a bad Host header fails before it has this attribute.
+    htmx = getattr(request, "htmx", None)
     return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
 
 

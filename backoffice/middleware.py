@@ -4,6 +4,7 @@ from functools import cache
 from django.contrib.auth import middleware as auth
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
+from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 
 
@@ -28,7 +29,12 @@ class LoginRequiredMiddleware(auth.LoginRequiredMiddleware):
     def handle_no_permission(self, request, view_func):
         if not request.htmx:
             return super().handle_no_permission(request, view_func)
-        page = request.htmx.current_url_abs_path or "/"
+        try:
+            page = request.htmx.current_url_abs_path or "/"
+        except ValueError:
+            page = "/"
+        if not url_has_allowed_host_and_scheme(page, allowed_hosts=None):
+            page = "/"
         login = auth.redirect_to_login(page, self.get_login_url(view_func))
         return HttpResponseClientRedirect(login.url)
 

@@ -1,6 +1,5 @@
 """Settings come from the environment; .env.example describes each one."""
 
-import secrets
 import zoneinfo
 from pathlib import Path
 
@@ -11,7 +10,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env.load(BASE_DIR / ".env")
 
 # What runs on this computer keeps its files here: the local PostgreSQL, the key, static files.
-LOCAL_DATA_DIR = Path(env.text("DESK_DATA_DIR", str(BASE_DIR / ".data"))).resolve()
+LOCAL_DATA_DIR = (BASE_DIR / env.text("DESK_DATA_DIR", ".data")).resolve()
 
 # For `make run`.
 PORT = env.integer("PORT", 8000, 1, 65535)
@@ -21,6 +20,10 @@ DEBUG = env.boolean("DEBUG")
 SECRET_KEY = env.text("SECRET_KEY")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+for origin in CSRF_TRUSTED_ORIGINS:
+    if not origin.startswith(("https://", "http://")):
+        raise env.stop(f"CSRF_TRUSTED_ORIGINS must begin with https://, unlike {origin!r}.")
+BEHIND_PROXY = env.boolean("BEHIND_PROXY")
 
 # Without a key of its own the site is for one computer: it answers to loopback names only and
 # over plain HTTP. With one it is a deployment: its hosts must be named and HTTPS is required.
@@ -29,12 +32,7 @@ if LOCAL:
     if ALLOWED_HOSTS:
         raise env.stop("ALLOWED_HOSTS without SECRET_KEY; a deployment needs both.")
     ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
-    key_file = LOCAL_DATA_DIR / "secret_key"
-    if not key_file.exists():
-        LOCAL_DATA_DIR.mkdir(parents=True, exist_ok=True)
-        key_file.touch(mode=0o600)
-        key_file.write_text(secrets.token_urlsafe(50))
-    SECRET_KEY = key_file.read_text()
+    SECRET_KEY = env.kept_secret(LOCAL_DATA_DIR / "secret_key")
 else:
     if len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5:
         raise env.stop("SECRET_KEY must be at least 50 random characters.")
@@ -60,6 +58,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "backoffice.health.probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "backoffice.middleware.never_store",
@@ -106,7 +105,7 @@ agents_uri = env.text("KAVALAI_DB_URI")
 replica_uri = env.text("KAVALAI_DB_REPLICA_URI")
 write_uri = env.text("KAVALAI_DB_WRITE_URI")
 if not agents_uri and (replica_uri or write_uri):
-    agents_uri = replica_uri or write_uri
+    raise env.stop("KAVALAI_DB_URI must be set where a replica or a write URI is.")
 
 # {alias: database} of what the local PostgreSQL serves. The demo has a database of its own for
 # its users, whose password is in somebody's terminal: they must not see real conversations.
@@ -133,9 +132,7 @@ DATABASES = {
         test={"MIGRATE": False, "MIRROR": "agents_write"},
     ),
 }
-if env.boolean("KAVALAI_DB_READ_ONLY"):
-    DATABASES["agents"]["TEST"] = {"MIGRATE": False}
-else:
+if not env.boolean("KAVALAI_DB_READ_ONLY"):
     DATABASES["agents_write"] = databases.from_uri(
         "KAVALAI_DB_WRITE_URI" if write_uri else "KAVALAI_DB_URI",
         write_uri or agents_uri,
@@ -174,7 +171,7 @@ if TIME_ZONE not in zoneinfo.available_timezones():
 
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = Path(env.text("STATIC_ROOT", str(LOCAL_DATA_DIR / "static")))
+STATIC_ROOT = BASE_DIR / env.text("STATIC_ROOT", str(LOCAL_DATA_DIR / "static"))
 STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
@@ -202,16 +199,15 @@ SESSION_COOKIE_NAME = "desk_session"
 CSRF_COOKIE_HTTPONLY = True
 if not LOCAL:
     SECURE_SSL_REDIRECT = True
-    # The load balancer's own probes speak plain HTTP.
-    SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    # Being preloaded into browsers cannot be undone: that is for the domain's owner to decide.
+    SILENCED_SYSTEM_CHECKS = ["security.W021"]
     SESSION_COOKIE_SECURE = True
     SESSION_COOKIE_NAME = "__Host-desk_session"
     CSRF_COOKIE_SECURE = True
     CSRF_COOKIE_NAME = "__Host-csrftoken"
-    if env.boolean("BEHIND_PROXY"):
+    if BEHIND_PROXY:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 LOGGING = {

@@ -1,4 +1,32 @@
+from datetime import UTC, datetime
+
+import psycopg
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
+from psycopg.types.datetime import TimestamptzLoader
+
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
+
+
+class ClampedLoader(TimestamptzLoader):
+    """PostgreSQL's times reach further than Python's, to infinity: the nearest one we have."""
+
+    # Django replaces a loader of another zone than the connection's.
+    timezone = UTC
+
+    def load(self, data):
+        try:
+            return super().load(data).astimezone(UTC)
+        except (psycopg.DataError, OverflowError):
+            text = bytes(data)
+            early = text.startswith(b"-") or text.endswith(b"BC")
+            return EARLIEST if early else LATEST
+
+
+def clamp_times(connection, **kwargs):
+    if connection.alias in ("agents", "agents_write"):
+        connection.connection.adapters.register_loader("timestamptz", ClampedLoader)
 
 
 class ConversationsConfig(AppConfig):
@@ -6,3 +34,5 @@ class ConversationsConfig(AppConfig):
 
     def ready(self):
         from . import checks  # noqa: F401
+
+        connection_created.connect(clamp_times, dispatch_uid="clamp_times")

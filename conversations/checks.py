@@ -21,7 +21,8 @@ def agent_database(app_configs, databases=None, **kwargs):
     tables = [model._meta.db_table for model in models]
     try:
         found = revision.read_columns([*tables, "alembic_version"])
-        version = read_version() if "alembic_version" in found else None
+        readable = readable_tables(list(found))
+        version = read_version() if "alembic_version" in readable else None
     except DatabaseError as error:
         reason = str(error).strip().splitlines()[0]
         return [
@@ -39,6 +40,9 @@ def agent_database(app_configs, databases=None, **kwargs):
             message = f"The agent database has no table {table} in {where()}."
             problems.append(checks.Error(message, id="conversations.E003"))
             continue
+        if table not in readable:
+            message = f"The agent database's role may not read the table {table}."
+            problems.append(checks.Error(message, id="conversations.E005"))
         expected = {field.column for field in model._meta.fields}
         lacking = expected - found[table] - revision.ADDED_LATER.get(table, set())
         for column in sorted(lacking):
@@ -60,6 +64,16 @@ def read_version() -> str | None:
         cursor.execute("SELECT version_num FROM alembic_version")
         row = cursor.fetchone()
     return row[0] if row else None
+
+
+def readable_tables(tables: list[str]) -> set[str]:
+    with connections["agents"].cursor() as cursor:
+        cursor.execute(
+            "SELECT name FROM unnest(%s::text[]) name "
+            "WHERE has_table_privilege(quote_ident(name), 'SELECT')",
+            [tables],
+        )
+        return {name for (name,) in cursor}
 
 
 def schemas_with_sessions() -> list[str]:

@@ -25,7 +25,11 @@ class SecondsField(models.FloatField):
 
 
 class BooleanLookup(BuiltinLookup):
-    """A lookup that takes True or False; `template` is its condition in SQL."""
+    """
+    A lookup that takes True or False; `template` is its condition in SQL.
+
+    A value's stored size comes before the value: comparing a large one would fetch it first.
+    """
 
     prepare_rhs = False
     template: str
@@ -42,7 +46,9 @@ class BooleanLookup(BuiltinLookup):
 @PayloadField.register_lookup
 class HasValue(BooleanLookup):
     lookup_name = "has_value"
-    template = "({column} IS NOT NULL AND {column} <> 'null'::jsonb)"
+    template = (
+        "({column} IS NOT NULL AND (pg_column_size({column}) > 64 OR {column} <> 'null'::jsonb))"
+    )
 
 
 @PayloadField.register_lookup
@@ -50,7 +56,10 @@ class IsTaskError(BooleanLookup):
     """The original system's rule: a list counts when it is not empty, all else but null does."""
 
     lookup_name = "is_task_error"
-    template = "({column} IS NOT NULL AND {column} NOT IN ('null'::jsonb, '[]'::jsonb))"
+    template = (
+        "({column} IS NOT NULL AND (pg_column_size({column}) > 64 "
+        "OR {column} NOT IN ('null'::jsonb, '[]'::jsonb)))"
+    )
 
 
 @PayloadField.register_lookup

@@ -1,6 +1,8 @@
 """The list's URL parameters. One that makes no sense is explained and matches nothing."""
 
 import re
+import uuid
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 
 import django_filters
@@ -22,6 +24,9 @@ PROBLEM_LABELS = {
     "tool_error": "Tool call failed",
     "model_error": "Model call failed",
 }
+# What the browser's pickers take; both write ASCII digits.
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+TIME = re.compile(DATE.pattern + r"T[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 # Parameters of the list that are not filters.
 OTHER_PARAMETERS = {"after"}
 
@@ -39,9 +44,14 @@ class MomentInput(forms.DateInput):
     def get_context(self, name, value, attrs):
         context = super().get_context(name, value, attrs)
         text = context["widget"]["value"] or ""
-        if not text or re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        # A picker drops what is no date, and with it what was typed.
+        try:
+            is_moment = parse_datetime(text) is not None
+        except ValueError:
+            is_moment = False
+        if not text or (is_moment and DATE.fullmatch(text)):
             kind = "date"
-        elif re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?", text):
+        elif is_moment and TIME.fullmatch(text):
             kind = "datetime-local"
         else:
             kind = "text"
@@ -68,6 +78,8 @@ class MomentField(forms.Field):
         if not text:
             return None
         try:
+            if not text.isascii():
+                raise ValueError
             if day := parse_date(text):
                 if self.end:
                     day += timedelta(days=1)
@@ -111,7 +123,8 @@ class ConversationFilterForm(forms.Form):
             elif len(self.data.getlist(name)) > 1:
                 self.add_error(None, f"“{name[:40]}” is given twice.")
         start, end = cleaned.get("start_date"), cleaned.get("end_date")
-        if start and end and start[0] > end[0]:
+        # An end that is a date is the first moment behind it, and not included.
+        if start and end and (start[0] > end[0] or (start[0] == end[0] and not end[1])):
             self.add_error("end_date", "The end is before the start.")
         return cleaned
 
@@ -124,15 +137,19 @@ class ConversationFilter(django_filters.FilterSet):
             attrs={"type": "search", "placeholder": "Search messages", "maxlength": 200}
         ),
         max_length=200,
+        strip=False,
     )
     agent = django_filters.ModelChoiceFilter(
-        queryset=Agent.objects.none(), label="Agent", empty_label="All agents"
+        queryset=Agent.objects.none(),
+        label="Agent",
+        empty_label="All agents",
+        error_messages={"invalid_choice": "There is no such agent."},
     )
     problem = django_filters.ChoiceFilter(
         method="filter_problem", label="Problem", empty_label="With and without", choices=()
     )
     external_id = django_filters.CharFilter(
-        method="filter_external_id", label="External id starts with", max_length=200
+        method="filter_external_id", label="External id starts with", max_length=200, strip=False
     )
     start_date = MomentFilter(field_name="created_at", label="Created from", end=False)
     end_date = MomentFilter(field_name="created_at", label="Created until", end=True)
@@ -142,8 +159,14 @@ class ConversationFilter(django_filters.FilterSet):
         fields = []
         form = ConversationFilterForm
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, data, **kwargs):
+        # The form shows an agent as chosen only where its id is spelt as the database does.
+        with suppress(ValueError):
+            if len(data.getlist("agent")) == 1:
+                agent = str(uuid.UUID(data["agent"]))
+                data = data.copy()
+                data["agent"] = agent
+        super().__init__(data, **kwargs)
         self.filters["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
         self.filters["problem"].extra["choices"] = problem_choices()
 
@@ -160,11 +183,22 @@ class ConversationFilter(django_filters.FilterSet):
     def qs(self):
         return super().qs if self.is_valid() else self.queryset.none()
 
+    def with_time(self) -> dict[str, str]:
+        """{name: query string} that gives each date among the filters a time to edit."""
+        found = {}
+        for name, added in (("start_date", "T00:00"), ("end_date", "T23:59")):
+            if DATE.fullmatch(self.data.get(name, "")):
+                query = QueryDict(self.query(), mutable=True)
+                query[name] += added
+                found[name] = query.urlencode()
+        return found
+
     def active(self) -> list[dict]:
         """What is filtered by, each with the query string of the list without it."""
         chips = []
         for name, form_field in self.form.fields.items():
-            value = self.form.cleaned_data.get(name) if self.is_valid() else None
+            # Those that make sense stay removable beside one that does not.
+            value = self.form.cleaned_data.get(name)
             if value in (None, ""):
                 continue
             text = self.data.get(name)

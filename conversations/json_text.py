@@ -15,7 +15,7 @@ TOKEN = re.compile(
         (?P<open>[{\[])
       | (?P<close>[}\]])
       | (?P<separator>[:,])
-      | (?P<string>"(?:[^"\\]|\\.)*")
+      | (?P<string>"(?:[^"\\]++|\\.)*+")
       | (?P<literal>true|false|null)
       | (?P<number>-?\d[\d.eE+-]*)
     )""",
@@ -25,11 +25,24 @@ CONSTANTS = {"true": True, "false": False, "null": None}
 
 
 def tokens(text: str) -> Iterator[tuple[str, str]]:
-    """(kind, source text) pairs; ends where the text stops being whole."""
+    """(kind, source text) pairs; a string that the end of the text cuts short comes as "cut"."""
     position = 0
     while match := TOKEN.match(text, position):
         yield match.lastgroup, match[match.lastgroup]
         position = match.end()
+    rest = text[position:].lstrip()
+    if rest.startswith('"'):
+        yield "cut", rest
+
+
+def whole_part(source: str) -> str:
+    """What a string's source held before it was cut, perhaps within an escape."""
+    for lost in range(7):
+        try:
+            return json.loads(source[: len(source) - lost] + '"')
+        except ValueError:
+            continue
+    return ""
 
 
 def loads(text: str):
@@ -93,7 +106,7 @@ class Node:
     """
 
     kind: str
-    key: str = ""
+    key: str | None = None
     value: str = ""
     size: int = 0
     opened: bool = False
@@ -119,7 +132,7 @@ def tree(text: str, *, max_nodes: int = 500, max_depth: int = 50, max_string: in
     whole = True
     shown = 0
     hidden_depth = 0
-    key = ""
+    key = None
     expects_key = False
     ended = False
 
@@ -147,7 +160,7 @@ def tree(text: str, *, max_nodes: int = 500, max_depth: int = 50, max_string: in
         if open_nodes:
             open_nodes[-1].size += 1
         node = Node(kind, key=key)
-        key = ""
+        key = None
         if kind == "open":
             if len(open_nodes) >= max_depth:
                 node.kind = "deeper"
@@ -159,10 +172,13 @@ def tree(text: str, *, max_nodes: int = 500, max_depth: int = 50, max_string: in
                 open_nodes.append(node)
                 expects_key = source == "{"
         else:
-            value = json.loads(source) if kind == "string" else source
+            if kind == "cut":
+                node.kind, value = "string", whole_part(source)
+            else:
+                value = json.loads(source) if kind == "string" else source
+                node.size = len(value)
             node.value = value[:max_string]
-            node.size = len(value)
-            node.cut = len(value) > max_string
+            node.cut = kind == "cut" or len(value) > max_string
             whole = whole and not node.cut
         nodes.append(node)
         ended = ended or not open_nodes

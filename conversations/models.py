@@ -10,7 +10,6 @@ from . import revision
 from .fields import PayloadField, SecondsField
 from .querysets import (
     ChatMessageQuerySet,
-    ModelCallQuerySet,
     RunQuerySet,
     SessionQuerySet,
     TaskQuerySet,
@@ -72,10 +71,6 @@ class SummaryCounts:
     def problems_besides_status(self) -> list[tuple[str, int]]:
         """The problems that the status does not already tell in full."""
         return [problem for problem in self.problems if problem != (self.status, 1)]
-
-    @property
-    def problems_count(self) -> int:
-        return sum(count for _, count in self.problems)
 
 
 class Agent(AgentRow):
@@ -200,7 +195,7 @@ class ModelCall(AgentRow):
     cached_prompt_tokens = models.IntegerField(null=True, blank=True)
     reasoning_tokens = models.IntegerField(null=True, blank=True)
 
-    objects = agent_manager(ModelCallQuerySet)
+    objects = agent_manager()
 
     class Meta:
         managed = False

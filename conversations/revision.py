@@ -42,6 +42,7 @@ def columns() -> dict[str, set[str]]:
     return read_columns(list(ADDED_LATER))
 
 
+@cache
 def missing_fields(model: type[models.Model]) -> tuple[str, ...]:
     """Names of the model's fields that this agent database lacks."""
     table = model._meta.db_table
@@ -49,6 +50,12 @@ def missing_fields(model: type[models.Model]) -> tuple[str, ...]:
         return ()
     lacking = ADDED_LATER[table] - columns().get(table, set())
     return tuple(field.name for field in model._meta.fields if field.column in lacking)
+
+
+def forget():
+    """Look again at the next use; for tests, which change the tables."""
+    columns.cache_clear()
+    missing_fields.cache_clear()
 
 
 def has_run_durations() -> bool:

@@ -1,6 +1,6 @@
 """One conversation as staff read it: runs in time order, each with its messages and steps."""
 
-from bisect import bisect
+from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,21 +46,30 @@ def nested(tasks: list[Task]) -> list[Task]:
     """
     Tasks of a run in order, each tool call moved under the task that made it.
 
-    The caller is the last task of that name before the call, else the first one after it. Sets
-    `depth`: 1 below its caller, else 0. A call whose caller is not there keeps its place.
+    The caller is the last task of that name before the call, else the first one after it that
+    nobody called. Sets `depth`, 0 where the caller is not there.
     """
     places = defaultdict(list)
     for place, task in enumerate(tasks):
-        if task.parent_task_name is None:
-            places[task.name].append(place)
+        places[task.name].append(place)
     calls = defaultdict(list)
-    top = []
+    waiting = []
     for place, task in enumerate(tasks):
-        callers = places.get(task.parent_task_name) if task.parent_task_name is not None else None
-        task.depth = 1 if callers else 0
-        if callers:
-            caller = callers[max(bisect(callers, place) - 1, 0)]
-            calls[caller].append(place)
+        caller = None
+        if task.parent_task_name is not None:
+            same_name = places.get(task.parent_task_name, [])
+            before = bisect_left(same_name, place)
+            later = (other for other in same_name[before:] if tasks[other].parent_task_name is None)
+            caller = same_name[before - 1] if before else next(later, None)
+        if caller is None:
+            waiting.append((place, 0))
         else:
-            top.append(place)
-    return [tasks[place] for caller in top for place in (caller, *calls[caller])]
+            calls[caller].append(place)
+    ordered = []
+    waiting.reverse()
+    while waiting:
+        place, depth = waiting.pop()
+        tasks[place].depth = depth
+        ordered.append(tasks[place])
+        waiting += [(call, depth + 1) for call in reversed(calls[place])]
+    return ordered

@@ -14,7 +14,7 @@ urlpatterns = [
         name="payload",
     ),
     path(
-        "<uuid:session_id>/<str:kind>/<uuid:row_id>/<str:field>.json",
+        "<uuid:session_id>/<str:kind>/<uuid:row_id>/<str:field>/raw/",
         views.PayloadFileView.as_view(),
         name="payload_file",
     ),

@@ -24,6 +24,7 @@ COUNT_UP_TO = 10_000
 COUNT_SECONDS = 1
 # A tree of 500 nodes fits into this many characters, whatever the payload's size.
 TREE_TEXT = 262_144
+TEXT_UP_TO = 20_000
 
 
 def bounded_count(queryset, at_least: int) -> tuple[int, bool]:
@@ -88,8 +89,9 @@ class ConversationListView(Browse, FragmentMixin, ListView):
         return response
 
 
-class ConversationView(Browse, DetailView):
+class ConversationView(Browse, FragmentMixin, DetailView):
     template_name = "conversations/detail.html"
+    fragment_name = "conversations/_conversation.html"
     pk_url_kwarg = "session_id"
     context_object_name = "conversation"
 
@@ -126,6 +128,8 @@ class RunView(Browse, FragmentMixin, DetailView):
         start = int(start)
         of_run = Task.objects.filter(run_id=self.object.pk)
         tasks = nested(list(of_run.without_payloads().in_order()))
+        if start and start >= len(tasks):
+            raise Http404
         shown = tasks[start : start + self.page_size]
         flags = {
             task.pk: task
@@ -139,7 +143,8 @@ class RunView(Browse, FragmentMixin, DetailView):
         return super().get_context_data(
             tasks=shown,
             start=start,
-            payload_fields=[(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["runs"][1]],
+            fragment=wants_fragment(self.request),
+            payload_fields=[(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["runs"][2]],
             next_from=end if end < len(tasks) else None,
             left=len(tasks) - end,
             **kwargs,
@@ -153,25 +158,33 @@ PAYLOAD_LABELS = {
     "errors": "Errors",
     "inputs": "Inputs",
     "output": "Output",
+    "prompt": "Prompt",
 }
+# {kind in the address: (rows, what names their conversation, columns)}
 PAYLOADS = {
-    "runs": (Run, ("input_data", "output_data", "context")),
-    "tasks": (Task, ("errors", "inputs", "output")),
+    "runs": (Run, "session_id", ("input_data", "output_data", "context")),
+    "tasks": (Task, "run__session_id", ("errors", "inputs", "output", "prompt")),
 }
+PLAIN_TEXT = {"prompt"}
 
 
 @dataclass
 class Payload:
-    """One jsonb column, as much of it as a page shows."""
+    """One large column, as much of it as a page shows: a tree of JSON, or plain text."""
 
     name: str
-    tree: json_text.Tree | None
     # In characters; nearly bytes.
     length: int
+    tree: json_text.Tree | None = None
+    text: str | None = None
 
     @property
     def label(self) -> str:
         return PAYLOAD_LABELS[self.name]
+
+    @property
+    def whole(self) -> bool:
+        return self.tree.whole if self.tree else len(self.text) == self.length
 
 
 def read_payloads(queryset, pk, fields: tuple[str, ...]):
@@ -179,16 +192,26 @@ def read_payloads(queryset, pk, fields: tuple[str, ...]):
     annotations = {}
     for field in fields:
         text = Cast(field, TextField())
-        annotations[f"{field}_text"] = Left(text, TREE_TEXT)
+        annotations[f"{field}_text"] = Left(text, TEXT_UP_TO if field in PLAIN_TEXT else TREE_TEXT)
         annotations[f"{field}_length"] = Length(text)
     row = get_object_or_404(queryset.without_payloads().annotate(**annotations), pk=pk)
     payloads = {}
     for field in fields:
         text = getattr(row, f"{field}_text")
-        has_value = text is not None and text != "null"
-        tree = json_text.tree(text) if has_value else None
-        payloads[field] = Payload(field, tree, getattr(row, f"{field}_length") or 0)
+        payload = payloads[field] = Payload(field, getattr(row, f"{field}_length") or 0)
+        if field in PLAIN_TEXT:
+            payload.text = text
+        elif text is not None and text != "null":
+            payload.tree = json_text.tree(text)
     return row, payloads
+
+
+def payload_rows(kwargs):
+    """Rows of a conversation that have the kind and field an address names; else a 404."""
+    model, conversation, fields = PAYLOADS.get(kwargs["kind"], (None, None, ()))
+    if kwargs["field"] not in fields:
+        raise Http404
+    return model.objects.filter(**{conversation: kwargs["session_id"]})
 
 
 class TaskView(Browse, FragmentMixin, DetailView):
@@ -197,50 +220,49 @@ class TaskView(Browse, FragmentMixin, DetailView):
     context_object_name = "task"
 
     def get_object(self):
-        tasks = Task.objects.filter(session_id=self.kwargs["session_id"]).with_problems()
-        task, self.payloads = read_payloads(tasks, self.kwargs["task_id"], PAYLOADS["tasks"][1])
+        model, conversation, fields = PAYLOADS["tasks"]
+        tasks = model.objects.filter(**{conversation: self.kwargs["session_id"]})
+        task, self.payloads = read_payloads(tasks.with_problems(), self.kwargs["task_id"], fields)
         return task
 
     def get_context_data(self, **kwargs):
-        return super().get_context_data(payloads=self.payloads, **kwargs)
+        session_id = self.kwargs["session_id"]
+        return super().get_context_data(payloads=self.payloads, session_id=session_id, **kwargs)
 
 
-class PayloadMixin(Browse):
-    def rows(self):
-        model, fields = PAYLOADS.get(self.kwargs["kind"], (None, ()))
-        if self.kwargs["field"] not in fields:
-            raise Http404
-        return model.objects.filter(session_id=self.kwargs["session_id"])
-
-
-class PayloadView(PayloadMixin, FragmentMixin, DetailView):
+class PayloadView(Browse, FragmentMixin, DetailView):
     template_name = "conversations/payload.html"
     fragment_name = "conversations/_payload.html"
 
     def get_object(self):
         field = self.kwargs["field"]
-        row, payloads = read_payloads(self.rows(), self.kwargs["row_id"], (field,))
+        row, payloads = read_payloads(payload_rows(self.kwargs), self.kwargs["row_id"], (field,))
         self.payload = payloads[field]
         return row
 
     def get_context_data(self, **kwargs):
         return super().get_context_data(
-            payload=self.payload, kind=self.kwargs["kind"], row=self.object, **kwargs
+            payload=self.payload,
+            kind=self.kwargs["kind"],
+            session_id=self.kwargs["session_id"],
+            row=self.object,
+            **kwargs,
         )
 
 
-class PayloadFileView(PayloadMixin, View):
-    """The whole payload as JSON text: to read in the browser, or as a file with `?download`."""
+class PayloadFileView(Browse, View):
+    """The whole payload as text: to read in the browser, or as a file with `?download`."""
 
     def get(self, request, row_id, field, **kwargs):
-        rows = self.rows().annotate(text=Cast(field, TextField())).values_list("text", flat=True)
-        text = get_object_or_404(rows, pk=row_id)
-        download = "download" in request.GET
-        response = HttpResponse(
-            text if text is not None else "null",
-            content_type="application/json" if download else "text/plain; charset=utf-8",
-        )
-        if download:
-            name = f"{kwargs['kind']}-{row_id}-{field}.json"
+        rows = payload_rows(self.kwargs).annotate(text=Cast(field, TextField()))
+        text = get_object_or_404(rows.values_list("text", flat=True), pk=row_id)
+        is_json = field not in PLAIN_TEXT
+        if text is None:
+            text = "null" if is_json else ""
+        response = HttpResponse(text, content_type="text/plain; charset=utf-8")
+        if "download" in request.GET:
+            name = f"{kwargs['kind']}-{row_id}-{field}.{'json' if is_json else 'txt'}"
             response["Content-Disposition"] = f'attachment; filename="{name}"'
+            if is_json:
+                response["Content-Type"] = "application/json"
         return response

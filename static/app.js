@@ -36,10 +36,19 @@ document.addEventListener("DOMContentLoaded", () => {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
-  const label = button.querySelector("[role=status]");
+  const label = button.querySelector("span");
+  const status = button.nextElementSibling;
   await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).textContent);
-  label.textContent = "Copied";
-  setTimeout(() => (label.textContent = "Copy"), 2000);
+  label.textContent = status.textContent = "Copied";
+  setTimeout(() => {
+    label.textContent = "Copy";
+    status.textContent = "";
+  }, 2000);
+});
+
+// What is typed while an answer is on its way must not be undone by it.
+document.addEventListener("input", (event) => {
+  if (event.target.form?.id === "filters") htmx.trigger(event.target.form, "htmx:abort");
 });
 
 // The list: up and down move between rows, a slash goes to the search.

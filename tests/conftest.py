@@ -1,4 +1,4 @@
-"""One real PostgreSQL for all tests: the local one, unless DATABASE_URL names another."""
+"""One real PostgreSQL for all tests: the local one."""
 
 import pytest
 from django.conf import settings
@@ -43,9 +43,9 @@ def django_db_setup(django_db_setup, django_db_blocker):
 
 @pytest.fixture(autouse=True)
 def _fresh_revision():
-    revision.columns.cache_clear()
+    revision.forget()
     yield
-    revision.columns.cache_clear()
+    revision.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -72,7 +72,7 @@ def at_revision(db):
                     drops = ", ".join(f"DROP COLUMN {column}" for column in columns)
                     cursor.execute(f"ALTER TABLE {table} {drops}")
             cursor.execute("UPDATE alembic_version SET version_num = %s", [number])
-        revision.columns.cache_clear()
+        revision.forget()
 
     return change
 

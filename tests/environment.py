@@ -6,18 +6,26 @@ A name that is set, though empty, is not taken from .env.
 
 import os
 
-for name in (
-    "ALLOWED_HOSTS",
-    "DATABASE_POOL_SIZE",
-    "DATABASE_URL",
-    "DEBUG",
-    "KAVALAI_DB_READ_ONLY",
-    "KAVALAI_DB_REPLICA_URI",
-    "KAVALAI_DB_SCHEMA",
-    "KAVALAI_DB_URI",
-    "KAVALAI_DB_WRITE_URI",
-    "SECRET_KEY",
-    "STATEMENT_TIMEOUT_SECONDS",
-    "TIME_ZONE",
-):
-    os.environ[name] = ""
+BLANK = dict.fromkeys(
+    (
+        "ALLOWED_HOSTS",
+        "BEHIND_PROXY",
+        "CSRF_TRUSTED_ORIGINS",
+        "DATABASE_POOL_SIZE",
+        "DATABASE_URL",
+        "DEBUG",
+        "DEMO_PASSWORD",
+        "KAVALAI_DB_READ_ONLY",
+        "KAVALAI_DB_REPLICA_URI",
+        "KAVALAI_DB_SCHEMA",
+        "KAVALAI_DB_URI",
+        "KAVALAI_DB_WRITE_URI",
+        "PORT",
+        "SECRET_KEY",
+        "STATEMENT_TIMEOUT_SECONDS",
+        "STATIC_ROOT",
+        "TIME_ZONE",
+    ),
+    "",
+)
+os.environ.update(BLANK)

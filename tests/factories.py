@@ -13,7 +13,7 @@ clock = itertools.count()
 
 def insert(table: str, **values):
     """Insert a row by plain SQL, with ids and times where none are given; returns its values."""
-    now = timezone.now() - timedelta(hours=1) + timedelta(milliseconds=next(clock))
+    now = timezone.now() - timedelta(minutes=90) + timedelta(milliseconds=next(clock))
     values = {"id": uuid.uuid4(), "created_at": now, **values}
     values.setdefault("updated_at", values["created_at"])
     columns = ", ".join(values)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.management import CommandError, call_command
@@ -12,7 +13,7 @@ from django.db.utils import InternalError
 from backoffice.databases import Router
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
 
-from .factories import make_conversation, make_session
+from .factories import make_conversation, make_message, make_run, make_session, make_task
 
 pytestmark = pytest.mark.django_db
 MODELS = [Agent, Session, Run, Task, ChatMessage, ModelCall]
@@ -224,19 +225,96 @@ def slow_count():
         cursor.execute("SELECT pg_sleep(5)")
 
 
-def test_readyz_names_the_database_that_is_gone(client, monkeypatch):
+@pytest.fixture
+def real_databases(monkeypatch):
+    """Probes connect anew, to the databases of the tests."""
+    create = connections.create_connection
+    names = {alias: connections[alias].settings_dict["NAME"] for alias in ("default", "agents")}
+
+    def create_for_tests(alias):
+        connection = create(alias)
+        connection.settings_dict = {**connection.settings_dict, "NAME": names[alias]}
+        return connection
+
+    monkeypatch.setattr(connections, "create_connection", create_for_tests)
+    return names
+
+
+def test_readyz_names_the_database_that_is_gone(client, real_databases):
     response = client.get("/readyz")
     assert response.status_code == 200
     assert json.loads(response.content) == {"default": "ok", "agents": "ok"}
-
-    def gone():
-        raise OperationalError("gone")
-
-    monkeypatch.setattr(connections["agents"], "cursor", gone)
+    real_databases["agents"] = "nowhere"
     response = client.get("/readyz")
     assert response.status_code == 503
     assert json.loads(response.content) == {"default": "ok", "agents": "unavailable"}
     assert client.get("/livez").status_code == 200
+
+
+def test_probes_ask_neither_for_our_name_nor_for_a_session(support_client, real_databases):
+    with connections["default"].execute_wrapper(refuse):
+        for path in ("/livez", "/readyz"):
+            response = support_client.get(path, headers={"Host": "10.0.0.5"})
+            assert response.status_code == 200
+            assert "no-store" in response["Cache-Control"]
+
+
+def refuse(execute, sql, params, many, context):
+    raise OperationalError("gone")
+
+
+# What PostgreSQL can hold and Python cannot
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "infinity",
+        "-infinity",
+        "20000-01-01 00:00+00",
+        "0044-03-15 12:00:00+00 BC",
+        "9999-12-31 23:59:59+00",
+        "0001-01-01 00:00:00+00",
+    ],
+)
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_times_beyond_the_calendar_take_no_page_down(support_client, moment, zone):
+    session = make_session(created_at=moment, updated_at=moment)
+    run = make_run(session, created_at=moment)
+    make_message(session, run_id=run.id, created_at=moment)
+    make_task(run, session, created_at=moment)
+    make_conversation()
+    support_client.cookies["timezone"] = zone
+    response = support_client.get("/conversations/")
+    assert len(response.context["rows"]) == 2
+    for row in response.context["rows"]:
+        assert support_client.get(f"/conversations/{row.pk}/").status_code == 200
+    assert support_client.get(f"/conversations/{session.id}/runs/{run.id}/").status_code == 200
+
+
+def test_no_cursor_is_left_on_the_server(support_client):
+    statements = []
+
+    def record(execute, sql, params, many, context):
+        statements.append(sql)
+        return execute(sql, params, many, context)
+
+    with connections["agents"].execute_wrapper(record):
+        support_client.get("/conversations/")
+    assert statements
+    assert not [sql for sql in statements if "DECLARE" in sql]
+    assert settings.DATABASES["agents"]["DISABLE_SERVER_SIDE_CURSORS"]
+
+
+def test_check_says_what_the_role_may_not_read():
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute("CREATE ROLE nobody_in_particular")
+        cursor.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO nobody_in_particular")
+        cursor.execute("REVOKE SELECT ON tasks, alembic_version FROM nobody_in_particular")
+        cursor.execute("SET LOCAL ROLE nobody_in_particular")
+    messages = [message.msg for message in check()]
+    assert messages[0] == "The agent database's role may not read the table tasks."
+    assert messages[1].startswith("The agent database is at revision unknown")
 
 
 def test_browsing_writes_nothing(support_client):

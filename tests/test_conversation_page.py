@@ -208,6 +208,33 @@ def test_an_agent_that_runs_twice_keeps_its_own_calls(support_client):
     assert [task.name for task in tasks] == ["agent", "a", "agent", "b"]
 
 
+def test_calls_nest_as_deep_as_they_were_made(support_client):
+    session = make_session()
+    run = make_run(session)
+    for seq, (name, parent) in enumerate([("a", None), ("b", "a"), ("c", "b"), ("d", "a")]):
+        make_task(run, session, name, seq=seq, parent_task_name=parent)
+    tasks = get(support_client, url("run", session.id, run.id)).context["tasks"]
+    assert [(task.name, task.depth) for task in tasks] == [("a", 0), ("b", 1), ("c", 2), ("d", 1)]
+
+
+def test_tasks_that_name_each_other_as_callers_are_all_shown(support_client):
+    session = make_session()
+    run = make_run(session)
+    for seq, (name, parent) in enumerate([("a", "b"), ("b", "a"), ("a", "a")]):
+        make_task(run, session, name, seq=seq, parent_task_name=parent)
+    tasks = get(support_client, url("run", session.id, run.id)).context["tasks"]
+    assert sorted(task.name for task in tasks) == ["a", "a", "b"]
+
+
+def test_a_task_belongs_to_its_runs_conversation(support_client):
+    session, other = make_session(), make_session()
+    run = make_run(session)
+    task = make_task(run, other)
+    get(support_client, url("task", session.id, task.id))
+    get(support_client, url("task", other.id, task.id), status=404)
+    get(support_client, url("payload", session.id, "tasks", task.id, "inputs"))
+
+
 def test_a_task_that_names_itself_as_its_caller_is_still_shown(support_client):
     session = make_session()
     run = make_run(session)
@@ -241,7 +268,7 @@ def test_a_long_run_comes_in_pages(support_client):
     assert "More tasks" not in text(rest)
 
 
-@pytest.mark.parametrize("start", ["-1", "x", "9" * 5000, "%00", "１", "1.5"])
+@pytest.mark.parametrize("start", ["-1", "x", "9" * 5000, "%00", "１", "1.5", "2", "5000"])
 def test_a_malformed_place_in_a_run_is_a_404(support_client, start):
     session = make_conversation()
     run = support_client.get(url("detail", session.id)).context["entries"][0].run
@@ -331,6 +358,17 @@ def test_a_task_shows_all_there_is(support_client):
         assert words in page, words
 
 
+def test_a_long_prompt_is_cut_and_a_file(support_client):
+    session = make_session()
+    task = make_task(make_run(session), session, prompt="p" * 500_000)
+    page = get(support_client, url("task", session.id, task.id))
+    assert len(page.content) < 30_000
+    assert "Not all of it is shown" in text(page)
+    path = url("payload_file", session.id, "tasks", task.id, "prompt")
+    assert len(get(support_client, path).content) == 500_000
+    assert 'prompt.txt"' in get(support_client, path + "?download")["Content-Disposition"]
+
+
 def test_an_oversized_payloads_placeholder_is_shown_as_it_is(support_client):
     session = make_session()
     value = {"truncated": True, "bytes": 5_000_000, "preview": "The first words"}
@@ -353,6 +391,8 @@ def test_a_payload_of_any_size_makes_a_small_page_and_a_whole_file(support_clien
     response = get(support_client, url("task", session.id, task.id))
     assert len(response.content) < 150_000
     assert "Not all of it is shown" in text(response)
+    if shape == "long":
+        assert "z" * 4000 in text(response)
     response = get(support_client, url("payload_file", session.id, "tasks", task.id, "output"))
     assert response.content.decode().replace(" ", "") == raw.replace(" ", "")
 
@@ -407,13 +447,14 @@ def test_no_value_is_said_and_its_file_is_null(support_client, value):
 
 def pages_of(session, run, task):
     return {
+        "detail": url("detail", session.id),
         "run": url("run", session.id, run.id),
         "task": url("task", session.id, task.id),
         "payload": url("payload", session.id, "runs", run.id, "context"),
     }
 
 
-@pytest.mark.parametrize("name", ["run", "task", "payload"])
+@pytest.mark.parametrize("name", ["detail", "run", "task", "payload"])
 def test_a_fragment_is_the_inside_of_its_page(support_client, name):
     session = make_session()
     run = make_run(session, context=Json({"a": 1}))
@@ -432,7 +473,9 @@ def test_rows_of_another_conversation_are_not_found_below_this_one(support_clien
     mine, other = make_session(), make_session()
     run = make_run(other)
     task = make_task(run, other)
-    for path in (*pages_of(mine, run, task).values(), url("detail", uuid.uuid4())):
+    paths = pages_of(mine, run, task)
+    paths["detail"] = url("detail", uuid.uuid4())
+    for path in paths.values():
         assert "Nothing at this address" in text(get(support_client, path, status=404))
 
 
@@ -447,7 +490,7 @@ def test_rows_of_another_conversation_are_not_found_below_this_one(support_clien
         f"/conversations/{uuid.UUID(int=0)}/runs/{uuid.UUID(int=0)}/",
         f"/conversations/{uuid.UUID(int=0)}/runs/{uuid.UUID(int=0)}/session_id/",
         f"/conversations/{uuid.UUID(int=0)}/agents/{uuid.UUID(int=0)}/name/",
-        f"/conversations/{uuid.UUID(int=0)}/tasks/{uuid.UUID(int=0)}/prompt.json",
+        f"/conversations/{uuid.UUID(int=0)}/tasks/{uuid.UUID(int=0)}/name/raw/",
         "/conversations/%00/",
         "/nowhere/",
     ],

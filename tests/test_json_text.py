@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import pytest
 
@@ -48,13 +49,13 @@ def kinds(text, **bounds):
 def test_a_tree_lists_nodes_in_document_order():
     assert kinds('{"a": [1.50, "x"], "b": null}') == (
         [
-            ("open", "", "{", 2),
+            ("open", None, "{", 2),
             ("open", "a", "[", 2),
-            ("number", "", "1.50", 4),
-            ("string", "", "x", 1),
-            ("close", "", "[", 0),
+            ("number", None, "1.50", 4),
+            ("string", None, "x", 1),
+            ("close", None, "[", 0),
             ("literal", "b", "null", 4),
-            ("close", "", "{", 0),
+            ("close", None, "{", 0),
         ],
         True,
     )
@@ -113,3 +114,33 @@ def test_reading_stops_at_the_bound(monkeypatch):
     monkeypatch.setattr(json_text, "tokens", counted)
     json_text.tree(json.dumps(list(range(100_000))))
     assert len(read) < 1100
+
+
+def test_an_empty_key_is_told_from_no_key():
+    assert [node[1] for node in kinds('{"": [1]}')[0]] == [None, "", None, None, None]
+
+
+@pytest.mark.parametrize("size", [5_000, 400_000])
+def test_a_string_that_the_cut_text_ends_in_is_shown_as_far_as_it_goes(size):
+    text = json.dumps({"result": "z" * size})[:4_500]
+    tree = json_text.tree(text)
+    assert tree.nodes[1].value == "z" * 4000
+    assert tree.nodes[1].cut
+    assert not tree.whole
+
+
+@pytest.mark.parametrize("end", range(1, 16))
+def test_a_cut_within_an_escape_loses_no_more_than_the_escape(end):
+    source = r'"ab\u0001cd\\ef'[:end]
+    [node] = json_text.tree(source).nodes
+    assert "ab\x01cd\\ef".startswith(node.value)
+    assert len(node.value) >= min(end - 1, 2)
+
+
+def test_a_long_string_costs_no_more_than_its_length():
+    text = "[" * 1500 + json.dumps("\\z" * 1_000_000) + "]" * 1500
+    tracemalloc.start()
+    json_text._loads(text)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * len(text)

@@ -96,7 +96,7 @@ def recorded(recorded_database, monkeypatch):
     }
     usual = connections["agents"]
     connections["agents"] = reader
-    revision.columns.cache_clear()
+    revision.forget()
     uri = settings.LOCAL_POSTGRES.uri(recorded_database)
     with psycopg.connect(uri, options="-c search_path=agents", row_factory=dict_row) as plain:
         yield plain

@@ -9,6 +9,8 @@ from django.conf import settings
 
 from backoffice import databases
 
+from .environment import BLANK
+
 KEY = "k3y-" + "abcdefghijklmnopqrstuvwxyz" * 2
 SHOW = "from django.conf import settings as s; print({})"
 
@@ -23,6 +25,7 @@ def start(expression="s.DEBUG", **environment):
         cwd=settings.BASE_DIR,
         env={
             **kept,
+            **BLANK,
             "DJANGO_SETTINGS_MODULE": "backoffice.settings",
             "DESK_DATA_DIR": str(settings.LOCAL_DATA_DIR),
             **environment,

@@ -1,5 +1,8 @@
 """How the pages word and show times, durations, states and problems."""
 
+import math
+from datetime import timedelta
+
 from django import template
 from django.templatetags.static import static
 from django.utils import timezone
@@ -48,35 +51,49 @@ ROLE_ICONS = {"user": "user", "assistant": "bot"}
 
 
 def exact(moment) -> str:
-    local = timezone.localtime(moment)
+    try:
+        local = timezone.localtime(moment)
+    except OverflowError:
+        # At the calendar's ends a moment may have no place in the viewer's zone.
+        local = moment
     return f"{date_format(local, 'j M Y, H:i:s')} {local.tzname()}"
 
 
 @register.simple_tag
 def ago(moment):
     """Relative, with the exact time and its zone in the title."""
-    words = timesince(moment, depth=1)
-    words = "just now" if words.startswith("0") else f"{words} ago"
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact(moment), words
-    )
+    elapsed = timezone.now() - moment
+    if elapsed < -timedelta(minutes=1):
+        words = exact(moment)
+    elif elapsed < timedelta(minutes=1):
+        words = "just now"
+    else:
+        words = f"{timesince(moment, depth=1)} ago"
+    return time_element(moment, words)
 
 
 @register.simple_tag
 def at(moment, form="full"):
     """The exact time with its zone, or the time of day with both in the title."""
     full = exact(moment)
-    shown = full if form == "full" else timezone.localtime(moment).strftime("%H:%M:%S")
-    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), full, shown)
+    return time_element(moment, full if form == "full" else full.split(", ")[1].split(" ")[0])
+
+
+def time_element(moment, words):
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact(moment), words
+    )
 
 
 @register.filter
 def seconds(value):
-    """A duration in words: 0.4 ms, 820 ms, 4.2 s, 3 min 20 s; empty for None."""
+    """A duration in words: < 1 ms, 820 ms, 4.2 s, 3 min 20 s; empty for None."""
     if value is None:
         return ""
+    if not math.isfinite(value) or value < 0:
+        return f"{value} s"
     if value < 0.001:
-        return "0 ms" if value <= 0 else "< 1 ms"
+        return "< 1 ms" if value else "0 ms"
     if value < 0.9995:
         return f"{value * 1000:.0f} ms"
     if value < 99.95:

@@ -1,9 +1,17 @@
+from django.core.management import CommandError
 from django.core.management.commands import check
+from django.db import Error, connections
 
 
 class Command(check.Command):
-    """Django's own, and a look at the agent database unless other databases are named."""
+    """Django's own, and a look at both databases unless some are named."""
 
     def handle(self, *app_labels, **options):
-        options["databases"] = options["databases"] or ["agents"]
+        if not options["databases"]:
+            options["databases"] = ["agents"]
+            try:
+                connections["default"].ensure_connection()
+            except Error as error:
+                reason = str(error).strip().splitlines()[0]
+                raise CommandError(f"Our own database does not answer: {reason}") from None
         super().handle(*app_labels, **options)

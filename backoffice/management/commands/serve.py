@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
+from django.db import OperationalError
 
 from backoffice.local_postgres import LocalPostgresError
 from conversations.agent_tables import create_agent_tables
@@ -30,7 +31,11 @@ class Command(BaseCommand):
         if "agents" in local:
             self.prepare_agent_database()
         self.check(databases=["agents"])
-        call_command("migrate", verbosity=0)
+        try:
+            call_command("migrate", verbosity=0)
+        except OperationalError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise CommandError(f"Our own database does not answer: {reason}") from None
         call_command("collectstatic", interactive=False, verbosity=0)
         self.say(f"Conversation Desk: http://127.0.0.1:{port}/")
         if demo:

@@ -1,0 +1,46 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from conversations.templatetags.desk import ago, seconds
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, ""),
+        (0, "0 ms"),
+        (0.0004, "< 1 ms"),
+        (0.0126, "13 ms"),
+        (0.9996, "1.0 s"),
+        (4.25, "4.2 s"),
+        (99.96, "1 min 40 s"),
+        (3725, "1 h 2 min"),
+        (1e12, "1e+12 s"),
+        (-5.0, "-5.0 s"),
+        (float("nan"), "nan s"),
+        (float("inf"), "inf s"),
+    ],
+)
+def test_durations_in_words(value, words):
+    assert seconds(value) == words
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "words"),
+    [
+        (timedelta(seconds=-30), ">just now<"),
+        (timedelta(seconds=59), ">just now<"),
+        (timedelta(minutes=5), "5\xa0minutes ago<"),
+        (timedelta(days=15), "2\xa0weeks ago<"),
+    ],
+)
+def test_times_in_words(elapsed, words):
+    assert words in ago(timezone.now() - elapsed)
+
+
+def test_a_time_in_the_future_is_not_just_now():
+    shown = ago(timezone.now() + timedelta(days=400))
+    assert "ago" not in shown
+    assert "now" not in shown
