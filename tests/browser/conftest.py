@@ -1,0 +1,169 @@
+"""One Chromium for all browser tests, and pages that notice what no reader may ever meet."""
+
+import os
+import shutil
+from importlib import import_module
+from urllib.parse import urlsplit
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.db import connections
+from playwright.sync_api import expect, sync_playwright
+
+from ..conftest import user_in
+from ..factories import make_agent
+from .steps import talk
+
+AGENT_TABLES = ("agents", "sessions", "runs", "tasks", "chat_messages", "model_call_stats")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost",
+)
+REPORT_VIOLATIONS = """
+addEventListener("securitypolicyviolation", (event) =>
+  console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
+"""
+TIMEOUT = 10_000
+
+
+def create_groups():
+    import_module("accounts.migrations.0002_groups").create_groups(apps, None)
+
+
+@pytest.fixture(scope="package")
+def browser(django_db_setup, django_db_blocker):
+    """
+    Ends with the last browser test, not with the session: while Playwright's event loop runs in
+    this thread, Django takes it for asynchronous and keeps connections of its own for it.
+    """
+    path = os.environ.get("BROWSER_PATH") or shutil.which("chromium")
+    if not path:
+        pytest.fail(
+            "No browser: install chromium, or name its executable in BROWSER_PATH.", pytrace=False
+        )
+    expect.set_options(timeout=TIMEOUT)
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+        connections.close_all()
+    # The tests after this package find what the migrations made.
+    with django_db_blocker.unblock():
+        create_groups()
+
+
+@pytest.fixture(autouse=True)
+def _rows(browser, transactional_db):
+    """The groups, which the last test's flush took, and no agent rows, which it left."""
+    create_groups()
+    yield
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute(f"TRUNCATE {', '.join(AGENT_TABLES)}")
+
+
+class Watch:
+    """What the pages of a context logged, broke and asked for."""
+
+    def __init__(self, context, origin):
+        self.origin = origin
+        self.complaints = []
+        self.requests = []
+        self.dialogs = []
+        context.on("console", self.on_console)
+        context.on("weberror", lambda error: self.complaints.append(f"error: {error.error}"))
+        context.on("request", lambda request: self.requests.append(request.url))
+        context.on("dialog", self.on_dialog)
+
+    def on_console(self, message):
+        self.complaints.append(f"{message.type}: {message.text}")
+
+    def on_dialog(self, dialog):
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    def expect_status(self, status: int):
+        """The browser logs every answer that is an error: one of this status is meant."""
+        logged = f"the server responded with a status of {status} "
+        assert any(logged in complaint for complaint in self.complaints), self.complaints
+        self.complaints = [one for one in self.complaints if logged not in one]
+
+    def paths(self) -> list[str]:
+        """Requested paths with their queries."""
+        parts = [urlsplit(url) for url in self.requests]
+        return [f"{part.path}?{part.query}" if part.query else part.path for part in parts]
+
+    def foreign(self) -> list[str]:
+        return [url for url in self.requests if not url.startswith(f"{self.origin}/")]
+
+    def assert_quiet(self):
+        assert self.foreign() == []
+        assert self.dialogs == []
+        assert self.complaints == []
+
+
+@pytest.fixture
+def session_cookie(live_server, client, db, django_user_model, _rows):
+    """A signed-in Support session, as the browser keeps it."""
+    client.force_login(user_in(django_user_model, "Support"))
+    name = settings.SESSION_COOKIE_NAME
+    return {"name": name, "value": client.cookies[name].value, "url": live_server.url}
+
+
+@pytest.fixture
+def new_context(browser, live_server, _rows):
+    """Makes contexts; every one must have been quiet in the end."""
+    contexts = []
+
+    def make(cookie=None, **options):
+        options.setdefault("viewport", {"width": 1440, "height": 900})
+        context = browser.new_context(base_url=live_server.url, **options)
+        context.set_default_timeout(TIMEOUT)
+        context.add_init_script(REPORT_VIOLATIONS)
+        if cookie:
+            context.add_cookies([cookie])
+        watch = Watch(context, live_server.url)
+        contexts.append((context, watch))
+        return context, watch
+
+    yield make
+    for context, _ in contexts:
+        context.close()
+    for _, watch in contexts:
+        watch.assert_quiet()
+
+
+@pytest.fixture
+def context_and_watch(new_context, session_cookie):
+    return new_context(session_cookie)
+
+
+@pytest.fixture
+def context(context_and_watch):
+    return context_and_watch[0]
+
+
+@pytest.fixture
+def watch(context_and_watch):
+    return context_and_watch[1]
+
+
+@pytest.fixture
+def page(context):
+    """A page of its own, signed in as Support."""
+    return context.new_page()
+
+
+@pytest.fixture
+def talks():
+    """Three conversations that "ref", "refu" and "refund" tell apart, two of them of one agent."""
+    shop, bank = make_agent("Shop"), make_agent("Bank")
+    talk("reference number", bank, external_id="b-1")
+    talk("refuse to pay", bank, external_id="b-2")
+    talk("refund please", shop, external_id="s-1")
+    return {"Shop": shop, "Bank": bank}

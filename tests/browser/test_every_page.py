@@ -1,0 +1,217 @@
+"""What must hold on every page: no complaint, no barrier, no overflow, a visible focus."""
+
+from pathlib import Path
+
+import pytest
+
+from ..factories import NULL, Json, make_agent, make_message, make_run, make_session, make_task
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+AXE = (Path(__file__).parent.parent / "vendor/axe-core/axe.min.js").read_text()
+SIZES = ({"width": 1440, "height": 900}, {"width": 390, "height": 844})
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def address():
+    """Addresses of the kinds of pages, of a conversation with something of everything."""
+    session = make_session(make_agent("Shop"), external_id="ticket-7")
+    values = {"text": "Tere", "number": 1.5, "nothing": None, "list": [True, {"deep": ["x"]}]}
+    run = make_run(session, input_data=Json(values))
+    for role in ("user", "assistant", "system"):
+        make_message(session, role, f"A message of the {role}. " * 5, run_id=run.id)
+    make_message(session, content="A long message. " * 300)
+    make_message(session, content="")
+    task = make_task(run, session, "answer", "agent", seq=0, prompt="Be kind.", inputs=Json(values))
+    make_task(
+        run,
+        session,
+        "look-up",
+        "tool_call",
+        seq=1,
+        parent_task_name="answer",
+        tool_uri="python://shop/look_up",
+        output=Json({"result": "Error: gone"}),
+        errors=Json(["boom"]),
+    )
+    make_run(session, output_data=NULL)
+    make_run(session, output_data=NULL, duration_seconds=None)
+    make_message(make_session(make_agent("Bank")), content="Another")
+    make_session(make_agent(""))
+    here = f"/conversations/{session.id}/"
+    return {
+        "list": "/conversations/",
+        "filtered list": "/conversations/?search=message&start_date=2025-01-01&problem=any",
+        "empty list": "/conversations/?search=nowhere",
+        "invalid filter": "/conversations/?start_date=yesterday&agent=x&typo=1",
+        "conversation": here,
+        "conversation without anything": f"/conversations/{make_session().id}/",
+        "run": f"{here}runs/{run.id}/",
+        "task": f"{here}tasks/{task.id}/",
+        "payload": f"{here}runs/{run.id}/input_data/",
+        "sign-in": "/accounts/login/",
+        "missing page": f"/conversations/{NOBODY}/",
+    }
+
+
+PAGES = (
+    "list",
+    "filtered list",
+    "empty list",
+    "invalid filter",
+    "conversation",
+    "conversation without anything",
+    "run",
+    "task",
+    "payload",
+    "sign-in",
+    "missing page",
+)
+
+
+UNFOLD = "(folded) => document.querySelectorAll(folded).forEach((one) => (one.open = true))"
+LOADED = """(folded) => [...document.querySelectorAll(folded)].every(
+  (one) => !one.querySelector(":scope > .body > p:only-child > a"))"""
+
+
+@pytest.fixture
+def opened(new_context, session_cookie, address):
+    """Opens a page of a kind, with all that folds on it unfolded."""
+
+    def open_page(kind):
+        context, watch = new_context(None if kind == "sign-in" else session_cookie)
+        page = context.new_page()
+        page.goto(address[kind])
+        if kind == "missing page":
+            watch.expect_status(404)
+        for folded in ("details.work", ".payloads > details, .tasks > li > details"):
+            page.evaluate(UNFOLD, folded)
+            page.wait_for_function(LOADED, arg=folded)
+        return page
+
+    return open_page
+
+
+def barriers(page):
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [
+        f"{rule['id']} {node['target']}: {node['any'] and node['any'][0]['message']}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
+
+
+def overflow(page):
+    """What reaches beyond the right edge without a box of its own that scrolls or clips it."""
+    return page.evaluate(
+        """() => {
+          const width = document.documentElement.clientWidth;
+          if (document.documentElement.scrollWidth <= width) return [];
+          return [...document.querySelectorAll("body *")]
+            .filter((element) => element.getBoundingClientRect().right > width + 1)
+            .map((element) => `${element.tagName}.${element.className}`);
+        }"""
+    )
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_no_barrier_and_no_overflow_in_light_and_dark_wide_and_narrow(opened, kind):
+    page = opened(kind)
+    page.evaluate(AXE)
+    found = {}
+    for size in SIZES:
+        page.set_viewport_size(size)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            found[size["width"], scheme] = barriers(page)
+        found[size["width"], "overflow"] = overflow(page)
+    assert [f"{where}: {what}" for where, all_ in found.items() for what in all_] == []
+
+
+# The focused element, whether something marks it, and whether it is on the screen.
+FOCUSED = """() => {
+  const element = document.activeElement;
+  if (element === document.body) return null;
+  const style = getComputedStyle(element);
+  const box = element.getBoundingClientRect();
+  const label = element.outerHTML.slice(0, 90);
+  const again = "visited" in element.dataset;
+  element.dataset.visited = "";
+  return {
+    label,
+    again,
+    marked: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+    shown: box.width > 1 && box.height > 1 && box.bottom > 0 && box.top < innerHeight
+      && box.right > 0 && box.left < innerWidth,
+  };
+}"""
+
+
+@pytest.mark.parametrize("kind", ["filtered list", "conversation", "run", "payload", "sign-in"])
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(opened, kind):
+    page = opened(kind)
+    page.evaluate("document.querySelector('.skip').focus()")
+    unmarked, unseen, visited = [], [], 0
+    for _ in range(150):
+        focused = page.evaluate(FOCUSED)
+        page.keyboard.press("Tab")
+        if focused is None:
+            break
+        # A date field is several stops; the browser itself marks those inside it.
+        if focused["again"]:
+            continue
+        visited += 1
+        if not focused["marked"]:
+            unmarked.append(focused["label"])
+        if not focused["shown"]:
+            unseen.append(focused["label"])
+    assert focused is None
+    assert unmarked == []
+    assert unseen == []
+    focusable = page.locator("a[href], button, input:not([type=hidden]), select, summary").filter(
+        visible=True
+    )
+    assert visited >= focusable.count()
+
+
+@pytest.mark.parametrize("kind", ["list", "conversation", "sign-in", "missing page"])
+def test_the_policy_allows_nothing_unsafe_and_blocks_a_script_in_the_page(
+    new_context, session_cookie, address, kind
+):
+    context, watch = new_context(None if kind == "sign-in" else session_cookie)
+    page = context.new_page()
+    response = page.goto(address[kind])
+    if kind == "missing page":
+        watch.expect_status(404)
+    policy = response.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    assert watch.complaints == []
+    page.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.textContent = "window.ran = true";
+          document.body.append(script);
+          document.body.setAttribute("style", "color: red");
+        }"""
+    )
+    page.wait_for_timeout(100)
+    assert page.evaluate("window.ran") is None
+    assert [one for one in watch.complaints if one.startswith("error: CSP: script-src-elem")]
+    assert [one for one in watch.complaints if one.startswith("error: CSP: style-src-attr")]
+    assert all("Content Security Policy" in one or "CSP" in one for one in watch.complaints)
+    watch.complaints.clear()
+
+
+def test_a_state_is_one_line_high_whatever_it_is(opened):
+    page = opened("list")
+    page.set_viewport_size(SIZES[0])
+    pills = page.locator(".row .pill")
+    assert pills.count() >= 3
+    heights = pills.evaluate_all("(all) => all.map((one) => one.offsetHeight)")
+    assert max(heights) < 30
+    names = page.locator(".row .who").evaluate_all(
+        "(all) => all.map((one) => one.firstElementChild.getBoundingClientRect().left)"
+    )
+    assert len(set(names)) == 1

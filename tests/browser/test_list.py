@@ -1,0 +1,384 @@
+"""The list as its readers use it: typing, choosing, going back, the keyboard."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from conversations import views
+
+from ..factories import Json, make_agent, make_run
+from .steps import LIST, assert_not_reloaded, field, open_list, query_of, said, talk, wait_for_query
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# Filtering
+
+
+def test_typing_in_the_search_filters_without_a_reload_and_keeps_the_focus(page, talks):
+    open_list(page)
+    expect(said(page)).to_have_count(3)
+    search = field(page, "Search messages")
+    search.press_sequentially("refund")
+    expect(said(page)).to_have_text(["refund please"])
+    wait_for_query(page, search="refund")
+    expect(search).to_be_focused()
+    assert_not_reloaded(page)
+
+
+def test_the_address_never_holds_an_empty_parameter(page, talks):
+    open_list(page)
+    field(page, "Problem").select_option("any")
+    wait_for_query(page, problem="any")
+    field(page, "Problem").select_option("")
+    page.wait_for_url("**/conversations/")
+    expect(said(page)).to_have_count(3)
+    assert_not_reloaded(page)
+
+
+def test_what_is_typed_while_an_answer_is_on_its_way_is_kept(page, talks):
+    held = []
+
+    def hold(route):
+        held.append((route, route.fetch()))
+
+    open_list(page)
+    page.route(lambda url: "search=ref&" in url, hold)
+    search = field(page, "Search messages")
+    search.press_sequentially("ref")
+    while not held:
+        page.wait_for_timeout(20)
+    search.press("u")
+    route, response = held[0]
+    route.fulfill(response=response)
+    page.wait_for_timeout(200)
+    assert search.input_value() == "refu"
+    search.press_sequentially("nd")
+    expect(said(page)).to_have_text(["refund please"])
+    wait_for_query(page, search="refund")
+    expect(search).to_have_value("refund")
+    expect(search).to_be_focused()
+    assert_not_reloaded(page)
+
+
+def test_what_is_typed_is_kept_when_the_reader_goes_on_to_the_next_field(page, talks):
+    held = []
+
+    def hold(route):
+        held.append((route, route.fetch()))
+
+    open_list(page)
+    page.route(lambda url: "search=ref&" in url, hold)
+    search = field(page, "Search messages")
+    search.press_sequentially("ref")
+    while not held:
+        page.wait_for_timeout(20)
+    search.press("u")
+    search.press("Tab")
+    route, response = held[0]
+    route.fulfill(response=response)
+    expect(said(page)).to_have_text(["refund please", "refuse to pay"])
+    wait_for_query(page, search="refu")
+    expect(search).to_have_value("refu")
+
+
+def test_an_answer_that_was_overtaken_does_not_come_back(page, talks):
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    open_list(page)
+    page.route(lambda url: "search=ref&" in url, hold)
+    search = field(page, "Search messages")
+    search.press_sequentially("ref")
+    while not held:
+        page.wait_for_timeout(20)
+    search.press_sequentially("und")
+    expect(said(page)).to_have_text(["refund please"])
+    held[0].continue_()
+    page.wait_for_timeout(300)
+    expect(said(page)).to_have_text(["refund please"])
+    wait_for_query(page, search="refund")
+
+
+def test_the_caret_stays_where_it_is_when_an_answer_arrives(page, talks):
+    open_list(page)
+    search = field(page, "Search messages")
+    search.press_sequentially("rund")
+    expect(page.get_by_text("Nothing matches")).to_be_visible()
+    for _ in range(3):
+        search.press("ArrowLeft")
+    search.press_sequentially("ef")
+    expect(said(page)).to_have_text(["refund please"])
+    assert search.evaluate("(input) => [input.selectionStart, input.selectionEnd]") == [3, 3]
+
+
+def test_enter_in_the_search_asks_again_without_a_reload(page, talks):
+    open_list(page, "?search=refund")
+    expect(said(page)).to_have_count(1)
+    talk("another refund")
+    field(page, "Search messages").press("Enter")
+    expect(said(page)).to_have_text(["another refund", "refund please"])
+    assert_not_reloaded(page)
+
+
+def test_choosing_an_agent_shows_its_conversations_only(page, talks):
+    open_list(page)
+    field(page, "Agent").select_option("Shop")
+    expect(said(page)).to_have_text(["refund please"])
+    wait_for_query(page, agent=str(talks["Shop"].id))
+    assert_not_reloaded(page)
+
+
+def test_choosing_a_problem_shows_conversations_that_have_it(page, talks):
+    broken = talk("this one broke")
+    make_run(broken, output_data=Json(None))
+    open_list(page)
+    field(page, "Problem").select_option("failed")
+    expect(said(page)).to_have_text(["this one broke"])
+    wait_for_query(page, problem="failed")
+
+
+def test_choosing_dates_narrows_to_them(page):
+    for days in (1, 5, 9):
+        at = timezone.now().replace(hour=12) - timedelta(days=days)
+        talk(f"{days} days ago", created_at=at)
+    start, end = ((timezone.now() - timedelta(days=days)).date() for days in (6, 4))
+    open_list(page)
+    field(page, "Created from").fill(str(start))
+    expect(said(page)).to_have_text(["1 days ago", "5 days ago"])
+    field(page, "Created until").fill(str(end))
+    expect(said(page)).to_have_text(["5 days ago"])
+    wait_for_query(page, start_date=str(start), end_date=str(end))
+    assert_not_reloaded(page)
+
+
+def test_a_date_typed_slowly_arrives_whole(page, talks):
+    open_list(page)
+    start = field(page, "Created from")
+    start.focus()
+    for key in "11232025":
+        page.keyboard.press(key)
+        page.wait_for_timeout(450)
+    expect(start).to_have_value("2025-11-23")
+    wait_for_query(page, start_date="2025-11-23")
+    expect(said(page)).to_have_count(3)
+
+
+def test_the_external_id_narrows_by_its_beginning(page, talks):
+    open_list(page)
+    field(page, "External id").press_sequentially("b-")
+    expect(said(page)).to_have_text(["refuse to pay", "reference number"])
+    wait_for_query(page, external_id="b-")
+
+
+def test_a_chip_removes_its_filter_and_empties_its_field(page, talks):
+    open_list(page, f"?search=ref&agent={talks['Bank'].id}&external_id=b-2")
+    expect(said(page)).to_have_count(1)
+    expect(page.locator(".chip")).to_have_count(3)
+    page.get_by_role("link", name="Remove the filter External id").click()
+    expect(said(page)).to_have_count(2)
+    expect(field(page, "External id")).to_have_value("")
+    expect(field(page, "Search messages")).to_have_value("ref")
+    page.get_by_role("link", name="Remove the filter Search").click()
+    expect(field(page, "Search messages")).to_have_value("")
+    page.get_by_role("link", name="Remove the filter Agent").click()
+    expect(field(page, "Agent")).to_have_value("")
+    expect(page.locator(".chip")).to_have_count(0)
+    page.wait_for_url("**/conversations/")
+    assert_not_reloaded(page)
+
+
+def test_clear_all_empties_every_field(page, talks):
+    open_list(page, f"?search=ref&agent={talks['Bank'].id}&external_id=b-2&start_date=2025-01-01")
+    page.get_by_role("link", name="Clear all").click()
+    expect(said(page)).to_have_count(3)
+    for label in ("Search messages", "Agent", "Problem", "External id", "Created from"):
+        expect(field(page, label)).to_have_value("")
+    page.wait_for_url("**/conversations/")
+    assert_not_reloaded(page)
+
+
+# Addresses
+
+
+def test_back_and_forward_restore_list_form_and_address(page, talks):
+    open_list(page)
+    search, agent = field(page, "Search messages"), field(page, "Agent")
+    search.press_sequentially("ref")
+    wait_for_query(page, search="ref")
+    agent.select_option("Bank")
+    wait_for_query(page, search="ref", agent=str(talks["Bank"].id))
+    search.fill("refuse")
+    wait_for_query(page, search="refuse", agent=str(talks["Bank"].id))
+
+    def shows(rows, text, chosen, **query):
+        wait_for_query(page, **query)
+        expect(said(page)).to_have_count(rows)
+        expect(search).to_have_value(text)
+        expect(agent.locator("option:checked")).to_have_text(chosen)
+        expect(page.locator("body > header.bar")).to_have_count(1)
+
+    bank = str(talks["Bank"].id)
+    shows(1, "refuse", "Bank", search="refuse", agent=bank)
+    page.go_back()
+    shows(2, "ref", "Bank", search="ref", agent=bank)
+    page.go_back()
+    shows(3, "ref", "All agents", search="ref")
+    page.go_back()
+    shows(3, "", "All agents")
+    page.go_forward()
+    shows(3, "ref", "All agents", search="ref")
+    page.go_forward()
+    shows(2, "ref", "Bank", search="ref", agent=bank)
+    page.go_forward()
+    shows(1, "refuse", "Bank", search="refuse", agent=bank)
+
+
+def test_back_from_a_conversation_returns_to_the_filtered_page(page, talks):
+    open_list(page)
+    field(page, "Search messages").press_sequentially("refund")
+    wait_for_query(page, search="refund")
+    page.get_by_text("refund please").click()
+    expect(page.get_by_role("heading", name="s-1")).to_be_visible()
+    page.go_back()
+    wait_for_query(page, search="refund")
+    expect(said(page)).to_have_text(["refund please"])
+    expect(field(page, "Search messages")).to_have_value("refund")
+    expect(page.get_by_role("link", name="Conversation Desk")).to_be_visible()
+
+
+def test_a_pasted_address_restores_everything(page, talks):
+    bank = talks["Bank"].id
+    page.goto(
+        f"{LIST}?search=ref&agent={bank}&external_id=b-&start_date=2025-01-02"
+        "&end_date=2099-03-04T05:06&problem="
+    )
+    expect(said(page)).to_have_count(2)
+    expect(field(page, "Search messages")).to_have_value("ref")
+    expect(field(page, "Agent")).to_have_value(str(bank))
+    expect(field(page, "External id")).to_have_value("b-")
+    expect(field(page, "Created from")).to_have_value("2025-01-02")
+    expect(field(page, "Created until")).to_have_value("2099-03-04T05:06")
+    expect(page.locator(".chip")).to_have_count(5)
+
+
+@pytest.mark.parametrize(
+    ("query", "label"),
+    [
+        ("start_date=yesterday", "Created from"),
+        ("end_date=2026-02-31", "Created until"),
+        ("agent=nobody", "Agent"),
+        ("problem=bad-luck", "Problem"),
+        (f"search={'x' * 201}", "Search messages"),
+    ],
+)
+def test_an_invalid_value_is_explained_beside_its_field_and_shows_nothing(
+    page, talks, query, label
+):
+    page.goto(f"{LIST}?{query}")
+    wrong = field(page, label)
+    error = page.locator(".field", has=page.get_by_label(label)).locator(".error")
+    expect(error).to_be_visible()
+    if label not in ("Agent", "Problem"):
+        expect(wrong).to_have_value(query.partition("=")[2])
+    assert wrong.get_attribute("aria-invalid") == "true"
+    assert error.get_attribute("id") in (wrong.get_attribute("aria-describedby") or "")
+    expect(page.locator(".row")).to_have_count(0)
+    expect(page.get_by_text("Nothing shown")).to_be_visible()
+    page.get_by_role("link", name="Clear all").click()
+    expect(said(page)).to_have_count(3)
+
+
+def test_a_filter_that_does_not_exist_is_named(page, talks):
+    page.goto(f"{LIST}?serach=refund")
+    expect(page.get_by_role("alert")).to_contain_text("serach")
+    expect(page.locator(".row")).to_have_count(0)
+
+
+def test_an_end_before_the_start_is_explained_while_the_form_is_used(page, talks):
+    open_list(page)
+    field(page, "Created from").fill("2026-05-02")
+    wait_for_query(page, start_date="2026-05-02")
+    field(page, "Created until").fill("2026-05-01")
+    expect(page.get_by_text("The end is before the start.")).to_be_visible()
+    expect(page.locator(".row")).to_have_count(0)
+    field(page, "Created until").fill("2099-05-03")
+    expect(page.locator(".field .error")).to_have_count(0)
+    expect(said(page)).to_have_count(3)
+    assert_not_reloaded(page)
+
+
+def test_older_and_newest_walk_the_list_and_keep_its_filters(page, monkeypatch):
+    monkeypatch.setattr(views.ConversationListView, "page_size", 2)
+    agent = make_agent()
+    for number in range(5):
+        talk(f"talk {number}", agent)
+    talk("something else", agent)
+    open_list(page, "?search=talk")
+    expect(said(page)).to_have_text(["talk 4", "talk 3"])
+    page.get_by_role("link", name="Older").click()
+    expect(said(page)).to_have_text(["talk 2", "talk 1"])
+    expect(field(page, "Search messages")).to_have_value("talk")
+    assert set(query_of(page)) == {"search", "after"}
+    page.get_by_role("link", name="Older").click()
+    expect(said(page)).to_have_text(["talk 0"])
+    expect(page.get_by_role("link", name="Older")).to_have_count(0)
+    expect(page.get_by_role("status")).to_contain_text("5 conversations")
+    page.go_back()
+    expect(said(page)).to_have_text(["talk 2", "talk 1"])
+    page.get_by_role("link", name="Newest").click()
+    expect(said(page)).to_have_text(["talk 4", "talk 3"])
+    wait_for_query(page, search="talk")
+
+
+def test_filtering_from_an_older_page_starts_at_the_newest(page, monkeypatch):
+    monkeypatch.setattr(views.ConversationListView, "page_size", 2)
+    for number in range(5):
+        talk(f"talk {number}")
+    open_list(page)
+    page.get_by_role("link", name="Older").click()
+    expect(said(page)).to_have_text(["talk 2", "talk 1"])
+    field(page, "Search messages").fill("talk 4")
+    expect(said(page)).to_have_text(["talk 4"])
+    wait_for_query(page, search="talk 4")
+
+
+# Keyboard
+
+
+def test_a_slash_goes_to_the_search_and_stays_a_letter_inside_it(page, talks):
+    open_list(page)
+    page.keyboard.press("/")
+    search = field(page, "Search messages")
+    expect(search).to_be_focused()
+    expect(search).to_have_value("")
+    page.keyboard.type("a/b")
+    expect(search).to_have_value("a/b")
+
+
+def test_arrows_move_between_rows_and_enter_opens_one(page, talks):
+    open_list(page)
+    rows = page.locator("a.row")
+    rows.first.focus()
+    page.keyboard.press("ArrowUp")
+    expect(rows.nth(0)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(rows.nth(2)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(rows.nth(2)).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    expect(rows.nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="b-2")).to_be_visible()
+
+
+def test_the_way_back_from_a_conversation_keeps_the_filters(page, talks):
+    open_list(page, "?search=refund")
+    page.get_by_text("refund please").click()
+    page.get_by_role("link", name="Back to the results").click()
+    wait_for_query(page, search="refund")
+    expect(said(page)).to_have_text(["refund please"])
