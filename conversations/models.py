@@ -56,6 +56,14 @@ class SummaryCounts:
         return self._count("task_counts", "total")
 
     @property
+    def model_calls_count(self) -> int:
+        return self._count("model_call_counts", "total")
+
+    @property
+    def tokens_count(self) -> int:
+        return self._count("model_call_counts", "tokens") or 0
+
+    @property
     def errors_count(self) -> int:
         """Tasks with errors by the original system's rule."""
         return self._count("task_counts", "task_error")

@@ -9,10 +9,13 @@ from django.db.models import (
     Count,
     Exists,
     F,
+    Func,
     OuterRef,
     Q,
     QuerySet,
     Subquery,
+    Sum,
+    TextField,
     Value,
     When,
 )
@@ -135,9 +138,31 @@ def task_and_model_call_counts(owner: str) -> dict[str, Subquery]:
     }
     if revision.has_model_call_links():
         counts["model_call_counts"] = counts_of(
-            "ModelCall", owner, total=Count("*"), model_error=Count("pk", filter=MODEL_ERROR)
+            "ModelCall",
+            owner,
+            total=Count("*"),
+            tokens=Sum("total_tokens"),
+            model_error=Count("pk", filter=MODEL_ERROR),
         )
     return counts
+
+
+def payload_text(field: str, length: int, *path: str):
+    """
+    The text of a payload, or of what lies at a path inside, cut to a length: a string without
+    its quotes, anything else as JSON; None for JSON null.
+    """
+    steps = "{" + ",".join(path) + "}"
+    return Left(
+        Func(
+            F(field),
+            Value(steps),
+            template="(%(expressions)s::text[])",
+            arg_joiner=" #>> ",
+            output_field=TextField(),
+        ),
+        length,
+    )
 
 
 def is_storable(text: str) -> bool:
@@ -158,6 +183,12 @@ class SessionQuerySet(QuerySet):
         return self.filter(
             Q(updated_at__lte=updated_at),
             Q(updated_at__lt=updated_at) | Q(updated_at=updated_at, id__lt=session_id),
+        )
+
+    def newer_than(self, updated_at: datetime, session_id):
+        return self.filter(
+            Q(updated_at__gte=updated_at),
+            Q(updated_at__gt=updated_at) | Q(updated_at=updated_at, id__gt=session_id),
         )
 
     def search(self, text: str):

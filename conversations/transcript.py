@@ -1,45 +1,169 @@
 """One conversation as staff read it: runs in time order, each with its messages and steps."""
 
+import uuid
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from .models import ChatMessage, Run, Task
+from django.db.models.functions import Left, Length
 
+from . import revision
+from .models import ChatMessage, ModelCall, Run, Task
+from .querysets import MODEL_ERROR, TASK_ERROR, TOOL_ERROR, payload_text
+
+ITEMS_PER_PAGE = 80
 NAMES_SHOWN = 24
+# A longer message is folded; the rest is read when somebody opens it.
+FOLD = 3000
+GAP = timedelta(minutes=5)
+REASON_LENGTH = 500
+
+
+@dataclass
+class Place:
+    """Where a message, or (message_id None) the end of a run, stands in the conversation."""
+
+    at: datetime
+    run_id: uuid.UUID | None
+    message_id: uuid.UUID | None = None
 
 
 @dataclass
 class Entry:
-    """A run with its messages, or (run None) messages that belong to none."""
+    """A run with its messages, or (run None) messages that belong to none; maybe a part of it."""
 
-    at: datetime
     run: Run | None = None
     messages: list[ChatMessage] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
+    # Whether the run ends on this page, so that its outcome and steps are shown.
+    ends: bool = False
+    # What failed and with which words, most telling first.
+    reasons: list[str] = field(default_factory=list)
 
     @property
     def tasks_left_out(self) -> int:
         return self.run.tasks_count - len(self.tasks)
 
 
-def transcript(session_id) -> list[Entry]:
-    """Three queries, whatever the conversation's length; no payload is read."""
-    runs = Run.objects.filter(session_id=session_id).without_payloads().with_summary()
-    entries = {run.id: Entry(run.created_at, run) for run in runs.oldest_first()}
-    loose = []
-    for message in ChatMessage.objects.filter(session_id=session_id).oldest_first():
-        if entry := entries.get(message.run_id):
-            entry.messages.append(message)
+@dataclass
+class Transcript:
+    entries: list[Entry]
+    start: int
+    end: int
+    total: int
+
+    @property
+    def left(self) -> int:
+        return self.total - self.end
+
+    @property
+    def is_whole(self) -> bool:
+        return (self.start, self.end) == (0, self.total)
+
+    @property
+    def is_running(self) -> bool:
+        return any(entry.ends and entry.run.status == "running" for entry in self.entries)
+
+    @property
+    def previous(self) -> int:
+        return max(self.start - ITEMS_PER_PAGE, 0)
+
+
+def outline(session_id) -> list[Place]:
+    """The order of everything in a conversation, from ids and times alone."""
+    runs = dict(Run.objects.filter(session_id=session_id).values_list("pk", "created_at"))
+    grouped = defaultdict(list)
+    groups = [(at, run_id) for run_id, at in runs.items()]
+    messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()
+    for message_id, run_id, at in messages.values_list("pk", "run_id", "created_at"):
+        if run_id in runs:
+            grouped[run_id].append(Place(at, run_id, message_id))
         else:
-            loose.append(Entry(message.created_at, messages=[message]))
-    steps = Task.objects.filter(session_id=session_id).without_payloads().in_order("run_id")
-    for task in steps:
-        entry = entries.get(task.run_id)
-        if entry and len(entry.tasks) < NAMES_SHOWN:
-            entry.tasks.append(task)
-    return sorted([*entries.values(), *loose], key=lambda entry: entry.at)
+            grouped[message_id].append(Place(at, None, message_id))
+            groups.append((at, message_id))
+    places = []
+    for at, key in sorted(groups):
+        places += grouped[key]
+        if key in runs:
+            places.append(Place(grouped[key][-1].at if grouped[key] else at, key))
+    return places
+
+
+def transcript(session_id, *, start: int = 0, message_id=None) -> Transcript:
+    """
+    One page of a conversation: from an item on, or the page that holds a message.
+
+    A constant number of queries; no payload is read and no message further than it is shown.
+    """
+    places = outline(session_id)
+    if message_id:
+        found = next((n for n, place in enumerate(places) if place.message_id == message_id), 0)
+        start = found // ITEMS_PER_PAGE * ITEMS_PER_PAGE
+    shown = places[start : start + ITEMS_PER_PAGE]
+    run_ids = {place.run_id for place in shown if place.run_id}
+    runs = Run.objects.filter(pk__in=run_ids).without_payloads().with_summary().in_bulk()
+    contents = (
+        ChatMessage.objects.filter(pk__in=[place.message_id for place in shown if place.message_id])
+        .defer("content")
+        .annotate(text=Left("content", FOLD), length=Length("content"))
+        .in_bulk()
+    )
+    entries: list[Entry] = []
+    by_run: dict[uuid.UUID, Entry] = {}
+    before = places[start - 1].at if start else None
+    for place in shown:
+        if place.run_id is None:
+            entry = Entry()
+            entries.append(entry)
+        elif place.run_id not in by_run:
+            # A run that was erased between two queries has no row any more.
+            if place.run_id not in runs:
+                continue
+            entry = by_run[place.run_id] = Entry(runs[place.run_id])
+            entries.append(entry)
+        else:
+            entry = by_run[place.run_id]
+        if place.message_id is None:
+            entry.ends = True
+        elif message := contents.get(place.message_id):
+            message.gap = place.at - before if before and place.at - before > GAP else None
+            entry.messages.append(message)
+        before = place.at
+    add_steps(entry for entry in by_run.values() if entry.ends)
+    add_reasons(entry for entry in by_run.values() if entry.ends and entry.run.problems)
+    return Transcript(entries, start, start + len(shown), len(places))
+
+
+def add_steps(entries: Iterable[Entry]):
+    by_run = {entry.run.pk: entry for entry in entries}
+    for task in Task.objects.filter(run_id__in=by_run).without_payloads().in_order("run_id"):
+        tasks = by_run[task.run_id].tasks
+        if len(tasks) < NAMES_SHOWN:
+            tasks.append(task)
+
+
+def add_reasons(entries: Iterable[Entry]):
+    """The words that came with each failure, cut in SQL."""
+    by_run = {entry.run.pk: entry.reasons for entry in entries}
+    if revision.has_model_call_links():
+        calls = ModelCall.objects.filter(MODEL_ERROR, run_id__in=by_run)
+        words = calls.annotate(words=payload_text("response_data", REASON_LENGTH))
+        rows = words.order_by("created_at", "pk").values_list("run_id", "model", "words")
+        for run_id, model, text in rows:
+            by_run[run_id].append(f"{model}: {text or 'no reason was recorded'}")
+    tasks = Task.objects.filter(TASK_ERROR | TOOL_ERROR, run_id__in=by_run)
+    words = tasks.annotate(
+        task_words=payload_text("errors", REASON_LENGTH),
+        tool_words=payload_text("output", REASON_LENGTH, "result"),
+    )
+    rows = words.in_order("run_id").values_list(
+        "run_id", "name", "node_type", "task_words", "tool_words"
+    )
+    for run_id, name, node_type, task_words, tool_words in rows:
+        text = tool_words if node_type == "tool_call" and tool_words else task_words
+        by_run[run_id].append(f"{name or node_type}: {text}")
 
 
 def nested(tasks: list[Task]) -> list[Task]:

@@ -1,21 +1,36 @@
 from django.urls import path
 
-from . import views
+from . import downloads, payloads, views
 
 app_name = "conversations"
 urlpatterns = [
     path("", views.ConversationListView.as_view(), name="list"),
     path("<uuid:session_id>/", views.ConversationView.as_view(), name="detail"),
+    path(
+        "<uuid:session_id>/transcript.<str:form>",
+        downloads.TranscriptView.as_view(),
+        name="transcript",
+    ),
+    path(
+        "<uuid:session_id>/conversation.json",
+        downloads.ConversationJsonView.as_view(),
+        name="json",
+    ),
+    path(
+        "<uuid:session_id>/messages/<uuid:message_id>/",
+        views.MessageView.as_view(),
+        name="message",
+    ),
     path("<uuid:session_id>/runs/<uuid:run_id>/", views.RunView.as_view(), name="run"),
-    path("<uuid:session_id>/tasks/<uuid:task_id>/", views.TaskView.as_view(), name="task"),
+    path("<uuid:session_id>/tasks/<uuid:task_id>/", payloads.TaskView.as_view(), name="task"),
     path(
         "<uuid:session_id>/<str:kind>/<uuid:row_id>/<str:field>/",
-        views.PayloadView.as_view(),
+        payloads.PayloadView.as_view(),
         name="payload",
     ),
     path(
         "<uuid:session_id>/<str:kind>/<uuid:row_id>/<str:field>/raw/",
-        views.PayloadFileView.as_view(),
+        payloads.PayloadFileView.as_view(),
         name="payload_file",
     ),
 ]

@@ -1,30 +1,39 @@
-from dataclasses import dataclass
+import uuid
+from contextlib import contextmanager
 from functools import cached_property
 
-from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.db import OperationalError, connections, transaction
-from django.db.models import TextField
-from django.db.models.functions import Cast, Left, Length
-from django.http import Http404, HttpResponse
-from django.shortcuts import get_object_or_404
-from django.views.generic import DetailView, ListView, View
+from django.db.models import Case, F, Value, When
+from django.http import Http404
+from django.views.generic import DetailView, ListView
 
 from backoffice.errors import is_timeout
 from backoffice.fragments import FragmentMixin, wants_fragment
 
-from . import json_text
+from . import revision
+from .access import Browse
 from .filters import ConversationFilter
-from .models import Run, Session, Task
+from .models import Agent, ChatMessage, ModelCall, Run, Session, Task
 from .pagination import page_after
+from .payloads import PAYLOAD_LABELS, PAYLOADS
+from .querysets import MODEL_ERROR, is_storable
 from .transcript import nested, transcript
 
+SAME_PERSON = 8
+MODEL_CALLS_SHOWN = 200
 # What htmx names as its target when the list replaces itself.
 LIST_TARGET = "main#browse"
 COUNT_UP_TO = 10_000
 COUNT_SECONDS = 1
-# A tree of 500 nodes fits into this many characters, whatever the payload's size.
-TREE_TEXT = 262_144
-TEXT_UP_TO = 20_000
+
+
+@contextmanager
+def limited(alias: str):
+    """Queries that a page can do without get less time than the page."""
+    with transaction.atomic(using=alias):
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'")
+        yield
 
 
 def bounded_count(queryset, at_least: int) -> tuple[int, bool]:
@@ -34,19 +43,13 @@ def bounded_count(queryset, at_least: int) -> tuple[int, bool]:
     A count that takes too long must not take the page with it.
     """
     try:
-        with transaction.atomic(using=queryset.db):
-            with connections[queryset.db].cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'")
+        with limited(queryset.db):
             count = queryset.order_by()[: COUNT_UP_TO + 1].count()
     except OperationalError as error:
         if not is_timeout(error):
             raise
         return at_least, False
     return min(count, COUNT_UP_TO), count <= COUNT_UP_TO
-
-
-class Browse(PermissionRequiredMixin):
-    permission_required = "conversations.view_session"
 
 
 class ConversationListView(Browse, FragmentMixin, ListView):
@@ -99,11 +102,96 @@ class ConversationView(Browse, FragmentMixin, DetailView):
         return Session.objects.with_summary()
 
     def get_context_data(self, **kwargs):
+        conversation = self.object
         # What leads back to the list, or shows it beside: its filters and place.
-        came_from = ConversationFilter(self.request.GET)
+        came_from = ConversationFilter(self.request.GET, queryset=Session.objects.all())
+        term = self.request.GET.get("search", "")
+        focus = self.focus(term)
+        start = 0 if focus else position(self.request.GET.get("from", "0"))
+        page = transcript(conversation.pk, start=start, message_id=focus)
+        if start and not page.entries:
+            raise Http404
+        newer, older = neighbours(came_from.qs, conversation)
+        query = came_from.query(keep_cursor=True)
+        as_source = "source" in self.request.GET
         return super().get_context_data(
-            entries=transcript(self.object.pk),
-            query=came_from.query(keep_cursor=True),
+            transcript=page,
+            query=query,
+            # The same page of the same conversation, in the same clothes.
+            state="&".join(part for part in (query, "source" if as_source else "") if part),
+            term=term,
+            focus=focus,
+            as_source=as_source,
+            newer=newer,
+            older=older,
+            same_person=same_person(conversation),
+            **kwargs,
+        )
+
+    def focus(self, term: str):
+        """The message to scroll to: the one named, else the first that holds the search term."""
+        messages = ChatMessage.objects.filter(session_id=self.object.pk)
+        if named := self.request.GET.get("m"):
+            try:
+                return uuid.UUID(named)
+            except ValueError:
+                raise Http404 from None
+        if term and is_storable(term) and "from" not in self.request.GET:
+            found = messages.filter(content__contains_text=term).oldest_first()
+            return found.values_list("pk", flat=True).first()
+        return None
+
+
+def position(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Http404
+    return int(text)
+
+
+def neighbours(queryset, conversation):
+    """(id of the next newer, of the next older) conversation of a list, None where none is."""
+    place = (conversation.updated_at, conversation.pk)
+    try:
+        with limited(queryset.db):
+            newer = queryset.newer_than(*place).order_by("updated_at", "id")
+            older = queryset.older_than(*place).newest_first()
+            return (
+                newer.values_list("pk", flat=True).first(),
+                older.values_list("pk", flat=True).first(),
+            )
+    except OperationalError as error:
+        if not is_timeout(error):
+            raise
+        return None, None
+
+
+def same_person(conversation):
+    """A few other conversations of the same external id, newest first."""
+    if not conversation.external_id:
+        return []
+    # By agent first: the index on external ids begins with the agent.
+    others = Session.objects.filter(
+        agent_id__in=Agent.objects.values("pk"), external_id=conversation.external_id
+    )
+    others = others.exclude(pk=conversation.pk).annotate(agent_name=F("agent__name"))
+    return others.newest_first()[:SAME_PERSON]
+
+
+class MessageView(Browse, FragmentMixin, DetailView):
+    """One message whole, however long it is."""
+
+    template_name = "conversations/message.html"
+    fragment_name = "conversations/_message_text.html"
+    pk_url_kwarg = "message_id"
+    context_object_name = "message"
+
+    def get_queryset(self):
+        return ChatMessage.objects.filter(session_id=self.kwargs["session_id"])
+
+    def get_context_data(self, **kwargs):
+        return super().get_context_data(
+            term=self.request.GET.get("search", ""),
+            as_source="source" in self.request.GET,
             **kwargs,
         )
 
@@ -122,10 +210,7 @@ class RunView(Browse, FragmentMixin, DetailView):
         return runs.without_payloads().with_summary()
 
     def get_context_data(self, **kwargs):
-        start = self.request.GET.get("from", "0")
-        if not (start.isascii() and start.isdigit() and len(start) < 10):
-            raise Http404
-        start = int(start)
+        start = position(self.request.GET.get("from", "0"))
         of_run = Task.objects.filter(run_id=self.object.pk)
         tasks = nested(list(of_run.without_payloads().in_order()))
         if start and start >= len(tasks):
@@ -145,124 +230,19 @@ class RunView(Browse, FragmentMixin, DetailView):
             start=start,
             fragment=wants_fragment(self.request),
             payload_fields=[(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["runs"][2]],
+            model_calls=[] if start else model_calls(self.object.pk),
+            call_fields=[(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["model-calls"][2]],
             next_from=end if end < len(tasks) else None,
             left=len(tasks) - end,
             **kwargs,
         )
 
 
-PAYLOAD_LABELS = {
-    "input_data": "Input",
-    "output_data": "Output",
-    "context": "Context",
-    "errors": "Errors",
-    "inputs": "Inputs",
-    "output": "Output",
-    "prompt": "Prompt",
-}
-# {kind in the address: (rows, what names their conversation, columns)}
-PAYLOADS = {
-    "runs": (Run, "session_id", ("input_data", "output_data", "context")),
-    "tasks": (Task, "run__session_id", ("errors", "inputs", "output", "prompt")),
-}
-PLAIN_TEXT = {"prompt"}
-
-
-@dataclass
-class Payload:
-    """One large column, as much of it as a page shows: a tree of JSON, or plain text."""
-
-    name: str
-    # In characters; nearly bytes.
-    length: int
-    tree: json_text.Tree | None = None
-    text: str | None = None
-
-    @property
-    def label(self) -> str:
-        return PAYLOAD_LABELS[self.name]
-
-    @property
-    def whole(self) -> bool:
-        return self.tree.whole if self.tree else len(self.text) == self.length
-
-
-def read_payloads(queryset, pk, fields: tuple[str, ...]):
-    """(row, {field: Payload}); payloads are cut in SQL, since they run to megabytes."""
-    annotations = {}
-    for field in fields:
-        text = Cast(field, TextField())
-        annotations[f"{field}_text"] = Left(text, TEXT_UP_TO if field in PLAIN_TEXT else TREE_TEXT)
-        annotations[f"{field}_length"] = Length(text)
-    row = get_object_or_404(queryset.without_payloads().annotate(**annotations), pk=pk)
-    payloads = {}
-    for field in fields:
-        text = getattr(row, f"{field}_text")
-        payload = payloads[field] = Payload(field, getattr(row, f"{field}_length") or 0)
-        if field in PLAIN_TEXT:
-            payload.text = text
-        elif text is not None and text != "null":
-            payload.tree = json_text.tree(text)
-    return row, payloads
-
-
-def payload_rows(kwargs):
-    """Rows of a conversation that have the kind and field an address names; else a 404."""
-    model, conversation, fields = PAYLOADS.get(kwargs["kind"], (None, None, ()))
-    if kwargs["field"] not in fields:
-        raise Http404
-    return model.objects.filter(**{conversation: kwargs["session_id"]})
-
-
-class TaskView(Browse, FragmentMixin, DetailView):
-    template_name = "conversations/task.html"
-    fragment_name = "conversations/_task.html"
-    context_object_name = "task"
-
-    def get_object(self):
-        model, conversation, fields = PAYLOADS["tasks"]
-        tasks = model.objects.filter(**{conversation: self.kwargs["session_id"]})
-        task, self.payloads = read_payloads(tasks.with_problems(), self.kwargs["task_id"], fields)
-        return task
-
-    def get_context_data(self, **kwargs):
-        session_id = self.kwargs["session_id"]
-        return super().get_context_data(payloads=self.payloads, session_id=session_id, **kwargs)
-
-
-class PayloadView(Browse, FragmentMixin, DetailView):
-    template_name = "conversations/payload.html"
-    fragment_name = "conversations/_payload.html"
-
-    def get_object(self):
-        field = self.kwargs["field"]
-        row, payloads = read_payloads(payload_rows(self.kwargs), self.kwargs["row_id"], (field,))
-        self.payload = payloads[field]
-        return row
-
-    def get_context_data(self, **kwargs):
-        return super().get_context_data(
-            payload=self.payload,
-            kind=self.kwargs["kind"],
-            session_id=self.kwargs["session_id"],
-            row=self.object,
-            **kwargs,
-        )
-
-
-class PayloadFileView(Browse, View):
-    """The whole payload as text: to read in the browser, or as a file with `?download`."""
-
-    def get(self, request, row_id, field, **kwargs):
-        rows = payload_rows(self.kwargs).annotate(text=Cast(field, TextField()))
-        text = get_object_or_404(rows.values_list("text", flat=True), pk=row_id)
-        is_json = field not in PLAIN_TEXT
-        if text is None:
-            text = "null" if is_json else ""
-        response = HttpResponse(text, content_type="text/plain; charset=utf-8")
-        if "download" in request.GET:
-            name = f"{kwargs['kind']}-{row_id}-{field}.{'json' if is_json else 'txt'}"
-            response["Content-Disposition"] = f'attachment; filename="{name}"'
-            if is_json:
-                response["Content-Type"] = "application/json"
-        return response
+def model_calls(run_id):
+    """A run's model calls in order, without what was asked and answered."""
+    if not revision.has_model_call_links():
+        return []
+    calls = ModelCall.objects.filter(run_id=run_id).defer("request_data", "response_data")
+    return calls.annotate(
+        failed=Case(When(MODEL_ERROR, Value(True)), default=Value(False))
+    ).order_by("created_at", "pk")[:MODEL_CALLS_SHOWN]

@@ -31,6 +31,8 @@ document.addEventListener("DOMContentLoaded", () => {
   // A linked message, run or task that is folded away opens.
   const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
   if (target && target.matches("details")) target.open = true;
+  // The message that was searched for, where the address does not name it.
+  if (!target) document.querySelector(".message.focus")?.scrollIntoView({ block: "center" });
 });
 
 document.addEventListener("click", async (event) => {
@@ -46,6 +48,30 @@ document.addEventListener("click", async (event) => {
   }, 2000);
 });
 
+// Copies what a link leads to; without a clipboard the link is simply followed.
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("[data-copy-from]");
+  if (!link || !navigator.clipboard || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const label = link.textContent;
+  const status = link.parentElement.querySelector("[role=status]");
+  const response = await fetch(link.href);
+  const copied = response.ok && (await response.text().then((text) =>
+    navigator.clipboard.writeText(text).then(() => true, () => false)));
+  link.textContent = status.textContent = copied ? "Copied" : "Could not copy";
+  setTimeout(() => {
+    link.textContent = label;
+    status.textContent = "";
+  }, 2000);
+});
+
+// A conversation with a running run asks again, only while somebody can see it.
+setInterval(() => {
+  if (document.visibilityState === "visible") {
+    document.querySelectorAll(".live").forEach((live) => htmx.trigger(live, "refresh"));
+  }
+}, 4000);
+
 // What is typed while an answer is on its way must not be undone by it.
 document.addEventListener("input", (event) => {
   if (event.target.form?.id === "filters") htmx.trigger(event.target.form, "htmx:abort");
@@ -55,6 +81,9 @@ document.addEventListener("input", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target.matches("input, select, textarea");
+  if ((event.key === "j" || event.key === "k") && !typing) {
+    document.querySelector(event.key === "j" ? ".walk [rel=next]" : ".walk [rel=prev]")?.click();
+  }
   if (event.key === "/" && !typing) {
     const search = document.querySelector("#id_search");
     if (search) {

@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.urls import URLPattern, get_resolver, reverse
 
-from .factories import make_run, make_session, make_task
+from .factories import make_message, make_run, make_session, make_task
 
 pytestmark = pytest.mark.django_db
 
@@ -19,6 +19,9 @@ MATRIX = {
     "home": (LOGIN, 302, 302, 302, 302),
     "conversations:list": BROWSE,
     "conversations:detail": BROWSE,
+    "conversations:transcript": BROWSE,
+    "conversations:json": BROWSE,
+    "conversations:message": BROWSE,
     "conversations:run": BROWSE,
     "conversations:task": BROWSE,
     "conversations:payload": BROWSE,
@@ -34,7 +37,11 @@ def paths():
     session = make_session()
     run = make_run(session)
     task = make_task(run, session)
+    message = make_message(session)
     arguments = {
+        "conversations:transcript": [session.id, "txt"],
+        "conversations:json": [session.id],
+        "conversations:message": [session.id, message.id],
         "conversations:detail": [session.id],
         "conversations:run": [session.id, run.id],
         "conversations:task": [session.id, task.id],

@@ -157,7 +157,7 @@ def test_every_page_of_every_conversation_opens(recorded, support_client):
         path = reverse("conversations:detail", args=[session.pk])
         response = support_client.get(path)
         assert response.status_code == 200
-        for entry in response.context["entries"]:
+        for entry in response.context["transcript"].entries:
             if entry.run:
                 pages.append(reverse("conversations:run", args=[session.pk, entry.run.pk]))
     task = recorded.execute("SELECT session_id, id FROM tasks").fetchall()[::40]

@@ -1,15 +1,21 @@
 """How the pages word and show times, durations, states and problems."""
 
+import json
 import math
 from datetime import timedelta
 
 from django import template
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.template.defaultfilters import pluralize
+from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.timesince import timesince
 
+from .. import json_text
+from ..message_text import as_markdown, as_plain_text
 from ..querysets import INTERRUPTED_AFTER
 
 register = template.Library()
@@ -122,6 +128,62 @@ def node_icon(node_type):
 @register.simple_tag
 def role_icon(role):
     return icon(ROLE_ICONS.get(role, "info"))
+
+
+@register.simple_tag
+def message_text(message, content, term, as_source):
+    """
+    A message's content for reading: Markdown of users and agents, a tree where it is JSON, the
+    plain source where asked for; as safe HTML.
+    """
+    if as_source:
+        return text_block(as_plain_text(content, term), "source")
+    stripped = content.lstrip()
+    if stripped.startswith(("{", "[")) and (tree := json_tree(content)):
+        return render_to_string("conversations/_json.html", {"tree": tree})
+    if message.role in ROLE_ICONS:
+        return text_block(as_markdown(content, term), "markdown")
+    return text_block(as_plain_text(content, term), "source")
+
+
+def text_block(html, kind):
+    return format_html('<div class="text {}" dir="auto">{}</div>', kind, html)
+
+
+def json_tree(content):
+    """The tree of a content that is JSON, None of one that only looks like it."""
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return json_text.tree(content)
+
+
+@register.filter
+def run_line(run):
+    """7 steps · 4.2 s · 2 model calls · 1,204 tokens · 1 problem"""
+    parts = [counted(run.tasks_count, "step")]
+    if run.duration_seconds is not None:
+        parts.append(seconds(run.duration_seconds))
+    if run.model_calls_count:
+        parts.append(counted(run.model_calls_count, "model call"))
+    if run.tokens_count:
+        parts.append(counted(run.tokens_count, "token"))
+    problems = sum(count for _, count in run.problems)
+    problems += run.status not in ("completed", "running")
+    if problems:
+        parts.append(counted(problems, "problem"))
+    return " · ".join(parts)
+
+
+@register.filter
+def gap_words(gap):
+    now = timezone.now()
+    return timesince(now - gap, now, depth=1)
+
+
+def counted(count, noun):
+    return f"{intcomma(count)} {noun}{pluralize(count)}"
 
 
 @register.filter
