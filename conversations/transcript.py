@@ -112,7 +112,7 @@ def transcript(session_id, *, start: int = 0, message_id=None) -> Transcript:
     )
     entries: list[Entry] = []
     by_run: dict[uuid.UUID, Entry] = {}
-    before = places[start - 1].at if start else None
+    before = places[start - 1].at if start and shown else None
     for place in shown:
         if place.run_id is None:
             entry = Entry()

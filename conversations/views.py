@@ -3,24 +3,23 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from django.db import OperationalError, connections, transaction
-from django.db.models import Case, F, Value, When
+from django.db.models import F
 from django.http import Http404
 from django.views.generic import DetailView, ListView
 
 from backoffice.errors import is_timeout
 from backoffice.fragments import FragmentMixin, wants_fragment
 
-from . import revision
 from .access import Browse
 from .filters import ConversationFilter
-from .models import Agent, ChatMessage, ModelCall, Run, Session, Task
+from .model_calls import model_calls, totals
+from .models import Agent, ChatMessage, Run, Session, Task
 from .pagination import page_after
 from .payloads import PAYLOAD_LABELS, PAYLOADS
-from .querysets import MODEL_ERROR, is_storable
+from .querysets import is_storable
 from .transcript import nested, transcript
 
 SAME_PERSON = 8
-MODEL_CALLS_SHOWN = 200
 # What htmx names as its target when the list replaces itself.
 LIST_TARGET = "main#browse"
 COUNT_UP_TO = 10_000
@@ -125,6 +124,7 @@ class ConversationView(Browse, FragmentMixin, DetailView):
             newer=newer,
             older=older,
             same_person=same_person(conversation),
+            model_call_totals=totals(session_id=conversation.pk),
             **kwargs,
         )
 
@@ -231,18 +231,9 @@ class RunView(Browse, FragmentMixin, DetailView):
             fragment=wants_fragment(self.request),
             payload_fields=[(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["runs"][2]],
             model_calls=[] if start else model_calls(self.object.pk),
+            model_call_totals=None if start else totals(run_id=self.object.pk),
             call_fields=[(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["model-calls"][2]],
             next_from=end if end < len(tasks) else None,
             left=len(tasks) - end,
             **kwargs,
         )
-
-
-def model_calls(run_id):
-    """A run's model calls in order, without what was asked and answered."""
-    if not revision.has_model_call_links():
-        return []
-    calls = ModelCall.objects.filter(run_id=run_id).defer("request_data", "response_data")
-    return calls.annotate(
-        failed=Case(When(MODEL_ERROR, Value(True)), default=Value(False))
-    ).order_by("created_at", "pk")[:MODEL_CALLS_SHOWN]

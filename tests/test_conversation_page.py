@@ -161,8 +161,8 @@ def test_a_conversation_costs_the_same_queries_whatever_its_size(
     session = make_conversation(messages=messages, runs=runs, tasks=tasks)
     get(support_client, url("detail", session.id))
     # The session, ids and times of its runs and messages, then those shown and their steps; the
-    # neighbours in the list under a time limit of their own; nobody else without an external id.
-    with django_assert_num_queries(11, connection=connections["agents"]):
+    # neighbours in the list under a time limit of their own; the totals of model calls.
+    with django_assert_num_queries(12, connection=connections["agents"]):
         get(support_client, url("detail", session.id))
 
 
@@ -291,7 +291,7 @@ def test_opening_a_run_reads_no_payload(support_client, tasks, django_assert_num
         make_task(run, session, seq=seq, inputs=Json({"secret": seq}))
     path = url("run", session.id, run.id)
     get(support_client, path)
-    with django_assert_num_queries(4, connection=connections["agents"]) as captured:
+    with django_assert_num_queries(5, connection=connections["agents"]) as captured:
         get(support_client, path)
     for query in captured:
         selected = query["sql"].split(" FROM ")[0]

@@ -1,0 +1,115 @@
+"""Model calls of a run or a conversation: each without its payloads, and their totals."""
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from importlib.metadata import version
+
+from django.db.models import Case, Count, Max, Q, Sum, Value, When
+
+from . import revision
+from .models import ModelCall
+from .querysets import MODEL_ERROR
+
+try:
+    import genai_prices
+except ImportError:
+    genai_prices = None
+
+SHOWN = 200
+TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over model calls; tokens are None where no call recorded any."""
+
+    calls: int
+    seconds: float | None
+    prompt_tokens: int | None
+    cached_prompt_tokens: int | None
+    completion_tokens: int | None
+    reasoning_tokens: int | None
+    # US dollars; None unless every model's price and every answer's tokens are known.
+    cost: Decimal | None = None
+    # The day whose prices were taken.
+    prices_of: date | None = None
+
+    @property
+    def price_list(self) -> str:
+        """The list that prices come from and its version; empty where it is not installed."""
+        return f"genai-prices {version('genai-prices')}" if genai_prices else ""
+
+    @property
+    def tokens(self) -> int:
+        return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
+
+
+def model_calls(run_id) -> list[ModelCall]:
+    """A run's model calls in order, without what was asked and answered."""
+    if not revision.has_model_call_links():
+        return []
+    calls = ModelCall.objects.filter(run_id=run_id).defer("request_data", "response_data")
+    failed = Case(When(MODEL_ERROR, Value(True)), default=Value(False))
+    return list(calls.annotate(failed=failed).order_by("created_at", "pk")[:SHOWN])
+
+
+def totals(**owner) -> Totals | None:
+    """Sums of the calls of `run_id=…` or `session_id=…` in one query; None without calls."""
+    if not revision.has_model_call_links():
+        return None
+    # From 0005 on, so 0003's token columns are there.
+    sums = {name: Sum(name) for name in TOKENS}
+    by_model = list(
+        ModelCall.objects.filter(**owner)
+        .values("model")
+        .annotate(
+            calls=Count("pk"),
+            seconds=Sum("duration_seconds"),
+            unknown=Count("pk", filter=~MODEL_ERROR & Q(prompt_tokens__isnull=True)),
+            last=Max("created_at"),
+            **sums,
+        )
+        .order_by("model")
+    )
+    if not by_model:
+        return None
+
+    # Of all or of none: a sum that leaves a model out would be too low.
+    prices = [price(row) for row in by_model]
+    if None in prices:
+        prices = []
+
+    def total(name):
+        values = [row[name] for row in by_model if row[name] is not None]
+        return sum(values) if values else None
+
+    return Totals(
+        calls=total("calls"),
+        seconds=total("seconds"),
+        **{name: total(name) for name in TOKENS},
+        cost=sum(prices) if prices else None,
+        prices_of=max(row["last"] for row in by_model).date(),
+    )
+
+
+def price(row) -> Decimal | None:
+    """What one model's calls cost in US dollars, at the list prices of the last one's day."""
+    if genai_prices is None or row["unknown"]:
+        return None
+    provider, _, model = row["model"].rpartition("/")
+    usage = genai_prices.Usage(
+        input_tokens=row["prompt_tokens"] or 0,
+        output_tokens=row["completion_tokens"] or 0,
+        cache_read_tokens=row["cached_prompt_tokens"],
+    )
+    try:
+        found = genai_prices.calc_price(
+            usage,
+            model_ref=model,
+            provider_id=provider or None,
+            genai_request_timestamp=row["last"],
+        )
+    except (LookupError, ValueError):
+        return None
+    return found.total_price
