@@ -182,16 +182,19 @@ def test_a_run_that_is_gone_says_so_in_its_place(page, watch, conversation):
     expect(page.locator(".message .text")).to_have_count(2)
 
 
+def tab_to(page, locator):
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if locator.evaluate("(element) => element === document.activeElement"):
+            break
+    expect(locator).to_be_focused()
+
+
 def test_tab_and_enter_reach_a_payload(page, conversation):
     page.goto(address(conversation))
-    summary = page.locator("details.work > summary")
-    for _ in range(12):
-        page.keyboard.press("Tab")
-        if summary.evaluate("(element) => element === document.activeElement"):
-            break
-    expect(summary).to_be_focused()
+    tab_to(page, page.locator("details.work > summary"))
     page.keyboard.press("Enter")
     expect(page.locator(".payloads")).to_be_visible()
-    page.keyboard.press("Tab")
+    tab_to(page, page.locator(".payloads summary").first)
     page.keyboard.press("Enter")
     expect(page.locator(".payloads .string").first).to_have_text("Where is it?")
