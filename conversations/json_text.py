@@ -35,11 +35,19 @@ def tokens(text: str) -> Iterator[tuple[str, str]]:
         yield "cut", rest
 
 
+def decoded(source: str) -> str:
+    """
+    The text of a string's source. JSON inside a JSON string may hold half a surrogate pair,
+    which no response can be encoded with.
+    """
+    return json.loads(source).encode("utf-8", "replace").decode()
+
+
 def whole_part(source: str) -> str:
     """What a string's source held before it was cut, perhaps within an escape."""
     for lost in range(7):
         try:
-            return json.loads(source[: len(source) - lost] + '"')
+            return decoded(source[: len(source) - lost] + '"')
         except ValueError:
             continue
     return ""
@@ -150,7 +158,7 @@ def tree(text: str, *, max_nodes: int = 500, max_depth: int = 50, max_string: in
             ended = not open_nodes
             continue
         if kind == "string" and expects_key:
-            key = json.loads(source)[:max_string]
+            key = decoded(source)[:max_string]
             expects_key = False
             continue
         if shown >= max_nodes:
@@ -175,7 +183,7 @@ def tree(text: str, *, max_nodes: int = 500, max_depth: int = 50, max_string: in
             if kind == "cut":
                 node.kind, value = "string", whole_part(source)
             else:
-                value = json.loads(source) if kind == "string" else source
+                value = decoded(source) if kind == "string" else source
                 node.size = len(value)
             node.value = value[:max_string]
             node.cut = kind == "cut" or len(value) > max_string

@@ -11,13 +11,15 @@ from backoffice.errors import is_timeout
 from backoffice.fragments import FragmentMixin, wants_fragment
 
 from .access import Browse
+from .explain import explain
 from .filters import ConversationFilter
 from .model_calls import model_calls, totals
 from .models import Agent, ChatMessage, Run, Session, Task
 from .pagination import page_after
 from .payloads import PAYLOAD_LABELS, PAYLOADS
 from .querysets import is_storable
-from .transcript import nested, transcript
+from .transcript import Entry, add_reasons, nested, transcript
+from .waterfall import waterfall
 
 SAME_PERSON = 8
 # What htmx names as its target when the list replaces itself.
@@ -229,11 +231,27 @@ class RunView(Browse, FragmentMixin, DetailView):
             tasks=shown,
             start=start,
             fragment=wants_fragment(self.request),
-            payload_fields=[(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["runs"][2]],
-            model_calls=[] if start else model_calls(self.object.pk),
-            model_call_totals=None if start else totals(run_id=self.object.pk),
-            call_fields=[(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["model-calls"][2]],
+            **({} if start else self.overview(tasks)),
             next_from=end if end < len(tasks) else None,
             left=len(tasks) - end,
             **kwargs,
         )
+
+    def overview(self, tasks):
+        """What stands above the tasks on their first page."""
+        run = self.object
+        steps = explain(run.pk, tasks)
+        entry = Entry(run)
+        if run.problems or run.status != "completed":
+            add_reasons([entry])
+        return {
+            "reasons": entry.reasons,
+            "steps": steps,
+            "left_out": len(tasks) - len(steps),
+            "waterfall": waterfall(tasks),
+            "model_calls": model_calls(run.pk),
+            "model_call_totals": totals(run_id=run.pk),
+            "call_fields": [(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["model-calls"][2]],
+            "payload_fields": [(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["runs"][2]],
+            "session_id": run.session_id,
+        }

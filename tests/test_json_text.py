@@ -144,3 +144,9 @@ def test_a_long_string_costs_no_more_than_its_length():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 * len(text)
+
+
+@pytest.mark.parametrize("text", ['["\\ud83d"]', '{"\\ud83d": 1}', '["\\ude00 \\ud83d'])
+def test_half_a_surrogate_pair_becomes_what_can_be_sent(text):
+    for node in json_text.tree(text).nodes:
+        (node.value + (node.key or "")).encode()

@@ -185,6 +185,14 @@ def test_a_failed_run_tells_the_providers_words_where_the_answer_should_be(suppo
     assert page.index("Where is it?") < page.index("The run failed") < page.index(reason)
 
 
+def test_a_failed_runs_own_page_tells_the_reason_too(support_client):
+    session = make_session()
+    run = make_run(session, output_data=None)
+    make_model_call(session, run, model="a/b", response_code=None, response_data=Json("no luck"))
+    page = get(support_client, url("run", session.id, run.id)).content.decode()
+    assert "a/b: no luck" in page
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [

@@ -50,6 +50,8 @@ NODE_ICONS = {
     "switch": "git-branch",
     "if": "git-branch",
     "parallel": "split",
+    "function": "wrench",
+    "rag_query": "search",
     "start": "play",
     "end": "flag",
 }
