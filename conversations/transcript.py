@@ -19,6 +19,7 @@ NAMES_SHOWN = 24
 FOLD = 3000
 GAP = timedelta(minutes=5)
 REASON_LENGTH = 500
+REASONS_READ = 300
 
 
 @dataclass
@@ -132,7 +133,7 @@ def transcript(session_id, *, start: int = 0, message_id=None) -> Transcript:
             entry.messages.append(message)
         before = place.at
     add_steps(entry for entry in by_run.values() if entry.ends)
-    add_reasons(entry for entry in by_run.values() if entry.ends and entry.run.problems)
+    add_reasons(entry for entry in by_run.values() if entry.ends)
     return Transcript(entries, start, start + len(shown), len(places))
 
 
@@ -145,12 +146,20 @@ def add_steps(entries: Iterable[Entry]):
 
 
 def add_reasons(entries: Iterable[Entry]):
-    """The words that came with each failure, cut in SQL."""
-    by_run = {entry.run.pk: entry.reasons for entry in entries}
+    """For runs that gave no answer, the words that came with each failure, cut in SQL."""
+    by_run = {
+        entry.run.pk: entry.reasons
+        for entry in entries
+        if entry.run.status not in ("completed", "running")
+    }
+    if not by_run:
+        return
     if revision.has_model_call_links():
         calls = ModelCall.objects.filter(MODEL_ERROR, run_id__in=by_run)
         words = calls.annotate(words=payload_text("response_data", REASON_LENGTH))
-        rows = words.order_by("created_at", "pk").values_list("run_id", "model", "words")
+        rows = words.order_by("created_at", "pk").values_list("run_id", "model", "words")[
+            :REASONS_READ
+        ]
         for run_id, model, text in rows:
             by_run[run_id].append(f"{model}: {text or 'no reason was recorded'}")
     tasks = Task.objects.filter(TASK_ERROR | TOOL_ERROR, run_id__in=by_run)
@@ -160,7 +169,7 @@ def add_reasons(entries: Iterable[Entry]):
     )
     rows = words.in_order("run_id").values_list(
         "run_id", "name", "node_type", "task_words", "tool_words"
-    )
+    )[:REASONS_READ]
     for run_id, name, node_type, task_words, tool_words in rows:
         text = tool_words if node_type == "tool_call" and tool_words else task_words
         by_run[run_id].append(f"{name or node_type}: {text}")

@@ -242,8 +242,7 @@ class RunView(Browse, FragmentMixin, DetailView):
         run = self.object
         steps = explain(run.pk, tasks)
         entry = Entry(run)
-        if run.problems or run.status != "completed":
-            add_reasons([entry])
+        add_reasons([entry])
         return {
             "reasons": entry.reasons,
             "steps": steps,
