@@ -33,6 +33,20 @@ def rows(model: str) -> QuerySet:
     return apps.get_model("conversations", model).objects.all()
 
 
+def run_signs() -> tuple[Exists, Q, Q]:
+    """Conditions on Run, from 0006 on: it answered, it ended, it shows signs of life."""
+    answered = Exists(rows("ChatMessage").filter(run_id=OuterRef("pk"), role="assistant"))
+    since = timezone.now() - INTERRUPTED_AFTER
+    steps = rows("Task").filter(run_id=OuterRef("pk"), updated_at__gt=since)
+    # 0006 has 0005's links.
+    calls = rows("ModelCall").filter(run_id=OuterRef("pk"), updated_at__gt=since)
+    return (
+        answered,
+        Q(duration_seconds__isnull=False),
+        Q(updated_at__gt=since) | Exists(steps) | Q(Exists(calls)),
+    )
+
+
 def unfinished_runs() -> dict[str, Q]:
     """
     {status: condition on Run} for runs without a result; any other run is completed.
@@ -43,20 +57,28 @@ def unfinished_runs() -> dict[str, Q]:
     no_output = Q(output_data__has_value=False)
     if not revision.has_run_durations():
         return {"incomplete": no_output}
-    answered = Exists(rows("ChatMessage").filter(run_id=OuterRef("pk"), role="assistant"))
-    since = timezone.now() - INTERRUPTED_AFTER
-    alive = Q(updated_at__gt=since) | Exists(
-        rows("Task").filter(run_id=OuterRef("pk"), updated_at__gt=since)
-    )
-    # 0006 has 0005's links.
-    alive |= Q(Exists(rows("ModelCall").filter(run_id=OuterRef("pk"), updated_at__gt=since)))
-    ended = Q(duration_seconds__isnull=False)
+    answered, ended, alive = run_signs()
     no_result = no_output & ~answered
     return {
         "failed": no_result & ended,
         "running": no_result & ~ended & alive,
         "interrupted": no_result & ~ended & ~alive,
     }
+
+
+def run_status() -> Case:
+    """The status as one expression, in which each sign is looked for at most once."""
+    whens = [When(output_data__has_value=True, then=Value("completed"))]
+    default = "incomplete"
+    if revision.has_run_durations():
+        answered, ended, alive = run_signs()
+        whens += [
+            When(answered, then=Value("completed")),
+            When(ended, then=Value("failed")),
+            When(alive, then=Value("running")),
+        ]
+        default = "interrupted"
+    return Case(*whens, default=Value(default), output_field=CharField())
 
 
 TASK_ERROR = Q(errors__is_task_error=True)
@@ -236,10 +258,7 @@ class RunQuerySet(QuerySet):
         return self.order_by("created_at", "id")
 
     def with_status(self):
-        cases = [When(condition, Value(name)) for name, condition in unfinished_runs().items()]
-        return self.annotate(
-            status=Case(*cases, default=Value("completed"), output_field=CharField())
-        )
+        return self.annotate(status=run_status())
 
     def with_summary(self):
         """Status and counts; the Run has properties that read them."""
