@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check format browser
+.PHONY: run test check bench format browser
 
 run: $(VENV)/installed
 	@$(BIN)/python manage.py serve
@@ -26,6 +26,10 @@ check: $(VENV)/installed-dev
 	  ALLOWED_HOSTS=desk.example.com \
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING --database default
 	$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+
+# make bench BENCH='--write "2 cores, 24 GB"' also writes docs/benchmarks.md.
+bench: $(VENV)/installed
+	@$(BIN)/python manage.py bench $(BENCH)
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .

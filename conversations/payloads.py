@@ -6,6 +6,7 @@ from django.db.models import TextField
 from django.db.models.functions import Cast, Left, Length
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.utils.html import escape
 from django.views.generic import DetailView, View
 
 from backoffice.fragments import FragmentMixin
@@ -17,6 +18,8 @@ from .models import ModelCall, Run, Task
 # A tree of 500 nodes fits into this many characters, whatever the payload's size.
 TREE_TEXT = 262_144
 TEXT_UP_TO = 20_000
+# Bytes of HTML for the texts of all payloads on a page.
+ROOM = 150_000
 
 PAYLOAD_LABELS = {
     "input_data": "Input",
@@ -68,14 +71,41 @@ def read_payloads(queryset, pk, fields: tuple[str, ...]):
         queryset.defer(*large_columns(queryset.model)).annotate(**annotations), pk=pk
     )
     payloads = {}
+    room = ROOM // len(fields)
     for field in fields:
         text = getattr(row, f"{field}_text")
         payload = payloads[field] = Payload(field, getattr(row, f"{field}_length") or 0)
         if field in PLAIN_TEXT:
-            payload.text = text
+            payload.text = fitting_text(text, room)
         elif text is not None and text != "null":
-            payload.tree = json_text.tree(inner_json(text))
+            payload.tree = fitting(json_text.tree(inner_json(text)), room)
     return row, payloads
+
+
+def fitting_text(text, room: int):
+    """As much of the text as takes no more than `room` bytes of HTML."""
+    if text is None or len(escape(text).encode()) <= room:
+        return text
+    # An escaped letter takes up to six bytes.
+    return text[: room // 6]
+
+
+def fitting(tree: json_text.Tree, room: int) -> json_text.Tree:
+    """The tree with its longest values cut until its texts take no more than `room` bytes."""
+
+    def size():
+        return sum(len(escape(f"{node.key or ''}{node.value}").encode()) for node in tree.nodes)
+
+    longest = 4000
+    while longest > 20 and size() > room:
+        longest //= 2
+        for node in tree.nodes:
+            if node.key and len(node.key) > longest:
+                node.key = f"{node.key[:longest]}…"
+            if len(node.value) > longest:
+                node.value = node.value[:longest]
+                node.cut, tree.whole = True, False
+    return tree
 
 
 def large_columns(model) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models.functions import Left, Length
+from django.db.models import Window
+from django.db.models.functions import Left, Length, RowNumber
+from django.utils.html import escape
 
 from . import revision
 from .models import ChatMessage, ModelCall, Run, Task
@@ -19,6 +21,12 @@ NAMES_SHOWN = 24
 FOLD = 3000
 GAP = timedelta(minutes=5)
 REASON_LENGTH = 500
+REASONS_SHOWN = 3
+NAME_LENGTH = 60
+# Bytes of HTML; when they are used up, the rest of the page is cut shorter.
+ROOM_FOR_MESSAGES = 100_000
+ROOM_FOR_REASONS = 60_000
+SHORT = 120
 REASONS_READ = 300
 
 
@@ -139,10 +147,15 @@ def transcript(session_id, *, start: int = 0, message_id=None) -> Transcript:
 
 def add_steps(entries: Iterable[Entry]):
     by_run = {entry.run.pk: entry for entry in entries}
-    for task in Task.objects.filter(run_id__in=by_run).without_payloads().in_order("run_id"):
-        tasks = by_run[task.run_id].tasks
-        if len(tasks) < NAMES_SHOWN:
-            tasks.append(task)
+    # A run may have thousands of steps, and a name any length.
+    tasks = Task.objects.filter(run_id__in=by_run).in_order()
+    shown = tasks.only("run_id").annotate(
+        place=Window(RowNumber(), partition_by="run_id", order_by=tasks.query.order_by),
+        short_name=Left("name", NAME_LENGTH),
+        short_type=Left("node_type", NAME_LENGTH),
+    )
+    for task in shown.filter(place__lte=NAMES_SHOWN).order_by("run_id", "place"):
+        by_run[task.run_id].tasks.append(task)
 
 
 def add_reasons(entries: Iterable[Entry]):
@@ -172,7 +185,14 @@ def add_reasons(entries: Iterable[Entry]):
     )[:REASONS_READ]
     for run_id, name, node_type, task_words, tool_words in rows:
         text = tool_words if node_type == "tool_call" and tool_words else task_words
-        by_run[run_id].append(f"{name or node_type}: {text}")
+        by_run[run_id].append(f"{(name or node_type or '')[:NAME_LENGTH]}: {text}")
+    room = ROOM_FOR_REASONS
+    for reasons in by_run.values():
+        reasons[REASONS_SHOWN:] = []
+        for number, reason in enumerate(reasons):
+            if room <= 0:
+                reasons[number] = f"{reason[:SHORT]}…"
+            room -= len(escape(reason).encode())
 
 
 def nested(tasks: list[Task]) -> list[Task]:

@@ -18,7 +18,8 @@ from .models import Agent, ChatMessage, Run, Session, Task
 from .pagination import page_after
 from .payloads import PAYLOAD_LABELS, PAYLOADS
 from .querysets import is_storable
-from .transcript import Entry, add_reasons, nested, transcript
+from .templatetags.desk import message_text
+from .transcript import ROOM_FOR_MESSAGES, SHORT, Entry, add_reasons, nested, transcript
 from .waterfall import waterfall
 
 SAME_PERSON = 8
@@ -113,6 +114,7 @@ class ConversationView(Browse, FragmentMixin, DetailView):
         if start and not page.entries:
             raise Http404
         newer, older = neighbours(came_from.qs, conversation)
+        render_messages(page, focus, term, "source" in self.request.GET)
         query = came_from.query(keep_cursor=True)
         as_source = "source" in self.request.GET
         return super().get_context_data(
@@ -142,6 +144,17 @@ class ConversationView(Browse, FragmentMixin, DetailView):
             found = messages.filter(content__contains_text=term).oldest_first()
             return found.values_list("pk", flat=True).first()
         return None
+
+
+def render_messages(page, focus, term, as_source):
+    """The messages as HTML; once the page's room is used up, the others cut to a line."""
+    room = ROOM_FOR_MESSAGES
+    for entry in page.entries:
+        for message in entry.messages:
+            if room <= 0 and message.pk != focus:
+                message.text = message.text[:SHORT]
+            message.html = message_text(message, message.text, term, as_source or room <= 0)
+            room -= len(message.html.encode())
 
 
 def position(text: str) -> int:
