@@ -25,8 +25,6 @@ ATTRIBUTES = {
     "a": {"href", "title"},
     "code": {"class"},
     "ol": {"start"},
-    "td": {"align"},
-    "th": {"align"},
 }
 # No relative links: on our pages they would lead to our pages.
 LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
@@ -37,7 +35,21 @@ SHIFTED = {"h1": "h4", "h2": "h5", "h3": "h6", "h4": "h6", "h5": "h6"}
 @cache
 def parser() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 50})
-    return markdown.enable("table").disable("image")
+    markdown.enable("table")
+    markdown.add_render_rule("image", image_as_link)
+    return markdown
+
+
+def image_as_link(self, tokens, place, options, env):
+    image = tokens[place]
+    address = escape(image.attrGet("src"))
+    return f'<a href="{address}">{escape(image.content) or address}</a>'
+
+
+def grows(content: str) -> bool:
+    """Whether a table's missing cells would outgrow the text: a few lines make 65,000 of them."""
+    lines = content.split("\n")
+    return len(lines) * max(line.count("|") for line in lines) > len(content)
 
 
 def as_plain_text(content: str, term: str = "") -> SafeString:
@@ -47,9 +59,12 @@ def as_plain_text(content: str, term: str = "") -> SafeString:
 
 def as_markdown(content: str, term: str = "") -> SafeString:
     """The text rendered and sanitised, with the term marked where it is visible."""
-    if len(content) > MARKDOWN_UP_TO:
+    if len(content) > MARKDOWN_UP_TO or grows(content):
         return as_plain_text(content, term)
     html = parser().render(content)
+    # One long address that many links refer to.
+    if len(html) > 30 * len(content) + 1000:
+        return as_plain_text(content, term)
     html = re.sub(r"<(/?)(h[1-5])>", lambda tag: f"<{tag[1]}{SHIFTED[tag[2]]}>", html)
     html = nh3.clean(
         html,

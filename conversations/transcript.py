@@ -100,15 +100,23 @@ def outline(session_id) -> list[Place]:
     return places
 
 
-def transcript(session_id, *, start: int = 0, message_id=None) -> Transcript:
+def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> Transcript:
     """
-    One page of a conversation: from an item on, or the page that holds a message.
+    One page of a conversation: from an item on, or the page that holds a message or a run's end.
 
     A constant number of queries; no payload is read and no message further than it is shown.
     """
     places = outline(session_id)
-    if message_id:
-        found = next((n for n, place in enumerate(places) if place.message_id == message_id), 0)
+    if message_id or run_id:
+        wanted = (message_id, None) if message_id else (None, run_id)
+        found = next(
+            (
+                number
+                for number, place in enumerate(places)
+                if (place.message_id, None if place.message_id else place.run_id) == wanted
+            ),
+            0,
+        )
         start = found // ITEMS_PER_PAGE * ITEMS_PER_PAGE
     shown = places[start : start + ITEMS_PER_PAGE]
     run_ids = {place.run_id for place in shown if place.run_id}

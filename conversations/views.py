@@ -106,11 +106,15 @@ class ConversationView(Browse, FragmentMixin, DetailView):
     def get_context_data(self, **kwargs):
         conversation = self.object
         # What leads back to the list, or shows it beside: its filters and place.
-        came_from = ConversationFilter(self.request.GET, queryset=Session.objects.all())
+        filters = self.request.GET.copy()
+        for name in ("source", "m", "run", "from"):
+            filters.pop(name, None)
+        came_from = ConversationFilter(filters, queryset=Session.objects.all())
         term = self.request.GET.get("search", "")
         focus = self.focus(term)
-        start = 0 if focus else position(self.request.GET.get("from", "0"))
-        page = transcript(conversation.pk, start=start, message_id=focus)
+        run_id = self.named("run")
+        start = 0 if focus or run_id else position(self.request.GET.get("from", "0"))
+        page = transcript(conversation.pk, start=start, message_id=focus, run_id=run_id)
         if start and not page.entries:
             raise Http404
         newer, older = neighbours(came_from.qs, conversation)
@@ -132,15 +136,20 @@ class ConversationView(Browse, FragmentMixin, DetailView):
             **kwargs,
         )
 
+    def named(self, parameter: str) -> uuid.UUID | None:
+        try:
+            return uuid.UUID(self.request.GET[parameter]) if parameter in self.request.GET else None
+        except ValueError:
+            raise Http404 from None
+
     def focus(self, term: str):
         """The message to scroll to: the one named, else the first that holds the search term."""
         messages = ChatMessage.objects.filter(session_id=self.object.pk)
-        if named := self.request.GET.get("m"):
-            try:
-                return uuid.UUID(named)
-            except ValueError:
-                raise Http404 from None
-        if term and is_storable(term) and "from" not in self.request.GET:
+        if named := self.named("m"):
+            return named
+        if self.request.GET.keys() & {"run", "from"}:
+            return None
+        if term and is_storable(term):
             found = messages.filter(content__contains_text=term).oldest_first()
             return found.values_list("pk", flat=True).first()
         return None

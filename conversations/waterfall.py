@@ -13,7 +13,7 @@ BARS = 100
 # In units of the viewBox: names, then the bars, then a column of durations.
 WIDTH = 1000
 TRACK_START = 272
-TRACK_END = 924
+TRACK_END = 908
 HEADER = 26
 ROW = 24
 SHORTEST_BAR = 3
@@ -22,11 +22,12 @@ INDENT = 14
 DEEPEST_INDENT = 6
 
 # In columns of text, where a wide character takes two.
-LABEL_LENGTH = 35
+LABEL_LENGTH = 31
 TITLE_LENGTH = 200
 
 TICKS = 5
-# Steps that read well on a clock, in seconds; decimal ones serve for what is shorter or longer.
+# Steps that read well on a clock, in seconds; what is shorter or longer has decimal ones.
+DECIMAL_STEPS = (1, 2, 3, 4, 5, 8, 10)
 CLOCK_STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
 SHORTEST_STEP = 0.001
 
@@ -163,7 +164,7 @@ def tick_step(span: float) -> float:
         return next(step for step in CLOCK_STEPS if step >= least)
     power = 10.0 ** math.floor(math.log10(least))
     # The tolerance: a thousandth's own logarithm is a hair below -3.
-    return next((n * power for n in (1, 2, 5) if n * power >= least * (1 - 1e-9)), 10 * power)
+    return next(n * power for n in DECIMAL_STEPS if n * power >= least * (1 - 1e-9))
 
 
 def one_line(text: str | None) -> str:
@@ -181,7 +182,7 @@ def cut(text: str, limit: int) -> str:
     if columns(text) <= limit:
         return text
     kept = text[: limit - 1]
-    while columns(kept) > limit - 1:
+    while kept and columns(kept) > limit - 1:
         kept = kept[:-1]
     return f"{kept.rstrip()}…"
 

@@ -20,11 +20,18 @@ function markCurrentRow() {
   });
 }
 
+function scrollToFocus() {
+  document.querySelector(".message.focus")?.scrollIntoView({ block: "center" });
+}
+
 document.addEventListener("htmx:after:swap", () => {
   showCopyButtons(document);
   markCurrentRow();
 });
-document.addEventListener("htmx:after:history:push", markCurrentRow);
+document.addEventListener("htmx:after:history:push", () => {
+  markCurrentRow();
+  requestAnimationFrame(scrollToFocus);
+});
 
 document.addEventListener("DOMContentLoaded", () => {
   showCopyButtons(document);
@@ -32,7 +39,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
   if (target && target.matches("details")) target.open = true;
   // The message that was searched for, where the address does not name it.
-  if (!target) document.querySelector(".message.focus")?.scrollIntoView({ block: "center" });
+  if (!target) scrollToFocus();
 });
 
 document.addEventListener("click", async (event) => {

@@ -6,13 +6,14 @@ The policy is off in these tests: what it would have blocked must not be there a
 
 import json
 import re
+from unicodedata import normalize
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import expect
 
 from conversations.querysets import PREVIEW_LENGTH
-from conversations.transcript import FOLD, ITEMS_PER_PAGE
+from conversations.transcript import FOLD, ITEMS_PER_PAGE, NAME_LENGTH
 
 from ..factories import (
     NULL,
@@ -148,6 +149,18 @@ def conversation_of(part):
     return session
 
 
+def is_name(shown, text):
+    """Names are composed and cut where they are long."""
+    text = normalize("NFC", text)
+    return shown == text or (shown.endswith("…") and text.startswith(shown[:-1]))
+
+
+def assert_names(shown, of):
+    shown = [normalize("NFC", one) for one in shown]
+    assert len(shown) == len(of)
+    assert [text for text in of if not any(is_name(one, text) for one in shown)] == []
+
+
 def is_json(text):
     return text == '{"__proto__": {"x": 1}}'
 
@@ -220,11 +233,12 @@ def test_names_on_their_own_conversation_page(narrow):
         made.append((name, key, make_session(make_agent(name), external_id=key)))
         make_session(make_agent(f"{key} "), external_id=key)
     for name, key, session in made:
-        page.goto(f"/conversations/{session.id}/")
+        page.goto(f"/conversations/{session.id}/", wait_until="domcontentloaded")
         assert page.locator("h1").text_content() == key
-        assert page.locator("dd").first.text_content() == name
+        assert is_name(normalize("NFC", page.locator("dd").first.text_content()), name)
         assert page.locator("dd code").first.text_content() == key
-        assert page.locator("title").text_content().startswith(key)
+        title = page.locator("title").text_content().removesuffix(" · Conversation Desk")
+        assert is_name(normalize("NFC", title), key)
         assert page.locator(".same-person h2 bdi").text_content() == key
         assert f"{key} " in texts(page.locator(".same-person li bdi"))
         assert page.evaluate(INTRUDERS) == []
@@ -267,7 +281,7 @@ def test_a_long_message_opened_in_place_and_on_its_own_page(bare, role):
         if query or role == "system":
             assert texts(whole) == long
         else:
-            assert whole.locator("a[href^='https://evil.example/']").count() > 10
+            assert whole.locator("a[href^='https://evil.example/']").count() >= 10
         assert_harmless(page, watch)
         for message, text in zip(made, long, strict=True):
             page.goto(f"/conversations/{session.id}/messages/{message.id}/{query}")
@@ -281,8 +295,9 @@ def test_a_search_term_is_marked_as_text(narrow):
     session = make_session()
     for text in (text for text in TYPED if text in PAYLOADS):
         make_message(session, "user", text)
-    for text in TYPED[::3]:
-        page.goto(f"/conversations/{session.id}/?" + urlencode({"search": text}))
+    for text in TYPED[::8]:
+        query = urlencode({"search": text})
+        page.goto(f"/conversations/{session.id}/?{query}", wait_until="domcontentloaded")
         assert page.locator(".message").count() > 0
         assert page.evaluate(INTRUDERS) == []
     assert_harmless(page, watch)
@@ -301,7 +316,7 @@ def test_reasons_of_failed_runs(narrow):
     reasons = texts(page.locator(".outcome .reason"))
     for text in PAYLOADS[:ITEMS_PER_PAGE]:
         assert f"{text}: {text[:500]}" in reasons
-        assert f"{text}: Error: {text[:493]}" in reasons
+        assert f"{text[:NAME_LENGTH]}: Error: {text[:493]}" in reasons
     assert_harmless(page, watch)
 
 
@@ -318,7 +333,7 @@ def test_messages_and_tasks_of_a_conversation(bare, everywhere):
         page.locator("details.work > summary").click()
         tasks = page.locator(".tasks > li > details")
         expect(tasks).to_have_count(len(part))
-        assert sorted(texts(tasks.locator("> summary b"))) == sorted(part)
+        assert_names(texts(tasks.locator("> summary b")), part)
         calls = page.locator(".model-calls > ol > li")
         assert texts(calls.locator("> p > b")) == part
         assert texts(calls.locator("> p > .kind:first-of-type")) == part
@@ -354,7 +369,7 @@ def test_tasks_and_payloads_on_pages_of_their_own(narrow, everywhere):
         links = tasks.locator("> .body a").evaluate_all("(all) => all.map((one) => one.pathname)")
         assert len(links) == len(conversation.texts)
         seen = []
-        for link in links[::6]:
+        for link in links[::9]:
             page.goto(link)
             seen.append(page.locator("h1").text_content())
             assert page.evaluate(INTRUDERS) == []
@@ -382,9 +397,9 @@ def test_the_raw_payload_and_the_transcript_are_text(bare, everywhere):
 
 def test_what_is_typed_into_the_filters(narrow):
     page, watch = narrow
-    for pair in pairs(TYPED):
+    for pair in pairs(TYPED[::2]):
         values = dict(zip(("search", "external_id"), pair, strict=True))
-        page.goto("/conversations/?" + urlencode(values))
+        page.goto("/conversations/?" + urlencode(values), wait_until="domcontentloaded")
         for field, text in values.items():
             shown = page.locator(f"#id_{field}").input_value()
             assert shown == re.sub("[\r\n]", "", text.replace("\0", "\ufffd"))
@@ -394,10 +409,11 @@ def test_what_is_typed_into_the_filters(narrow):
 
 def test_what_makes_no_sense_in_the_filters(narrow):
     page, watch = narrow
-    for place in range(0, len(TYPED), 3):
-        one, other, third = (TYPED[place + each - len(TYPED)] for each in range(3))
-        values = {"agent": one, "problem": other, "start_date": third, "end_date": one, other: one}
-        page.goto("/conversations/?" + urlencode(values))
+    names = ("search", "external_id", "agent", "problem", "start_date", "end_date")
+    for start in range(0, len(TYPED), len(names) + 1):
+        *some, last = TYPED[start : start + len(names) + 1]
+        values = {**dict(zip(names, [*some, *TYPED], strict=False)), last: last}
+        page.goto("/conversations/?" + urlencode(values), wait_until="domcontentloaded")
         assert page.locator(".field .error").count() >= 3
         assert page.locator("#filters > .error").count() == 1
         assert page.locator(".row").count() == 0
