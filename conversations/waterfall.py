@@ -163,7 +163,7 @@ def tick_step(span: float) -> float:
     if CLOCK_STEPS[0] / 2 < least <= CLOCK_STEPS[-1]:
         return next(step for step in CLOCK_STEPS if step >= least)
     power = 10.0 ** math.floor(math.log10(least))
-    # The tolerance: a thousandth's own logarithm is a hair below -3.
+    # The tolerance: ten times a power may round to a hair less than what it stands for.
     return next(n * power for n in DECIMAL_STEPS if n * power >= least * (1 - 1e-9))
 
 

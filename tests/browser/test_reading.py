@@ -207,7 +207,8 @@ def test_a_task_and_a_run_lead_back_to_their_place(any_page, conversation):
     page = any_page
     page.goto(address(conversation, f"tasks/{conversation.task.id}/"))
     page.get_by_role("link", name="The conversation").click()
-    page.wait_for_url(f"**{address(conversation)}#run-{conversation.run.id}")
+    run_id = conversation.run.id
+    page.wait_for_url(f"**{address(conversation)}?run={run_id}#run-{run_id}")
     expect(page.locator(f"#run-{conversation.run.id}")).to_be_in_viewport()
 
 
