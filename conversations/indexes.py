@@ -1,0 +1,168 @@
+"""
+Indexes of ours on the agent runtime's tables: the operator's choice, and named so.
+
+`manage.py agent_indexes` builds and drops them. Every page works without any of them, but looks
+back only as far as its time allows.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+from django.db import connections
+
+from . import revision
+from .failures import message_sql
+
+NO_OUTPUT = "output_data IS NULL OR output_data = 'null'::jsonb"
+FAILING = {
+    "task_error": ("tasks", "errors NOT IN ('null'::jsonb, '[]'::jsonb)"),
+    "tool_error": (
+        "tasks",
+        "node_type = 'tool_call' AND coalesce(output ->> 'result' LIKE 'Error:%', false)",
+    ),
+    "model_error": ("model_call_stats", "response_code IS NULL OR response_code >= 400"),
+    "failed": ("runs", f"({NO_OUTPUT}) AND duration_seconds IS NOT NULL"),
+    "unfinished": ("runs", f"({NO_OUTPUT}) AND duration_seconds IS NULL"),
+    "incomplete": ("runs", NO_OUTPUT),
+}
+# Looked at again after this many seconds, so that a site that is running takes up a new one.
+LOOK_AGAIN = 60
+
+
+@dataclass(frozen=True)
+class Index:
+    """`definition` is what follows CREATE INDEX name ON table."""
+
+    name: str
+    table: str
+    definition: str
+    purpose: str
+
+    @property
+    def digest(self) -> str:
+        """Kept in the index's comment: tells one that an older version of ours has built."""
+        return hashlib.sha256(f"{self.table} {self.definition}".encode()).hexdigest()[:12]
+
+    @property
+    def comment(self) -> str:
+        return f"Conversation Desk: {self.purpose} [{self.digest}]"
+
+    def create(self, *, concurrently: bool) -> str:
+        how = "CONCURRENTLY " if concurrently else ""
+        return f"CREATE INDEX {how}{self.name} ON {self.table} {self.definition}"
+
+
+def failing(kind: str, purpose: str) -> Index:
+    table, condition = FAILING[kind]
+    columns = "(session_id, created_at)"
+    return Index(f"desk_{table}_{kind}", table, f"{columns} WHERE {condition}", purpose)
+
+
+def message(kind: str) -> Index:
+    table, condition = FAILING[kind]
+    columns = f"({message_sql(kind)}, created_at) INCLUDE (session_id)"
+    purpose = "conversations with one error of the page Errors, and when it was first seen"
+    return Index(f"desk_{table}_{kind}_message", table, f"{columns} WHERE {condition}", purpose)
+
+
+TRIGRAMS = Index(
+    "desk_chat_messages_content",
+    "chat_messages",
+    "USING gin (content gin_trgm_ops)",
+    "search in messages, three letters and more",
+)
+
+
+def indexes() -> list[Index]:
+    """All that the agent database's revision has columns for, the most useful first."""
+    found = [TRIGRAMS]
+    if revision.has_run_durations():
+        found += [
+            failing("failed", "runs that failed"),
+            failing("unfinished", "runs that are running or were interrupted"),
+        ]
+    else:
+        found += [failing("incomplete", "runs without an output")]
+    if revision.has_model_call_links():
+        found += [failing("model_error", "model calls that failed"), message("model_error")]
+    found += [
+        failing("tool_error", "tool calls that failed"),
+        message("tool_error"),
+        failing("task_error", "tasks that recorded errors"),
+        message("task_error"),
+        Index(
+            "desk_sessions_external_id",
+            "sessions",
+            "(external_id text_pattern_ops, updated_at)",
+            "external ids, whole and by their beginning",
+        ),
+        Index(
+            "desk_sessions_created_at",
+            "sessions",
+            "(created_at)",
+            "short ranges of dates",
+        ),
+        Index(
+            "desk_sessions_lifetime",
+            "sessions",
+            "USING gist (tstzrange(least(created_at, updated_at), updated_at, '[]'))",
+            "ranges of dates that end in the past",
+        ),
+    ]
+    return found
+
+
+STATES = """
+    SELECT i.relname, x.indisvalid, pg_relation_size(i.oid),
+           coalesce(obj_description(i.oid, 'pg_class'), '')
+    FROM pg_class t JOIN pg_index x ON x.indrelid = t.oid JOIN pg_class i ON i.oid = x.indexrelid
+    WHERE t.relname = ANY(%s) AND t.oid = to_regclass(quote_ident(t.relname))
+      AND i.relname LIKE 'desk\\_%%'
+"""
+
+
+@dataclass(frozen=True)
+class State:
+    """An index of ours as the database has it; `size` in bytes."""
+
+    valid: bool
+    size: int
+    comment: str
+
+
+def states(alias: str = "agents") -> dict[str, State]:
+    """{name: state} of every index there whose name begins with desk_; a query each time."""
+    tables = sorted({table for table, _ in FAILING.values()} | {"sessions", "chat_messages"})
+    with connections[alias].cursor() as cursor:
+        cursor.execute(STATES, [tables])
+        return {name: State(*state) for name, *state in cursor.fetchall()}
+
+
+_ready: tuple[float, frozenset[str]] | None = None
+
+
+def ready() -> frozenset[str]:
+    """Names of those of our indexes that can be used now, at most LOOK_AGAIN seconds old."""
+    global _ready
+    now = time.monotonic()
+    if _ready is None or now - _ready[0] > LOOK_AGAIN:
+        there = states()
+        wanted = ((index, there.get(index.name)) for index in indexes())
+        usable = (
+            index.name
+            for index, state in wanted
+            if state and state.valid and index.digest in state.comment
+        )
+        _ready = (now, frozenset(usable))
+    return _ready[1]
+
+
+def forget():
+    """Look again at the next use; for tests and for the command that changes them."""
+    global _ready
+    _ready = None
+
+
+def is_ready(name: str) -> bool:
+    return name in ready()
