@@ -48,10 +48,13 @@ def with_columns(template: str, **columns: str) -> str:
     return re.sub(r"\{([a-z_]+)\}", lambda found: columns.get(found[1], found[1]), template)
 
 
+def whole_words_sql(kind: str, **columns: str) -> str:
+    """What a failure said; NULL where it said nothing."""
+    return with_columns(SOURCES[kind][2], **columns)
+
+
 def words_sql(kind: str, **columns: str) -> str:
-    """What a failure said, cut; NULL where it said nothing."""
-    words = with_columns(SOURCES[kind][2], **columns)
-    return f"left({words}, {LENGTH})"
+    return f"left({whole_words_sql(kind, **columns)}, {LENGTH})"
 
 
 def message_sql(kind: str, **columns: str) -> str:
@@ -75,6 +78,10 @@ class FailureText(Func):
         columns = dict(zip(SOURCES[self.kind][0], compiled, strict=True))
         # The driver takes a percent sign for a place.
         return self.source(self.kind, **columns).replace("%", "%%"), []
+
+
+def whole_words(kind: str) -> FailureText:
+    return FailureText(kind, whole_words_sql)
 
 
 def failure_words(kind: str) -> FailureText:

@@ -25,11 +25,7 @@ class SecondsField(models.FloatField):
 
 
 class BooleanLookup(BuiltinLookup):
-    """
-    A lookup that takes True or False; `template` is its condition in SQL.
-
-    A value's stored size comes before the value: comparing a large one would fetch it first.
-    """
+    """A lookup that takes True or False; `template` is its condition in SQL."""
 
     prepare_rhs = False
     template: str
@@ -45,6 +41,8 @@ class BooleanLookup(BuiltinLookup):
 
 @PayloadField.register_lookup
 class HasValue(BooleanLookup):
+    """A value's stored size comes before the value: comparing a large one would fetch it first."""
+
     lookup_name = "has_value"
     template = (
         "({column} IS NOT NULL AND (pg_column_size({column}) > 64 OR {column} <> 'null'::jsonb))"
@@ -56,10 +54,7 @@ class IsTaskError(BooleanLookup):
     """The original system's rule: a list counts when it is not empty, all else but null does."""
 
     lookup_name = "is_task_error"
-    template = (
-        "({column} IS NOT NULL AND (pg_column_size({column}) > 64 "
-        "OR {column} NOT IN ('null'::jsonb, '[]'::jsonb)))"
-    )
+    template = "{column} NOT IN ('null'::jsonb, '[]'::jsonb)"
 
 
 @PayloadField.register_lookup

@@ -3,16 +3,23 @@
 import re
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from functools import cached_property
 
 import django_filters
 from django import forms
+from django.forms.utils import flatatt
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
+from .conditions import Condition, failed_with, has_problem, says
+from .lookback import Matching
 from .models import Agent, Session
-from .querysets import problem_kinds
+from .querysets import is_storable, problem_kinds
 
 PROBLEM_LABELS = {
     "any": "Any problem",
@@ -27,8 +34,10 @@ PROBLEM_LABELS = {
 # What the browser's pickers take; both write ASCII digits.
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 TIME = re.compile(DATE.pattern + r"T[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
-# Parameters of the list that are not filters.
-OTHER_PARAMETERS = {"after"}
+# Parameters that are not filters: a place in the list, a search sent by hand, what was seen.
+OTHER_PARAMETERS = {"after", "go", "since"}
+SHORTEST_SEARCH = 2
+SELECTED = SafeString(" selected")
 
 
 def problem_choices() -> list[tuple[str, str]]:
@@ -57,6 +66,22 @@ class MomentInput(forms.DateInput):
             kind = "text"
         context["widget"]["type"] = kind
         return context
+
+
+class QuickSelect(forms.Select):
+    """Without a template for each option: 200 agents took half of the list's time."""
+
+    def render(self, name, value, attrs=None, renderer=None):
+        options = format_html_join(
+            "",
+            '<option value="{}"{}>{}</option>',
+            (
+                (choice, SELECTED if str(choice) == str(value or "") else "", label)
+                for choice, label in self.choices
+            ),
+        )
+        attrs = self.build_attrs(self.attrs, attrs)
+        return format_html("<select{}>{}</select>", flatatt({"name": name, **attrs}), options)
 
 
 class MomentField(forms.Field):
@@ -123,6 +148,9 @@ class ConversationFilterForm(forms.Form):
             elif len(self.data.getlist(name)) > 1:
                 self.add_error(None, f"“{name[:40]}” is given twice.")
         start, end = cleaned.get("start_date"), cleaned.get("end_date")
+        search = cleaned.get("search")
+        if search and len(search.strip()) < SHORTEST_SEARCH:
+            self.add_error("search", "Search for at least two characters.")
         # An end that is a date is the first moment behind it, and not included.
         if start and end and (start[0] > end[0] or (start[0] == end[0] and not end[1])):
             self.add_error("end_date", "The end is before the start.")
@@ -132,27 +160,48 @@ class ConversationFilterForm(forms.Form):
 class ConversationFilter(django_filters.FilterSet):
     search = django_filters.CharFilter(
         method="filter_search",
-        label="Search messages",
+        label="Search",
         widget=forms.TextInput(
-            attrs={"type": "search", "placeholder": "Search messages", "maxlength": 200}
+            attrs={"type": "search", "placeholder": "Search, or paste an id", "maxlength": 200}
         ),
         max_length=200,
         strip=False,
+    )
+    scope = django_filters.ChoiceFilter(
+        method="filter_nothing",
+        label="Search in",
+        empty_label="Messages",
+        choices=[("all", "Messages, errors, tools")],
     )
     agent = django_filters.ModelChoiceFilter(
         queryset=Agent.objects.none(),
         label="Agent",
         empty_label="All agents",
+        widget=QuickSelect,
         error_messages={"invalid_choice": "There is no such agent."},
-    )
-    problem = django_filters.ChoiceFilter(
-        method="filter_problem", label="Problem", empty_label="With and without", choices=()
     )
     external_id = django_filters.CharFilter(
         method="filter_external_id", label="External id starts with", max_length=200, strip=False
     )
     start_date = MomentFilter(field_name="created_at", label="Created from", end=False)
     end_date = MomentFilter(field_name="created_at", label="Created until", end=True)
+    # Chosen by links.
+    problem = django_filters.ChoiceFilter(
+        method="filter_problem", label="Problem", choices=(), widget=forms.HiddenInput
+    )
+    error = django_filters.CharFilter(
+        method="filter_error",
+        label="Error",
+        max_length=400,
+        strip=False,
+        widget=forms.HiddenInput,
+    )
+    evals = django_filters.ChoiceFilter(
+        method="filter_evals",
+        label="Evaluations",
+        choices=[("hidden", "hidden")],
+        widget=forms.HiddenInput,
+    )
 
     class Meta:
         model = Session
@@ -171,17 +220,49 @@ class ConversationFilter(django_filters.FilterSet):
         self.filters["problem"].extra["choices"] = problem_choices()
 
     def filter_search(self, queryset, name, value):
-        return queryset.search(value)
+        everywhere = self.form.cleaned_data["scope"] == "all"
+        return self.meeting(queryset, name, value, lambda: says(value, everywhere))
+
+    def filter_problem(self, queryset, name, value):
+        return self.meeting(queryset, name, value, lambda: has_problem(value))
+
+    def filter_error(self, queryset, name, value):
+        problem = self.form.cleaned_data["problem"]
+        return self.meeting(queryset, name, value, lambda: failed_with(value, problem))
+
+    def meeting(self, queryset, name, value, condition):
+        if not is_storable(value):
+            return queryset.none()
+        self.conditions[name] = condition()
+        return queryset
 
     def filter_external_id(self, queryset, name, value):
         return queryset.with_external_id_prefix(value)
 
-    def filter_problem(self, queryset, name, value):
-        return queryset.with_problem(value)
+    def filter_evals(self, queryset, name, value):
+        return queryset.without_evaluations()
+
+    def filter_nothing(self, queryset, name, value):
+        return queryset
+
+    @cached_property
+    def matching(self) -> Matching:
+        """What the filters leave; nothing where one of them makes no sense."""
+        if not self.is_valid():
+            return Matching(self.queryset.none())
+        self.conditions: dict[str, Condition] = {}
+        base = self.filter_queryset(self.queryset.all())
+        end = self.form.cleaned_data["end_date"]
+        return Matching(base, tuple(self.conditions.values()), until=end and end[0])
+
+    def matching_problem(self, kind: str) -> Matching:
+        """What the other filters leave of the conversations with that problem."""
+        search = [self.conditions["search"]] if "search" in self.conditions else []
+        return replace(self.matching, conditions=(*search, has_problem(kind)))
 
     @property
     def qs(self):
-        return super().qs if self.is_valid() else self.queryset.none()
+        return self.matching.queryset()
 
     def with_time(self) -> dict[str, str]:
         """{name: query string} that gives each date among the filters a time to edit."""
@@ -199,23 +280,27 @@ class ConversationFilter(django_filters.FilterSet):
         for name, form_field in self.form.fields.items():
             # Those that make sense stay removable beside one that does not.
             value = self.form.cleaned_data.get(name)
-            if value in (None, ""):
+            if value in (None, "") or (name == "scope" and not self.data.get("search")):
                 continue
             text = self.data.get(name)
             if name == "agent":
                 text = str(value)
             elif name == "problem":
                 text = PROBLEM_LABELS[value]
+            elif name == "scope":
+                text = dict(form_field.choices)[value]
             chips.append({"label": form_field.label, "text": text, "without": self.query(name)})
         return chips
 
-    def query(self, *left_out: str, keep_cursor: bool = False) -> str:
-        """The filters as a query string, without empty ones and those left out."""
+    def query(self, *left_out: str, keep_cursor: bool = False, **others: str) -> str:
+        """The filters as a query string: without empty ones and those left out, with others."""
         names = set(self.filters) - set(left_out)
         if keep_cursor:
-            names |= OTHER_PARAMETERS
+            names.add("after")
         query = QueryDict(mutable=True)
         for name in self.data:
             if name in names and self.data[name]:
                 query[name] = self.data[name]
+        for name, value in others.items():
+            query[name] = value
         return query.urlencode()

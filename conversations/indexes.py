@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from django.db import connections
 
 from . import revision
-from .failures import message_sql
+from .failures import message_sql, whole_words_sql
 
 NO_OUTPUT = "output_data IS NULL OR output_data = 'null'::jsonb"
 FAILING = {
@@ -25,6 +25,25 @@ FAILING = {
     "failed": ("runs", f"({NO_OUTPUT}) AND duration_seconds IS NOT NULL"),
     "unfinished": ("runs", f"({NO_OUTPUT}) AND duration_seconds IS NULL"),
     "incomplete": ("runs", NO_OUTPUT),
+}
+# Of every revision, and of every version of ours: what the command may remove.
+KNOWN_NAMES = {
+    "desk_chat_messages_content",
+    "desk_model_call_stats_model_error",
+    "desk_model_call_stats_model_error_message",
+    "desk_model_call_stats_model_error_words",
+    "desk_runs_failed",
+    "desk_runs_incomplete",
+    "desk_runs_unfinished",
+    "desk_sessions_created_at",
+    "desk_sessions_external_id",
+    "desk_sessions_lifetime",
+    "desk_tasks_task_error",
+    "desk_tasks_task_error_message",
+    "desk_tasks_task_error_words",
+    "desk_tasks_tool_error",
+    "desk_tasks_tool_error_message",
+    "desk_tasks_tool_error_words",
 }
 # Looked at again after this many seconds, so that a site that is running takes up a new one.
 LOOK_AGAIN = 60
@@ -48,22 +67,50 @@ class Index:
     def comment(self) -> str:
         return f"Conversation Desk: {self.purpose} [{self.digest}]"
 
+    @property
+    def needs_pg_trgm(self) -> bool:
+        return "gin_trgm_ops" in self.definition
+
     def create(self, *, concurrently: bool) -> str:
         how = "CONCURRENTLY " if concurrently else ""
         return f"CREATE INDEX {how}{self.name} ON {self.table} {self.definition}"
+
+    def describe(self) -> str:
+        return f"COMMENT ON INDEX {self.name} IS '{self.comment}'"
+
+
+def failing_name(kind: str) -> str:
+    """The index on the rows that are a problem of this kind; running runs are unfinished ones."""
+    kind = "unfinished" if kind in ("running", "interrupted") else kind
+    return f"desk_{FAILING[kind][0]}_{kind}"
+
+
+def message_name(kind: str) -> str:
+    return f"{failing_name(kind)}_message"
 
 
 def failing(kind: str, purpose: str) -> Index:
     table, condition = FAILING[kind]
     columns = "(session_id, created_at)"
-    return Index(f"desk_{table}_{kind}", table, f"{columns} WHERE {condition}", purpose)
+    return Index(failing_name(kind), table, f"{columns} WHERE {condition}", purpose)
+
+
+def words_name(kind: str) -> str:
+    return f"{failing_name(kind)}_words"
+
+
+def words(kind: str) -> Index:
+    table, condition = FAILING[kind]
+    columns = f"USING gin (({whole_words_sql(kind)}) gin_trgm_ops)"
+    purpose = "search in errors, three letters and more"
+    return Index(words_name(kind), table, f"{columns} WHERE {condition}", purpose)
 
 
 def message(kind: str) -> Index:
     table, condition = FAILING[kind]
     columns = f"({message_sql(kind)}, created_at) INCLUDE (session_id)"
     purpose = "conversations with one error of the page Errors, and when it was first seen"
-    return Index(f"desk_{table}_{kind}_message", table, f"{columns} WHERE {condition}", purpose)
+    return Index(message_name(kind), table, f"{columns} WHERE {condition}", purpose)
 
 
 TRIGRAMS = Index(
@@ -85,12 +132,18 @@ def indexes() -> list[Index]:
     else:
         found += [failing("incomplete", "runs without an output")]
     if revision.has_model_call_links():
-        found += [failing("model_error", "model calls that failed"), message("model_error")]
+        found += [
+            failing("model_error", "model calls that failed"),
+            message("model_error"),
+            words("model_error"),
+        ]
     found += [
         failing("tool_error", "tool calls that failed"),
         message("tool_error"),
+        words("tool_error"),
         failing("task_error", "tasks that recorded errors"),
         message("task_error"),
+        words("task_error"),
         Index(
             "desk_sessions_external_id",
             "sessions",
@@ -130,6 +183,9 @@ class State:
     size: int
     comment: str
 
+    def serves(self, index: Index) -> bool:
+        return self.valid and index.digest in self.comment
+
 
 def states(alias: str = "agents") -> dict[str, State]:
     """{name: state} of every index there whose name begins with desk_; a query each time."""
@@ -149,11 +205,7 @@ def ready() -> frozenset[str]:
     if _ready is None or now - _ready[0] > LOOK_AGAIN:
         there = states()
         wanted = ((index, there.get(index.name)) for index in indexes())
-        usable = (
-            index.name
-            for index, state in wanted
-            if state and state.valid and index.digest in state.comment
-        )
+        usable = (index.name for index, state in wanted if state and state.serves(index))
         _ready = (now, frozenset(usable))
     return _ready[1]
 

@@ -9,6 +9,7 @@ from django.db import models
 from . import revision
 from .fields import PayloadField, SecondsField
 from .querysets import (
+    EVALUATION_PREFIX,
     ChatMessageQuerySet,
     RunQuerySet,
     SessionQuerySet,
@@ -120,6 +121,10 @@ class Session(SummaryCounts, AgentRow):
     @property
     def runs_count(self) -> int:
         return self._count("run_counts", "total")
+
+    @property
+    def is_evaluation(self) -> bool:
+        return (self.external_id or "").startswith(EVALUATION_PREFIX)
 
     @property
     def messages_count(self) -> int:

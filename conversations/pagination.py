@@ -31,17 +31,3 @@ class Cursor:
             return cls(EPOCH + int(match[1]) * MICROSECOND, uuid.UUID(match[2]))
         except (TypeError, OverflowError):
             raise BadRequest("Malformed cursor.") from None
-
-
-def page_after(queryset, after: str, page_size: int):
-    """
-    (rows, cursor of the next page or "") of a queryset that knows `newest_first` and `older_than`.
-    """
-    if after:
-        cursor = Cursor.parse(after)
-        queryset = queryset.older_than(cursor.updated_at, cursor.id)
-    rows = list(queryset.newest_first()[: page_size + 1])
-    if len(rows) <= page_size:
-        return rows, ""
-    rows.pop()
-    return rows, str(Cursor(rows[-1].updated_at, rows[-1].id))

@@ -4,9 +4,11 @@ from datetime import datetime, timedelta
 
 from django.apps import apps
 from django.db.models import (
+    BooleanField,
     Case,
     CharField,
     Count,
+    DateTimeField,
     Exists,
     F,
     Func,
@@ -19,7 +21,7 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Coalesce, JSONObject, Left
+from django.db.models.functions import Cast, JSONObject, Least, Left
 from django.utils import timezone
 
 from . import revision
@@ -27,6 +29,8 @@ from . import revision
 # A run that has not ended and shows no sign of life for this long lost its process.
 INTERRUPTED_AFTER = timedelta(minutes=15)
 PREVIEW_LENGTH = 200
+# What the runtime's evaluations put before their external ids.
+EVALUATION_PREFIX = "eval:"
 
 
 def rows(model: str) -> QuerySet:
@@ -93,42 +97,15 @@ def problem_kinds() -> tuple[str, ...]:
     return (*runs, *models, "tool_error", "task_error")
 
 
-# Kinds so rare that reading one whole table beats asking for session after session.
-RARE = {"interrupted", "running", "task_error"}
-
-
-def with_problem(kind: str) -> Q:
-    """Sessions that have at least one problem of a kind; "running" is asked for like one."""
-    if kind == "any":
-        condition = Q()
-        for each in problem_kinds():
-            condition |= Q(session_by_session(failing_rows(each)))
-        return condition
-    failing = failing_rows(kind)
-    return Q(Exists(failing)) if kind in RARE else Q(session_by_session(failing))
-
-
 def failing_rows(kind: str) -> QuerySet:
-    """Rows of the session OuterRef("pk") that are a problem of this kind."""
+    """Rows, each with a session_id, that are a problem of this kind; or runs that are running."""
     if kind == "task_error":
-        failing = rows("Task").filter(TASK_ERROR)
-    elif kind == "tool_error":
-        failing = rows("Task").filter(TOOL_ERROR)
-    elif kind == "model_error":
-        failing = rows("ModelCall").filter(MODEL_ERROR)
-    else:
-        failing = rows("Run").filter(unfinished_runs()[kind])
-    return failing.filter(session_id=OuterRef("pk"))
-
-
-def session_by_session(failing: QuerySet):
-    """
-    EXISTS that PostgreSQL cannot turn into a hash of whole tables.
-
-    At 100,000 sessions the first page of "any problem" took 5 ms instead of 830.
-    """
-    found = failing.annotate(found=Value(True)).values("found")[:1]
-    return Coalesce(Subquery(found), False)
+        return rows("Task").filter(TASK_ERROR)
+    if kind == "tool_error":
+        return rows("Task").filter(TOOL_ERROR)
+    if kind == "model_error":
+        return rows("ModelCall").filter(MODEL_ERROR)
+    return rows("Run").filter(unfinished_runs()[kind])
 
 
 def counts_of(model: str, owner: str, **aggregates):
@@ -213,17 +190,43 @@ class SessionQuerySet(QuerySet):
             Q(updated_at__gt=updated_at) | Q(updated_at=updated_at, id__gt=session_id),
         )
 
+    def not_older_than(self, updated_at: datetime, session_id):
+        return self.filter(
+            Q(updated_at__gte=updated_at),
+            Q(updated_at__gt=updated_at) | Q(updated_at=updated_at, id__gte=session_id),
+        )
+
+    def alive_at(self, moment: datetime):
+        """Begun by then and active afterwards, in the words of our index on that."""
+        lifetime = Func(
+            Least("created_at", "updated_at"), "updated_at", Value("[]"), function="tstzrange"
+        )
+        return self.filter(
+            Func(
+                lifetime,
+                Cast(Value(moment), DateTimeField()),
+                template="(%(expressions)s)",
+                arg_joiner=" @> ",
+                output_field=BooleanField(),
+            )
+        )
+
     def search(self, text: str):
         if not is_storable(text):
             return self.none()
         messages = rows("ChatMessage").filter(session_id=OuterRef("pk"))
         return self.filter(Exists(messages.filter(content__contains_text=text)))
 
+    def with_external_id(self, external_id: str):
+        # By agent first: the runtime's index on external ids begins with the agent.
+        return self.filter(agent_id__in=rows("Agent").values("pk"), external_id=external_id)
+
     def with_external_id_prefix(self, prefix: str):
         return self.filter(external_id__startswith=prefix) if is_storable(prefix) else self.none()
 
-    def with_problem(self, kind: str):
-        return self.filter(with_problem(kind))
+    def without_evaluations(self):
+        prefix = Q(external_id__startswith=EVALUATION_PREFIX)
+        return self.filter(Q(external_id__isnull=True) | ~prefix)
 
     def with_summary(self, preview: int | None = PREVIEW_LENGTH):
         """

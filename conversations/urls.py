@@ -1,10 +1,12 @@
 from django.urls import path
 
-from . import downloads, payloads, views
+from . import downloads, list_views, payloads, views
 
 app_name = "conversations"
 urlpatterns = [
-    path("", views.ConversationListView.as_view(), name="list"),
+    path("", list_views.ConversationListView.as_view(), name="list"),
+    path("counts/", list_views.CountsView.as_view(), name="counts"),
+    path("new/", list_views.NewArrivalsView.as_view(), name="new"),
     path("<uuid:session_id>/", views.ConversationView.as_view(), name="detail"),
     path(
         "<uuid:session_id>/transcript.<str:form>",

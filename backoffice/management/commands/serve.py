@@ -16,6 +16,7 @@ from conversations.agent_tables import create_agent_tables
 from conversations.demo import write_demo
 
 DEMO_USERS = {"support": "Support", "admin": "Admin"}
+CTRL_C = 130
 
 
 class Command(BaseCommand):
@@ -30,6 +31,8 @@ class Command(BaseCommand):
             self.start_local_postgres(local)
         if "agents" in local:
             self.prepare_agent_database()
+            if "agents_write" in settings.DATABASES:
+                self.build_indexes()
         self.check(databases=["agents"])
         try:
             call_command("migrate", verbosity=0)
@@ -84,6 +87,14 @@ class Command(BaseCommand):
                 return
             count = write_demo(connection)
         self.say(f"{count} demo conversations were written.")
+
+    def build_indexes(self):
+        try:
+            call_command("agent_indexes", apply=True, verbosity=0)
+        except CommandError as error:
+            if error.returncode == CTRL_C:
+                raise
+            self.say(f"Searches look back less far: {error}")
 
     def create_demo_users(self):
         given = settings.DEMO_PASSWORD

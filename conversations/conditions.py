@@ -1,0 +1,120 @@
+"""
+What conversations are looked for by that is written in other tables: words, problems, errors.
+
+Such a condition can be asked of one conversation after the other, or all rows that make it true
+can be collected first. Which is quicker depends on how common they are, and where; see `lookback`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from django.db import connections
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+
+from . import failures, indexes, revision
+from .models import ChatMessage, Task
+from .querysets import failing_rows, problem_kinds
+
+# Conversations that are asked one by one before collecting is tried: a microsecond each where an
+# index holds nothing but such rows, ten and more where messages are read.
+QUICK_PROBES = 20_000
+SLOW_PROBES = 1_000
+
+# More than any table has.
+MOST_ROWS = 10**12
+
+# The distinct names, by one step in the runtime's index for each.
+TOOL_NAMES = """
+    WITH RECURSIVE tools AS (
+        SELECT min(tool_uri) AS name FROM tasks
+        UNION ALL
+        SELECT (SELECT min(tool_uri) FROM tasks WHERE tool_uri > tools.name)
+        FROM tools WHERE name IS NOT NULL
+    )
+    SELECT name FROM tools WHERE name ILIKE %s LIMIT 1000
+"""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """
+    A conversation meets it with one row, by session_id, in any of the `sources`.
+
+    `indexed`: indexes of ours find all these rows. `probes`: how many conversations are asked one
+    by one before that.
+    """
+
+    sources: tuple[QuerySet, ...]
+    indexed: bool
+    probes: int = SLOW_PROBES
+
+    def met(self) -> Q:
+        """In the form that leaves PostgreSQL's planner the choice."""
+        return Q(pk__in=self.session_ids())
+
+    def collected(self) -> Q:
+        """With a limit, for which the planner must not ask one conversation after the other."""
+        return Q(pk__in=self.session_ids()[:MOST_ROWS])
+
+    def session_ids(self) -> QuerySet:
+        first, *others = (source.order_by().values("session_id") for source in self.sources)
+        return first.union(*others, all=True) if others else first
+
+    def probed(self) -> Q:
+        """In a form that it cannot turn into a hash of whole tables."""
+        met = Q()
+        for source in self.sources:
+            rows = source.filter(session_id=OuterRef("pk")).order_by()
+            one = rows.annotate(found=Value(True)).values("found")[:1]
+            met |= Q(Coalesce(Subquery(one), False))
+        return met
+
+
+def has_problem(kind: str) -> Condition:
+    """Any kind of `problem_kinds()`, "any" of them, or "running"."""
+    kinds = problem_kinds() if kind == "any" else (kind,)
+    indexed = all(indexes.is_ready(indexes.failing_name(kind)) for kind in kinds)
+    sources = tuple(failing_rows(kind) for kind in kinds)
+    return Condition(sources, indexed, QUICK_PROBES if indexed else SLOW_PROBES)
+
+
+def says(text: str, everywhere: bool) -> Condition:
+    """A message holds the text, in any case; or, `everywhere`, an error or a tool's name does."""
+    sources = [ChatMessage.objects.filter(content__contains_text=text)]
+    # Without three letters or digits in a row there is no trigram to look up.
+    indexed = indexes.is_ready(indexes.TRIGRAMS.name) and bool(re.search(r"[^\W_]{3}", text))
+    if everywhere:
+        for kind in message_kinds():
+            failing = failing_rows(kind).annotate(words=failures.whole_words(kind))
+            sources.append(failing.filter(words__contains_text=text))
+            indexed = indexed and indexes.is_ready(indexes.words_name(kind))
+        sources.append(tool_calls(text))
+        indexed = indexed and revision.has_task_order()
+    return Condition(tuple(sources), indexed)
+
+
+def tool_calls(text: str) -> QuerySet:
+    if not revision.has_task_order():
+        return Task.objects.filter(node_type="tool_call", name__contains_text=text)
+    alias = Task.objects.db
+    with connections[alias].cursor() as cursor:
+        pattern = f"%{connections[alias].ops.prep_for_like_query(text)}%"
+        cursor.execute(TOOL_NAMES, [pattern])
+        return Task.objects.filter(tool_uri__in=[name for (name,) in cursor])
+
+
+def message_kinds() -> list[str]:
+    """The kinds of problems that come with words, as far as this revision can tell them."""
+    return [kind for kind in problem_kinds() if kind in failures.SOURCES]
+
+
+def failed_with(message: str, problem: str) -> Condition:
+    """Failures whose folded message this is: of one kind, or of all where `problem` is no kind."""
+    kinds = [kind for kind in message_kinds() if kind == problem] or message_kinds()
+    sources = tuple(
+        failing_rows(kind).annotate(message=failures.failure_message(kind)).filter(message=message)
+        for kind in kinds
+    )
+    indexed = all(indexes.is_ready(indexes.message_name(kind)) for kind in kinds)
+    return Condition(sources, indexed)

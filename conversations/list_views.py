@@ -1,0 +1,181 @@
+"""The list of conversations, and what it asks for after it is shown."""
+
+import uuid
+from functools import cached_property
+
+from django.conf import settings
+from django.db import OperationalError
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.generic import TemplateView
+from django_htmx.http import HttpResponseClientRedirect
+
+from backoffice.databases import limited
+from backoffice.errors import is_timeout
+from backoffice.fragments import FragmentMixin, wants_fragment
+
+from . import counts
+from .access import Browse
+from .filters import ConversationFilter, problem_choices
+from .lookback import find
+from .models import Session
+from .pagination import Cursor
+from .row_texts import snippets, troubles
+from .summaries import summaries
+from .targets import targets
+
+# What htmx names as its target when the list replaces itself.
+LIST_TARGET = "main#browse"
+# Looking for a page's rows may take this part of the time that one query may.
+SHARE_OF_TIMEOUT = 0.6
+NEW_UP_TO = 99
+NEW_SECONDS = 0.3
+
+
+class FilteredView(Browse, TemplateView):
+    @cached_property
+    def filterset(self):
+        return ConversationFilter(self.request.GET, queryset=Session.objects.all())
+
+
+class ConversationListView(FragmentMixin, FilteredView):
+    template_name = "conversations/list.html"
+    fragment_name = "conversations/_list.html"
+    page_size = 50
+
+    def get(self, request, *args, **kwargs):
+        if len(self.targets) == 1 and self.sent_by_hand:
+            [target] = self.targets
+            return HttpResponseClientRedirect(target.url) if request.htmx else redirect(target.url)
+        try:
+            return super().get(request, *args, **kwargs)
+        except OperationalError as error:
+            if not is_timeout(error):
+                raise
+            context = self.around_rows() | {"timed_out": True}
+            return self.render_to_response(context, status=503)
+
+    @cached_property
+    def targets(self):
+        """What the search names, unless one asks for its words or for older conversations."""
+        query = self.request.GET
+        text = query.get("search", "")
+        return [] if "after" in query or query.get("scope") or len(text) > 200 else targets(text)
+
+    @property
+    def sent_by_hand(self) -> bool:
+        """While somebody types, nothing opens by itself."""
+        return not wants_fragment(self.request) or "go" in self.request.GET
+
+    def get_context_data(self, **kwargs):
+        after = self.request.GET.get("after", "")
+        cursor = Cursor.parse(after) if after else None
+        matching = self.filterset.matching
+        seconds = settings.STATEMENT_TIMEOUT_SECONDS * SHARE_OF_TIMEOUT
+        places, reached = find(matching, cursor, self.page_size + 1, seconds)
+        more = len(places) > self.page_size
+        places = places[: self.page_size]
+        next_cursor = places[-1] if more else reached
+        rows = summaries([place.id for place in places])
+        self.add_texts(rows)
+        return self.around_rows() | {
+            "rows": rows,
+            "next_cursor": str(next_cursor or ""),
+            "reached": reached,
+            "newest": str(places[0] if places else Cursor(timezone.now(), uuid.UUID(int=0))),
+            "total": self.total(len(rows), bool(next_cursor or after)),
+        }
+
+    def around_rows(self) -> dict:
+        """What the page shows whatever becomes of its rows."""
+        filters = self.filterset
+        return {
+            "filter": filters,
+            "chips": filters.active(),
+            "query": filters.query(),
+            "place": filters.query(keep_cursor=True),
+            "after": self.request.GET.get("after", ""),
+            "targets": self.targets,
+            "problems": problem_links(filters),
+            "without_evals": filters.query("evals", evals="hidden"),
+            "retry": self.request.get_full_path(),
+        }
+
+    def add_texts(self, rows):
+        words = troubles(rows)
+        found = {}
+        if rows and (text := self.filterset.form.cleaned_data.get("search")):
+            everywhere = self.filterset.form.cleaned_data["scope"] == "all"
+            found = snippets([row.pk for row in rows], text, everywhere)
+        for row in rows:
+            row.trouble = words.get(row.pk, "")
+            row.snippets = found.get(row.pk, [])
+
+    def total(self, shown: int, more: bool) -> dict:
+        """As far as it is known at once; CountsView tells the rest."""
+        if not more:
+            return {"exact": shown}
+        quick = not self.filterset.matching.conditions
+        return (quick and counts.quick_total(self.filterset.matching)) or {"at_least": shown}
+
+    def render_to_response(self, context, **kwargs):
+        response = super().render_to_response(context, **kwargs)
+        if wants_fragment(self.request) and self.request.htmx.target == LIST_TARGET:
+            # The form sends its empty fields too; the address shown leaves them out.
+            place = context["place"]
+            response["HX-Push-Url"] = f"{self.request.path}?{place}" if place else self.request.path
+        return response
+
+
+def problem_links(filters) -> list[dict]:
+    """The kinds of problems to choose from, each with the query string that chooses it."""
+    chosen = filters.data.get("problem", "")
+    return [
+        {
+            "kind": kind,
+            "label": label,
+            "chosen": kind == chosen,
+            "query": filters.query("problem", "error", **({"problem": kind} if kind else {})),
+        }
+        for kind, label in [("", "All"), *problem_choices()]
+    ]
+
+
+class CountsView(FilteredView):
+    """The exact total, and how many conversations have each problem under the other filters."""
+
+    template_name = "conversations/_counts.html"
+
+    def get_context_data(self, **kwargs):
+        filters = self.filterset
+        context = {"filter": filters, "problems": problem_links(filters), "counted": True}
+        if not filters.is_valid():
+            return context
+        numbers = counts.of_problems(filters)
+        for problem in context["problems"]:
+            problem["number"] = numbers.get(problem["kind"])
+        return context | {
+            "total": counts.exact_total(filters.matching),
+            "up_to": counts.PROBLEM_UP_TO,
+        }
+
+
+class NewArrivalsView(FilteredView):
+    """How many conversations have come to the top of the list since it was shown."""
+
+    template_name = "conversations/_new.html"
+
+    def get_context_data(self, **kwargs):
+        since = Cursor.parse(self.request.GET.get("since", ""))
+        matching = self.filterset.matching
+        newer = matching.base.newer_than(since.updated_at, since.id)
+        # There are few of them: to ask each is quicker than to collect.
+        newer = newer.filter(*(condition.probed() for condition in matching.conditions))
+        try:
+            with limited(newer.db, NEW_SECONDS):
+                number = newer.order_by()[: NEW_UP_TO + 1].count()
+        except OperationalError as error:
+            if not is_timeout(error):
+                raise
+            number = 0
+        return {"number": number, "up_to": NEW_UP_TO, "query": self.filterset.query()}

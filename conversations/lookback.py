@@ -1,0 +1,144 @@
+"""
+The newest conversations that match, found within a given time whatever the history's size.
+
+A page is chosen by an index, in (updated_at, id) order. Conditions on other tables are asked of
+the newest conversations first; if too few meet them, an index of ours collects all that do; and
+where there is none, or it takes too long, one looks back as far as time allows, and says how far.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import OperationalError
+
+from backoffice.databases import limited
+from backoffice.errors import is_timeout
+
+from . import indexes
+from .conditions import Condition
+from .pagination import Cursor
+from .querysets import SessionQuerySet
+
+# Conversations in the first step back, and how much longer the next step is.
+FIRST_STEP = 1_000
+STEP_GROWTH = 4
+# A page that so many more conversations should fill is looked for among them, not collected.
+WORTH_WALKING = 5_000
+# Of the time there is, what collecting may take before one looks back without it.
+COLLECT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Matching:
+    """
+    The conversations that filters leave: those of `base`, which need no other table, that meet
+    all `conditions`. `until` bounds their created_at, where there is such a bound.
+    """
+
+    base: SessionQuerySet
+    conditions: tuple[Condition, ...] = ()
+    until: datetime | None = None
+
+    def queryset(self) -> SessionQuerySet:
+        return self.base.filter(*(condition.met() for condition in self.conditions))
+
+    def parts(self, cursor: Cursor | None):
+        """
+        Querysets that hold the conversations behind a cursor one after the other, newest first.
+
+        A range of created_at that ends in the past begins with the few that were still going on
+        then: an index finds these, and where in the order the others begin.
+        """
+        if self.until is None or (cursor and cursor.updated_at <= self.until):
+            yield self.behind(self.base, cursor)
+            return
+        late = self.base.filter(updated_at__gt=self.until)
+        if indexes.is_ready("desk_sessions_lifetime"):
+            late = late.alive_at(self.until)
+        yield self.behind(late, cursor)
+        yield self.base.filter(updated_at__lte=self.until)
+
+    @staticmethod
+    def behind(queryset, cursor):
+        return queryset.older_than(cursor.updated_at, cursor.id) if cursor else queryset
+
+
+def find(
+    matching: Matching, cursor: Cursor | None, limit: int, seconds: float
+) -> tuple[list[Cursor], Cursor | None]:
+    """
+    (places of the next conversations that match, at most `limit`; how far back one looked if time
+    ran out before all was looked at, else None).
+
+    Raises OperationalError if not even the newest can be looked at within that many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    found: list[Cursor] = []
+    for part in matching.parts(cursor):
+        wanted = limit - len(found)
+        if matching.conditions:
+            more, reached = look_back(part, matching.conditions, wanted, deadline)
+        else:
+            more, reached = places(part, wanted), None
+        found += more
+        if len(found) == limit:
+            return found, None
+        if reached:
+            return found, reached
+    return found, None
+
+
+def places(queryset, limit: int, skipped: int = 0) -> list[Cursor]:
+    keys = queryset.newest_first().values_list("updated_at", "pk")
+    return [Cursor(*key) for key in keys[skipped : skipped + limit]]
+
+
+def look_back(part, conditions, limit: int, deadline: float):
+    """find() in one part, which conditions narrow."""
+    probes = [condition.probed() for condition in conditions]
+    collect_after = [condition.probes for condition in conditions if condition.indexed]
+    found: list[Cursor] = []
+    reached = None
+    looked_at, step = 0, FIRST_STEP
+    while True:
+        began = time.monotonic()
+        rest = Matching.behind(part, reached)
+        try:
+            with limited(part.db, deadline - began):
+                ends = places(rest, 1, skipped=step - 1)
+                window = rest.not_older_than(ends[0].updated_at, ends[0].id) if ends else rest
+                found += places(window.filter(*probes), limit - len(found))
+        except OperationalError as error:
+            if reached is None or not is_timeout(error):
+                raise
+            return found, reached
+        if not ends or len(found) == limit:
+            return found, None
+        [reached] = ends
+        looked_at += step
+        to_walk = (limit - len(found)) * looked_at / (len(found) or 0.1)
+        if collect_after and looked_at >= min(collect_after) and to_walk > WORTH_WALKING:
+            collect_after = []
+            more = collect(part, conditions, reached, limit - len(found), deadline)
+            if more is not None:
+                return found + more, None
+        now = time.monotonic()
+        # No step that could not be finished in time.
+        in_time = step * (deadline - now) / (now - began) / 2
+        step = int(min(step * STEP_GROWTH, in_time))
+        if step < 1:
+            return found, reached
+
+
+def collect(part, conditions, cursor, limit, deadline) -> list[Cursor] | None:
+    """The rest of the page, from all rows that meet the conditions; None if that takes too long."""
+    chosen = (each.collected() if each.indexed else each.probed() for each in conditions)
+    rest = Matching.behind(part, cursor).filter(*chosen)
+    try:
+        with limited(part.db, (deadline - time.monotonic()) * COLLECT_SHARE):
+            return places(rest, limit)
+    except OperationalError as error:
+        if not is_timeout(error):
+            raise
+        return None

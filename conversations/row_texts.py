@@ -1,0 +1,164 @@
+"""The words that a row of the list shows besides its summary: what went wrong, what was found."""
+
+import re
+import uuid
+from dataclasses import dataclass
+
+from django.db import OperationalError, connections
+from django.urls import reverse
+
+from backoffice.databases import limited
+from backoffice.errors import is_timeout
+
+from . import failures, indexes, revision
+from .conditions import message_kinds
+from .message_text import as_plain_text
+from .models import Session
+
+SECONDS = 1
+TROUBLE_LENGTH = 160
+SNIPPETS = 3
+BEFORE, AFTER = 50, 130
+MARGIN = 40
+
+FAILURES = """
+    SELECT session.id, {run} = (
+        SELECT id FROM runs WHERE session_id = session.id ORDER BY created_at DESC, id DESC LIMIT 1
+    ), failure.* FROM unnest(%(ids)s::uuid[]) AS session (id),
+    LATERAL (SELECT * FROM ({each}) AS failures ORDER BY created_at DESC LIMIT 1) AS failure
+"""
+EACH_FAILURE = """
+    (SELECT '{kind}' AS kind, left({who}, 60) AS who, {words} AS words, run_id, created_at
+     FROM {table} WHERE session_id = session.id AND ({condition})
+     ORDER BY created_at DESC LIMIT 1)
+"""
+WHO = {"tool_error": "tool", "model_error": "model", "task_error": "task"}
+
+
+def troubles(sessions: list[Session]) -> dict[uuid.UUID, str]:
+    """{id: the newest failure in words} for those of the sessions that had one."""
+    ids = [session.pk for session in sessions if session.problems]
+    each = [
+        EACH_FAILURE.format(
+            kind=kind,
+            who=failures.SOURCES[kind][1].strip("{}"),
+            words=failures.words_sql(kind),
+            table=indexes.FAILING[kind][0],
+            condition=indexes.FAILING[kind][1],
+        ).replace("%", "%%")
+        for kind in message_kinds()
+    ]
+    if not ids or not each:
+        return {}
+    sql = FAILURES.format(run="failure.run_id", each=" UNION ALL ".join(each))
+    found = {}
+    for session_id, of_last_run, kind, who, words, *_ in read(sql, {"ids": ids}):
+        named = f"{WHO[kind]} {who}" if who else WHO[kind]
+        found[session_id] = of_last_run, kind, named, words
+    return {
+        session.pk: trouble(session.status, *found[session.pk])
+        for session in sessions
+        if session.pk in found
+    }
+
+
+def trouble(status, of_last_run, kind, named, words) -> str:
+    """run failed: provider said 500; tool restart_device: device offline"""
+    failed = status == "failed" and of_last_run
+    # That a run failed is told best by what its model call said.
+    parts = ["run failed" if failed else "", "" if failed and kind == "model_error" else named]
+    text = ": ".join(part for part in (*parts, " ".join((words or "").split())) if part)
+    return text if len(text) <= TROUBLE_LENGTH else f"{text[:TROUBLE_LENGTH]}…"
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """Where a search term was found: whose words, as safe HTML with the term marked, and where."""
+
+    label: str
+    html: str
+    url: str
+
+
+HITS = """
+    SELECT session.id, hit.id, hit.label,
+           substr(hit.words, greatest(hit.at - {before}, 1), {length}), hit.at
+    FROM unnest(%(ids)s::uuid[]) AS session (id),
+    LATERAL (
+        SELECT id, label, words, strpos(lower(words), lower(%(text)s)) AS at
+        FROM (SELECT id, {label} AS label, {words} AS words, created_at
+              FROM {table} WHERE session_id = session.id AND ({condition})) AS hits
+        WHERE words ILIKE %(pattern)s ORDER BY created_at, id LIMIT {limit}
+    ) AS hit
+"""
+
+
+def snippets(ids: list, text: str, everywhere: bool) -> dict[uuid.UUID, list[Snippet]]:
+    """{session id: the first places where it says the text}; some may lack where time runs out."""
+    found: dict[uuid.UUID, list[Snippet]] = {}
+    pattern = f"%{connections[Session.objects.db].ops.prep_for_like_query(text)}%"
+    values = {"ids": ids, "text": text, "pattern": pattern}
+    for name, options in places(everywhere):
+        sql = HITS.format(before=BEFORE + MARGIN, length=BEFORE + AFTER + 2 * MARGIN + len(text),
+                          limit=SNIPPETS, **options)  # fmt: skip
+        for session_id, row_id, label, excerpt, at in read(sql, values):
+            of_session = found.setdefault(session_id, [])
+            if len(of_session) < SNIPPETS:
+                html = marked_excerpt(excerpt, text, at > BEFORE + MARGIN + 1)
+                of_session.append(Snippet(label, html, link(name, session_id, row_id)))
+    return found
+
+
+def places(everywhere: bool):
+    """(kind of page that shows it, what HITS is filled with) of all that is searched."""
+    messages = {"table": "chat_messages", "label": "role", "words": "content", "condition": "true"}
+    yield "message", messages
+    if not everywhere:
+        return
+    for kind in message_kinds():
+        table, condition = indexes.FAILING[kind]
+        label = f"'{WHO[kind]} ' || coalesce({failures.SOURCES[kind][1].strip('{}')}, '')"
+        yield (
+            "model-call" if kind == "model_error" else "task",
+            {
+                "table": table,
+                "label": label,
+                "words": failures.whole_words_sql(kind).replace("%", "%%"),
+                "condition": condition.replace("%", "%%"),
+            },
+        )
+    tool = "tool_uri" if revision.has_task_order() else "name"
+    called = "node_type = 'tool_call'"
+    yield "task", {"table": "tasks", "label": "'tool'", "words": tool, "condition": called}
+
+
+def link(name: str, session_id, row_id) -> str:
+    if name == "task":
+        return reverse("conversations:task", args=[session_id, row_id])
+    if name == "model-call":
+        args = [session_id, "model-calls", row_id, "response_data"]
+        return reverse("conversations:payload", args=args)
+    return f"{reverse('conversations:detail', args=[session_id])}?m={row_id}"
+
+
+def marked_excerpt(excerpt: str, text: str, cut_before: bool) -> str:
+    """The excerpt around the term. Where its case folds to another length, a little beside it."""
+    found = re.search(re.escape(text), excerpt, re.IGNORECASE)
+    start = max(found.start() - BEFORE, 0) if found else 0
+    end = start + BEFORE + AFTER + len(text)
+    words = " ".join(excerpt[start:end].split())
+    before = "…" if cut_before or start else ""
+    return as_plain_text(f"{before}{words}{'…' if end < len(excerpt) else ''}", text)
+
+
+def read(sql: str, values: dict) -> list[tuple]:
+    """The rows; none where that takes too long, since a page without them is better than none."""
+    alias = Session.objects.db
+    try:
+        with limited(alias, SECONDS), connections[alias].cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall()
+    except OperationalError as error:
+        if not is_timeout(error):
+            raise
+        return []

@@ -1,0 +1,55 @@
+"""What a search may name outright: a row's uuid, or a whole external id."""
+
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+
+from django.urls import reverse
+
+from .models import ChatMessage, Run, Session, Task
+from .querysets import is_storable
+
+# More conversations of one external id than this are a list, not a choice.
+MOST = 5
+
+
+@dataclass(frozen=True)
+class Target:
+    label: str
+    url: str
+
+
+def targets(text: str) -> list[Target]:
+    """Every conversation, run, task or message that the text names; at most MOST by external id."""
+    text = text.strip()
+    if not text or not is_storable(text):
+        return []
+    found = []
+    with suppress(ValueError):
+        found += by_id(uuid.UUID(text))
+    named = Session.objects.with_external_id(text).newest_first().values_list("pk", "agent__name")
+    for pk, agent in named[:MOST]:
+        url = reverse("conversations:detail", args=[pk])
+        if all(target.url != url for target in found):
+            found.append(Target(f"{text}, a conversation with {agent or '(no name)'}", url))
+    return found
+
+
+def by_id(row_id: uuid.UUID):
+    if Session.objects.filter(pk=row_id).exists():
+        yield Target("The conversation with this id", detail(row_id))
+    if session := session_of(Run, row_id):
+        yield Target("The run with this id", f"{detail(session)}?run={row_id}")
+    if session := session_of(Task, row_id):
+        url = reverse("conversations:task", args=[session, row_id])
+        yield Target("The task with this id", url)
+    if session := session_of(ChatMessage, row_id):
+        yield Target("The message with this id", f"{detail(session)}?m={row_id}")
+
+
+def session_of(model, row_id: uuid.UUID) -> uuid.UUID | None:
+    return model.objects.filter(pk=row_id).values_list("session_id", flat=True).first()
+
+
+def detail(session_id: uuid.UUID) -> str:
+    return reverse("conversations:detail", args=[session_id])
