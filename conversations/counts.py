@@ -15,15 +15,21 @@ from .querysets import problem_kinds
 # A list's total as far as it is counted together with the page, and within which time.
 UP_TO = 10_000
 SECONDS = 0.1
-# Of each problem; all of them share their time.
+# For what is common to be found UP_TO times.
+COMMON_SECONDS = 0.8
+# With it come the conversations of each problem, which share their time.
 PROBLEM_UP_TO = 1_000
-PROBLEM_SECONDS = 0.5
+PROBLEM_SECONDS = 0.4
 PROBLEMS_SECONDS = 2
 
 
-def count(matching: Matching, seconds: float, up_to: int | None = None) -> int | None:
+def count(
+    matching: Matching, seconds: float, up_to: int | None = None, probed: int = 0
+) -> int | None:
     """How many match: at most one more than `up_to`, None where it takes too long."""
-    rows = matching.queryset().order_by()
+    rows = matching.queryset(probed).order_by()
+    if seconds <= 0:
+        return None
     try:
         with limited(rows.db, seconds):
             return (rows if up_to is None else rows[: up_to + 1]).count()
@@ -34,13 +40,20 @@ def count(matching: Matching, seconds: float, up_to: int | None = None) -> int |
 
 
 def quick_total(matching: Matching) -> dict:
-    return total(count(matching, SECONDS, UP_TO))
+    """The total up to UP_TO, empty where other tables must be asked or time runs out."""
+    return {} if matching.conditions else total(count(matching, SECONDS, UP_TO))
 
 
-def exact_total(matching: Matching) -> dict:
-    """The total, if time allows; else whether there are more than UP_TO."""
-    number = count(matching, settings.STATEMENT_TIMEOUT_SECONDS * 0.6)
-    return {"exact": number} if number is not None else total(count(matching, 1, UP_TO))
+def full_total(matching: Matching) -> dict:
+    """The exact total; that there are more than UP_TO where words or problems are as common."""
+    if matching.conditions:
+        # What is common is soon found so often; what is rare is soon counted.
+        probed = len(matching.conditions)
+        number = count(matching, COMMON_SECONDS, UP_TO, probed=probed)
+        if number is not None:
+            return total(number)
+    number = count(matching, settings.STATEMENT_TIMEOUT_SECONDS * 0.4)
+    return {} if number is None else {"exact": number}
 
 
 def total(number: int | None) -> dict:
@@ -52,9 +65,18 @@ def total(number: int | None) -> dict:
 def of_problems(filters: ConversationFilter) -> dict[str, int | None]:
     """{kind: number under the other filters}: one more than PROBLEM_UP_TO stands for any more."""
     deadline = time.monotonic() + PROBLEMS_SECONDS
-    numbers = {}
-    for kind in ("any", *problem_kinds(), "running"):
-        seconds = min(PROBLEM_SECONDS, deadline - time.monotonic())
+
+    def number(kind):
         matching = filters.matching_problem(kind)
-        numbers[kind] = count(matching, seconds, PROBLEM_UP_TO) if seconds > 0 else None
-    return numbers
+        for probed in range(len(matching.conditions)):
+            seconds = min(PROBLEM_SECONDS, deadline - time.monotonic())
+            found = count(matching, seconds, PROBLEM_UP_TO, probed)
+            if found is not None:
+                return found
+        return None
+
+    kinds = problem_kinds()
+    numbers = {kind: number(kind) for kind in (*kinds, "running")}
+    # One kind alone may tell that there are too many to count.
+    most = max((numbers[kind] or 0 for kind in kinds), default=0)
+    return {"any": most if most > PROBLEM_UP_TO else number("any"), **numbers}

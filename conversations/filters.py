@@ -171,7 +171,7 @@ class ConversationFilter(django_filters.FilterSet):
         method="filter_nothing",
         label="Search in",
         empty_label="Messages",
-        choices=[("all", "Messages, errors, tools")],
+        choices=[("all", "Errors and tools too")],
     )
     agent = django_filters.ModelChoiceFilter(
         queryset=Agent.objects.none(),
@@ -248,17 +248,18 @@ class ConversationFilter(django_filters.FilterSet):
     @cached_property
     def matching(self) -> Matching:
         """What the filters leave; nothing where one of them makes no sense."""
+        self.conditions: dict[str, Condition] = {}
         if not self.is_valid():
             return Matching(self.queryset.none())
-        self.conditions: dict[str, Condition] = {}
         base = self.filter_queryset(self.queryset.all())
         end = self.form.cleaned_data["end_date"]
         return Matching(base, tuple(self.conditions.values()), until=end and end[0])
 
     def matching_problem(self, kind: str) -> Matching:
         """What the other filters leave of the conversations with that problem."""
+        matching = self.matching
         search = [self.conditions["search"]] if "search" in self.conditions else []
-        return replace(self.matching, conditions=(*search, has_problem(kind)))
+        return replace(matching, conditions=(*search, has_problem(kind)))
 
     @property
     def qs(self):

@@ -106,7 +106,7 @@ class ConversationListView(FragmentMixin, FilteredView):
         found = {}
         if rows and (text := self.filterset.form.cleaned_data.get("search")):
             everywhere = self.filterset.form.cleaned_data["scope"] == "all"
-            found = snippets([row.pk for row in rows], text, everywhere)
+            found = snippets([row.pk for row in rows], text, everywhere, self.filterset.query())
         for row in rows:
             row.trouble = words.get(row.pk, "")
             row.snippets = found.get(row.pk, [])
@@ -115,8 +115,7 @@ class ConversationListView(FragmentMixin, FilteredView):
         """As far as it is known at once; CountsView tells the rest."""
         if not more:
             return {"exact": shown}
-        quick = not self.filterset.matching.conditions
-        return (quick and counts.quick_total(self.filterset.matching)) or {"at_least": shown}
+        return counts.quick_total(self.filterset.matching) or {"at_least": shown}
 
     def render_to_response(self, context, **kwargs):
         response = super().render_to_response(context, **kwargs)
@@ -155,7 +154,7 @@ class CountsView(FilteredView):
         for problem in context["problems"]:
             problem["number"] = numbers.get(problem["kind"])
         return context | {
-            "total": counts.exact_total(filters.matching),
+            "total": counts.full_total(filters.matching),
             "up_to": counts.PROBLEM_UP_TO,
         }
 

@@ -40,8 +40,10 @@ class Matching:
     conditions: tuple[Condition, ...] = ()
     until: datetime | None = None
 
-    def queryset(self) -> SessionQuerySet:
-        return self.base.filter(*(condition.met() for condition in self.conditions))
+    def queryset(self, probed: int = 0) -> SessionQuerySet:
+        """All of them, with the first `probed` conditions asked one conversation after another."""
+        asked = (condition.probed() for condition in self.conditions[:probed])
+        return self.base.filter(*asked, *(each.met() for each in self.conditions[probed:]))
 
     def parts(self, cursor: Cursor | None):
         """

@@ -93,8 +93,12 @@ HITS = """
 """
 
 
-def snippets(ids: list, text: str, everywhere: bool) -> dict[uuid.UUID, list[Snippet]]:
-    """{session id: the first places where it says the text}; some may lack where time runs out."""
+def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UUID, list[Snippet]]:
+    """
+    {session id: the first places where it says the text}; some may lack where time runs out.
+
+    `query` is the list's: it leads back from a message.
+    """
     found: dict[uuid.UUID, list[Snippet]] = {}
     pattern = f"%{connections[Session.objects.db].ops.prep_for_like_query(text)}%"
     values = {"ids": ids, "text": text, "pattern": pattern}
@@ -105,7 +109,7 @@ def snippets(ids: list, text: str, everywhere: bool) -> dict[uuid.UUID, list[Sni
             of_session = found.setdefault(session_id, [])
             if len(of_session) < SNIPPETS:
                 html = marked_excerpt(excerpt, text, at > BEFORE + MARGIN + 1)
-                of_session.append(Snippet(label, html, link(name, session_id, row_id)))
+                of_session.append(Snippet(label, html, link(name, session_id, row_id, query)))
     return found
 
 
@@ -132,13 +136,13 @@ def places(everywhere: bool):
     yield "task", {"table": "tasks", "label": "'tool'", "words": tool, "condition": called}
 
 
-def link(name: str, session_id, row_id) -> str:
+def link(name: str, session_id, row_id, query: str) -> str:
     if name == "task":
         return reverse("conversations:task", args=[session_id, row_id])
     if name == "model-call":
         args = [session_id, "model-calls", row_id, "response_data"]
         return reverse("conversations:payload", args=args)
-    return f"{reverse('conversations:detail', args=[session_id])}?m={row_id}"
+    return f"{reverse('conversations:detail', args=[session_id])}?{query}&m={row_id}"
 
 
 def marked_excerpt(excerpt: str, text: str, cut_before: bool) -> str:

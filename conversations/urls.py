@@ -1,12 +1,13 @@
 from django.urls import path
 
-from . import downloads, list_views, payloads, views
+from . import downloads, error_views, list_views, payloads, views
 
 app_name = "conversations"
 urlpatterns = [
     path("", list_views.ConversationListView.as_view(), name="list"),
     path("counts/", list_views.CountsView.as_view(), name="counts"),
     path("new/", list_views.NewArrivalsView.as_view(), name="new"),
+    path("errors/", error_views.ErrorsView.as_view(), name="errors"),
     path("<uuid:session_id>/", views.ConversationView.as_view(), name="detail"),
     path(
         "<uuid:session_id>/transcript.<str:form>",

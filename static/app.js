@@ -72,12 +72,17 @@ document.addEventListener("click", async (event) => {
   }, 2000);
 });
 
-// A conversation with a running run asks again, only while somebody can see it.
-setInterval(() => {
-  if (document.visibilityState === "visible") {
-    document.querySelectorAll(".live").forEach((live) => htmx.trigger(live, "refresh"));
-  }
-}, 4000);
+// What changes while it is shown asks again, only while somebody can see it: a conversation with a
+// running run, and whether there are new ones for the list.
+function refreshEvery(milliseconds, selector) {
+  setInterval(() => {
+    if (document.visibilityState === "visible") {
+      document.querySelectorAll(selector).forEach((shown) => htmx.trigger(shown, "refresh"));
+    }
+  }, milliseconds);
+}
+refreshEvery(4000, ".live");
+refreshEvery(15000, ".new");
 
 // What is typed while an answer is on its way must not be undone by it.
 document.addEventListener("input", (event) => {

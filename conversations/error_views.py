@@ -1,0 +1,141 @@
+"""The page Errors: what went wrong lately, each leading to its conversations in the list."""
+
+import uuid
+from contextlib import suppress
+from functools import cached_property
+
+from django import forms
+from django.conf import settings
+from django.db import OperationalError
+from django.http import QueryDict
+from django.views.generic import TemplateView
+
+from backoffice.errors import is_timeout
+from backoffice.fragments import FragmentMixin, wants_fragment
+
+from . import errors
+from .access import Browse
+from .filters import PROBLEM_LABELS, QuickSelect
+from .list_views import LIST_TARGET, SHARE_OF_TIMEOUT
+from .models import Agent
+from .querysets import problem_kinds
+
+
+class ErrorFilterForm(forms.Form):
+    """One that makes no sense is explained and matches nothing, as in the list."""
+
+    agent = forms.ModelChoiceField(
+        Agent.objects.none(),
+        required=False,
+        empty_label="All agents",
+        widget=QuickSelect,
+        error_messages={"invalid_choice": "There is no such agent."},
+    )
+    # Chosen by links.
+    kind = forms.ChoiceField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, data):
+        # The form shows an agent as chosen only where its id is spelt as the database does.
+        with suppress(ValueError):
+            if len(data.getlist("agent")) == 1:
+                agent = str(uuid.UUID(data["agent"]))
+                data = data.copy()
+                data["agent"] = agent
+        super().__init__(data)
+        self.fields["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
+        self.fields["kind"].choices = [(kind, PROBLEM_LABELS[kind]) for kind in problem_kinds()]
+
+    def clean(self):
+        # A misspelt or doubled parameter would widen the page in silence.
+        for name in self.data:
+            if name not in self.fields:
+                self.add_error(None, f"There is no filter called “{name[:40]}”.")
+            elif len(self.data.getlist(name)) > 1:
+                self.add_error(None, f"“{name[:40]}” is given twice.")
+        return super().clean()
+
+    def query(self, *left_out: str, **others: str) -> str:
+        """The filters as a query string: without empty ones and those left out, with others."""
+        return query_string(
+            {name: self.data.get(name, "") for name in self.fields if name not in left_out} | others
+        )
+
+
+class ErrorsView(Browse, FragmentMixin, TemplateView):
+    template_name = "conversations/errors.html"
+    fragment_name = "conversations/_errors.html"
+
+    @cached_property
+    def form(self):
+        return ErrorFilterForm(self.request.GET)
+
+    def get(self, request, *args, **kwargs):
+        try:
+            return super().get(request, *args, **kwargs)
+        except OperationalError as error:
+            if not is_timeout(error):
+                raise
+            context = self.around_groups() | {"timed_out": True}
+            return self.render_to_response(context, status=503)
+
+    def get_context_data(self, **kwargs):
+        context = self.around_groups()
+        if not self.form.is_valid():
+            return context
+        seconds = settings.STATEMENT_TIMEOUT_SECONDS * SHARE_OF_TIMEOUT
+        agent = self.form.cleaned_data["agent"]
+        found = errors.errors(seconds, self.form.cleaned_data["kind"], agent)
+        return context | {
+            "found": found,
+            "rows": [
+                {
+                    "group": group,
+                    "label": PROBLEM_LABELS[group.kind],
+                    "query": list_query(group, agent),
+                }
+                for group in found.groups
+            ],
+            "capped": [
+                {"label": PROBLEM_LABELS[kind], "oldest": oldest}
+                for kind, oldest in found.capped.items()
+            ],
+        }
+
+    def around_groups(self) -> dict:
+        """What the page shows whatever becomes of its groups."""
+        chosen = self.form.data.get("kind", "")
+        return {
+            "form": self.form,
+            "kinds": [
+                {
+                    "label": label,
+                    "chosen": kind == chosen,
+                    "query": self.form.query("kind", kind=kind),
+                }
+                for kind, label in [("", "All"), *self.form.fields["kind"].choices]
+            ],
+            "days": errors.DAYS,
+            "newest": errors.NEWEST,
+            "retry": self.request.get_full_path(),
+        }
+
+    def render_to_response(self, context, **kwargs):
+        response = super().render_to_response(context, **kwargs)
+        if wants_fragment(self.request) and self.request.htmx.target == LIST_TARGET:
+            # The form sends its empty fields too; the address shown leaves them out.
+            query = self.form.query()
+            response["HX-Push-Url"] = f"{self.request.path}?{query}" if query else self.request.path
+        return response
+
+
+def list_query(group: errors.Group, agent: Agent | None) -> str:
+    """What the list is asked for to show a group's conversations."""
+    return query_string(
+        {"problem": group.kind, "error": group.message, "agent": str(agent.pk) if agent else ""}
+    )
+
+
+def query_string(values: dict[str, str]) -> str:
+    query = QueryDict(mutable=True)
+    query.update({name: value for name, value in values.items() if value})
+    return query.urlencode()

@@ -1,0 +1,384 @@
+"""
+What went wrong in the last two weeks, failures that are the same together.
+
+Where our indexes are there, they hold the failures and nothing else. Without them one looks
+through the newest conversations, as far back as time allows, and says how far.
+"""
+
+import time
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from django.db import OperationalError, connections
+from django.db.models import Exists, OuterRef, QuerySet, Value
+from django.db.models.expressions import RawSQL
+from django.utils import timezone
+
+from backoffice.databases import limited
+from backoffice.errors import is_timeout
+
+from . import failures, indexes
+from .conditions import message_kinds
+from .models import Agent, Session
+from .querysets import failing_rows, problem_kinds
+
+DAYS = 14
+GROUPS = 100
+AGENTS = 3
+# Failures of each kind; folding that many takes 0.2 s.
+NEWEST = 20_000
+NEW = timedelta(days=1)
+
+# Of the time there is, what the indexes may take before one looks back without them.
+INDEXED_SHARE = 0.5
+FIRST_SEEN_SECONDS = 1
+# Conversations in the first look back, and how many times more the next one may take in.
+FIRST_STEP = 200
+STEP_GROWTH = 4
+# A conversation's updated_at may be a little older than its last rows.
+SLACK = timedelta(days=1)
+
+Sql = tuple[str, list]
+
+
+@dataclass(frozen=True)
+class Day:
+    """`whole` unless failures of that day may have been left out."""
+
+    date: date
+    number: int
+    whole: bool
+
+
+# Of the trend, in units of its viewBox.
+TREND_HEIGHT = 24
+BAR_STEP = 7
+BAR_WIDTH = 5
+SHORTEST_BAR = 2
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Failures on each day as bars: two paths of an SVG and the same in words."""
+
+    days: list[Day]
+
+    @property
+    def width(self) -> int:
+        return BAR_STEP * len(self.days) - BAR_STEP + BAR_WIDTH
+
+    @property
+    def height(self) -> int:
+        return TREND_HEIGHT
+
+    def bars(self) -> str:
+        most = max(day.number for day in self.days)
+        return "".join(
+            bar(place, max(round(TREND_HEIGHT * day.number / most, 1), SHORTEST_BAR))
+            for place, day in enumerate(self.days)
+            if day.number
+        )
+
+    def incomplete(self) -> str:
+        """Where failures may be missing."""
+        places = (place for place, day in enumerate(self.days) if not day.whole)
+        return "".join(bar(place, TREND_HEIGHT) for place in places)
+
+    def words(self) -> str:
+        """3 on 12 Nov, 1 on 14 Nov"""
+        days = [
+            f"{day.number:,} on {day.date.day} {day.date:%b}" for day in self.days if day.number
+        ]
+        missing = [day.date for day in self.days if not day.whole]
+        if missing:
+            days.append(f"incomplete until {missing[-1].day} {missing[-1]:%b}")
+        return ", ".join(days)
+
+
+def bar(place: int, height: float) -> str:
+    return f"M{place * BAR_STEP} {TREND_HEIGHT}v-{height}h{BAR_WIDTH}v{height}z"
+
+
+@dataclass(frozen=True)
+class Group:
+    """
+    Failures of one kind with one folded message; of runs without recorded words, all of a kind.
+
+    `first` is the first failure ever where `first_is_known`, else the first one looked at.
+    """
+
+    kind: str
+    message: str
+    number: int
+    conversations: int
+    first: datetime
+    last: datetime
+    first_is_known: bool
+    agents: list[Agent]
+    agents_count: int
+    trend: Trend
+
+    @property
+    def who(self) -> str:
+        return self.message.partition(": ")[0]
+
+    @property
+    def words(self) -> str:
+        return self.message.partition(": ")[2]
+
+    @property
+    def agents_left_out(self) -> int:
+        return self.agents_count - len(self.agents)
+
+    @property
+    def is_new(self) -> bool:
+        return self.first_is_known and self.first > timezone.now() - NEW
+
+
+@dataclass(frozen=True)
+class Errors:
+    """
+    The most frequent groups first. `reached`: older conversations were not looked at; `capped`:
+    of these kinds there were more than NEWEST, those grouped go back to the given moment.
+    """
+
+    groups: list[Group] = field(default_factory=list)
+    number: int = 0
+    groups_left_out: int = 0
+    reached: datetime | None = None
+    capped: dict[str, datetime] = field(default_factory=dict)
+
+    @property
+    def is_partial(self) -> bool:
+        return bool(self.reached or self.capped)
+
+
+def day_starts() -> list[datetime]:
+    """The first moments of the last DAYS days in the viewer's time zone, today's at the end."""
+    today = timezone.localdate()
+    days = (today - timedelta(days=back) for back in reversed(range(DAYS)))
+    return [timezone.make_aware(datetime.combine(day, datetime.min.time())) for day in days]
+
+
+def errors(seconds: float, kind: str = "", agent: Agent | None = None) -> Errors:
+    """
+    Failures of the last DAYS days: of every kind, or one of `problem_kinds()`; of one agent.
+
+    Raises OperationalError if not even the newest conversations can be looked at within that
+    many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    kinds = (kind,) if kind else problem_kinds()
+    starts = day_starts()
+    sessions = Session.objects.filter(agent=agent) if agent else Session.objects.all()
+    rows, reached = None, None
+    if all(indexes.is_ready(indexes.failing_name(kind)) for kind in kinds):
+        rows = from_indexes(kinds, sessions if agent else None, starts, seconds * INDEXED_SHARE)
+    if rows is None:
+        rows, reached = look_back(kinds, sessions, starts, deadline)
+    return assemble(rows, reached, starts, agent)
+
+
+# Reading
+
+# OFFSET 0: each one's conversation by its primary key; the planner expects more failures than
+# there are, and read all conversations, a million of them in 0.2 s.
+WITH_SESSION = """
+    ({rows}) AS failure,
+    LATERAL (SELECT agent_id FROM sessions WHERE id = failure.session_id OFFSET 0) AS session
+"""
+# OFFSET 0: what failed in one conversation after the other, never a hash of whole tables.
+OF_SESSIONS = f"""
+    ({{sessions}}) AS session, LATERAL ({{rows}} OFFSET 0) AS failure
+    ORDER BY failure.created_at DESC LIMIT {NEWEST}
+"""
+
+
+def from_indexes(kinds, sessions: QuerySet | None, starts, seconds: float) -> list | None:
+    """The rows of GROUPED; None if that takes too long."""
+    sources = []
+    for kind in kinds:
+        rows = failures_of(kind, starts[0])
+        if sessions is not None:
+            rows = rows.filter(session_id__in=sessions.values("pk"))
+        rows_sql, params = compiled(rows.order_by("-created_at")[:NEWEST])
+        sources.append((WITH_SESSION.format(rows=rows_sql), params))
+    try:
+        with limited(Session.objects.db, seconds):
+            return grouped(sources, starts)
+    except OperationalError as error:
+        if not is_timeout(error):
+            raise
+        return None
+
+
+def look_back(kinds, sessions: QuerySet, starts, deadline) -> tuple[list, datetime | None]:
+    """
+    (the rows of GROUPED, how far back one looked if that was not far enough).
+
+    Each look begins with the newest conversation again and takes in more of them: what was read
+    before is at hand, and the database groups all of it at once.
+    """
+    newest = sessions.order_by("-updated_at").values_list("updated_at", flat=True)
+    rows, reached, step = None, None, FIRST_STEP
+    while True:
+        began = time.monotonic()
+        try:
+            with limited(sessions.db, deadline - began):
+                ends = list(newest[step - 1 : step])
+                oldest = max([starts[0] - SLACK, *ends])
+                sources = [
+                    walked(kind, sessions.filter(updated_at__gte=oldest), starts[0])
+                    for kind in kinds
+                ]
+                rows = grouped(sources, starts)
+                reached = oldest if oldest in ends else None
+        except OperationalError as error:
+            if rows is None or not is_timeout(error):
+                raise
+            return rows, reached
+        if reached is None:
+            return rows, None
+        now = time.monotonic()
+        # No look that could not be finished in time.
+        growth = min(STEP_GROWTH, (deadline - now) / (now - began) / 1.5)
+        if growth < STEP_GROWTH / 2:
+            return rows, reached
+        step = int(step * growth)
+
+
+def walked(kind: str, sessions: QuerySet, since: datetime) -> Sql:
+    sessions_sql, params = compiled(sessions.values("id", "agent_id"))
+    rows_sql, row_params = compiled(
+        failures_of(kind, since).filter(session_id=RawSQL("session.id", []))
+    )
+    sql = OF_SESSIONS.format(sessions=sessions_sql, rows=rows_sql)
+    return sql, [*params, *row_params]
+
+
+def failures_of(kind: str, since: datetime) -> QuerySet:
+    """kind, message, session_id and created_at of each; no messages of runs."""
+    rows = failing_rows(kind).filter(created_at__gte=since)
+    message = failures.failure_message(kind) if kind in failures.SOURCES else Value("")
+    if kind not in failures.SOURCES:
+        # Those with words are told by what said them.
+        for reason in message_kinds():
+            reasons = failing_rows(reason).filter(
+                session_id=OuterRef("session_id"), run_id=OuterRef("pk")
+            )
+            rows = rows.filter(~Exists(reasons))
+    rows = rows.annotate(kind=Value(kind), message=message)
+    return rows.order_by().values("kind", "message", "session_id", "created_at")
+
+
+def compiled(queryset: QuerySet) -> Sql:
+    sql, params = queryset.query.get_compiler(queryset.db).as_sql()
+    return sql, list(params)
+
+
+# A session is one agent's: what is counted for each agent adds up. The rows without a message
+# tell of each kind how many failures there are and how far back they go.
+GROUPED = """
+    WITH failures AS MATERIALIZED ({failures}),
+    by_agent AS (
+        SELECT kind, message, agent_id, count(*) AS number,
+               count(DISTINCT session_id) AS conversations,
+               min(created_at) AS first, max(created_at) AS last, {days}
+        FROM (SELECT *, width_bucket(created_at, %s::timestamptz[]) AS day FROM failures) AS dated
+        GROUP BY kind, message, agent_id
+    )
+    (SELECT kind, message, sum(number)::int AS number, sum(conversations)::int,
+            min(first), max(last) AS last, count(*)::int,
+            (array_agg(agent_id ORDER BY number DESC, agent_id))[:{agents}], ARRAY[{sums}]::int[],
+            (count(*) OVER ())::int
+     FROM by_agent GROUP BY kind, message
+     ORDER BY number DESC, last DESC, kind, message LIMIT {groups})
+    UNION ALL
+    (SELECT kind, NULL, count(*), 0, min(created_at), max(created_at), 0, NULL, NULL, 0
+     FROM failures GROUP BY kind)
+"""
+
+
+def grouped(sources: list[Sql], starts: list[datetime]) -> list[tuple]:
+    """The rows of GROUPED; a source is what follows FROM, with a `failure` and its `session`."""
+    each = (f"(SELECT failure.*, session.agent_id FROM {source})" for source, _ in sources)  # noqa: S608
+    numbers = range(1, DAYS + 1)
+    sql = GROUPED.format(
+        failures=" UNION ALL ".join(each),
+        days=", ".join(f"count(*) FILTER (WHERE day = {n}) AS day_{n}" for n in numbers),
+        sums=", ".join(f"sum(day_{n})" for n in numbers),
+        agents=AGENTS,
+        groups=GROUPS,
+    )
+    params = [param for _, params in sources for param in params]
+    with connections[Session.objects.db].cursor() as cursor:
+        cursor.execute(sql, [*params, starts])
+        return cursor.fetchall()
+
+
+FIRST_SEEN = "SELECT message, ({first}) FROM unnest(%s::text[]) AS wanted (message)"
+
+
+def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str], datetime]:
+    """{(kind, message): its first failure ever}, of those that an index of ours knows in time."""
+    alias = Session.objects.db
+    found = {}
+    for kind in message_kinds():
+        messages = [row[1] for row in rows if row[0] == kind]
+        if not messages or not indexes.is_ready(indexes.message_name(kind)):
+            continue
+        same = failing_rows(kind).annotate(message=failures.failure_message(kind))
+        same = same.filter(message=RawSQL("wanted.message", []))
+        if agent:
+            same = same.filter(session_id__in=Session.objects.filter(agent=agent).values("pk"))
+        first, params = compiled(same.order_by("created_at").values("created_at")[:1])
+        sql = FIRST_SEEN.format(first=first)
+        try:
+            with limited(alias, FIRST_SEEN_SECONDS), connections[alias].cursor() as cursor:
+                cursor.execute(sql, [*params, messages])
+                found |= {(kind, message): moment for message, moment in cursor if moment}
+        except OperationalError as error:
+            if not is_timeout(error):
+                raise
+    return found
+
+
+# What the page shows
+
+
+def assemble(rows, reached, starts, agent) -> Errors:
+    totals = {row[0]: (row[2], row[4]) for row in rows if row[1] is None}
+    rows = [row for row in rows if row[1] is not None]
+    capped = {kind: oldest for kind, (number, oldest) in totals.items() if number == NEWEST}
+    ever = first_seen(rows, agent)
+    named = Agent.objects.only("name").in_bulk({pk for row in rows for pk in row[7]})
+    groups = []
+    for kind, message, number, conversations, first, last, agents_count, pks, numbers, _ in rows:
+        whole_since = max(filter(None, (reached, capped.get(kind))), default=starts[0])
+        groups.append(
+            Group(
+                kind=kind,
+                message=message,
+                number=number,
+                conversations=conversations,
+                first=ever.get((kind, message), first),
+                last=last,
+                first_is_known=(kind, message) in ever,
+                # An agent that was erased between two queries has no name any more.
+                agents=[named[pk] for pk in pks if pk in named],
+                agents_count=agents_count,
+                trend=Trend(
+                    [
+                        Day(timezone.localdate(start), number, start >= whole_since)
+                        for start, number in zip(starts, numbers, strict=True)
+                    ]
+                ),
+            )
+        )
+    return Errors(
+        groups=groups,
+        number=sum(number for number, _ in totals.values()),
+        groups_left_out=rows[0][9] - len(rows) if rows else 0,
+        reached=reached,
+        capped=capped,
+    )
