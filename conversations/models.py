@@ -5,6 +5,7 @@ The agent runtime's tables. They belong to it: never migrated here, mirrored as 
 import uuid
 
 from django.db import models
+from django.utils.functional import cached_property
 
 from . import revision
 from .fields import PayloadField, SecondsField
@@ -69,7 +70,7 @@ class SummaryCounts:
         """Tasks with errors by the original system's rule."""
         return self._count("task_counts", "task_error")
 
-    @property
+    @cached_property
     def problems(self) -> list[tuple[str, int]]:
         """(kind, how many) of everything that went wrong."""
         groups = ("run_counts", "model_call_counts", "task_counts")
