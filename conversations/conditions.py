@@ -21,6 +21,9 @@ from .querysets import failing_rows, problem_kinds
 QUICK_PROBES = 20_000
 SLOW_PROBES = 1_000
 
+# Without such a piece of a word, three letters or two at its beginning or end, pg_trgm has nothing
+# to look up.
+TRIGRAM = re.compile(r"[^\W_]{3}|[\W_][^\W_]{2}|[^\W_]{2}[\W_]")
 # More than any table has.
 MOST_ROWS = 10**12
 
@@ -82,8 +85,7 @@ def has_problem(kind: str) -> Condition:
 def says(text: str, everywhere: bool) -> Condition:
     """A message holds the text, in any case; or, `everywhere`, an error or a tool's name does."""
     sources = [ChatMessage.objects.filter(content__contains_text=text)]
-    # Without three letters or digits in a row there is no trigram to look up.
-    indexed = indexes.is_ready(indexes.TRIGRAMS.name) and bool(re.search(r"[^\W_]{3}", text))
+    indexed = indexes.is_ready(indexes.TRIGRAMS.name) and bool(TRIGRAM.search(text))
     if everywhere:
         for kind in message_kinds():
             failing = failing_rows(kind).annotate(words=failures.whole_words(kind))

@@ -1,41 +1,36 @@
 """
-What a heavy conversation costs beside an ordinary one, and beside the same rows by bare SQL.
+What a heavy conversation costs beside an ordinary one, and the list beside the number of sessions.
 
-Everything happens in the local PostgreSQL, in a database that is made anew: whatever databases the
-settings name are never opened.
+Everything happens in the local PostgreSQL, in databases that are made for it: whatever databases
+the settings name are never opened.
 """
 
-import http.client
 import os
 import signal
-import socket
-import subprocess
 import sys
-import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from statistics import median
 
 import psycopg
 from django.conf import settings
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
-from django.db import connections
-from django.test import Client
-from django.test.utils import CaptureQueriesContext
-from psycopg import sql
 
 from backoffice.local_postgres import LocalPostgresError
 from conversations.agent_tables import create_agent_tables
-from conversations.bench.cases import cases
-from conversations.bench.rows import write_conversations
+from conversations.bench import databases
+from conversations.bench.conversation_cases import conversation_cases
+from conversations.bench.conversation_rows import write_conversations
+from conversations.bench.list_cases import NOTHING, list_cases
+from conversations.bench.measuring import count_queries, measure
+from conversations.bench.others import others_first_page
+from conversations.bench.site import serving, signed_in
+from conversations.bench.tables import INDEXED, ListResults, conversations_table
 
+# Holds the people who ask, and the heavy conversations.
 DATABASE = "bench"
-SCHEMA = "agents"
-HOST = "127.0.0.1"
-SECONDS = 60
+# What is also measured without our indexes.
+WITHOUT_INDEXES = 100_000
 RESULTS = settings.BASE_DIR / "docs" / "benchmarks.md"
 MARK = "<!-- Below: written by manage.py bench --write -->\n"
 # Taken from neither the environment nor .env: a name that is set, though empty, wins over .env.
@@ -44,48 +39,65 @@ BLANK = (
     *("KAVALAI_DB_READ_ONLY", "KAVALAI_DB_REPLICA_URI", "KAVALAI_DB_WRITE_URI", "SECRET_KEY"),
     *("STATEMENT_TIMEOUT_SECONDS", "TIME_ZONE"),
 )
+PARTS = ("conversations", "list")
+
+
+def sizes(text: str) -> list[int]:
+    found = sorted({int(size) for size in text.split(",")})
+    if found[0] < 10_000:
+        raise ValueError
+    return found
 
 
 class Command(BaseCommand):
-    help = "Measure heavy conversations in a database of its own in the local PostgreSQL."
+    help = "Measure heavy conversations, and the list, in databases of their own."
     requires_system_checks = []
 
     def add_arguments(self, parser):
-        parser.add_argument("--rounds", type=int, default=9, help="at least 7; default 9")
+        parser.add_argument("--rounds", type=int, default=7, help="at least 7, the default")
+        parser.add_argument(
+            "--sizes",
+            type=sizes,
+            default="10000,100000",
+            help="how many sessions the list is measured at; default 10000,100000",
+        )
+        parser.add_argument("--only", choices=PARTS, help="measure nothing else")
+        parser.add_argument(
+            "--keep",
+            action="store_true",
+            help="keep the databases of the list, and take those that were kept",
+        )
         parser.add_argument(
             "--write", metavar="MACHINE", help="update docs/benchmarks.md, naming the machine so"
         )
 
-    def handle(self, *, rounds, write, **options):
+    def handle(self, *, rounds, sizes, only, keep, write, **options):
         if rounds < 7:
             raise CommandError("Medians of fewer than 7 rounds say little.")
+        if only and write:
+            raise CommandError("--write needs all that is measured.")
         self.begin_anew_in_the_benchs_own_database()
         # Also when something else ends this, the servers are stopped.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        self.rounds = rounds
+        self.failures = []
+        text = ""
         with ExitStack() as stack:
             stack.enter_context(self.local_postgres())
-            stack.enter_context(self.database())
-            connection = stack.enter_context(self.connect())
-            self.stdout.write("Writing the conversations …")
+            stack.enter_context(databases.new_database(DATABASE))
             call_command("migrate", verbosity=0)
             call_command("collectstatic", interactive=False, verbosity=0)
-            create_agent_tables(connection, SCHEMA)
-            measured = cases(write_conversations(connection))
-            client = self.signed_in()
-            server = stack.enter_context(self.web_server())
-            self.stdout.write(f"Measuring, {rounds} rounds …")
-            for number in range(rounds + 1):
-                for case in measured:
-                    self.measure(case, server, client.cookies, connection, warm_up=not number)
-            for case in measured:
-                case.queries = self.count_queries(case, client)
-            connections.close_all()
-        table = as_table(measured)
-        self.stdout.write(table)
+            self.reader, self.searcher = signed_in("reader"), signed_in("searcher")
+            if only != "list":
+                text += self.measure_conversations()
+            if only != "conversations":
+                text += self.measure_list(sizes, keep)
         if write:
             head = RESULTS.read_text().split(MARK)[0]
             when = datetime.now(UTC).strftime("%-d %B %Y")
-            RESULTS.write_text(f"{head}{MARK}\n{when}; {write}; medians of {rounds}.\n\n{table}")
+            RESULTS.write_text(f"{head}{MARK}\n{when}; {write}; medians of {rounds}.\n{text}")
+        if self.failures:
+            raise CommandError(f"{len(self.failures)} pages did not answer as they should.")
 
     def begin_anew_in_the_benchs_own_database(self):
         """Settings are read once, so the process begins again where they name another database."""
@@ -93,7 +105,11 @@ class Command(BaseCommand):
             uri = settings.LOCAL_POSTGRES.uri(DATABASE)
         except LocalPostgresError as error:
             raise CommandError(str(error)) from error
-        ours = {"DATABASE_URL": uri, "KAVALAI_DB_URI": uri, "KAVALAI_DB_SCHEMA": SCHEMA}
+        ours = {
+            "DATABASE_URL": uri,
+            "KAVALAI_DB_URI": uri,
+            "KAVALAI_DB_SCHEMA": databases.SCHEMA,
+        }
         ours |= dict.fromkeys(BLANK, "")
         if any(os.environ.get(name) != value for name, value in ours.items()):
             self.stdout.flush()
@@ -112,94 +128,67 @@ class Command(BaseCommand):
             if started:
                 settings.LOCAL_POSTGRES.stop()
 
-    @contextmanager
-    def database(self):
-        self.drop_database()
-        settings.LOCAL_POSTGRES.create_database(DATABASE)
-        try:
-            yield
-        finally:
-            self.drop_database()
+    def say(self, line: str):
+        self.stdout.write(line)
+        self.stdout.flush()
 
-    def drop_database(self):
-        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE))
-        uri = settings.LOCAL_POSTGRES.uri("postgres")
-        with psycopg.connect(uri, autocommit=True) as connection:
-            connection.execute(drop)
+    def measure(self, cases):
+        measure(cases, self.rounds, self.say)
+        self.failures += [case for case in cases if case.failure]
 
-    def connect(self):
-        return psycopg.connect(settings.LOCAL_POSTGRES.uri(DATABASE))
+    def measure_conversations(self) -> str:
+        self.say("Writing the conversations …")
+        with psycopg.connect(databases.uri(DATABASE)) as connection:
+            create_agent_tables(connection, databases.SCHEMA)
+            made = write_conversations(connection)
+        with serving(DATABASE, self.reader) as site:
+            cases = conversation_cases(site, made)
+            count_queries(cases)
+            self.measure(cases)
+        return self.section("Heavy conversations", conversations_table(cases))
 
-    def signed_in(self) -> Client:
-        user = get_user_model().objects.create(username="bench")
-        user.groups.add(Group.objects.get(name="Support"))
-        client = Client(SERVER_NAME=HOST)
-        client.force_login(user)
-        return client
-
-    @contextmanager
-    def web_server(self):
-        """gunicorn as `make run` starts it, on a port that is free; gives a connection to it."""
-        with socket.create_server((HOST, 0)) as listening:
-            # As gunicorn sets it; a connection that is made before gunicorn is up would lack it.
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            port = listening.getsockname()[1]
-            command = [sys.executable, "-m", "gunicorn", "backoffice.wsgi"]
-            command += ["--bind", f"fd://{listening.fileno()}", "--workers", "2", "--threads", "8"]
-            command += ["--no-control-socket", "--log-level", "warning"]
-            process = subprocess.Popen(  # noqa: S603
-                command, cwd=settings.BASE_DIR, pass_fds=[listening.fileno()]
-            )
-        connection = http.client.HTTPConnection(HOST, port, timeout=SECONDS)
-        try:
-            yield connection
-        finally:
-            connection.close()
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            process.kill()
-            process.wait()
-
-    def measure(self, case, server, cookies, connection, *, warm_up):
-        headers = {"Cookie": "; ".join(f"{key}={each.value}" for key, each in cookies.items())}
-        began = time.perf_counter()
-        server.request("GET", case.path, headers=headers)
-        response = server.getresponse()
-        start = response.read(1)
-        first = time.perf_counter() - began
-        case.size = len(start + response.read())
-        page = first if case.first_byte else time.perf_counter() - began
-        if response.status != 200:
-            raise CommandError(f"{case.path} answered {response.status}.")
-        began = time.perf_counter()
-        case.read(connection)
-        bare = time.perf_counter() - began
-        if not warm_up:
-            case.page_times.append(page)
-            case.sql_times.append(bare)
-
-    def count_queries(self, case, client) -> int:
-        """Everything that one request sends to both databases."""
-        client.get(case.path).getvalue()
+    def measure_list(self, sizes, keep) -> str:
         with ExitStack() as stack:
-            captured = [
-                stack.enter_context(CaptureQueriesContext(connections[alias]))
-                for alias in ("default", "agents")
+            names = {
+                size: stack.enter_context(databases.history_database(size, keep=keep, say=self.say))
+                for size in sizes
+            }
+            bare = max([size for size in sizes if size <= WITHOUT_INDEXES] or sizes[:1])
+            without = self.measure_without_indexes(names[bare], bare)
+            for size, name in names.items():
+                self.say(f"Building the indexes of {size:,} sessions …")
+                databases.build_indexes(name)
+            sites = [
+                (size, stack.enter_context(serving(name, self.reader)))
+                for size, name in names.items()
             ]
-            client.get(case.path).getvalue()
-        return sum(len(queries) for queries in captured)
-
-
-def as_table(measured) -> str:
-    lines = [
-        "| page | conversation | page, ms | bare SQL, ms | bytes | queries |",
-        "|---|---|--:|--:|--:|--:|",
-    ]
-    for case in measured:
-        page, bare = (median(times) * 1000 for times in (case.page_times, case.sql_times))
-        size = "" if case.first_byte else f"{case.size:,}"
-        lines.append(
-            f"| {case.page} | {case.kind} | {page:.1f} | {bare:.1f} | {size} | {case.queries} |"
+            self.say("Measuring the list …")
+            cases = [case for size, site in sites for case in list_cases(site, size)]
+            count_queries(cases)
+            self.measure(cases)
+            self.say("Measuring the first page while somebody else searches …")
+            others = others_first_page(sites[-1][1], self.searcher)
+        results = ListResults(cases)
+        return (
+            self.section("The list: goals", results.goals())
+            + self.section("The list: every page", results.table())
+            + self.section(f"The list: somebody else's search, {sizes[-1]:,} sessions", others)
+            + self.section(
+                f"The list: without our indexes and with them, {bare:,} sessions",
+                results.indexes_table(without),
+            )
         )
-    return "\n".join(lines) + "\n"
+
+    def measure_without_indexes(self, name, size):
+        databases.drop_indexes(name)
+        with serving(name, self.reader) as site:
+            self.say(f"Measuring the list without our indexes, {size:,} sessions …")
+            cases = [case for case in list_cases(site, size) if case.page.startswith(INDEXED)]
+            for case in cases:
+                case.bare, case.original = NOTHING, None
+            self.measure(cases)
+        return cases
+
+    def section(self, title: str, text: str) -> str:
+        self.say(f"\n{title}\n\n{text}")
+        return f"\n## {title}\n\n{text}"

@@ -1,0 +1,368 @@
+"""Show, build and remove our indexes on the agent runtime's tables, while the runtime works."""
+
+import re
+import shutil
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connections
+from django.template.defaultfilters import filesizeformat
+
+from conversations.indexes import KNOWN_NAMES, Index, State, forget, indexes, states
+
+WRITER = "agents_write"
+# Seconds between two looks at a build: on a terminal, which shows one line, and elsewhere.
+LOOK = 0.5
+LOOK_ELSEWHERE = 5
+
+# No time limits: those of the role are for its usual queries. Waiting for a lock harms nobody,
+# since what CONCURRENTLY asks for keeps neither readers nor writers waiting.
+SESSION = """
+    SELECT set_config(name, '0', false) FROM pg_settings
+    WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout')
+"""
+# With PostgreSQL's 64 MB big builds sort on disk. One build at a time takes this much in all, its
+# workers included, and gives it back.
+MEMORY = """
+    SELECT set_config(name, '512MB', false) FROM pg_settings
+    WHERE name = 'maintenance_work_mem' AND setting::bigint < 512 * 1024
+"""
+# Two builds on one table can wait for each other until one is ended as a deadlock.
+ALONE = "SELECT pg_try_advisory_lock(hashtext('Conversation Desk: agent_indexes'))"
+
+TABLES = """
+    SELECT c.relname, c.relkind = 'p' FROM unnest(%s::text[]) name
+    JOIN pg_class c ON c.oid = to_regclass(quote_ident(name))
+"""
+# Of another role's build nothing but the process is shown: it may be on this table.
+BUILDER = """
+    SELECT min(pid) FROM pg_stat_progress_create_index WHERE datname = current_database()
+      AND (relid IS NULL OR to_regclass(quote_ident(%s)) IN (relid, index_relid))
+"""
+PROGRESS = """
+    SELECT pg_blocking_pids(pid), phase, blocks_done, blocks_total, tuples_done, tuples_total
+    FROM pg_stat_activity LEFT JOIN pg_stat_progress_create_index USING (pid) WHERE pid = %s
+"""
+HAS_EXPRESSIONS = """
+    SELECT indexprs IS NOT NULL FROM pg_index WHERE indexrelid = to_regclass(quote_ident(%s))
+"""
+IS_PARTITIONED = "SELECT relkind = 'I' FROM pg_class WHERE oid = to_regclass(quote_ident(%s))"
+
+HAS_EXTENSION = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')"
+HAS_PUBLIC = """
+    SELECT EXISTS (SELECT FROM pg_namespace
+                   WHERE nspname = 'public' AND has_schema_privilege(oid, 'USAGE'))
+"""
+# Finds the tables and, in whatever schema it lives or will live, what the extension brings.
+SEARCH_PATH = """
+    SELECT concat_ws(', ', current_setting('search_path'), (
+        SELECT quote_ident(nspname) FROM pg_namespace
+        WHERE nspname <> ALL (current_schemas(false)) AND oid = coalesce(
+            (SELECT extnamespace FROM pg_extension WHERE extname = 'pg_trgm'),
+            to_regnamespace('public'))))
+"""
+
+
+def one_line(error: DatabaseError) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def size(state: State) -> str:
+    return filesizeformat(state.size).replace("\xa0", " ")
+
+
+class Command(BaseCommand):
+    help = "Shows our indexes on the agent runtime's tables; builds or removes them."
+    requires_system_checks = []
+
+    def add_arguments(self, parser):
+        action = parser.add_mutually_exclusive_group()
+        action.add_argument("--apply", action="store_true", help="build what is missing")
+        action.add_argument("--drop", action="store_true", help="remove all of them")
+
+    def handle(self, *, apply, drop, verbosity, **options):
+        self.verbosity = verbosity
+        # What could not be done: [(the index's name, why, SQL for somebody who may)].
+        self.left: list[tuple[str, str, list[str]]] = []
+        can_write = WRITER in connections
+        if (apply or drop) and not can_write:
+            raise CommandError(
+                "KAVALAI_DB_READ_ONLY=1: the agent database is not changed from here."
+            )
+        self.alias = WRITER if can_write else "agents"
+        self.connection = connections[self.alias]
+        try:
+            self.connection.ensure_connection()
+            if apply:
+                self.build_all()
+            elif drop:
+                self.drop_all()
+            else:
+                self.explain()
+        except KeyboardInterrupt:
+            message = "Stopped. What was done stays; running the same again goes on from there."
+            raise CommandError(message, returncode=130) from None
+        except DatabaseError as error:
+            raise CommandError(f"The agent database failed: {one_line(error)}") from None
+        finally:
+            forget()
+            # Ends what was set for this session, and its lock.
+            self.connection.close()
+
+    # Words
+
+    def say(self, line: str):
+        if self.verbosity:
+            self.stdout.write(line)
+            self.stdout.flush()
+
+    def say_sql(self, statements: list[str]):
+        for statement in statements:
+            self.say("    " + re.sub(r"\s*\n\s*", " ", statement) + ";")
+
+    def explain(self):
+        self.say(
+            "With these indexes on the agent runtime's tables, searches look back all the way."
+        )
+        self.say("--apply builds what is missing while others read and write; --drop removes all.")
+        tables, there = self.tables(), states(self.alias)
+        if any(not self.serves(index, there) for index in indexes()):
+            self.say("SQL to do so by hand is below; in psql, begin with")
+            self.say_sql([self.search_path_statement()])
+        for index in indexes():
+            self.say(f"\n{index.name}: {self.words(index, there)}\n    {index.purpose}")
+            if index.table in tables and not self.serves(index, there):
+                self.say_sql(self.statements(index, tables[index.table], there))
+        if unused := self.unused(there):
+            self.say(f"\nNo longer used, --drop removes them: {', '.join(unused)}")
+
+    def serves(self, index: Index, there: dict[str, State]) -> bool:
+        return index.name in there and there[index.name].serves(index)
+
+    def words(self, index: Index, there: dict[str, State]) -> str:
+        state = there.get(index.name)
+        if state is None:
+            return "missing"
+        if state.serves(index):
+            return f"present, {size(state)}"
+        if state.valid:
+            return "outdated: built by another version of Conversation Desk"
+        if pid := self.value(BUILDER, index.name):
+            return f"being built now, by process {pid}"
+        return "invalid: a build was interrupted"
+
+    def unused(self, there: dict[str, State]) -> list[str]:
+        return sorted(KNOWN_NAMES & set(there) - {index.name for index in indexes()})
+
+    def search_path_statement(self) -> str:
+        return f"SET search_path TO {self.value(SEARCH_PATH)}"
+
+    def extension_statement(self) -> str:
+        # Else it would go to the schema of the agent runtime's tables, which may be made anew.
+        schema = " SCHEMA public" if self.value(HAS_PUBLIC) else ""
+        return f"CREATE EXTENSION IF NOT EXISTS pg_trgm{schema}"
+
+    def drop_statement(self, name: str) -> str:
+        concurrently = "" if self.value(IS_PARTITIONED, name) else "CONCURRENTLY "
+        return f"DROP INDEX {concurrently}{name}"
+
+    def statements(self, index: Index, partitioned: bool, there: dict[str, State]) -> list[str]:
+        """What an operator would run by hand; the comment is how the site knows its indexes."""
+        before = [self.drop_statement(index.name)] if index.name in there else []
+        if index.needs_pg_trgm and not self.value(HAS_EXTENSION):
+            before.append(self.extension_statement())
+        return [*before, index.create(concurrently=not partitioned), index.describe()]
+
+    # Questions
+
+    def value(self, query: str, *parameters):
+        with self.connection.cursor() as cursor:
+            cursor.execute(query, parameters)
+            return cursor.fetchone()[0]
+
+    def run(self, statement: str):
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    def tables(self) -> dict[str, bool]:
+        """{table: whether it is partitioned} of those that are there."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(TABLES, [[index.table for index in indexes()]])
+            return dict(cursor.fetchall())
+
+    # Building
+
+    def build_all(self):
+        self.begin()
+        tables = self.tables()
+        refused = self.create_extension()
+        self.run(self.search_path_statement())
+        wanted = indexes()
+        for index in wanted:
+            there = states(self.alias)
+            if self.serves(index, there):
+                self.say(f"{index.name}: present, {size(there[index.name])}")
+            elif index.table not in tables:
+                self.leave(index.name, f"there is no table {index.table}")
+            elif tables[index.table]:
+                reason = (
+                    f"the table {index.table} is partitioned: a build would keep writers waiting"
+                )
+                self.leave(index.name, reason, self.statements(index, True, there))
+            elif index.needs_pg_trgm and refused:
+                self.leave(index.name, refused, self.statements(index, False, there))
+            elif pid := self.value(BUILDER, index.table):
+                reason = f"process {pid} is building an index on {index.table} at this moment"
+                self.leave(index.name, reason)
+            else:
+                self.build(index, index.name in there)
+        if unused := self.unused(states(self.alias)):
+            self.say(f"No longer used, --drop removes them: {', '.join(unused)}")
+        self.finish(f"of {len(wanted)} indexes were not built")
+
+    def begin(self):
+        self.run(SESSION)
+        self.run(MEMORY)
+        if not self.value(ALONE):
+            raise CommandError("Another agent_indexes is at work in this database.")
+
+    def create_extension(self) -> str | None:
+        """Why pg_trgm is not there in the end."""
+        if self.value(HAS_EXTENSION):
+            return None
+        try:
+            self.run(self.extension_statement())
+        except DatabaseError as error:
+            if not self.connection.is_usable():
+                raise
+            return f"{one_line(error)}; a superuser has to run {self.extension_statement()};"
+        self.say("The extension pg_trgm was created.")
+        return None
+
+    def build(self, index: Index, leftover: bool):
+        try:
+            if leftover:
+                self.drop(index.name)
+            began = time.monotonic()
+            with self.watched(index.name, describe=index.describe()):
+                self.run(index.create(concurrently=True))
+            took = time.monotonic() - began
+            self.run(index.describe())
+            if self.value(HAS_EXPRESSIONS, index.name):
+                # Without it the planner guesses how often an expression has a value.
+                self.run(f"ANALYZE {index.table}")
+        except DatabaseError as error:
+            if not self.connection.is_usable():
+                raise
+            self.clear(index.name)
+            by_hand = self.statements(index, False, states(self.alias))
+            self.leave(index.name, one_line(error), by_hand)
+        else:
+            state = states(self.alias)[index.name]
+            self.say(f"{index.name}: {size(state)}, built in {duration(took)}")
+
+    def clear(self, name: str):
+        """What a failed build leaves takes space and is kept up to date, but never used."""
+        state = states(self.alias).get(name)
+        if state and not state.valid:
+            with suppress(DatabaseError):
+                self.drop(name)
+
+    @contextmanager
+    def watched(self, name: str, describe: str = ""):
+        """Shows how far this connection's next statement is, when that takes a while."""
+        pid = self.value("SELECT pg_backend_pid()")
+        done = threading.Event()
+        watcher = threading.Thread(target=self.watch, args=(name, pid, done, describe))
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+    def watch(self, name: str, pid: int, done: threading.Event, describe: str):
+        # In a thread Django opens another connection. Without one the build goes on unseen.
+        connection = connections[self.alias]
+        terminal = self.stdout.isatty()
+        shown = ""
+        with suppress(DatabaseError), connection.cursor() as cursor:
+            while not done.wait(LOOK if terminal else LOOK_ELSEWHERE):
+                cursor.execute(PROGRESS, [pid])
+                blocking, phase, *amounts = cursor.fetchone()
+                if describe and phase not in (None, "initializing"):
+                    # Not only in the end: a build whose client is lost goes on.
+                    cursor.execute(describe)
+                    describe = ""
+                line = f"{name}: {progress(blocking, phase, *amounts)}"
+                if terminal and self.verbosity:
+                    width = shutil.get_terminal_size().columns - 1
+                    self.stdout.write("\r" + line[:width].ljust(width), ending="")
+                    self.stdout.flush()
+                elif line != shown:
+                    self.say(line)
+                shown = line
+        if terminal and shown and self.verbosity:
+            width = shutil.get_terminal_size().columns - 1
+            self.stdout.write("\r" + " " * width + "\r", ending="")
+        connection.close()
+
+    # Removing
+
+    def drop_all(self):
+        self.begin()
+        names = sorted(KNOWN_NAMES & set(states(self.alias)))
+        if not names:
+            self.say("None of our indexes is there.")
+        for name in names:
+            if pid := self.value(BUILDER, name):
+                self.leave(name, f"process {pid} is building it at this moment")
+                continue
+            try:
+                self.drop(name)
+            except DatabaseError as error:
+                if not self.connection.is_usable():
+                    raise
+                self.leave(name, one_line(error), [self.drop_statement(name)])
+            else:
+                self.say(f"{name}: removed")
+        self.finish(f"of {len(names)} indexes were not removed")
+
+    def drop(self, name: str):
+        with self.watched(name):
+            self.run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+    # What could not be done
+
+    def leave(self, name: str, reason: str, statements: list[str] | None = None):
+        self.say(f"{name}: left out, {reason}")
+        self.left.append((name, reason, statements or []))
+
+    def finish(self, what: str):
+        if not self.left:
+            return
+        by_hand = [statement for _, _, statements in self.left for statement in statements]
+        if by_hand:
+            self.say("\nSomebody who may can run this in psql:")
+            self.say_sql([self.search_path_statement(), *by_hand])
+        reasons = "; ".join(dict.fromkeys(reason for _, reason, _ in self.left))
+        raise CommandError(f"{len(self.left)} {what}: {reasons}")
+
+
+def progress(blocking: list[int], phase: str | None, *amounts: int) -> str:
+    """`amounts`: blocks done, of how many, tuples done, of how many. Not every phase counts."""
+    if blocking:
+        processes = ", ".join(str(pid) for pid in blocking)
+        return f"waiting for older transactions to end (process {processes})"
+    if phase is None:
+        return "at work"
+    counts = {"scanning": amounts[:2], "loading": amounts[2:]}
+    done, total = next((counts[word] for word in counts if word in phase), (0, 0))
+    return f"{phase}, {done * 100 // total}%" if total else phase
