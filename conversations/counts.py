@@ -10,7 +10,7 @@ from backoffice.errors import is_timeout
 
 from .filters import ConversationFilter
 from .lookback import Matching
-from .querysets import problem_kinds
+from .querysets import problem_kinds, unfinished_runs
 
 # A list's total as far as it is counted together with the page, and within which time.
 UP_TO = 10_000
@@ -76,7 +76,8 @@ def of_problems(filters: ConversationFilter) -> dict[str, int | None]:
         return None
 
     kinds = problem_kinds()
-    numbers = {kind: number(kind) for kind in (*kinds, "running")}
+    running = [kind for kind in unfinished_runs() if kind not in kinds]
+    numbers = {kind: number(kind) for kind in (*kinds, *running)}
     # One kind alone may tell that there are too many to count.
     most = max((numbers[kind] or 0 for kind in kinds), default=0)
     return {"any": most if most > PROBLEM_UP_TO else number("any"), **numbers}

@@ -7,10 +7,10 @@ through the newest conversations, as far back as time allows, and says how far.
 
 import time
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db import OperationalError, connections
-from django.db.models import Exists, OuterRef, QuerySet, Value
+from django.db.models import Exists, F, Func, OuterRef, QuerySet, TextField
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
@@ -21,82 +21,29 @@ from . import failures, indexes
 from .conditions import message_kinds
 from .models import Agent, Session
 from .querysets import failing_rows, problem_kinds
+from .trend import Day, Trend
 
 DAYS = 14
 GROUPS = 100
 AGENTS = 3
-# Failures of each kind; folding that many takes 0.2 s.
-NEWEST = 20_000
+# Failures of each kind. To fold and group the words of as many of three kinds takes a second where
+# all are long and different.
+NEWEST = 10_000
 NEW = timedelta(days=1)
 
 # Of the time there is, what the indexes may take before one looks back without them.
-INDEXED_SHARE = 0.5
+INDEXED_SHARE = 0.7
 FIRST_SEEN_SECONDS = 1
 # Conversations in the first look back, and how many times more the next one may take in.
 FIRST_STEP = 200
 STEP_GROWTH = 4
+LEAST_GROWTH = 1.25
 # A conversation's updated_at may be a little older than its last rows.
 SLACK = timedelta(days=1)
 
 Sql = tuple[str, list]
-
-
-@dataclass(frozen=True)
-class Day:
-    """`whole` unless failures of that day may have been left out."""
-
-    date: date
-    number: int
-    whole: bool
-
-
-# Of the trend, in units of its viewBox.
-TREND_HEIGHT = 24
-BAR_STEP = 7
-BAR_WIDTH = 5
-SHORTEST_BAR = 2
-
-
-@dataclass(frozen=True)
-class Trend:
-    """Failures on each day as bars: two paths of an SVG and the same in words."""
-
-    days: list[Day]
-
-    @property
-    def width(self) -> int:
-        return BAR_STEP * len(self.days) - BAR_STEP + BAR_WIDTH
-
-    @property
-    def height(self) -> int:
-        return TREND_HEIGHT
-
-    def bars(self) -> str:
-        most = max(day.number for day in self.days)
-        return "".join(
-            bar(place, max(round(TREND_HEIGHT * day.number / most, 1), SHORTEST_BAR))
-            for place, day in enumerate(self.days)
-            if day.number
-        )
-
-    def incomplete(self) -> str:
-        """Where failures may be missing."""
-        places = (place for place, day in enumerate(self.days) if not day.whole)
-        return "".join(bar(place, TREND_HEIGHT) for place in places)
-
-    def words(self) -> str:
-        """3 on 12 Nov, 1 on 14 Nov"""
-        days = [
-            f"{day.number:,} on {day.date.day} {day.date:%b}" for day in self.days if day.number
-        ]
-        missing = [day.date for day in self.days if not day.whole]
-        if missing:
-            days.append(f"incomplete until {missing[-1].day} {missing[-1]:%b}")
-        return ", ".join(days)
-
-
-def bar(place: int, height: float) -> str:
-    return f"M{place * BAR_STEP} {TREND_HEIGHT}v-{height}h{BAR_WIDTH}v{height}z"
+# A kind of failures and what follows FROM: a `failure` and its `session`.
+Source = tuple[str, str, list]
 
 
 @dataclass(frozen=True)
@@ -188,9 +135,9 @@ WITH_SESSION = """
     LATERAL (SELECT agent_id FROM sessions WHERE id = failure.session_id OFFSET 0) AS session
 """
 # OFFSET 0: what failed in one conversation after the other, never a hash of whole tables.
-OF_SESSIONS = f"""
-    ({{sessions}}) AS session, LATERAL ({{rows}} OFFSET 0) AS failure
-    ORDER BY failure.created_at DESC LIMIT {NEWEST}
+OF_SESSIONS = """
+    ({sessions}) AS session, LATERAL ({rows} OFFSET 0) AS failure
+    ORDER BY failure.created_at DESC LIMIT {newest}
 """
 
 
@@ -202,7 +149,7 @@ def from_indexes(kinds, sessions: QuerySet | None, starts, seconds: float) -> li
         if sessions is not None:
             rows = rows.filter(session_id__in=sessions.values("pk"))
         rows_sql, params = compiled(rows.order_by("-created_at")[:NEWEST])
-        sources.append((WITH_SESSION.format(rows=rows_sql), params))
+        sources.append((kind, WITH_SESSION.format(rows=rows_sql), params))
     try:
         with limited(Session.objects.db, seconds):
             return grouped(sources, starts)
@@ -242,24 +189,23 @@ def look_back(kinds, sessions: QuerySet, starts, deadline) -> tuple[list, dateti
         now = time.monotonic()
         # No look that could not be finished in time.
         growth = min(STEP_GROWTH, (deadline - now) / (now - began) / 1.5)
-        if growth < STEP_GROWTH / 2:
+        if growth < LEAST_GROWTH:
             return rows, reached
         step = int(step * growth)
 
 
-def walked(kind: str, sessions: QuerySet, since: datetime) -> Sql:
+def walked(kind: str, sessions: QuerySet, since: datetime) -> Source:
     sessions_sql, params = compiled(sessions.values("id", "agent_id"))
     rows_sql, row_params = compiled(
         failures_of(kind, since).filter(session_id=RawSQL("session.id", []))
     )
-    sql = OF_SESSIONS.format(sessions=sessions_sql, rows=rows_sql)
-    return sql, [*params, *row_params]
+    sql = OF_SESSIONS.format(sessions=sessions_sql, rows=rows_sql, newest=NEWEST)
+    return kind, sql, [*params, *row_params]
 
 
 def failures_of(kind: str, since: datetime) -> QuerySet:
-    """kind, message, session_id and created_at of each; no messages of runs."""
+    """session_id, created_at and what the message is made of, of each."""
     rows = failing_rows(kind).filter(created_at__gte=since)
-    message = failures.failure_message(kind) if kind in failures.SOURCES else Value("")
     if kind not in failures.SOURCES:
         # Those with words are told by what said them.
         for reason in message_kinds():
@@ -267,8 +213,22 @@ def failures_of(kind: str, since: datetime) -> QuerySet:
                 session_id=OuterRef("session_id"), run_id=OuterRef("pk")
             )
             rows = rows.filter(~Exists(reasons))
-    rows = rows.annotate(kind=Value(kind), message=message)
-    return rows.order_by().values("kind", "message", "session_id", "created_at")
+        return rows.order_by().values("session_id", "created_at")
+    parts = {f"its_{name}": as_it_is(name) for name in failures.SOURCES[kind][0]}
+    return rows.order_by().annotate(**parts).values("session_id", "created_at", *parts)
+
+
+def as_it_is(name: str) -> Func:
+    """A column; of jsonb, Django would select a cast to text."""
+    return Func(F(name), template="%(expressions)s", output_field=TextField())
+
+
+def message(kind: str) -> str:
+    """SQL of the message of a `failure`: applied last, to those that are left by a limit."""
+    if kind not in failures.SOURCES:
+        return "''"
+    parts = {name: f"failure.its_{name}" for name in failures.SOURCES[kind][0]}
+    return failures.message_sql(kind, **parts).replace("%", "%%")
 
 
 def compiled(queryset: QuerySet) -> Sql:
@@ -299,9 +259,19 @@ GROUPED = """
 """
 
 
-def grouped(sources: list[Sql], starts: list[datetime]) -> list[tuple]:
-    """The rows of GROUPED; a source is what follows FROM, with a `failure` and its `session`."""
-    each = (f"(SELECT failure.*, session.agent_id FROM {source})" for source, _ in sources)  # noqa: S608
+FAILURES = """
+    (SELECT '{kind}' AS kind, {message} AS message, failure.session_id, failure.created_at,
+            session.agent_id
+     FROM {source})
+"""
+
+
+def grouped(sources: list[Source], starts: list[datetime]) -> list[tuple]:
+    """The rows of GROUPED."""
+    each = (
+        FAILURES.format(kind=kind, message=message(kind), source=source)
+        for kind, source, _ in sources
+    )
     numbers = range(1, DAYS + 1)
     sql = GROUPED.format(
         failures=" UNION ALL ".join(each),
@@ -310,7 +280,7 @@ def grouped(sources: list[Sql], starts: list[datetime]) -> list[tuple]:
         agents=AGENTS,
         groups=GROUPS,
     )
-    params = [param for _, params in sources for param in params]
+    params = [param for _, _, params in sources for param in params]
     with connections[Session.objects.db].cursor() as cursor:
         cursor.execute(sql, [*params, starts])
         return cursor.fetchall()

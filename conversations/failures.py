@@ -61,7 +61,9 @@ def message_sql(kind: str, **columns: str) -> str:
     """Who failed and the folded words: the same for failures that are the same."""
     who = with_columns(SOURCES[kind][1], **columns)
     folded = f"regexp_replace({words_sql(kind, **columns)}, '{VARIES}', '…', 'g')"
-    return f"(left(coalesce({who}, ''), 60) || ': ' || coalesce({folded}, ''))"
+    message = f"left(coalesce({who}, ''), 60) || ': ' || coalesce({folded}, '')"
+    # On one line: a form would not give line breaks back as they were.
+    return rf"regexp_replace({message}, '\s+', ' ', 'g')"
 
 
 class FailureText(Func):

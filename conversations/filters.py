@@ -298,6 +298,8 @@ class ConversationFilter(django_filters.FilterSet):
         names = set(self.filters) - set(left_out)
         if keep_cursor:
             names.add("after")
+        if self.data.get("go") == "0":
+            names.add("go")
         query = QueryDict(mutable=True)
         for name in self.data:
             if name in names and self.data[name]:

@@ -64,8 +64,12 @@ class ConversationListView(FragmentMixin, FilteredView):
 
     @property
     def sent_by_hand(self) -> bool:
-        """While somebody types, nothing opens by itself."""
-        return not wants_fragment(self.request) or "go" in self.request.GET
+        """
+        While somebody types, nothing opens by itself, nor when Back leads to what was typed: the
+        address then says go=0.
+        """
+        go = self.request.GET.get("go")
+        return go == "1" if wants_fragment(self.request) else go != "0"
 
     def get_context_data(self, **kwargs):
         after = self.request.GET.get("after", "")
@@ -122,6 +126,8 @@ class ConversationListView(FragmentMixin, FilteredView):
         if wants_fragment(self.request) and self.request.htmx.target == LIST_TARGET:
             # The form sends its empty fields too; the address shown leaves them out.
             place = context["place"]
+            if self.targets and "go=0" not in place:
+                place += "&go=0"
             response["HX-Push-Url"] = f"{self.request.path}?{place}" if place else self.request.path
         return response
 

@@ -7,6 +7,7 @@ where there is none, or it takes too long, one looks back as far as time allows,
 """
 
 import time
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,6 +28,7 @@ STEP_GROWTH = 4
 WORTH_WALKING = 5_000
 # Of the time there is, what collecting may take before one looks back without it.
 COLLECT_SHARE = 0.5
+HIGHEST_ID = uuid.UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,20 @@ class Matching:
 
     def parts(self, cursor: Cursor | None):
         """
-        Querysets that hold the conversations behind a cursor one after the other, newest first.
+        Querysets that hold the conversations behind a cursor one after the other, newest first,
+        each with the place where the one before it ended.
 
         A range of created_at that ends in the past begins with the few that were still going on
         then: an index finds these, and where in the order the others begin.
         """
         if self.until is None or (cursor and cursor.updated_at <= self.until):
-            yield self.behind(self.base, cursor)
+            yield self.behind(self.base, cursor), None
             return
         late = self.base.filter(updated_at__gt=self.until)
         if indexes.is_ready("desk_sessions_lifetime"):
             late = late.alive_at(self.until)
-        yield self.behind(late, cursor)
-        yield self.base.filter(updated_at__lte=self.until)
+        yield self.behind(late, cursor), None
+        yield self.base.filter(updated_at__lte=self.until), Cursor(self.until, HIGHEST_ID)
 
     @staticmethod
     def behind(queryset, cursor):
@@ -77,12 +80,17 @@ def find(
     """
     deadline = time.monotonic() + seconds
     found: list[Cursor] = []
-    for part in matching.parts(cursor):
+    for part, begins in matching.parts(cursor):
         wanted = limit - len(found)
-        if matching.conditions:
-            more, reached = look_back(part, matching.conditions, wanted, deadline)
-        else:
-            more, reached = places(part, wanted), None
+        try:
+            if matching.conditions:
+                more, reached = look_back(part, matching.conditions, wanted, deadline)
+            else:
+                more, reached = places(part, wanted), None
+        except OperationalError as error:
+            if begins is None or not is_timeout(error):
+                raise
+            return found, begins
         found += more
         if len(found) == limit:
             return found, None
@@ -110,11 +118,12 @@ def look_back(part, conditions, limit: int, deadline: float):
             with limited(part.db, deadline - began):
                 ends = places(rest, 1, skipped=step - 1)
                 window = rest.not_older_than(ends[0].updated_at, ends[0].id) if ends else rest
-                found += places(window.filter(*probes), limit - len(found))
+                more = places(window.filter(*probes), limit - len(found))
         except OperationalError as error:
             if reached is None or not is_timeout(error):
                 raise
             return found, reached
+        found += more
         if not ends or len(found) == limit:
             return found, None
         [reached] = ends

@@ -150,9 +150,9 @@ def marked_excerpt(excerpt: str, text: str, cut_before: bool) -> str:
     found = re.search(re.escape(text), excerpt, re.IGNORECASE)
     start = max(found.start() - BEFORE, 0) if found else 0
     end = start + BEFORE + AFTER + len(text)
-    words = " ".join(excerpt[start:end].split())
+    words, term = (" ".join(each.split()) for each in (excerpt[start:end], text))
     before = "…" if cut_before or start else ""
-    return as_plain_text(f"{before}{words}{'…' if end < len(excerpt) else ''}", text)
+    return as_plain_text(f"{before}{words}{'…' if end < len(excerpt) else ''}", term)
 
 
 def read(sql: str, values: dict) -> list[tuple]:

@@ -116,7 +116,8 @@ def neighbours(matching: Matching, conversation):
             raise
         above = None
     try:
-        below, _ = find(matching, place, 1, NEIGHBOUR_SECONDS)
+        with limited(newer.db, NEIGHBOUR_SECONDS):
+            below, _ = find(matching, place, 1, NEIGHBOUR_SECONDS)
     except OperationalError as error:
         if not is_timeout(error):
             raise

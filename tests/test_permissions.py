@@ -7,6 +7,8 @@ from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.urls import URLPattern, get_resolver, reverse
 
+from conversations.pagination import Cursor
+
 from .factories import make_message, make_run, make_session, make_task
 
 pytestmark = pytest.mark.django_db
@@ -18,6 +20,9 @@ BROWSE = (LOGIN, 403, 200, 200, 200)
 MATRIX = {
     "home": (LOGIN, 302, 302, 302, 302),
     "conversations:list": BROWSE,
+    "conversations:counts": BROWSE,
+    "conversations:new": BROWSE,
+    "conversations:errors": BROWSE,
     "conversations:detail": BROWSE,
     "conversations:transcript": BROWSE,
     "conversations:json": BROWSE,
@@ -48,7 +53,10 @@ def paths():
         "conversations:payload": [session.id, "runs", run.id, "context"],
         "conversations:payload_file": [session.id, "runs", run.id, "context"],
     }
-    return {name: reverse(name, args=arguments.get(name)) for name in MATRIX}
+    queries = {"conversations:new": f"?since={Cursor(session.updated_at, session.id)}"}
+    return {
+        name: reverse(name, args=arguments.get(name)) + queries.get(name, "") for name in MATRIX
+    }
 
 
 @pytest.mark.parametrize("role", ROLES)
