@@ -27,7 +27,8 @@ check: $(VENV)/installed-dev
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING --database default
 	$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 
-# make bench BENCH='--write "2 cores, 24 GB"' also writes docs/benchmarks.md.
+# make bench BENCH='--sizes 10000,100000,1000000 --write "2 cores, 24 GB"' measures the list at a
+# million conversations too, which takes more than an hour, and writes docs/benchmarks.md.
 bench: $(VENV)/installed
 	@$(BIN)/python manage.py bench $(BENCH)
 

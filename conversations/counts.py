@@ -1,8 +1,10 @@
 """Numbers that are worth a limited time: how many conversations match, and how many of a kind."""
 
 import time
+from functools import partial
 
 from django.conf import settings
+from django.core.cache import cache
 from django.db import OperationalError
 
 from backoffice.databases import limited
@@ -21,6 +23,7 @@ COMMON_SECONDS = 0.8
 PROBLEM_UP_TO = 1_000
 PROBLEM_SECONDS = 0.4
 PROBLEMS_SECONDS = 2
+KEPT_SECONDS = 10
 
 
 def count(
@@ -37,6 +40,18 @@ def count(
         if not is_timeout(error):
             raise
         return None
+
+
+def of_list(filters: ConversationFilter) -> dict:
+    """{"total", "numbers"}: full_total() and of_problems() of what the filters leave."""
+    if filters.query():
+        return counted(filters)
+    # Everybody's first page asks for these; at a million conversations they take 0.1 s.
+    return cache.get_or_set("counts-of-all-conversations", partial(counted, filters), KEPT_SECONDS)
+
+
+def counted(filters: ConversationFilter) -> dict:
+    return {"total": full_total(filters.matching), "numbers": of_problems(filters)}
 
 
 def quick_total(matching: Matching) -> dict:

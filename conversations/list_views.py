@@ -156,13 +156,10 @@ class CountsView(FilteredView):
         context = {"filter": filters, "problems": problem_links(filters), "counted": True}
         if not filters.is_valid():
             return context
-        numbers = counts.of_problems(filters)
+        counted = counts.of_list(filters)
         for problem in context["problems"]:
-            problem["number"] = numbers.get(problem["kind"])
-        return context | {
-            "total": counts.full_total(filters.matching),
-            "up_to": counts.PROBLEM_UP_TO,
-        }
+            problem["number"] = counted["numbers"].get(problem["kind"])
+        return context | {"total": counted["total"], "up_to": counts.PROBLEM_UP_TO}
 
 
 class NewArrivalsView(FilteredView):

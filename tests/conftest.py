@@ -5,7 +5,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import connections
 
-from conversations import revision
+from conversations import counts, indexes, revision
 from conversations.agent_tables import create_agent_tables
 
 DATABASES = ["default", "agents", "agents_write"]
@@ -42,10 +42,14 @@ def django_db_setup(django_db_setup, django_db_blocker):
 
 
 @pytest.fixture(autouse=True)
-def _fresh_revision():
+def _fresh(monkeypatch):
+    """What a process keeps about its databases."""
+    monkeypatch.setattr(counts, "KEPT_SECONDS", 0)
     revision.forget()
+    indexes.forget()
     yield
     revision.forget()
+    indexes.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -18,7 +18,7 @@ RARE = "zeppelin"  # 5 messages
 RARE_PAIR = "qz"  # 5 messages
 MISSING = "xylophone"
 SMALL_AGENT = "Agent 0"  # half a percent of the sessions
-PREFIX = "ticket-7"  # rare enough for an index, at any size
+PREFIX = "ticket-70"  # a part of the history, and rare enough for an index at any size
 
 PHRASES = """
     the order has not come|my parcel was left outside|could you look at it|i was charged twice|
@@ -115,7 +115,8 @@ TABLES = {
                || CASE WHEN r = 1 AND i = 0 AND s % ({size} / 5) = {size} / 10
                        THEN ' {rare} {rare_pair}' ELSE '' END
                AS content,
-               at + i * interval '1 second' AS created_at, at + i * interval '1 second' AS updated_at
+               at + i * interval '1 second' AS created_at,
+               at + i * interval '1 second' AS updated_at
     """
     + EACH_RUN
     + ", LATERAL generate_series(0, CASE ended WHEN 'completed' THEN 1 ELSE 0 END) i",
@@ -205,7 +206,8 @@ DEFINITIONS = """
                   WHERE relnamespace = %s::regnamespace AND relkind = 'r')
     SELECT contype::text,
            format('ALTER TABLE %%I ADD CONSTRAINT %%I %%s', relname, conname,
-                  pg_get_constraintdef(c.oid) || CASE contype WHEN 'f' THEN ' NOT VALID' ELSE '' END),
+                  pg_get_constraintdef(c.oid)
+                  || CASE contype WHEN 'f' THEN ' NOT VALID' ELSE '' END),
            format('ALTER TABLE %%I DROP CONSTRAINT %%I', relname, conname)
     FROM pg_constraint c JOIN ours ON ours.oid = conrelid WHERE contype IN ('f', 'p')
     UNION ALL

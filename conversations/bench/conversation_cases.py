@@ -1,13 +1,12 @@
-"""The pages that are measured, and beside each what a person would type to see the same rows."""
-
-from collections.abc import Callable
-from dataclasses import dataclass, field
+"""Pages of one conversation, and beside each what a person would type to see the same rows."""
 
 from django.urls import reverse
 
 from ..payloads import TEXT_UP_TO, TREE_TEXT
 from ..transcript import FOLD
-from .rows import Conversation, Conversations
+from .conversation_rows import Conversation, Conversations
+from .measuring import Case, plain
+from .site import Site
 
 COUNTS = """
     (SELECT count(*) FROM tasks t WHERE t.{owner} = {row}.id),
@@ -69,29 +68,6 @@ WHOLE_TRANSCRIPT = """
 """
 
 
-@dataclass
-class Case:
-    page: str
-    kind: str
-    path: str
-    # Reads the same rows through a psycopg connection.
-    read: Callable
-    first_byte: bool = False
-    # What was measured: seconds, and what one answer holds.
-    page_times: list[float] = field(default_factory=list)
-    sql_times: list[float] = field(default_factory=list)
-    size: int = 0
-    queries: int = 0
-
-
-def plain(statements, **values):
-    def read(connection):
-        for statement in statements:
-            connection.execute(statement, values).fetchall()
-
-    return read
-
-
 def transcript(session, offset, messages):
     def read(connection):
         connection.execute(SESSION, {"session": session}).fetchall()
@@ -104,12 +80,12 @@ def transcript(session, offset, messages):
     return read
 
 
-def cases(made: Conversations) -> list[Case]:
+def conversation_cases(site: Site, made: Conversations) -> list[Case]:
     found = []
 
     def add(page, kind, read, name, *args, query="", **options):
         path = reverse(f"conversations:{name}", args=args) + query
-        found.append(Case(page, kind, path, read, **options))
+        found.append(Case(site, page, kind, path, read, **options))
 
     def conversation(kind, one: Conversation, messages, query="", offset=0, page="conversation"):
         read = transcript(one.session, offset, messages)

@@ -1,0 +1,108 @@
+"""What is measured, and the one loop that measures it."""
+
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+from .site import Site
+
+# How far back one looked, where that was not to the end.
+REACHED = re.compile(rb'class="reached".*?<time datetime="([0-9-]{10})', re.DOTALL)
+CONVERSATION = re.compile(rb"/conversations/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
+
+
+def plain(statements, **values):
+    """Reads the rows of each statement; gives how many the first one has."""
+
+    def read(connection):
+        results = [connection.execute(each, values).fetchall() for each in statements]
+        return len(results[0])
+
+    return read
+
+
+@dataclass
+class Case:
+    site: Site
+    page: str
+    # Which conversation, or how many there are.
+    kind: str
+    path: str
+    # These read the same rows through a psycopg connection: as a person would, and as the
+    # original system does.
+    bare: Callable
+    original: Callable | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    first_byte: bool = False
+    # What was measured: seconds, and what the last answer held.
+    page_times: list[float] = field(default_factory=list)
+    bare_times: list[float] = field(default_factory=list)
+    original_times: list[float] = field(default_factory=list)
+    size: int = 0
+    conversations: int = 0
+    reached: str = ""
+    bare_rows: int = 0
+    queries: int = 0
+    # Why it has no figures.
+    failure: str = ""
+
+    def measure(self, *, warm_up: bool):
+        began = time.perf_counter()
+        response = self.site.request(self.path, self.headers)
+        start = response.read(1)
+        first = time.perf_counter() - began
+        body = start + response.read()
+        whole = time.perf_counter() - began
+        if response.status != 200:
+            self.failure = f"{self.path} answered {response.status}"
+            return
+        self.size = len(body)
+        self.conversations = len(set(CONVERSATION.findall(body)))
+        self.reached = (REACHED.findall(body) or [b""])[0].decode()
+        began = time.perf_counter()
+        self.bare_rows = self.bare(self.site.database)
+        bare = time.perf_counter() - began
+        began = time.perf_counter()
+        if self.original:
+            self.original(self.site.original)
+        original = time.perf_counter() - began
+        if not warm_up:
+            self.page_times.append(first if self.first_byte else whole)
+            self.bare_times.append(bare)
+            self.original_times.append(original)
+
+    @property
+    def page_ms(self) -> float:
+        return median(self.page_times) * 1000
+
+    @property
+    def bare_ms(self) -> float:
+        return median(self.bare_times) * 1000
+
+    @property
+    def original_ms(self) -> float:
+        return median(self.original_times) * 1000
+
+
+def count_queries(cases: list[Case]):
+    for case in cases:
+        case.queries = case.site.count_queries(case.path, case.headers)
+
+
+def measure(cases: list[Case], rounds: int, say: Callable):
+    """Every case once a round, in another order each time; a first round only warms up."""
+    for number in range(rounds + 1):
+        began = time.monotonic()
+        order = [case for case in cases if not case.failure]
+        random.Random(number).shuffle(order)  # noqa: S311
+        for case in order:
+            case.measure(warm_up=not number)
+            if case.failure:
+                say(f"{case.kind}: {case.failure}; it is left out.")
+        if not number:
+            round_takes = time.monotonic() - began
+            minutes = rounds * round_takes / 60
+            say(f"A round takes {round_takes:.0f} s; {rounds} more take {minutes:.0f} min.")

@@ -1,0 +1,96 @@
+"""The site as its users meet it: gunicorn, asked over HTTP by somebody who is signed in."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+import psycopg
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db import connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from .databases import connect, reading, uri
+from .original import SETTINGS
+
+HOST = "127.0.0.1"
+SECONDS = 60
+
+
+def signed_in(username: str) -> Client:
+    user = get_user_model().objects.create(username=username)
+    user.groups.add(Group.objects.get(name="Support"))
+    client = Client(raise_request_exception=False, SERVER_NAME=HOST)
+    client.force_login(user)
+    return client
+
+
+@dataclass
+class Site:
+    """A web server for one agent database, and connections to it, to that and to the database."""
+
+    name: str
+    port: int
+    client: Client
+    http: http.client.HTTPConnection
+    database: psycopg.Connection
+    # With the settings for the original system's queries.
+    original: psycopg.Connection
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(HOST, self.port, timeout=SECONDS)
+
+    def request(self, path, headers=None, connection=None, client=None):
+        cookies = (client or self.client).cookies.items()
+        cookie = "; ".join(f"{key}={each.value}" for key, each in cookies)
+        connection = connection or self.http
+        connection.request("GET", path, headers={"Cookie": cookie, **(headers or {})})
+        return connection.getresponse()
+
+    def count_queries(self, path, headers) -> int:
+        """All that one request sends to both databases, asked within this process."""
+        with reading(self.name), ExitStack() as stack:
+            self.client.get(path, headers=headers).getvalue()
+            captured = [
+                stack.enter_context(CaptureQueriesContext(connections[alias]))
+                for alias in ("default", "agents")
+            ]
+            self.client.get(path, headers=headers).getvalue()
+            return sum(len(queries) for queries in captured)
+
+
+@contextmanager
+def serving(name: str, client: Client):
+    """gunicorn as `make run` starts it, on a port that is free."""
+    with socket.create_server((HOST, 0)) as listening:
+        # As gunicorn sets it; a connection that is made before gunicorn is up would lack it.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        port = listening.getsockname()[1]
+        command = [sys.executable, "-m", "gunicorn", "backoffice.wsgi"]
+        command += ["--bind", f"fd://{listening.fileno()}", "--workers", "2", "--threads", "8"]
+        command += ["--no-control-socket", "--log-level", "warning"]
+        # Others are measured between two requests.
+        command += ["--keep-alive", "3600"]
+        process = subprocess.Popen(  # noqa: S603
+            command,
+            cwd=settings.BASE_DIR,
+            env=os.environ | {"KAVALAI_DB_URI": uri(name)},
+            pass_fds=[listening.fileno()],
+        )
+    try:
+        with connect(name) as database, connect(name, **SETTINGS) as original:
+            http_connection = http.client.HTTPConnection(HOST, port, timeout=SECONDS)
+            yield Site(name, port, client, http_connection, database, original)
+            http_connection.close()
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+        process.wait()
