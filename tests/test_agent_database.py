@@ -1,6 +1,7 @@
 """The agent database: reached for reading only, looked at by `manage.py check`, down at times."""
 
 import json
+import time
 
 import pytest
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.db import OperationalError, connections
 from django.db.utils import InternalError
 
 from backoffice.databases import Router
+from conversations.filters import problem_choices
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
 
 from .factories import make_conversation, make_message, make_run, make_session, make_task
@@ -155,7 +157,7 @@ def break_database(monkeypatch, error):
     def broken(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("conversations.views.page_after", broken)
+    monkeypatch.setattr("conversations.list_views.find", broken)
 
 
 def timeout():
@@ -171,33 +173,60 @@ def timeout():
 
 
 @pytest.mark.parametrize(
-    ("make_error", "words"),
+    ("make_error", "words", "others"),
     [
-        (timeout, b"That took too long"),
-        (lambda: OperationalError("gone"), b"The database does not answer"),
+        (timeout, b"That took too long", b"The database does not answer"),
+        (lambda: OperationalError("gone"), b"The database does not answer", b"That took too long"),
     ],
 )
 def test_a_slow_and_an_absent_database_are_told_apart(
-    support_client, monkeypatch, make_error, words
+    support_client, monkeypatch, make_error, words, others
 ):
     break_database(monkeypatch, make_error())
     support_client.raise_request_exception = False
-    response = support_client.get("/conversations/?search=a")
+    response = support_client.get("/conversations/?search=ab")
     assert response.status_code == 503
     assert words in response.content
-    assert b'href="/conversations/?search=a"' in response.content
+    assert others not in response.content
+    assert b'href="/conversations/?search=ab"' in response.content
     assert b"Traceback" not in response.content
+
+
+AS_HTMX = {"HX-Request": "true", "HX-Target": "main#browse"}
 
 
 def test_a_failure_in_a_fragment_leaves_the_filters_where_they_are(support_client, monkeypatch):
     break_database(monkeypatch, OperationalError("gone"))
     support_client.raise_request_exception = False
-    response = support_client.get(
-        "/conversations/?search=a", headers={"HX-Request": "true", "HX-Target": "main#browse"}
-    )
+    response = support_client.get("/conversations/?search=ab", headers=AS_HTMX)
     assert response.status_code == 503
     assert response["HX-Retarget"] == "#results"
     assert b"<html" not in response.content
+
+
+@pytest.mark.parametrize("headers", [{}, AS_HTMX])
+def test_a_list_that_takes_too_long_keeps_its_filters_and_its_address(
+    support_client, monkeypatch, headers
+):
+    session = make_session(external_id="ticket-7")
+    break_database(monkeypatch, timeout())
+    query = f"?search=ticket-7&scope=all&agent={session.agent_id}&problem=failed"
+    response = support_client.get(f"/conversations/{query}", headers=headers)
+    assert response.status_code == 503
+    page = response.content.decode()
+    assert (b"<html" in response.content) == (not headers)
+    assert page.count('<main id="browse">') == 1
+    assert "That took too long" in page
+    assert 'name="search" value="ticket-7"' in page
+    assert f'value="{session.agent_id}" selected' in page
+    assert 'name="problem" value="failed"' in page
+    assert page.count('class="chip"') == 4
+    assert f'href="/conversations/{query.replace("&", "&amp;")}"' in page
+    # What is neither known nor counted is not claimed, nor asked for.
+    for words in ("conversations</p>", "Nothing matches", "hx-trigger", "rel="):
+        assert words not in page.partition('id="results"')[2], words
+    assert "HX-Retarget" not in response
+    assert response.get("HX-Push-Url") == (f"/conversations/{query}" if headers else None)
 
 
 def test_our_own_failure_shows_no_traceback(support_client, monkeypatch):
@@ -213,14 +242,30 @@ def test_a_count_that_takes_too_long_does_not_take_the_page_with_it(support_clie
     agent = Agent(id=make_session().agent_id)
     for _ in range(50):
         make_session(agent)
-    monkeypatch.setattr("conversations.views.COUNT_SECONDS", 0.001)
-    monkeypatch.setattr("conversations.querysets.SessionQuerySet.count", lambda self: slow_count())
+    monkeypatch.setattr("conversations.querysets.SessionQuerySet.count", slow_count)
+    began = time.monotonic()
     response = support_client.get("/conversations/")
     assert response.status_code == 200
-    assert b"At least <b>50</b> conversations" in response.content
+    assert len(response.context["rows"]) == 50
+    assert b"<b>50+</b> conversations" in response.content
+    assert time.monotonic() - began < 4
 
 
-def slow_count():
+def test_counts_that_take_too_long_say_so(support_client, monkeypatch, settings):
+    make_session()
+    monkeypatch.setattr("conversations.querysets.SessionQuerySet.count", slow_count)
+    for name in ("PROBLEM_SECONDS", "PROBLEMS_SECONDS"):
+        monkeypatch.setattr(f"conversations.counts.{name}", 0.05)
+    settings.STATEMENT_TIMEOUT_SECONDS = 0.1
+    response = support_client.get("/conversations/counts/")
+    assert response.status_code == 200
+    page = response.content.decode()
+    assert "Too many conversations to count in time" in page
+    assert page.count(">unavailable</span>") == len(problem_choices())
+    assert "<b>" not in page
+
+
+def slow_count(queryset):
     with connections["agents"].cursor() as cursor:
         cursor.execute("SELECT pg_sleep(5)")
 

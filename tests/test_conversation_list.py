@@ -8,6 +8,7 @@ from django.db import connections
 from django.urls import reverse
 from django.utils import timezone
 
+from conversations.conditions import has_problem
 from conversations.models import Session
 from conversations.pagination import Cursor
 
@@ -197,7 +198,8 @@ def test_older_pages_keep_the_filters_and_lead_back_to_the_newest(support_client
     assert f'href="{older}"' in page.content.decode()
     page = get(support_client, older.replace("&amp;", "&"))
     assert f'href="?agent={agent.id}"' in page.content.decode()
-    assert page.context["total"] == 60
+    assert page.context["total"] == {"exact": 60}
+    assert "60 conversations" in text(page)
 
 
 def test_a_cursor_whose_row_is_gone_still_marks_its_place(support_client):
@@ -310,7 +312,7 @@ def test_a_time_bounds_to_the_moment_and_includes_it(support_client, moment):
     assert set(match(support_client, end_date=moment)) == {session.id, before.id}
 
 
-def test_each_problem_is_found_and_no_other():
+def test_each_problem_is_found_and_no_other(support_client):
     agent = make_agent()
     made = {
         name: make_session(agent)
@@ -329,8 +331,15 @@ def test_each_problem_is_found_and_no_other():
     make_model_call(made["fine"], runs["fine"])
 
     def found(problem):
-        rows = Session.objects.with_problem(problem)
-        return {name for name, session in made.items() if session.id in {r.pk for r in rows}}
+        condition = has_problem(problem)
+        # However PostgreSQL is asked, and by the list itself.
+        found = [
+            set(Session.objects.filter(form).values_list("pk", flat=True))
+            for form in (condition.met(), condition.collected(), condition.probed())
+        ]
+        found.append(set(match(support_client, problem=problem)))
+        assert found == [found[0]] * 4, problem
+        return {name for name, session in made.items() if session.id in found[0]}
 
     assert found("failed") == {"failed"}
     assert found("running") == {"running"}
@@ -375,9 +384,16 @@ INVALID = [
     ("agent=%00", "agent"),
     ("search=%00", "search"),
     ("search=" + "x" * 201, "search"),
+    ("search=x", "search"),
+    ("search=%20x%20", "search"),
+    ("search=%20%20%20", "search"),
+    ("search=xx&scope=messages", "scope"),
     ("external_id=a%00b", "external_id"),
     ("problem=everything", "problem"),
     ("problem=incomplete", "problem"),
+    ("error=a%00b", "error"),
+    ("error=" + "x" * 401, "error"),
+    ("evals=shown", "evals"),
     ("start_date=yesterday", "start_date"),
     ("start_date=2026-02-30", "start_date"),
     ("start_date=2026-06-01T25:00", "start_date"),
@@ -391,7 +407,7 @@ INVALID = [
     ("start_date=%EF%BC%92026-06-01", "start_date"),
     ("agnet=1", "__all__"),
     ("agent=&agent=", "__all__"),
-    ("search=a&search=b", "__all__"),
+    ("search=aa&search=bb", "__all__"),
     ("%00=1", "__all__"),
 ]
 
@@ -399,7 +415,7 @@ INVALID = [
 @pytest.mark.parametrize(("query", "field"), INVALID, ids=[query[:40] for query, _ in INVALID])
 @pytest.mark.parametrize("headers", [{}, HTMX])
 def test_an_invalid_filter_is_explained_and_shows_nothing(support_client, query, field, headers):
-    make_message(make_session(), content="x")
+    make_message(make_session(), content="x aa bb")
     response = get(support_client, "?" + query, headers=headers)
     assert listed(response) == []
     errors = response.context["filter"].errors
@@ -423,8 +439,9 @@ def test_active_filters_are_chips_that_lead_to_the_list_without_them(support_cli
 
 
 def test_a_filter_that_makes_sense_stays_removable_beside_one_that_does_not(support_client):
-    page = get(support_client, "?search=a&start_date=x")
-    assert [chip["label"] for chip in page.context["chips"]] == ["Search messages"]
+    page = get(support_client, "?search=aa&start_date=x")
+    [chip] = page.context["chips"]
+    assert (chip["label"], chip["text"], chip["without"]) == ("Search", "aa", "start_date=x")
 
 
 def test_an_agent_in_capitals_is_shown_as_chosen(support_client):
@@ -437,9 +454,12 @@ def test_an_agent_in_capitals_is_shown_as_chosen(support_client):
 
 def test_blanks_are_searched_for_like_any_text(support_client):
     found, other = make_session(), make_session()
-    make_message(found, content="a   b")
-    make_message(other, content="a b")
-    assert match(support_client, search="   ") == [found.id]
+    make_message(found, content="an   eel ")
+    make_message(other, content="an eel")
+    assert match(support_client, search="an   eel") == [found.id]
+    assert match(support_client, search="eel ") == [found.id]
+    assert match(support_client, search="  eel") == [found.id]
+    assert match(support_client, search=" eel") == [other.id, found.id]
 
 
 @pytest.mark.parametrize(
@@ -459,9 +479,9 @@ def test_a_date_field_never_drops_what_was_typed(support_client, value, kind):
 
 
 def test_a_date_can_be_given_a_time(support_client):
-    page = get(support_client, "?start_date=2026-06-01&end_date=2026-06-02T10:00&search=a")
+    page = get(support_client, "?start_date=2026-06-01&end_date=2026-06-02T10:00&search=aa")
     assert page.context["filter"].with_time() == {
-        "start_date": "start_date=2026-06-01T00%3A00&end_date=2026-06-02T10%3A00&search=a"
+        "start_date": "start_date=2026-06-01T00%3A00&end_date=2026-06-02T10%3A00&search=aa"
     }
     assert "Set a time" in text(page)
 
@@ -481,12 +501,14 @@ def test_the_total_is_exact_up_to_its_cap(support_client, monkeypatch):
     agent = make_agent()
     for _ in range(55):
         make_session(agent)
-    monkeypatch.setattr("conversations.views.COUNT_UP_TO", 55)
+    monkeypatch.setattr("conversations.counts.UP_TO", 55)
     page = get(support_client)
-    assert (page.context["total"], page.context["more_than_total"]) == (55, False)
+    assert page.context["total"] == {"exact": 55}
     assert "55 conversations" in text(page)
-    monkeypatch.setattr("conversations.views.COUNT_UP_TO", 54)
-    assert "At least 54 conversations" in text(get(support_client))
+    monkeypatch.setattr("conversations.counts.UP_TO", 54)
+    page = get(support_client)
+    assert page.context["total"] == {"at_least": 54}
+    assert "54+ conversations" in text(page)
 
 
 # Page, fragment, history
@@ -516,7 +538,8 @@ def test_answers_vary_on_what_decides_them(support_client, headers):
 
 def test_the_list_pushes_its_address_without_empty_parameters(support_client):
     replaced = {**HTMX, "HX-Target": "main#browse"}
-    response = get(support_client, "?search=a%26b&agent=&problem=", headers=replaced)
+    empty = "&agent=&problem=&scope=&error=&evals=&go=1"
+    response = get(support_client, f"?search=a%26b{empty}", headers=replaced)
     assert response["HX-Push-Url"] == "/conversations/?search=a%26b"
     assert get(support_client, "?search=", headers=replaced)["HX-Push-Url"] == "/conversations/"
     assert "HX-Push-Url" not in get(support_client, "?search=a")
@@ -545,22 +568,48 @@ def test_a_page_costs_the_same_queries_however_much_it_shows(
     for _ in range(sessions):
         make_conversation(agent=agent, messages=3, runs=2, tasks=3)
     get(support_client)
-    # The page and the agents to choose from.
-    with django_assert_num_queries(2, connection=connections["agents"]):
+    # The places of the page's rows, the rows, and the agents to choose from.
+    with django_assert_num_queries(3, connection=connections["agents"]):
         assert len(listed(get(support_client))) == sessions
 
 
-def test_the_page_reads_no_payload_column_and_sorts_by_the_index(support_client):
+@pytest.mark.parametrize("sessions", [1, 49])
+def test_words_of_failures_and_of_messages_cost_the_same_for_many_rows(
+    support_client, sessions, django_assert_num_queries
+):
+    agent = make_agent()
+    for _ in range(sessions):
+        session = make_session(agent)
+        run = make_run(session, output_data=None)
+        make_task(run, session, "look-up", "tool_call", output=Json({"result": "Error: offline"}))
+        make_message(session, content="Where is my needle?")
+    query = "?search=needle&problem=tool_error"
+    get(support_client, query)
+    # What the search names outright, the agents and the rows; under a time limit each, which takes
+    # four more, two steps back for the places, the failures' words and the messages' excerpts.
+    with django_assert_num_queries(3 + 6 + 5 + 5, connection=connections["agents"]):
+        page = get(support_client, query)
+    assert len(listed(page)) == sessions
+    assert text(page).count("run failed: tool look-up: offline") == sessions
+    assert page.content.count(b"<mark>needle</mark>") == sessions
+
+
+def test_a_page_reads_no_payload_column_and_sorts_by_the_index(support_client):
     make_conversation()
     with connections["agents"].execute_wrapper(record := Recorder()):
         get(support_client)
-    [page] = [sql for sql in record.statements if "first_message" in sql]
-    outer = page.split(" FROM ")[0]
-    for column in ("inputs", "context", "input_data", "workflow", "request_data"):
-        assert f'"{column}"' not in page, column
-    assert "content" in outer
-    assert 'ORDER BY "sessions"."updated_at" DESC, "sessions"."id" DESC LIMIT 51' in page
-    assert "OFFSET" not in page
+    for sql in record.statements:
+        for column in ("inputs", "context", "input_data", "workflow", "request_data"):
+            assert f'"{column}"' not in sql, column
+    assert not [sql for sql in record.statements if "OFFSET" in sql]
+    [places] = [sql for sql in record.statements if "LIMIT 51" in sql]
+    assert places == (
+        'SELECT "sessions"."updated_at" AS "updated_at", "sessions"."id" AS "pk" FROM "sessions" '
+        'ORDER BY 1 DESC, "sessions"."id" DESC LIMIT 51'
+    )
+    [rows] = [sql for sql in record.statements if "first_message" in sql]
+    assert "content" in rows.split(" FROM ")[0]
+    assert 'WHERE "sessions"."id" IN (SELECT unnest(%s::uuid[]))' in rows
 
 
 class Recorder:

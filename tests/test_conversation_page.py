@@ -32,6 +32,11 @@ def get(client, path, status=200, **headers):
     return response
 
 
+def main_of(response):
+    """The text without the navigation above it."""
+    return text(response).partition("Sign out")[2]
+
+
 def text(response):
     html = re.sub(r"<title>.*?</title>|<[^>]+>", " ", response.content.decode(), flags=re.S)
     return " ".join(html.split())
@@ -161,8 +166,8 @@ def test_a_conversation_costs_the_same_queries_whatever_its_size(
     session = make_conversation(messages=messages, runs=runs, tasks=tasks)
     get(support_client, url("detail", session.id))
     # The session, ids and times of its runs and messages, then those shown and their steps; the
-    # neighbours in the list under a time limit of their own; the totals of model calls.
-    with django_assert_num_queries(12, connection=connections["agents"]):
+    # two neighbours in the list, each under a time limit of its own; the totals of model calls.
+    with django_assert_num_queries(17, connection=connections["agents"]):
         get(support_client, url("detail", session.id))
 
 
@@ -319,7 +324,7 @@ def test_opening_a_run_reads_no_payload_whole(support_client, tasks, django_asse
 def test_errors_of_every_shape_are_shown(support_client, errors, shown):
     session = make_session()
     task = make_task(make_run(session), session, errors=Json(errors))
-    page = text(get(support_client, url("task", session.id, task.id)))
+    page = main_of(get(support_client, url("task", session.id, task.id)))
     assert "Errors" in page
     assert shown.strip('"') in page
 
@@ -328,7 +333,7 @@ def test_errors_of_every_shape_are_shown(support_client, errors, shown):
 def test_no_error_has_no_errors_section(support_client, errors):
     session = make_session()
     task = make_task(make_run(session), session, errors=errors)
-    assert "Errors" not in text(get(support_client, url("task", session.id, task.id)))
+    assert "Errors" not in main_of(get(support_client, url("task", session.id, task.id)))
 
 
 def test_a_task_shows_all_there_is(support_client):

@@ -1,6 +1,7 @@
 """The transcript: pages of any length, what was searched for, why there was no answer."""
 
 import re
+import time
 import uuid
 from datetime import timedelta
 
@@ -252,17 +253,23 @@ def test_newer_and_older_walk_the_list_that_the_reader_came_from(support_client)
     assert around(middle, "?external_id=c") == (None, None)
 
 
-def test_slow_neighbours_do_not_take_the_page_with_them(support_client, monkeypatch):
-    session = make_conversation()
-    make_conversation()
+@pytest.mark.parametrize("query", ["", "?external_id=t", "?search=Message"])
+@pytest.mark.parametrize("sides", [["newer_than"], ["older_than"], ["newer_than", "older_than"]])
+def test_slow_neighbours_do_not_take_the_page_with_them(support_client, monkeypatch, query, sides):
+    oldest, middle, newest = (make_conversation(external_id=f"t-{n}") for n in range(3))
 
     def slow(self, *place):
         return self.extra(where=["pg_sleep(5) IS NOT NULL"])
 
-    monkeypatch.setattr("conversations.querysets.SessionQuerySet.newer_than", slow)
-    monkeypatch.setattr("conversations.views.COUNT_SECONDS", 0.05)
-    response = get(support_client, url("detail", session.id))
-    assert (response.context["newer"], response.context["older"]) == (None, None)
+    for side in sides:
+        monkeypatch.setattr(f"conversations.querysets.SessionQuerySet.{side}", slow)
+    monkeypatch.setattr("conversations.views.NEIGHBOUR_SECONDS", 0.05)
+    began = time.monotonic()
+    response = get(support_client, url("detail", middle.id) + query)
+    assert time.monotonic() - began < 4
+    newer = None if "newer_than" in sides else newest.id
+    older = None if "older_than" in sides else oldest.id
+    assert (response.context["newer"], response.context["older"]) == (newer, older)
 
 
 def test_other_conversations_of_the_same_external_id_are_offered(support_client):
@@ -303,5 +310,6 @@ def test_query_counts_do_not_grow_with_messages_runs_tasks_or_failures(
         make_task(run, session, errors=Json("x"))
     path = url("detail", session.id) + "?search=needle"
     get(support_client, path)
-    with django_assert_num_queries(16, connection=connections["agents"]):
+    # A search looks for its first message, and for the older neighbour in two steps.
+    with django_assert_num_queries(26, connection=connections["agents"]):
         get(support_client, path)

@@ -127,7 +127,8 @@ def test_session_options_join_those_of_the_uri():
     )
     assert entry["OPTIONS"]["options"] == (
         r'-c work_mem=8MB -c search_path="odd\ ""name""" '
-        "-c default_transaction_read_only=on -c jit=off -c statement_timeout=5000"
+        "-c default_transaction_read_only=on -c jit=off -c max_parallel_workers_per_gather=0 "
+        "-c statement_timeout=5000"
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from importlib import import_module
 from urllib.parse import urlsplit
 
@@ -58,11 +59,61 @@ def browser(django_db_setup, django_db_blocker):
         create_groups()
 
 
+class Gate:
+    """
+    What a page asks for by itself may still be on its way when its test ends: before the tables
+    are emptied, no request is let in any more and those inside are waited for.
+    """
+
+    def __init__(self, application):
+        self.application = application
+        self.inside = 0
+        self.is_open = False
+        self.changed = threading.Condition()
+
+    def __call__(self, environ, start_response):
+        with self.changed:
+            if not self.is_open:
+                start_response("503 Service Unavailable", [("Connection", "close")])
+                return
+            self.inside += 1
+        response = None
+        try:
+            response = self.application(environ, start_response)
+            yield from response
+        finally:
+            if hasattr(response, "close"):
+                response.close()
+            with self.changed:
+                self.inside -= 1
+                self.changed.notify_all()
+
+    def open(self):
+        with self.changed:
+            self.is_open = True
+
+    def close(self):
+        with self.changed:
+            self.is_open = False
+            assert self.changed.wait_for(lambda: not self.inside, timeout=30), "still answering"
+
+
+@pytest.fixture(scope="package")
+def gate(live_server):
+    server = live_server.thread.httpd
+    gate = Gate(server.get_app())
+    server.set_app(gate)
+    yield gate
+    server.set_app(gate.application)
+
+
 @pytest.fixture(autouse=True)
-def _rows(browser, transactional_db):
+def _rows(browser, gate, transactional_db):
     """The groups, which the last test's flush took, and no agent rows, which it left."""
     create_groups()
+    gate.open()
     yield
+    gate.close()
     with connections["agents_write"].cursor() as cursor:
         cursor.execute(f"TRUNCATE {', '.join(AGENT_TABLES)}")
 

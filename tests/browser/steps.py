@@ -1,5 +1,6 @@
 """What readers of the list do, and what they see."""
 
+import re
 from urllib.parse import parse_qsl, urlsplit
 
 from ..factories import make_message, make_session
@@ -22,7 +23,14 @@ def said(page):
 
 
 def field(page, label):
-    return page.locator("#filters").get_by_label(label)
+    # "Search in" is another one.
+    return page.locator("#filters").get_by_label(label, exact=label == "Search")
+
+
+def problem_link(page, label):
+    """One of the links above the rows; its name ends with a number once that is counted."""
+    links = page.get_by_role("navigation", name="Problems").get_by_role("link")
+    return links.filter(has_text=re.compile(rf"^{label}\b"))
 
 
 def open_list(page, query=""):

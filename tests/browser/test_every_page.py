@@ -1,8 +1,15 @@
 """What must hold on every page: no complaint, no barrier, no overflow, a visible focus."""
 
+import uuid
 from pathlib import Path
 
+import psycopg
 import pytest
+from django.db import OperationalError
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from conversations import list_views
 
 from ..factories import NULL, Json, make_agent, make_message, make_run, make_session, make_task
 
@@ -11,6 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 AXE = (Path(__file__).parent.parent / "vendor/axe-core/axe.min.js").read_text()
 SIZES = ({"width": 1440, "height": 900}, {"width": 390, "height": 844})
 NOBODY = "00000000-0000-0000-0000-000000000000"
+STATUSES = {"missing page": 404, "list that took too long": 503}
 
 
 @pytest.fixture
@@ -39,11 +47,21 @@ def address():
     make_run(session, output_data=NULL, duration_seconds=None)
     make_message(make_session(make_agent("Bank")), content="Another")
     make_session(make_agent(""))
+    for name in ("Shop", "Bank"):
+        make_session(make_agent(name), external_id="ticket-8")
+    make_session(make_agent("Quiz"), external_id="eval:1")
     here = f"/conversations/{session.id}/"
     return {
         "list": "/conversations/",
+        "errors": "/conversations/errors/",
         "filtered list": "/conversations/?search=message&start_date=2025-01-01&problem=any",
         "empty list": "/conversations/?search=nowhere",
+        "list of a search everywhere": "/conversations/?search=e+of+the&scope=all&evals=hidden",
+        "list of what an id names": "/conversations/?search=ticket-8",
+        "list that ends where time did": "/conversations/?search=message",
+        "empty list that ends where time did": "/conversations/?search=nowhere",
+        "list that took too long": "/conversations/?search=message&problem=any",
+        "list with new ones": "/conversations/?search=Another",
         "invalid filter": "/conversations/?start_date=yesterday&agent=x&typo=1",
         "conversation": here,
         "conversation without anything": f"/conversations/{make_session().id}/",
@@ -59,6 +77,12 @@ PAGES = (
     "list",
     "filtered list",
     "empty list",
+    "list of a search everywhere",
+    "list of what an id names",
+    "list that ends where time did",
+    "empty list that ends where time did",
+    "list that took too long",
+    "list with new ones",
     "invalid filter",
     "conversation",
     "conversation without anything",
@@ -75,16 +99,52 @@ LOADED = """(folded) => [...document.querySelectorAll(folded)].every(
   (one) => !one.querySelector(":scope > .body > p:only-child > a"))"""
 
 
+# What else must be on the page of a kind.
+SHOWN = {
+    "filtered list": ".snippets mark",
+    "list of a search everywhere": ".snippets mark",
+    "list of what an id names": ".targets a >> nth=1",
+    "list that ends where time did": ".rows + .reached",
+    "empty list that ends where time did": ".reached",
+    "list that took too long": "#results .notice",
+    "list with new ones": ".new a",
+}
+
+
+def look_back_in_vain(find):
+    """find() as if time had run out behind the first."""
+
+    def found(*args):
+        places, _ = find(*args)
+        return places[:1], places[0] if places else list_views.Cursor(timezone.now(), uuid.uuid4())
+
+    return found
+
+
+def take_too_long(*args):
+    raise OperationalError from psycopg.errors.QueryCanceled()
+
+
 @pytest.fixture
-def opened(new_context, session_cookie, address):
-    """Opens a page of a kind, with all that folds on it unfolded."""
+def opened(new_context, session_cookie, address, monkeypatch):
+    """Opens a page of a kind, with all that folds on it unfolded and all that it asks for there."""
 
     def open_page(kind):
+        if kind.endswith("ends where time did"):
+            monkeypatch.setattr(list_views, "find", look_back_in_vain(list_views.find))
+        if kind == "list that took too long":
+            monkeypatch.setattr(list_views, "find", take_too_long)
         context, watch = new_context(None if kind == "sign-in" else session_cookie)
         page = context.new_page()
         page.goto(address[kind])
-        if kind == "missing page":
-            watch.expect_status(404)
+        if kind in STATUSES:
+            watch.expect_status(STATUSES[kind])
+        expect(page.locator("#counts[hx-get]")).to_have_count(0)
+        if kind == "list with new ones":
+            make_message(make_session(make_agent("Late")), content="Another one")
+            page.evaluate("htmx.trigger(document.querySelector('.new'), 'refresh')")
+        if kind in SHOWN:
+            expect(page.locator(SHOWN[kind]).first).to_be_visible()
         for folded in ("details.work", ".payloads > details, .tasks > li > details"):
             page.evaluate(UNFOLD, folded)
             page.wait_for_function(LOADED, arg=folded)
@@ -148,7 +208,18 @@ FOCUSED = """() => {
 }"""
 
 
-@pytest.mark.parametrize("kind", ["filtered list", "conversation", "run", "payload", "sign-in"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "filtered list",
+        "list of what an id names",
+        "list with new ones",
+        "conversation",
+        "run",
+        "payload",
+        "sign-in",
+    ],
+)
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(opened, kind):
     page = opened(kind)
     page.evaluate("document.querySelector('.skip').focus()")

@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError
 from playwright.sync_api import expect
 
-from conversations import views
+from conversations import list_views
 
 from ..factories import make_conversation
 from .steps import LIST, assert_not_reloaded, field, open_list, said, wait_for_query
@@ -23,7 +23,7 @@ def test_an_expired_session_goes_to_sign_in_and_back_to_the_filtered_list(
     user.set_password("a long password")
     user.save()
     context.clear_cookies(name="desk_session")
-    field(page, "Search messages").press_sequentially("refuse")
+    field(page, "Search").press_sequentially("refuse")
     page.wait_for_url(re.compile(r"/accounts/login/\?next="))
     expect(page.locator("#filters")).to_have_count(0)
     expect(page.locator("form.sign-in")).to_have_count(1)
@@ -51,9 +51,9 @@ def test_a_failure_of_the_database_leaves_the_filters_in_place(
     page, watch, talks, monkeypatch, failure, title
 ):
     open_list(page, f"?agent={talks['Bank'].id}")
-    search = field(page, "Search messages")
+    search = field(page, "Search")
     with monkeypatch.context() as broken:
-        broken.setattr(views, "page_after", failure)
+        broken.setattr(list_views, "find", failure)
         search.press_sequentially("refuse")
         expect(page.get_by_role("heading", name=title)).to_be_visible()
     watch.expect_status(503)
@@ -72,9 +72,9 @@ def test_the_list_recovers_from_a_failure_as_soon_as_the_reader_types_on(
     page, watch, talks, monkeypatch
 ):
     open_list(page)
-    search = field(page, "Search messages")
+    search = field(page, "Search")
     with monkeypatch.context() as broken:
-        broken.setattr(views, "page_after", unreachable)
+        broken.setattr(list_views, "find", unreachable)
         search.press_sequentially("refu")
         expect(page.locator("#results .notice")).to_be_visible()
     watch.expect_status(503)
@@ -89,17 +89,17 @@ def test_a_failure_of_our_own_leaves_the_filters_in_place(page, watch, talks, mo
         raise ZeroDivisionError
 
     open_list(page)
-    monkeypatch.setattr(views, "page_after", broken)
-    field(page, "Search messages").press_sequentially("refund")
+    monkeypatch.setattr(list_views, "find", broken)
+    field(page, "Search").press_sequentially("refund")
     expect(page.get_by_role("heading", name="Something broke on our side")).to_be_visible()
     watch.expect_status(500)
-    expect(field(page, "Search messages")).to_have_value("refund")
+    expect(field(page, "Search")).to_have_value("refund")
 
 
 def test_without_a_network_the_filters_and_what_is_typed_stay(page, watch, talks):
     open_list(page)
     page.route(lambda url: "search=refund" in url, lambda route: route.abort())
-    search = field(page, "Search messages")
+    search = field(page, "Search")
     with page.expect_event("requestfailed"):
         search.press_sequentially("refund")
     page.wait_for_timeout(200)

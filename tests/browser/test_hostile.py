@@ -65,7 +65,7 @@ INTRUDERS = r"""() => {
   return found;
 }"""
 PATHS = re.compile(
-    r"/static/[a-z./0-9-]+|/conversations/"
+    r"/static/[a-z./0-9-]+|/conversations/((counts|new)/)?"
     r"|/conversations/[0-9a-f-]{36}/((runs|tasks|messages|model-calls)/[0-9a-f-]{36}/"
     r"((inputs|output|errors|input_data|output_data|context|request_data|response_data)/)?)?"
 )
@@ -224,6 +224,69 @@ def test_names_and_messages_in_the_list(bare):
         assert_harmless(page, watch)
         if left:
             page.get_by_role("link", name="Older").click()
+
+
+def test_failures_and_what_was_found_in_the_list(bare):
+    page, watch = bare
+    for text in PAYLOADS:
+        session = make_session()
+        make_message(session, text, f"needle {text}")
+        output = Json({"result": f"Error: needle {text}"})
+        make_task(make_run(session), session, text, "tool_call", output=output)
+    page.goto("/conversations/?search=needle&scope=all")
+    left = PAYLOADS[::-1]
+    while left:
+        shown, left = left[:50], left[50:]
+        names = page.locator(".snippets .label")
+        expect(names.first).to_have_text(cut(shown[0], 60), use_inner_text=False)
+        assert texts(names)[::2] == [cut(text, 60) for text in shown]
+        found = texts(page.locator(".snippets [dir=auto]"))
+        said = [f"needle {text}" for text in shown]
+        for excerpts in (found[::2], found[1::2]):
+            assert [begun(one) for one in excerpts] == [begun(one) for one in said]
+        failed = [one.partition(": needle")[2] for one in texts(page.locator(".row .trouble"))]
+        assert [begun(one) for one in failed] == [begun(text) for text in shown]
+        assert page.locator(".snippets mark").count() >= 2 * len(shown)
+        assert_harmless(page, watch)
+        if left:
+            page.get_by_role("link", name="Older").click()
+
+
+def cut(text, length):
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def begun(text):
+    """How a text that may be cut begins, with each run of blanks as one."""
+    return " ".join(text.split())[:80]
+
+
+def test_a_search_term_is_marked_as_text_in_the_list(narrow):
+    page, watch = narrow
+    terms = [text for text in TYPED if text in PAYLOADS and len(text.strip()) > 1][::9]
+    for text in terms:
+        make_message(make_session(), content=f"before {text} behind")
+    for text in terms:
+        query = urlencode({"search": text})
+        page.goto(f"/conversations/?{query}", wait_until="domcontentloaded")
+        assert page.locator(".snippets a").count() > 0
+        assert page.evaluate(INTRUDERS) == []
+    assert_harmless(page, watch)
+
+
+def test_an_external_id_is_offered_as_text(bare):
+    page, watch = bare
+    page.goto("/conversations/")
+    # The field holds one line.
+    typed = [text for text in TYPED if text in PAYLOADS and text.splitlines() == [text]]
+    for text in typed[: 12 * 9 : 9]:
+        for name in (text, "Bank"):
+            make_session(make_agent(name), external_id=text.strip())
+        page.locator("#id_search").fill(text)
+        expected = [f"{text.strip()}, a conversation with {name}" for name in ("Bank", text)]
+        expect(page.locator(".targets a").first).to_have_text(expected[0], use_inner_text=False)
+        assert texts(page.locator(".targets a")) == expected
+        assert_harmless(page, watch)
 
 
 def test_names_on_their_own_conversation_page(narrow):
@@ -415,7 +478,11 @@ def test_what_makes_no_sense_in_the_filters(narrow):
         values = {**dict(zip(names, [*some, *TYPED], strict=False)), last: last}
         page.goto("/conversations/?" + urlencode(values), wait_until="domcontentloaded")
         assert page.locator(".field .error").count() >= 3
-        assert page.locator("#filters > .error").count() == 1
+        # The problem, which has no field to stand beside, and the filter that there is not.
+        alerts = texts(page.locator("#filters > .error"))
+        assert len(alerts) == 2
+        assert alerts[0].startswith("Problem: Select a valid choice. ")
+        assert alerts[1].startswith("There is no filter called “")
         assert page.locator(".row").count() == 0
         assert page.evaluate(INTRUDERS) == []
     assert_harmless(page, watch)

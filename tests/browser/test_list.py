@@ -6,9 +6,9 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from conversations import views
+from conversations import list_views
 
-from ..factories import Json, make_agent, make_run
+from ..factories import make_agent
 from .steps import LIST, assert_not_reloaded, field, open_list, query_of, said, talk, wait_for_query
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_typing_in_the_search_filters_without_a_reload_and_keeps_the_focus(page, talks):
     open_list(page)
     expect(said(page)).to_have_count(3)
-    search = field(page, "Search messages")
+    search = field(page, "Search")
     search.press_sequentially("refund")
     expect(said(page)).to_have_text(["refund please"])
     wait_for_query(page, search="refund")
@@ -29,9 +29,12 @@ def test_typing_in_the_search_filters_without_a_reload_and_keeps_the_focus(page,
 
 def test_the_address_never_holds_an_empty_parameter(page, talks):
     open_list(page)
-    field(page, "Problem").select_option("any")
-    wait_for_query(page, problem="any")
-    field(page, "Problem").select_option("")
+    field(page, "Agent").select_option("Bank")
+    wait_for_query(page, agent=str(talks["Bank"].id))
+    field(page, "Search in").select_option("all")
+    wait_for_query(page, agent=str(talks["Bank"].id), scope="all")
+    field(page, "Search in").select_option("")
+    field(page, "Agent").select_option("")
     page.wait_for_url("**/conversations/")
     expect(said(page)).to_have_count(3)
     assert_not_reloaded(page)
@@ -45,7 +48,7 @@ def test_what_is_typed_while_an_answer_is_on_its_way_is_kept(page, talks):
 
     open_list(page)
     page.route(lambda url: "search=ref&" in url, hold)
-    search = field(page, "Search messages")
+    search = field(page, "Search")
     search.press_sequentially("ref")
     while not held:
         page.wait_for_timeout(20)
@@ -70,7 +73,7 @@ def test_what_is_typed_is_kept_when_the_reader_goes_on_to_the_next_field(page, t
 
     open_list(page)
     page.route(lambda url: "search=ref&" in url, hold)
-    search = field(page, "Search messages")
+    search = field(page, "Search")
     search.press_sequentially("ref")
     while not held:
         page.wait_for_timeout(20)
@@ -91,7 +94,7 @@ def test_an_answer_that_was_overtaken_does_not_come_back(page, talks):
 
     open_list(page)
     page.route(lambda url: "search=ref&" in url, hold)
-    search = field(page, "Search messages")
+    search = field(page, "Search")
     search.press_sequentially("ref")
     while not held:
         page.wait_for_timeout(20)
@@ -105,7 +108,7 @@ def test_an_answer_that_was_overtaken_does_not_come_back(page, talks):
 
 def test_the_caret_stays_where_it_is_when_an_answer_arrives(page, talks):
     open_list(page)
-    search = field(page, "Search messages")
+    search = field(page, "Search")
     search.press_sequentially("rund")
     expect(page.get_by_text("Nothing matches")).to_be_visible()
     for _ in range(3):
@@ -119,7 +122,7 @@ def test_enter_in_the_search_asks_again_without_a_reload(page, talks):
     open_list(page, "?search=refund")
     expect(said(page)).to_have_count(1)
     talk("another refund")
-    field(page, "Search messages").press("Enter")
+    field(page, "Search").press("Enter")
     expect(said(page)).to_have_text(["another refund", "refund please"])
     assert_not_reloaded(page)
 
@@ -130,15 +133,6 @@ def test_choosing_an_agent_shows_its_conversations_only(page, talks):
     expect(said(page)).to_have_text(["refund please"])
     wait_for_query(page, agent=str(talks["Shop"].id))
     assert_not_reloaded(page)
-
-
-def test_choosing_a_problem_shows_conversations_that_have_it(page, talks):
-    broken = talk("this one broke")
-    make_run(broken, output_data=Json(None))
-    open_list(page)
-    field(page, "Problem").select_option("failed")
-    expect(said(page)).to_have_text(["this one broke"])
-    wait_for_query(page, problem="failed")
 
 
 def test_choosing_dates_narrows_to_them(page):
@@ -181,9 +175,9 @@ def test_a_chip_removes_its_filter_and_empties_its_field(page, talks):
     page.get_by_role("link", name="Remove the filter External id").click()
     expect(said(page)).to_have_count(2)
     expect(field(page, "External id")).to_have_value("")
-    expect(field(page, "Search messages")).to_have_value("ref")
+    expect(field(page, "Search")).to_have_value("ref")
     page.get_by_role("link", name="Remove the filter Search").click()
-    expect(field(page, "Search messages")).to_have_value("")
+    expect(field(page, "Search")).to_have_value("")
     page.get_by_role("link", name="Remove the filter Agent").click()
     expect(field(page, "Agent")).to_have_value("")
     expect(page.locator(".chip")).to_have_count(0)
@@ -192,10 +186,13 @@ def test_a_chip_removes_its_filter_and_empties_its_field(page, talks):
 
 
 def test_clear_all_empties_every_field(page, talks):
-    open_list(page, f"?search=ref&agent={talks['Bank'].id}&external_id=b-2&start_date=2025-01-01")
+    open_list(
+        page,
+        f"?search=ref&scope=all&agent={talks['Bank'].id}&external_id=b-2&start_date=2025-01-01",
+    )
     page.get_by_role("link", name="Clear all").click()
     expect(said(page)).to_have_count(3)
-    for label in ("Search messages", "Agent", "Problem", "External id", "Created from"):
+    for label in ("Search", "Search in", "Agent", "External id", "Created from"):
         expect(field(page, label)).to_have_value("")
     page.wait_for_url("**/conversations/")
     assert_not_reloaded(page)
@@ -206,7 +203,7 @@ def test_clear_all_empties_every_field(page, talks):
 
 def test_back_and_forward_restore_list_form_and_address(page, talks):
     open_list(page)
-    search, agent = field(page, "Search messages"), field(page, "Agent")
+    search, agent = field(page, "Search"), field(page, "Agent")
     search.press_sequentially("ref")
     wait_for_query(page, search="ref")
     agent.select_option("Bank")
@@ -239,14 +236,14 @@ def test_back_and_forward_restore_list_form_and_address(page, talks):
 
 def test_back_from_a_conversation_returns_to_the_filtered_page(page, talks):
     open_list(page)
-    field(page, "Search messages").press_sequentially("refund")
+    field(page, "Search").press_sequentially("refund")
     wait_for_query(page, search="refund")
-    page.get_by_text("refund please").click()
+    page.locator("a.row", has_text="refund please").click()
     expect(page.get_by_role("heading", name="s-1")).to_be_visible()
     page.go_back()
     wait_for_query(page, search="refund")
     expect(said(page)).to_have_text(["refund please"])
-    expect(field(page, "Search messages")).to_have_value("refund")
+    expect(field(page, "Search")).to_have_value("refund")
     expect(page.get_by_role("link", name="Conversation Desk")).to_be_visible()
 
 
@@ -257,7 +254,7 @@ def test_a_pasted_address_restores_everything(page, talks):
         "&end_date=2099-03-04T05:06&problem="
     )
     expect(said(page)).to_have_count(2)
-    expect(field(page, "Search messages")).to_have_value("ref")
+    expect(field(page, "Search")).to_have_value("ref")
     expect(field(page, "Agent")).to_have_value(str(bank))
     expect(field(page, "External id")).to_have_value("b-")
     expect(field(page, "Created from")).to_have_value("2025-01-02")
@@ -271,8 +268,9 @@ def test_a_pasted_address_restores_everything(page, talks):
         ("start_date=yesterday", "Created from"),
         ("end_date=2026-02-31", "Created until"),
         ("agent=nobody", "Agent"),
-        ("problem=bad-luck", "Problem"),
-        (f"search={'x' * 201}", "Search messages"),
+        (f"search={'x' * 201}", "Search"),
+        ("search=x", "Search"),
+        ("scope=nowhere", "Search in"),
     ],
 )
 def test_an_invalid_value_is_explained_beside_its_field_and_shows_nothing(
@@ -280,9 +278,10 @@ def test_an_invalid_value_is_explained_beside_its_field_and_shows_nothing(
 ):
     page.goto(f"{LIST}?{query}")
     wrong = field(page, label)
-    error = page.locator(".field", has=page.get_by_label(label)).locator(".error")
+    of_field = page.locator(".field", has=page.get_by_label(label, exact=label == "Search"))
+    error = of_field.locator(".error")
     expect(error).to_be_visible()
-    if label not in ("Agent", "Problem"):
+    if label not in ("Agent", "Search in"):
         expect(wrong).to_have_value(query.partition("=")[2])
     assert wrong.get_attribute("aria-invalid") == "true"
     assert error.get_attribute("id") in (wrong.get_attribute("aria-describedby") or "")
@@ -290,6 +289,31 @@ def test_an_invalid_value_is_explained_beside_its_field_and_shows_nothing(
     expect(page.get_by_text("Nothing shown")).to_be_visible()
     page.get_by_role("link", name="Clear all").click()
     expect(said(page)).to_have_count(3)
+
+
+@pytest.mark.parametrize(
+    ("query", "label"),
+    [
+        ("problem=bad-luck", "Problem"),
+        ("evals=shown", "Evaluations"),
+        (f"error={'x' * 401}", "Error"),
+    ],
+)
+def test_an_invalid_value_of_a_filter_without_a_field_is_explained_too(page, talks, query, label):
+    open_list(page, f"?{query}")
+    expect(page.locator("#filters").get_by_role("alert")).to_contain_text(f"{label}: ")
+    expect(page.locator(".row")).to_have_count(0)
+    expect(page.get_by_text("Nothing shown")).to_be_visible()
+    field(page, "Search").fill("refund")
+    name, value = query.split("=")
+    wait_for_query(page, search="refund", **{name: value})
+    expect(page.locator(".row")).to_have_count(0)
+    page.get_by_role("link", name="Clear all").click()
+    expect(said(page)).to_have_count(3)
+    field(page, "Search").fill("refund")
+    wait_for_query(page, search="refund")
+    expect(said(page)).to_have_count(1)
+    assert_not_reloaded(page)
 
 
 def test_a_filter_that_does_not_exist_is_named(page, talks):
@@ -312,7 +336,7 @@ def test_an_end_before_the_start_is_explained_while_the_form_is_used(page, talks
 
 
 def test_older_and_newest_walk_the_list_and_keep_its_filters(page, monkeypatch):
-    monkeypatch.setattr(views.ConversationListView, "page_size", 2)
+    monkeypatch.setattr(list_views.ConversationListView, "page_size", 2)
     agent = make_agent()
     for number in range(5):
         talk(f"talk {number}", agent)
@@ -321,12 +345,12 @@ def test_older_and_newest_walk_the_list_and_keep_its_filters(page, monkeypatch):
     expect(said(page)).to_have_text(["talk 4", "talk 3"])
     page.get_by_role("link", name="Older").click()
     expect(said(page)).to_have_text(["talk 2", "talk 1"])
-    expect(field(page, "Search messages")).to_have_value("talk")
+    expect(field(page, "Search")).to_have_value("talk")
     assert set(query_of(page)) == {"search", "after"}
     page.get_by_role("link", name="Older").click()
     expect(said(page)).to_have_text(["talk 0"])
     expect(page.get_by_role("link", name="Older")).to_have_count(0)
-    expect(page.get_by_role("status")).to_contain_text("5 conversations")
+    expect(page.locator("#counts").get_by_role("status")).to_have_text("5 conversations")
     page.go_back()
     expect(said(page)).to_have_text(["talk 2", "talk 1"])
     page.get_by_role("link", name="Newest").click()
@@ -335,13 +359,13 @@ def test_older_and_newest_walk_the_list_and_keep_its_filters(page, monkeypatch):
 
 
 def test_filtering_from_an_older_page_starts_at_the_newest(page, monkeypatch):
-    monkeypatch.setattr(views.ConversationListView, "page_size", 2)
+    monkeypatch.setattr(list_views.ConversationListView, "page_size", 2)
     for number in range(5):
         talk(f"talk {number}")
     open_list(page)
     page.get_by_role("link", name="Older").click()
     expect(said(page)).to_have_text(["talk 2", "talk 1"])
-    field(page, "Search messages").fill("talk 4")
+    field(page, "Search").fill("talk 4")
     expect(said(page)).to_have_text(["talk 4"])
     wait_for_query(page, search="talk 4")
 
@@ -352,7 +376,7 @@ def test_filtering_from_an_older_page_starts_at_the_newest(page, monkeypatch):
 def test_a_slash_goes_to_the_search_and_stays_a_letter_inside_it(page, talks):
     open_list(page)
     page.keyboard.press("/")
-    search = field(page, "Search messages")
+    search = field(page, "Search")
     expect(search).to_be_focused()
     expect(search).to_have_value("")
     page.keyboard.type("a/b")
@@ -378,7 +402,7 @@ def test_arrows_move_between_rows_and_enter_opens_one(page, talks):
 
 def test_the_way_back_from_a_conversation_keeps_the_filters(page, talks):
     open_list(page, "?search=refund")
-    page.get_by_text("refund please").click()
+    page.locator("a.row", has_text="refund please").click()
     page.get_by_role("link", name="Back to the results").click()
     wait_for_query(page, search="refund")
     expect(said(page)).to_have_text(["refund please"])

@@ -1,0 +1,71 @@
+"""The list of conversations as tests ask for it, and a database that takes its time."""
+
+import re
+from contextlib import contextmanager
+
+from django.db import connections
+
+URL = "/conversations/"
+COUNTS = "/conversations/counts/"
+NEW = "/conversations/new/"
+HTMX = {"HX-Request": "true"}
+TYPING = {**HTMX, "HX-Target": "main#browse"}
+
+
+def get(client, url=URL, headers=None, status=200, **parameters):
+    response = client.get(url, parameters, headers=headers or {})
+    assert response.status_code == status
+    return response
+
+
+def listed(response) -> list:
+    return [row.pk for row in response.context["rows"]]
+
+
+def match(client, **parameters) -> list:
+    """Ids of the rows under filters that make sense."""
+    response = get(client, **parameters)
+    assert response.context["filter"].is_valid(), response.context["filter"].errors
+    return listed(response)
+
+
+def text(response) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
+
+
+def shown_counts(response) -> dict[str, str]:
+    """{label: number as it is shown} of the links to problems."""
+    links = re.findall(r"<a [^>]*>(.*?)</a>", response.content.decode(), re.DOTALL)
+    words = [re.sub(r"<[^>]+>", " ", link).split() for link in links]
+    return {" ".join(each[:-1]): each[-1] for each in words if each[-1] != "All"}
+
+
+def be_patient(monkeypatch):
+    """What has a limited time on the list gets a time that no test needs, on a busy machine too."""
+    for name in (
+        "counts.SECONDS",
+        "counts.COMMON_SECONDS",
+        "counts.PROBLEM_SECONDS",
+        "counts.PROBLEMS_SECONDS",
+        "list_views.NEW_SECONDS",
+        "row_texts.SECONDS",
+    ):
+        monkeypatch.setattr(f"conversations.{name}", 60)
+
+
+@contextmanager
+def slowed(pattern: str, seconds: float = 5):
+    """Statements on the agent database that match sleep first, in the server, as long as they may.
+
+    Yields the list of those that were slowed.
+    """
+    slow = []
+
+    def wrapper(execute, sql, params, many, context):
+        if re.search(pattern, sql):
+            slow.append(sql)
+            execute("SELECT pg_sleep(%s)", [seconds], False, context)
+        return execute(sql, params, many, context)
+
+    with connections["agents"].execute_wrapper(wrapper):
+        yield slow
