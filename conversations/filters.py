@@ -277,6 +277,7 @@ class ConversationFilter(django_filters.FilterSet):
 
     def active(self) -> list[dict]:
         """What is filtered by, each with the query string of the list without it."""
+        self.is_valid()
         chips = []
         for name, form_field in self.form.fields.items():
             # Those that make sense stay removable beside one that does not.

@@ -44,16 +44,20 @@ class ConversationListView(FragmentMixin, FilteredView):
     page_size = 50
 
     def get(self, request, *args, **kwargs):
-        if len(self.targets) == 1 and self.sent_by_hand:
-            [target] = self.targets
-            return HttpResponseClientRedirect(target.url) if request.htmx else redirect(target.url)
         try:
+            if len(self.targets) == 1 and self.sent_by_hand:
+                return self.go_to(self.targets[0].url)
             return super().get(request, *args, **kwargs)
         except OperationalError as error:
             if not is_timeout(error):
                 raise
+            # Not again, if they were what took too long.
+            self.__dict__.setdefault("targets", [])
             context = self.around_rows() | {"timed_out": True}
             return self.render_to_response(context, status=503)
+
+    def go_to(self, url):
+        return HttpResponseClientRedirect(url) if self.request.htmx else redirect(url)
 
     @cached_property
     def targets(self):

@@ -76,7 +76,8 @@ def find(
     (places of the next conversations that match, at most `limit`; how far back one looked if time
     ran out before all was looked at, else None).
 
-    Raises OperationalError if not even the newest can be looked at within that many seconds.
+    Raises OperationalError if not even the newest can be looked at within that many seconds. What
+    no condition narrows is a single query, to which the connection's own limit applies.
     """
     deadline = time.monotonic() + seconds
     found: list[Cursor] = []

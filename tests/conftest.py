@@ -3,6 +3,7 @@
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group
+from django.core.cache import cache
 from django.db import connections
 
 from conversations import counts, indexes, revision
@@ -47,6 +48,7 @@ def _fresh(monkeypatch):
     monkeypatch.setattr(counts, "KEPT_SECONDS", 0)
     revision.forget()
     indexes.forget()
+    cache.clear()
     yield
     revision.forget()
     indexes.forget()

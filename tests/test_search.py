@@ -3,9 +3,11 @@
 import uuid
 
 import pytest
+from django.db import connections
 from django.http import QueryDict
 from django.urls import reverse
 
+from backoffice.databases import limited
 from conversations import targets
 from conversations.filters import ConversationFilter
 from conversations.models import Session
@@ -150,6 +152,14 @@ def test_older_pages_and_a_wider_scope_search_for_the_text(support_client, named
     assert listed(response) == []
 
 
+def test_back_to_what_was_typed_opens_nothing(support_client, named):
+    name, address = named["session"]
+    typed = get(support_client, headers=TYPING, search=name)
+    response = support_client.get(typed["HX-Push-Url"])
+    assert response.status_code == 200
+    assert [target.url for target in response.context["targets"]] == [address]
+
+
 # Text
 
 
@@ -283,3 +293,14 @@ def test_a_lone_surrogate_matches_nothing_and_names_nothing():
         assert filters.is_valid()
         assert list(filters.qs) == []
     assert targets.targets("\ud800") == targets.targets("a\0b") == []
+
+
+def test_a_slow_look_for_what_the_search_names_keeps_the_list(support_client, monkeypatch):
+    def too_slow(text):
+        with limited("agents", 0.02), connections["agents"].cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(5)")
+
+    monkeypatch.setattr("conversations.list_views.targets", too_slow)
+    response = get(support_client, status=503, search="ticket-1")
+    assert "That took too long" in text(response)
+    assert 'value="ticket-1"' in response.content.decode()

@@ -23,8 +23,8 @@ REVISIONS = ["0002", "0003", "0004", "0005", "0006"]
 SENTENCE = 'A needle, a%b and "more"'
 ERRORS = {
     "string": SENTENCE,
-    "error.message": {"error": {"message": SENTENCE, "code": 429}},
-    "message": {"message": SENTENCE, "other": "x"},
+    "error.message": {"error": {"message": SENTENCE, "type": "sibling"}},
+    "message": {"message": SENTENCE, "type": "sibling"},
     "error": {"error": SENTENCE},
     "detail": {"detail": SENTENCE},
     "preview": {"truncated": True, "bytes": 9, "preview": SENTENCE},
@@ -61,7 +61,9 @@ def test_the_words_of_a_failed_model_call(support_client, session, shape):
     make_model_call(session, response_code=500, response_data=Json(ERRORS[shape]))
     for term in ("NEEDLE", "a%b"):
         only(support_client, session, term)
-    assert match(support_client, search="a%%b", scope="all") == []
+    # Nor what stands beside the sentence.
+    for term in ("a%%b", "sibling"):
+        assert match(support_client, search=term, scope="all") == []
 
 
 @pytest.mark.parametrize("shape", ERRORS)
