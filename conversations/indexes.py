@@ -108,7 +108,8 @@ def words(kind: str) -> Index:
 
 def message(kind: str) -> Index:
     table, condition = FAILING[kind]
-    columns = f"({message_sql(kind)}, created_at) INCLUDE (session_id)"
+    # Without session_id, with which the planner took it for the index on failures of a session.
+    columns = f"({message_sql(kind)}, created_at)"
     purpose = "conversations with one error of the page Errors, and when it was first seen"
     return Index(message_name(kind), table, f"{columns} WHERE {condition}", purpose)
 
