@@ -81,11 +81,13 @@ def from_uri(
 @contextmanager
 def limited(alias: str, seconds: float):
     """A transaction whose statements get less time than others; a timeout raises as usual."""
-    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+    connection = connections[alias]
+    within_another = connection.in_atomic_block
+    with transaction.atomic(using=alias), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = {max(int(seconds * 1000), 1)}")
         yield
-        # For whoever has opened a transaction around this one.
-        cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
+        if within_another:
+            cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
 
 
 class Router:

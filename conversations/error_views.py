@@ -15,10 +15,11 @@ from backoffice.fragments import FragmentMixin, wants_fragment
 
 from . import errors
 from .access import Browse
-from .filters import PROBLEM_LABELS, QuickSelect
+from .filters import PROBLEM_LABELS
 from .list_views import LIST_TARGET, SHARE_OF_TIMEOUT
 from .models import Agent
 from .querysets import problem_kinds
+from .widgets import AgentSelect
 
 
 class ErrorFilterForm(forms.Form):
@@ -28,7 +29,7 @@ class ErrorFilterForm(forms.Form):
         Agent.objects.none(),
         required=False,
         empty_label="All agents",
-        widget=QuickSelect,
+        widget=AgentSelect,
         error_messages={"invalid_choice": "There is no such agent."},
     )
     # Chosen by links.

@@ -6,20 +6,26 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
-from html import escape
 
 import django_filters
 from django import forms
-from django.forms.utils import flatatt
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
-from django.utils.safestring import SafeString
 
 from .conditions import Condition, failed_with, has_problem, says
 from .lookback import Matching
 from .models import Agent, Session
 from .querysets import is_storable, problem_kinds
+from .widgets import (
+    DATE,
+    AgentSelect,
+    HiddenInput,
+    MomentInput,
+    QuickInput,
+    QuickSelect,
+    SearchInput,
+)
 
 PROBLEM_LABELS = {
     "any": "Any problem",
@@ -31,9 +37,6 @@ PROBLEM_LABELS = {
     "tool_error": "Tool call failed",
     "model_error": "Model call failed",
 }
-# What the browser's pickers take; both write ASCII digits.
-DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-TIME = re.compile(DATE.pattern + r"T[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 # Parameters that are not filters: a place in the list, a search sent by hand, what was seen.
 OTHER_PARAMETERS = {"after", "go", "since"}
 SHORTEST_SEARCH = 2
@@ -44,41 +47,6 @@ def problem_choices() -> list[tuple[str, str]]:
     if "failed" in kinds:
         kinds.insert(1, "running")
     return [(kind, PROBLEM_LABELS[kind]) for kind in ("any", *kinds)]
-
-
-class MomentInput(forms.DateInput):
-    """A date picker, or one with a time where the value has one; text where it is neither."""
-
-    def get_context(self, name, value, attrs):
-        context = super().get_context(name, value, attrs)
-        text = context["widget"]["value"] or ""
-        # A picker drops what is no date, and with it what was typed.
-        try:
-            is_moment = parse_datetime(text) is not None
-        except ValueError:
-            is_moment = False
-        if not text or (is_moment and DATE.fullmatch(text)):
-            kind = "date"
-        elif is_moment and TIME.fullmatch(text):
-            kind = "datetime-local"
-        else:
-            kind = "text"
-        context["widget"]["type"] = kind
-        return context
-
-
-class QuickSelect(forms.Select):
-    """Without a template for each option: 200 agents took half of the list's time."""
-
-    def render(self, name, value, attrs=None, renderer=None):
-        chosen = str(value or "")
-        options = (
-            f'<option value="{escape(choice)}"{" selected" if str(choice) == chosen else ""}>'
-            f"{escape(label)}</option>"
-            for choice, label in ((str(choice), str(label)) for choice, label in self.choices)
-        )
-        attrs = flatatt({"name": name, **self.build_attrs(self.attrs, attrs)})
-        return SafeString(f"<select{attrs}>{''.join(options)}</select>")
 
 
 class MomentField(forms.Field):
@@ -158,9 +126,7 @@ class ConversationFilter(django_filters.FilterSet):
     search = django_filters.CharFilter(
         method="filter_search",
         label="Search",
-        widget=forms.TextInput(
-            attrs={"type": "search", "placeholder": "Search, or paste an id", "maxlength": 200}
-        ),
+        widget=SearchInput(attrs={"placeholder": "Search, or paste an id", "maxlength": 200}),
         max_length=200,
         strip=False,
     )
@@ -169,35 +135,40 @@ class ConversationFilter(django_filters.FilterSet):
         label="Search in",
         empty_label="Messages",
         choices=[("all", "Errors and tools too")],
+        widget=QuickSelect,
     )
     agent = django_filters.ModelChoiceFilter(
         queryset=Agent.objects.none(),
         label="Agent",
         empty_label="All agents",
-        widget=QuickSelect,
+        widget=AgentSelect,
         error_messages={"invalid_choice": "There is no such agent."},
     )
     external_id = django_filters.CharFilter(
-        method="filter_external_id", label="External id starts with", max_length=200, strip=False
+        method="filter_external_id",
+        label="External id starts with",
+        widget=QuickInput,
+        max_length=200,
+        strip=False,
     )
     start_date = MomentFilter(field_name="created_at", label="Created from", end=False)
     end_date = MomentFilter(field_name="created_at", label="Created until", end=True)
     # Chosen by links.
     problem = django_filters.ChoiceFilter(
-        method="filter_problem", label="Problem", choices=(), widget=forms.HiddenInput
+        method="filter_problem", label="Problem", choices=(), widget=HiddenInput
     )
     error = django_filters.CharFilter(
         method="filter_error",
         label="Error",
         max_length=400,
         strip=False,
-        widget=forms.HiddenInput,
+        widget=HiddenInput,
     )
     evals = django_filters.ChoiceFilter(
         method="filter_evals",
         label="Evaluations",
         choices=[("hidden", "hidden")],
-        widget=forms.HiddenInput,
+        widget=HiddenInput,
     )
 
     class Meta:

@@ -18,6 +18,9 @@ from .querysets import (
     problem_kinds,
 )
 
+# Shown for a name that is missing or empty.
+NO_NAME = "(no name)"
+
 
 def agent_manager(queryset: type[models.QuerySet] = models.QuerySet) -> models.Manager:
     """A manager that does not ask for the columns this agent database lacks."""
@@ -97,7 +100,7 @@ class Agent(AgentRow):
         db_table = "agents"
 
     def __str__(self):
-        return self.name or "(no name)"
+        return self.name or NO_NAME
 
 
 class Session(SummaryCounts, AgentRow):
