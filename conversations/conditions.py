@@ -18,8 +18,8 @@ from .querysets import failing_rows, problem_kinds
 
 # Conversations that are asked one by one before collecting is tried: a microsecond each where an
 # index holds nothing but such rows, ten and more where messages are read.
-QUICK_PROBES = 20_000
-SLOW_PROBES = 1_000
+QUICK_PROBES = 5_000
+SLOW_PROBES = 200
 
 # Without such a piece of a word, three letters or two at its beginning or end, pg_trgm has nothing
 # to look up.

@@ -21,7 +21,7 @@ from .conditions import Condition
 from .pagination import Cursor
 from .querysets import SessionQuerySet
 
-# Conversations in the first step back, and how much longer the next step is.
+# Conversations in the first step back at most, and how much longer the next step is.
 FIRST_STEP = 1_000
 STEP_GROWTH = 4
 # A page that so many more conversations should fill is looked for among them, not collected.
@@ -111,7 +111,7 @@ def look_back(part, conditions, limit: int, deadline: float):
     collect_after = [condition.probes for condition in conditions if condition.indexed]
     found: list[Cursor] = []
     reached = None
-    looked_at, step = 0, FIRST_STEP
+    looked_at, step = 0, min(FIRST_STEP, *(condition.probes for condition in conditions))
     while True:
         began = time.monotonic()
         rest = Matching.behind(part, reached)

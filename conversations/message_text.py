@@ -7,10 +7,9 @@ nothing remote is ever loaded. The result passes an allow-list once more.
 
 import re
 from functools import cache
-from html import unescape
+from html import escape, unescape
 
 import nh3
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
@@ -42,7 +41,7 @@ def parser() -> MarkdownIt:
 
 def image_as_link(self, tokens, place, options, env):
     image = tokens[place]
-    address = escape(image.attrGet("src"))
+    address = escape(str(image.attrGet("src")))
     return f'<a href="{address}">{escape(image.content) or address}</a>'
 
 
@@ -54,7 +53,7 @@ def grows(content: str) -> bool:
 
 def as_plain_text(content: str, term: str = "") -> SafeString:
     """The text itself, with the term marked."""
-    return mark_safe(marked(escape(content), term))  # noqa: S308
+    return mark_safe(marked_text(content, term))  # noqa: S308
 
 
 def as_markdown(content: str, term: str = "") -> SafeString:
@@ -85,13 +84,17 @@ def marked(html: str, term: str) -> str:
     """The HTML with the term in <mark>, never inside a tag."""
     if not term.strip():
         return html
-    pattern = re.compile(f"({re.escape(term)})", re.IGNORECASE)
     parts = re.split(r"(<[^>]*>)", html)
-    for place in range(0, len(parts), 2):
-        # Matched in the text, not in its entities.
-        pieces = pattern.split(unescape(parts[place]))
-        if len(pieces) > 1:
-            pieces[::2] = map(escape, pieces[::2])
-            pieces[1::2] = (f"<mark>{escape(piece)}</mark>" for piece in pieces[1::2])
-            parts[place] = "".join(pieces)
+    # Matched in the text, not in its entities.
+    parts[::2] = (marked_text(unescape(part), term) for part in parts[::2])
     return "".join(parts)
+
+
+def marked_text(text: str, term: str) -> str:
+    """The text as HTML with the term in <mark>."""
+    if not term.strip():
+        return escape(text)
+    pieces = re.split(f"({re.escape(term)})", text, flags=re.IGNORECASE)
+    pieces[::2] = map(escape, pieces[::2])
+    pieces[1::2] = (f"<mark>{escape(piece)}</mark>" for piece in pieces[1::2])
+    return "".join(pieces)

@@ -102,6 +102,7 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
     found: dict[uuid.UUID, list[Snippet]] = {}
     pattern = f"%{connections[Session.objects.db].ops.prep_for_like_query(text)}%"
     values = {"ids": ids, "text": text, "pattern": pattern}
+    list_url = reverse("conversations:list")
     for name, options in places(everywhere):
         sql = HITS.format(before=BEFORE + MARGIN, length=BEFORE + AFTER + 2 * MARGIN + len(text),
                           limit=SNIPPETS, **options)  # fmt: skip
@@ -109,7 +110,13 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
             of_session = found.setdefault(session_id, [])
             if len(of_session) < SNIPPETS:
                 html = marked_excerpt(excerpt, text, at > BEFORE + MARGIN + 1)
-                of_session.append(Snippet(label, html, link(name, session_id, row_id, query)))
+                # As reverse() makes it, which takes a tenth of a list's time for 150 snippets.
+                url = (
+                    f"{list_url}{session_id}/?{query}&m={row_id}"
+                    if name == "message"
+                    else payload_url(name, session_id, row_id)
+                )
+                of_session.append(Snippet(label, html, url))
     return found
 
 
@@ -136,13 +143,11 @@ def places(everywhere: bool):
     yield "task", {"table": "tasks", "label": "'tool'", "words": tool, "condition": called}
 
 
-def link(name: str, session_id, row_id, query: str) -> str:
+def payload_url(name: str, session_id, row_id) -> str:
     if name == "task":
         return reverse("conversations:task", args=[session_id, row_id])
-    if name == "model-call":
-        args = [session_id, "model-calls", row_id, "response_data"]
-        return reverse("conversations:payload", args=args)
-    return f"{reverse('conversations:detail', args=[session_id])}?{query}&m={row_id}"
+    args = [session_id, "model-calls", row_id, "response_data"]
+    return reverse("conversations:payload", args=args)
 
 
 def marked_excerpt(excerpt: str, text: str, cut_before: bool) -> str:

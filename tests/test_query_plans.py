@@ -156,9 +156,9 @@ def collecting(monkeypatch):
     """After the newest ten, what meets a condition is collected."""
     monkeypatch.setattr(lookback, "FIRST_STEP", 10)
     monkeypatch.setattr(lookback, "WORTH_WALKING", 0)
-    monkeypatch.setattr(conditions, "QUICK_PROBES", 1)
+    monkeypatch.setattr(conditions, "QUICK_PROBES", 10)
     # The default of its `probes`.
-    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (1,))
+    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (10,))
 
 
 @pytest.fixture
