@@ -1,3 +1,4 @@
+import uuid
 import zoneinfo
 from functools import cache
 
@@ -6,6 +7,18 @@ from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
+
+
+def request_id(get_response):
+    """Names each request, for the audit trail and whoever asks about an answer."""
+
+    def middleware(request):
+        request.id = uuid.uuid4().hex
+        response = get_response(request)
+        response["X-Request-ID"] = request.id
+        return response
+
+    return middleware
 
 
 def never_store(get_response):

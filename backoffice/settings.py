@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "backoffice",
     "accounts",
     "conversations",
+    "audit",
     "django_filters",
     "django_htmx",
     "csp",
@@ -59,6 +60,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "backoffice.health.probes",
+    "backoffice.middleware.request_id",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "backoffice.middleware.never_store",

@@ -1,5 +1,17 @@
 from django.contrib.auth.mixins import PermissionRequiredMixin
 
+from audit.recording import record_view
+from backoffice.fragments import wants_fragment
+
 
 class Browse(PermissionRequiredMixin):
+    """For whoever may see conversations; the audit trail says which ones they saw."""
+
     permission_required = "conversations.view_session"
+
+    def dispatch(self, request, *args, **kwargs):
+        response = super().dispatch(request, *args, **kwargs)
+        if response.status_code == 200 and "session_id" in kwargs:
+            page = request.resolver_match.url_name
+            record_view(request, kwargs["session_id"], page, again=not wants_fragment(request))
+        return response

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
 
+from audit.recording import Act, record
 from backoffice.databases import limited
 from backoffice.errors import is_timeout
 from backoffice.fragments import FragmentMixin, wants_fragment
@@ -86,6 +87,9 @@ class ConversationListView(FragmentMixin, FilteredView):
         next_cursor = places[-1] if more else reached
         rows = summaries([place.id for place in places])
         self.add_texts(rows)
+        if self.filterset.is_valid() and self.filterset.form.cleaned_data["search"]:
+            query = self.filterset.query(keep_cursor=True)
+            record(self.request, Act.SEARCHED, query=query, shown=len(rows))
         return self.around_rows() | {
             "rows": rows,
             "next_cursor": str(next_cursor or ""),

@@ -117,6 +117,10 @@ class Session(SummaryCounts, AgentRow):
         permissions = [
             ("export_session", "Can export conversations"),
             ("work_on_session", "Can work on conversations"),
+            ("view_personal_data", "Can see personal data"),
+            ("reveal_session", "Can reveal the personal data of a conversation"),
+            ("redact_session", "Can redact conversations"),
+            ("erase_session", "Can erase conversations"),
         ]
 
     def __str__(self):

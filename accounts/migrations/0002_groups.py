@@ -33,10 +33,14 @@ GROUPS = {"Viewer": VIEWER, "Support": SUPPORT, "Admin": ADMIN}
 
 
 def create_groups(apps, schema_editor):
+    grant(apps, GROUPS)
+
+
+def grant(apps, groups):
     ContentType = apps.get_model("contenttypes", "ContentType")
     Permission = apps.get_model("auth", "Permission")
     Group = apps.get_model("auth", "Group")
-    for group_name, wanted in GROUPS.items():
+    for group_name, wanted in groups.items():
         group, _ = Group.objects.get_or_create(name=group_name)
         for app_label, model, codename, name in wanted:
             # Django makes permissions after all migrations; the same ones, so it finds these.

@@ -34,6 +34,7 @@ TIMEOUT = 10_000
 
 def create_groups():
     import_module("accounts.migrations.0002_groups").create_groups(apps, None)
+    import_module("accounts.migrations.0003_more_permissions").grant(apps, None)
 
 
 @pytest.fixture(scope="package")

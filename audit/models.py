@@ -1,0 +1,43 @@
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Act(models.TextChoices):
+    SIGNED_IN = "signed_in", "signed in"
+    SIGN_IN_FAILED = "sign_in_failed", "failed to sign in"
+    SIGNED_OUT = "signed_out", "signed out"
+    VIEWED = "viewed", "viewed"
+    SEARCHED = "searched", "searched"
+    EXPORTED = "exported", "exported"
+    REVEALED = "revealed", "revealed personal data"
+    EDITED = "edited", "edited"
+    REDACTED = "redacted", "redacted"
+    ERASED = "erased", "erased"
+    PURGED = "purged", "purged"
+    PRUNED = "pruned", "pruned the audit trail"
+    UNDONE = "undone", "did not carry out after all"
+
+
+class Entry(models.Model):
+    """
+    Who did what, when and from where. A trigger in the database refuses to change entries, and to
+    delete them but for audit_prune. Names instead of foreign keys: entries outlive what they tell.
+    """
+
+    at = models.DateTimeField(db_default=Now(), db_index=True)
+    act = models.CharField(max_length=20, choices=Act)
+    # None and empty for a command, and for whoever failed to sign in.
+    user_id = models.BigIntegerField(null=True)
+    username = models.CharField(max_length=150, blank=True, db_index=True)
+    address = models.GenericIPAddressField("IP address", null=True)
+    request_id = models.CharField(max_length=64, blank=True)
+    session_id = models.UUIDField("conversation", null=True)
+    details = models.JSONField(default=dict)
+
+    class Meta:
+        default_permissions = ("view",)
+        verbose_name_plural = "entries"
+        indexes = [models.Index(fields=["session_id", "-at"], name="audit_entry_of_conversation")]
+
+    def __str__(self):
+        return f"{self.username or 'somebody'} {self.get_act_display()}"
