@@ -7,7 +7,7 @@ PostgreSQL's own output of a jsonb column, so it is well-formed, though it may b
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 TOKEN = re.compile(
@@ -51,6 +51,26 @@ def whole_part(source: str) -> str:
         except ValueError:
             continue
     return ""
+
+
+def with_texts_changed(text: str, change: Callable[[str], str]) -> str:
+    """
+    The document with each string, keys included, as `change` gives it back; a number that it
+    would change becomes a string. All else stays as it is, to the byte.
+    """
+
+    def changed(match):
+        if match["string"] is None and match["number"] is None:
+            return match[0]
+        source = match[match.lastgroup]
+        before = decoded(source) if match["string"] else source
+        after = change(before)
+        if after == before:
+            return match[0]
+        lead = match[0].removesuffix(source)
+        return lead + json.dumps(after, ensure_ascii=False)
+
+    return TOKEN.sub(changed, text)
 
 
 def loads(text: str):

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import downloads, error_views, list_views, payloads, views
+from . import change_views, downloads, error_views, list_views, payloads, views
 
 app_name = "conversations"
 urlpatterns = [
@@ -8,6 +8,7 @@ urlpatterns = [
     path("counts/", list_views.CountsView.as_view(), name="counts"),
     path("new/", list_views.NewArrivalsView.as_view(), name="new"),
     path("errors/", error_views.ErrorsView.as_view(), name="errors"),
+    path("erase/", change_views.EraseAllView.as_view(), name="erase_all"),
     path("<uuid:session_id>/", views.ConversationView.as_view(), name="detail"),
     path(
         "<uuid:session_id>/transcript.<str:form>",
@@ -24,6 +25,12 @@ urlpatterns = [
         views.MessageView.as_view(),
         name="message",
     ),
+    path(
+        "<uuid:session_id>/messages/<uuid:message_id>/redact/",
+        change_views.RedactView.as_view(),
+        name="redact",
+    ),
+    path("<uuid:session_id>/erase/", change_views.EraseView.as_view(), name="erase"),
     path("<uuid:session_id>/runs/<uuid:run_id>/", views.RunView.as_view(), name="run"),
     path("<uuid:session_id>/tasks/<uuid:task_id>/", payloads.TaskView.as_view(), name="task"),
     path(

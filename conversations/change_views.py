@@ -1,0 +1,187 @@
+"""Redacting and erasing: first what would happen, then a typed word, then the act itself."""
+
+import uuid
+from functools import cached_property
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.views.generic import FormView
+
+from audit.recording import Act, recorded_change
+
+from . import erasure, redaction
+from .access import Browse
+from .models import ChatMessage, Session
+from .querysets import is_storable
+
+# More than so many at once is work for manage.py purge.
+MOST_AT_ONCE = 1_000
+
+
+class RedactForm(forms.Form):
+    words = forms.CharField(
+        label="Words to take out",
+        required=False,
+        max_length=100_000,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 4}),
+    )
+    confirmation = forms.CharField(required=False)
+
+    def clean_words(self):
+        words = self.cleaned_data["words"].replace("\r\n", "\n")
+        if words and len(words.strip()) < redaction.SHORTEST:
+            raise forms.ValidationError("Write at least two characters to look for.")
+        return words
+
+
+class RedactView(Browse, FormView):
+    """Takes a message, or words of it, out of everything that was recorded of its conversation."""
+
+    permission_required = ("conversations.view_session", "conversations.redact_session")
+    template_name = "conversations/redact.html"
+    form_class = RedactForm
+    word = "redact"
+
+    @cached_property
+    def message(self):
+        session_id, message_id = self.kwargs["session_id"], self.kwargs["message_id"]
+        return get_object_or_404(ChatMessage, session_id=session_id, pk=message_id)
+
+    def get_context_data(self, **kwargs):
+        return super().get_context_data(message=self.message, word=self.word, **kwargs)
+
+    def form_valid(self, form):
+        session_id = self.message.session_id
+        words = form.cleaned_data["words"] or self.message.content
+        typed = form.cleaned_data["confirmation"]
+        if typed.strip() != self.word:
+            found = redaction.redact(session_id, words, using="agents", write=False)
+            if "confirm" in self.request.POST:
+                form.add_error("confirmation", f"Type “{self.word}” to go on.")
+            return self.render_to_response(self.get_context_data(form=form, found=found))
+        # How long the words were is all that the audit trail may keep of them.
+        with recorded_change(
+            self.request, Act.REDACTED, session_id=session_id, characters=len(words)
+        ) as details:
+            found = redaction.redact(session_id, words, using="agents_write", write=True)
+            details |= {each.label: each.times for each in found}
+        times = sum(each.times for each in found)
+        text = f"Redacted in {times} place{'' if times == 1 else 's'}."
+        messages.success(self.request, text)
+        page = reverse("conversations:detail", args=[session_id])
+        return redirect(f"{page}?m={self.message.pk}#message-{self.message.pk}")
+
+
+class EraseForm(forms.Form):
+    confirmation = forms.CharField(strip=True)
+
+    def __init__(self, *args, words, **kwargs):
+        self.words = words
+        super().__init__(*args, **kwargs)
+
+    def clean_confirmation(self):
+        if self.cleaned_data["confirmation"] != self.words:
+            raise forms.ValidationError(f"Type “{self.words}” to go on.")
+        return self.words
+
+
+class EraseView(Browse, FormView):
+    """Erases one conversation."""
+
+    permission_required = ("conversations.view_session", "conversations.erase_session")
+    template_name = "conversations/erase.html"
+    form_class = EraseForm
+
+    @cached_property
+    def session(self):
+        return get_object_or_404(Session, pk=self.kwargs["session_id"])
+
+    @cached_property
+    def ids(self) -> list[uuid.UUID]:
+        return [self.session.pk]
+
+    @property
+    def words(self) -> str:
+        """What must be typed: it names what goes, so a form for something else does not fit."""
+        return f"erase {str(self.session.pk)[:8]}"
+
+    def others(self) -> int:
+        """How many other conversations of the same external id stay."""
+        if not self.session.external_id:
+            return 0
+        same = Session.objects.with_external_id(self.session.external_id)
+        return same.exclude(pk=self.session.pk)[: MOST_AT_ONCE + 1].count()
+
+    def get_form_kwargs(self):
+        return super().get_form_kwargs() | {"words": self.words}
+
+    def get_context_data(self, **kwargs):
+        return super().get_context_data(
+            counts=erasure.count(self.ids, "agents"),
+            words=self.words,
+            external_id=self.session.external_id,
+            session=self.session,
+            others=self.others(),
+            too_many=False,
+            **kwargs,
+        )
+
+    def form_valid(self, form):
+        with recorded_change(self.request, Act.ERASED, session_id=self.named()) as details:
+            counts = erasure.erase(self.ids)
+            details |= counts.as_details()
+        number = counts.going["conversations"]
+        text = f"Erased {number} conversation{'' if number == 1 else 's'}."
+        messages.success(self.request, text)
+        return redirect("conversations:list")
+
+    def named(self) -> uuid.UUID | None:
+        """The conversation that the audit trail names."""
+        return self.session.pk
+
+
+class EraseAllView(EraseView):
+    """Erases every conversation of one external id, whatever its agent."""
+
+    @cached_property
+    def external_id(self) -> str:
+        external_id = self.request.GET.get("external_id", "")
+        if not external_id or not is_storable(external_id):
+            raise Http404
+        return external_id
+
+    @cached_property
+    def ids(self):
+        same = Session.objects.with_external_id(self.external_id).order_by("id")
+        ids = list(same.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+        if not ids:
+            raise Http404
+        return ids
+
+    @property
+    def words(self):
+        # Should there be more of them by then, the form shows itself again.
+        return f"erase {len(self.ids)} conversation{'' if len(self.ids) == 1 else 's'}"
+
+    def get_context_data(self, **kwargs):
+        return FormView.get_context_data(
+            self,
+            counts=erasure.count(self.ids, "agents"),
+            words=self.words,
+            external_id=self.external_id,
+            too_many=len(self.ids) > MOST_AT_ONCE,
+            most=MOST_AT_ONCE,
+            **kwargs,
+        )
+
+    def form_valid(self, form):
+        if len(self.ids) > MOST_AT_ONCE:
+            return self.form_invalid(form)
+        return super().form_valid(form)
+
+    def named(self):
+        return None
