@@ -7,6 +7,7 @@ none: as the runtime's own purge does, their payloads are blanked and their toke
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import connections
 
@@ -18,7 +19,11 @@ BLANKED = """
     UPDATE model_call_stats SET request_data = NULL, response_data = NULL
     WHERE ({of_calls}) AND (request_data IS NOT NULL OR response_data IS NOT NULL)
 """
-LOCKED = "SELECT id FROM sessions WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE"
+LOCKED = """
+    SELECT id FROM sessions
+    WHERE id = ANY(%(ids)s) AND updated_at < coalesce(%(before)s, 'infinity'::timestamptz)
+    ORDER BY id FOR UPDATE
+"""
 DELETED = "DELETE FROM sessions WHERE id = ANY(%(ids)s)"
 GOING = {
     "conversations": "SELECT count(*) FROM sessions WHERE id = ANY(%(ids)s)",
@@ -54,10 +59,15 @@ def count(ids: list[uuid.UUID], using: str) -> Counts:
         )
 
 
-def erase(ids: list[uuid.UUID], using: str = "agents_write") -> Counts:
-    """Needs a transaction; ids that are unknown, or gone by now, count for nothing."""
+def erase(ids: list[uuid.UUID], before: datetime | None = None) -> Counts:
+    """
+    Needs a transaction on agents_write. Ids that are unknown or gone by now count for nothing, nor
+    do conversations that went on at or after `before`.
+    """
+    using = "agents_write"
     with connections[using].cursor() as cursor:
-        cursor.execute(LOCKED, {"ids": ids})
+        cursor.execute(LOCKED, {"ids": ids, "before": before})
+        ids = [session_id for (session_id,) in cursor.fetchall()]
         counts = count(ids, using)
         if counts.model_calls:
             cursor.execute(BLANKED.format(of_calls=OF_CALLS), {"ids": ids})

@@ -17,6 +17,7 @@ ROLES = ("anonymous", "outsider", "viewer", "support", "admin")
 LOGIN = "login"
 # name: the status for each role; "login" is a redirect to the sign-in page.
 BROWSE = (LOGIN, 403, 200, 200, 200)
+ADMINS = (LOGIN, 403, 403, 403, 200)
 MATRIX = {
     "home": (LOGIN, 302, 302, 302, 302),
     "conversations:list": BROWSE,
@@ -28,6 +29,9 @@ MATRIX = {
     "conversations:json": BROWSE,
     "conversations:message": BROWSE,
     "conversations:run": BROWSE,
+    "conversations:redact": ADMINS,
+    "conversations:erase": ADMINS,
+    "conversations:erase_all": ADMINS,
     "conversations:task": BROWSE,
     "conversations:payload": BROWSE,
     "conversations:payload_file": BROWSE,
@@ -39,7 +43,7 @@ MATRIX = {
 
 @pytest.fixture
 def paths():
-    session = make_session()
+    session = make_session(external_id="somebody")
     run = make_run(session)
     task = make_task(run, session)
     message = make_message(session)
@@ -47,13 +51,18 @@ def paths():
         "conversations:transcript": [session.id, "txt"],
         "conversations:json": [session.id],
         "conversations:message": [session.id, message.id],
+        "conversations:redact": [session.id, message.id],
+        "conversations:erase": [session.id],
         "conversations:detail": [session.id],
         "conversations:run": [session.id, run.id],
         "conversations:task": [session.id, task.id],
         "conversations:payload": [session.id, "runs", run.id, "context"],
         "conversations:payload_file": [session.id, "runs", run.id, "context"],
     }
-    queries = {"conversations:new": f"?since={Cursor(session.updated_at, session.id)}"}
+    queries = {
+        "conversations:new": f"?since={Cursor(session.updated_at, session.id)}",
+        "conversations:erase_all": "?external_id=somebody",
+    }
     return {
         name: reverse(name, args=arguments.get(name)) + queries.get(name, "") for name in MATRIX
     }
@@ -202,8 +211,10 @@ def test_the_groups_hold_what_their_names_promise(db):
         return set(Group.objects.get(name=name).permissions.values_list("codename", flat=True))
 
     assert codenames("Viewer") == {"view_session"}
-    assert codenames("Support") == {"view_session", "export_session", "work_on_session"}
-    assert codenames("Admin") > codenames("Support") | {"use_admin", "change_user"}
+    support = {"view_session", "export_session", "work_on_session", "reveal_session"}
+    assert codenames("Support") == support
+    own = {"view_personal_data", "redact_session", "erase_session", "view_entry"}
+    assert codenames("Admin") > support | own | {"use_admin", "change_user"}
 
 
 def test_nobody_writes_by_get(support_client):

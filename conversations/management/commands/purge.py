@@ -73,7 +73,7 @@ class Command(BaseCommand):
         oldest_first = sessions.order_by("updated_at", "id").values_list("pk", flat=True)
         while ids := list(oldest_first[:BATCH]):
             with recorded_change(None, Act.PURGED, **filters) as details:
-                counts = erasure.erase(ids)
+                counts = erasure.erase(ids, before)
                 details |= counts.as_details()
             erased += counts.going["conversations"]
             self.say(erased, "erased")
