@@ -23,7 +23,7 @@ def signed_out(request, user, **kwargs):
     from .recording import Act, record
 
     if user is not None:
-        record(request, Act.SIGNED_OUT, account=user.get_username())
+        record(request, Act.SIGNED_OUT)
 
 
 class AuditConfig(AppConfig):

@@ -37,7 +37,18 @@ class Entry(models.Model):
     class Meta:
         default_permissions = ("view",)
         verbose_name_plural = "entries"
-        indexes = [models.Index(fields=["session_id", "-at"], name="audit_entry_of_conversation")]
+        # For what the admin panel filters and searches by.
+        indexes = [
+            models.Index(fields=["session_id", "-at"], name="audit_entry_of_conversation"),
+            models.Index(fields=["act", "at"], name="audit_entry_of_act"),
+            models.Index(fields=["address", "at"], name="audit_entry_from_address"),
+            models.Index(fields=["request_id"], name="audit_entry_of_request"),
+            models.Index(
+                models.F("details__account"),
+                condition=models.Q(act=Act.SIGN_IN_FAILED),
+                name="audit_entry_of_failed_account",
+            ),
+        ]
 
     def __str__(self):
         return f"{self.username or 'somebody'} {self.get_act_display()}"

@@ -62,10 +62,12 @@ def address(request) -> str | None:
     if settings.BEHIND_PROXY:
         text = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2] or text
     try:
-        return str(ipaddress.ip_address(text.strip()))
+        # PostgreSQL knows no zones of IPv6.
+        found = ipaddress.ip_address(text.strip().partition("%")[0])
     except ValueError:
         # A Unix socket has none.
         return None
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 @contextmanager
@@ -79,7 +81,8 @@ def recorded_change(
     """
     entry = None
     try:
-        with transaction.atomic(using="agents_write"):
+        # Within another transaction the change would be committed by that one, or not.
+        with transaction.atomic(using="agents_write", durable=True):
             yield details
             entry = record(request, act, session_id=session_id, **details)
     except BaseException:

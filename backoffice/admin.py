@@ -1,8 +1,16 @@
+from collections.abc import Callable, Iterable
+
 from django.contrib.admin import AdminSite as DjangoAdminSite
+from django.contrib.admin import ModelAdmin, ShowFacets
 from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import Http404
 from django.utils.decorators import method_decorator
+from django.utils.functional import cached_property
 
 
 class AdminSite(DjangoAdminSite):
@@ -26,6 +34,86 @@ class AdminSite(DjangoAdminSite):
     def get_urls(self):
         # "View on site" resolves any model by any text, conversations by non-uuids included.
         return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
+
+
+class CappedPaginator(Paginator):
+    """Counts no further than it leads; what lies behind is found by searching."""
+
+    most = 1_000
+
+    @cached_property
+    def count(self):
+        return self.object_list.order_by()[: self.most].count()
+
+    @property
+    def is_capped(self):
+        return self.count == self.most
+
+
+class BigTableChangeList(ChangeList):
+    def get_ordering(self, request, queryset):
+        # Whatever the address asks for: no other order has an index.
+        return self.model_admin.get_ordering(request)
+
+    def get_results(self, request):
+        super().get_results(request)
+        if not self.query or self.paginator.is_capped:
+            # Beside the search it would say how many results there are, which nobody counted.
+            self.full_result_count = self.result_count
+
+
+class BigTableAdmin(ModelAdmin):
+    """
+    The list of a table of any size, to which nothing is added and from which nothing is deleted.
+
+    A subclass orders by an index, and searches by `searches()`.
+    """
+
+    paginator = CappedPaginator
+    list_per_page = 50
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    sortable_by = ()
+    actions = None
+    # Makes the search box appear.
+    search_fields = ("pk",)
+    # What the address may filter by: Django would let it name any column.
+    lookups = frozenset()
+
+    def has_add_permission(self, request):
+        return False
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+    def get_object(self, request, object_id, from_field=None):
+        found = super().get_object(request, object_id, from_field)
+        if found is None:
+            raise Http404
+        return found
+
+    def get_changelist(self, request, **kwargs):
+        return BigTableChangeList
+
+    def lookup_allowed(self, lookup, value, request=None):
+        return lookup in self.lookups and "\0" not in value
+
+    def get_search_results(self, request, queryset, search_term):
+        """
+        What the first of the ways to search finds, if any: an OR of them would leave the database
+        without one index to walk.
+        """
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        for search in self.searches(term):
+            found = search(queryset)
+            if found.exists():
+                return found, False
+        return queryset.none(), False
+
+    def searches(self, term: str) -> Iterable[Callable[[QuerySet], QuerySet]]:
+        raise NotImplementedError
 
 
 class AdminConfig(DjangoAdminConfig):

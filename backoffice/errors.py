@@ -1,18 +1,67 @@
 """Every failure as a calm page, or as a fragment where htmx asked for one."""
 
 import sys
+from contextlib import contextmanager
 
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import RequestDataTooBig
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.shortcuts import render
 
 from .fragments import wants_fragment
 
 QUERY_CANCELED = "57014"
+# Why a change was not made: (status, title, text).
+NO_WRITING = (
+    403,
+    "Nothing can be changed here",
+    "Nothing was changed. This site was set up to read the agent database only.",
+)
+BUSY = (
+    503,
+    "Something else is writing there",
+    "Nothing was changed. Another program is at work on the same row: try again in a moment.",
+)
+# What PostgreSQL answers a change with that it does not take, by SQLSTATE.
+REFUSALS = {
+    "25006": (
+        503,
+        "The agent database takes no changes",
+        "Nothing was changed. The database is read-only: a replica, or under maintenance. "
+        "If it lasts, tell whoever runs this site.",
+    ),
+    "42501": (
+        403,
+        "The agent database does not allow that",
+        "Nothing was changed. The role that this site writes with lacks the right to; "
+        "whoever runs the database can grant it.",
+    ),
+    QUERY_CANCELED: BUSY,
+    "55P03": BUSY,
+}
+
+
+class ChangeRefused(Exception):
+    """A change was not made; the arguments are what error_response() says about it."""
+
+
+@contextmanager
+def refusals():
+    """Around a change in the agent database: what it refuses is raised as ChangeRefused."""
+    try:
+        yield
+    except DatabaseError as error:
+        if known := REFUSALS.get(sqlstate(error)):
+            raise ChangeRefused(*known) from error
+        raise
+
+
+def sqlstate(error: Exception) -> str | None:
+    return getattr(error.__cause__, "sqlstate", None)
 
 
 def is_timeout(error: Exception) -> bool:
     """A statement that ran into its time limit; Django raises the same as for an outage."""
-    return getattr(error.__cause__, "sqlstate", None) == QUERY_CANCELED
+    return sqlstate(error) == QUERY_CANCELED
 
 
 def error_response(request, status: int, title: str, text: str):
@@ -27,6 +76,13 @@ def error_response(request, status: int, title: str, text: str):
 
 
 def bad_request(request, exception=None):
+    if isinstance(exception, RequestDataTooBig):
+        return error_response(
+            request,
+            413,
+            "That is too long for one form",
+            "Nothing was changed. Go back and make the text shorter.",
+        )
     return error_response(
         request,
         400,

@@ -4,6 +4,7 @@ import uuid
 from functools import cached_property
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect
@@ -11,6 +12,7 @@ from django.urls import reverse
 from django.views.generic import FormView
 
 from audit.recording import Act, recorded_change
+from backoffice.errors import NO_WRITING, ChangeRefused, error_response, refusals
 
 from . import erasure, redaction
 from .access import Browse
@@ -38,7 +40,19 @@ class RedactForm(forms.Form):
         return words
 
 
-class RedactView(Browse, FormView):
+class ChangeView(Browse, FormView):
+    """What the database refuses changes nothing, and a page says so."""
+
+    def dispatch(self, request, *args, **kwargs):
+        if "agents_write" not in settings.DATABASES and self.has_permission():
+            return error_response(request, *NO_WRITING)
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except ChangeRefused as refused:
+            return error_response(request, *refused.args)
+
+
+class RedactView(ChangeView):
     """Takes a message, or words of it, out of everything that was recorded of its conversation."""
 
     permission_required = ("conversations.view_session", "conversations.redact_session")
@@ -64,9 +78,10 @@ class RedactView(Browse, FormView):
                 form.add_error("confirmation", f"Type “{self.word}” to go on.")
             return self.render_to_response(self.get_context_data(form=form, found=found))
         # How long the words were is all that the audit trail may keep of them.
-        with recorded_change(
+        change = recorded_change(
             self.request, Act.REDACTED, session_id=session_id, characters=len(words)
-        ) as details:
+        )
+        with change as details, refusals():
             found = redaction.redact(session_id, words, using="agents_write", write=True)
             details |= {each.label: each.times for each in found}
         times = sum(each.times for each in found)
@@ -89,7 +104,7 @@ class EraseForm(forms.Form):
         return self.words
 
 
-class EraseView(Browse, FormView):
+class EraseView(ChangeView):
     """Erases one conversation."""
 
     permission_required = ("conversations.view_session", "conversations.erase_session")
@@ -131,7 +146,8 @@ class EraseView(Browse, FormView):
         )
 
     def form_valid(self, form):
-        with recorded_change(self.request, Act.ERASED, session_id=self.named()) as details:
+        change = recorded_change(self.request, Act.ERASED, session_id=self.named())
+        with change as details, refusals():
             counts = erasure.erase(self.ids)
             details |= counts.as_details()
         number = counts.going["conversations"]

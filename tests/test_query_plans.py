@@ -2,6 +2,7 @@
 
 import json
 import os
+import uuid
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -15,6 +16,7 @@ from conversations.agent_tables import create_agent_tables
 from conversations.bench import history
 from conversations.pagination import Cursor
 
+from .admin_panel import TABLES, list_url
 from .listing import COUNTS, NEW, URL, be_patient
 
 pytestmark = pytest.mark.django_db
@@ -297,7 +299,32 @@ def test_rows_read_only_their_own(owner, support_client):
         assert plans.read < FEW
 
 
+@pytest.mark.parametrize("model", ["session", "run", "task", "chatmessage", "modelcall"])
+def test_the_admin_panel_reads_little_more_than_it_shows(owner, known, admin_client, model):
+    assert_panel_reads_little(owner, known, admin_client, model)
+
+
 # Without them
+
+
+@pytest.mark.parametrize("model", ["session", "run", "task", "chatmessage", "modelcall"])
+def test_without_ours_the_admin_panel_reads_little_more_than_it_shows(
+    owner, known, without_indexes, admin_client, model
+):
+    assert_panel_reads_little(owner, known, admin_client, model)
+
+
+def assert_panel_reads_little(owner, known, client, model):
+    session, external_id, agent = owner.execute(
+        "SELECT id, external_id, agent_id FROM sessions WHERE external_id IS NOT NULL"
+        " ORDER BY updated_at DESC OFFSET 5000 LIMIT 1"
+    ).fetchone()
+    run = owner.execute("SELECT id FROM runs WHERE session_id = %s", [session]).fetchone()[0]
+    terms = ["", session, run, external_id, agent, known["agent"], uuid.uuid4()]
+    for term in terms:
+        plans = ask(client, f'FROM "{TABLES[model]}"', list_url(model), q=term)
+        assert plans.scanned == set(), term
+        assert plans.read <= FEW, term
 
 
 def test_without_ours_a_page_is_found_by_the_runtimes_indexes(

@@ -73,7 +73,15 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "entries",
                 "default_permissions": ("view",),
                 "indexes": [
-                    models.Index(fields=["session_id", "-at"], name="audit_entry_of_conversation")
+                    models.Index(fields=["session_id", "-at"], name="audit_entry_of_conversation"),
+                    models.Index(fields=["act", "at"], name="audit_entry_of_act"),
+                    models.Index(fields=["address", "at"], name="audit_entry_from_address"),
+                    models.Index(fields=["request_id"], name="audit_entry_of_request"),
+                    models.Index(
+                        models.F("details__account"),
+                        condition=models.Q(("act", "sign_in_failed")),
+                        name="audit_entry_of_failed_account",
+                    ),
                 ],
             },
         ),

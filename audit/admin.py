@@ -1,0 +1,110 @@
+import ipaddress
+import json
+import uuid
+from contextlib import suppress
+from datetime import datetime, time, timedelta
+
+from django.contrib import admin
+from django.db.models import Q
+from django.urls import reverse
+from django.utils.dateparse import parse_date
+from django.utils.html import format_html, format_html_join
+from django.utils.timezone import make_aware
+
+from backoffice.admin import BigTableAdmin
+from conversations.querysets import is_storable
+from conversations.templatetags import desk
+
+from .models import Act, Entry
+
+SUMMARY = 150
+
+
+@admin.register(Entry)
+class EntryAdmin(BigTableAdmin):
+    """The audit trail, to read and nothing else."""
+
+    ordering = ["-at", "-id"]
+    list_display = ["when", "who", "act", "address", "conversation", "summary"]
+    list_filter = ["act", "at"]
+    lookups = frozenset({"act__exact", "at__gte", "at__lt"})
+    fields = ["when", "who", "user_id", "act", "address", "request", "conversation", "all_details"]
+    readonly_fields = fields
+    search_help_text = (
+        "A user's name, a day (2026-01-31), an address, or the id of a conversation or request."
+    )
+
+    def has_change_permission(self, request, obj=None):
+        return False
+
+    def searches(self, term):
+        if not is_storable(term):
+            return
+        for search in (of_id, of_address, of_day):
+            with suppress(ValueError, OverflowError):
+                yield from search(term)
+        # Whoever failed to sign in was nobody yet.
+        failed = Q(act=Act.SIGN_IN_FAILED, details__account=term)
+        yield lambda rows: rows.filter(Q(username=term) | failed)
+        yield lambda rows: rows.filter(username__startswith=term)
+
+    @admin.display(description="at")
+    def when(self, entry):
+        return desk.at(entry.at)
+
+    @admin.display(description="user")
+    def who(self, entry):
+        return entry.username or "-"
+
+    @admin.display(description="request id")
+    def request(self, entry):
+        if not entry.request_id:
+            return "-"
+        return format_html(
+            '{} (<a href="{}?q={}">all of this request</a>)',
+            entry.request_id,
+            reverse("admin:audit_entry_changelist"),
+            entry.request_id,
+        )
+
+    @admin.display(description="conversation")
+    def conversation(self, entry):
+        if not entry.session_id:
+            return "-"
+        url = reverse("conversations:detail", args=[entry.session_id])
+        return format_html('<a href="{}">{}</a>', url, entry.session_id)
+
+    @admin.display(description="details")
+    def summary(self, entry):
+        text = ", ".join(f"{name}: {words(value)}" for name, value in entry.details.items())
+        return format_html("<bdi>{}</bdi>", text[:SUMMARY] + ("…" if len(text) > SUMMARY else ""))
+
+    @admin.display(description="details")
+    def all_details(self, entry):
+        lines = ((name, words(value)) for name, value in entry.details.items())
+        return format_html_join("\n", "<p><b>{}</b>: <bdi>{}</bdi></p>", lines) or "-"
+
+
+def words(value) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+# Ways to search, each for a term of its own kind; a ValueError where the term is none.
+
+
+def of_id(term):
+    named = uuid.UUID(term)
+    yield lambda rows: rows.filter(session_id=named)
+    yield lambda rows: rows.filter(request_id=named.hex)
+
+
+def of_address(term):
+    address = str(ipaddress.ip_address(term))
+    yield lambda rows: rows.filter(address=address)
+
+
+def of_day(term):
+    if day := parse_date(term):
+        since = make_aware(datetime.combine(day, time()))
+        until = since + timedelta(days=1)
+        yield lambda rows: rows.filter(at__gte=since, at__lt=until)

@@ -1,0 +1,78 @@
+from datetime import datetime, time, timedelta
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection, transaction
+from django.utils import timezone
+from django.utils.dateparse import parse_date
+
+from audit.models import Entry
+from audit.recording import Act, record
+
+BATCH = 10_000
+
+
+class Command(BaseCommand):
+    help = "Deletes old entries of the audit trail, and leaves one that says so."
+
+    def add_arguments(self, parser):
+        parser.add_argument("--before", metavar="DATE", help="entries before this day, 2026-01-31")
+        parser.add_argument("--days", metavar="N", help="entries older than so many days")
+        parser.add_argument("--dry-run", action="store_true", help="count them only")
+
+    def handle(self, *, before, days, dry_run, **options):
+        if (before is None) == (days is None):
+            raise CommandError("Give either --before DATE or --days N.")
+        bound = start_of(before) if days is None else days_ago(days)
+        old = Entry.objects.filter(at__lt=bound)
+        said = f"entries before {timezone.localtime(bound):%Y-%m-%d %H:%M %Z}"
+        if dry_run:
+            self.stdout.write(f"Would delete {old.count()} {said}.")
+            return
+        self.stdout.write(f"Deleted {prune(old, bound)} {said}.")
+
+
+def start_of(text: str) -> datetime:
+    try:
+        day = parse_date(text)
+    except ValueError:
+        day = None
+    if day is None:
+        raise CommandError(f"--before must be a day like 2026-01-31, not {text!r}.")
+    try:
+        bound = timezone.make_aware(datetime.combine(day, time()))
+        is_past = bound <= timezone.now()
+    except OverflowError:
+        is_past = False
+    if not is_past:
+        raise CommandError(f"--before must be a day of the past, not {text!r}.")
+    return bound
+
+
+def days_ago(text: str) -> datetime:
+    wrong = CommandError(f"--days must be a number of days, at least 1, not {text!r}.")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+        raise wrong
+    try:
+        return timezone.now() - timedelta(days=int(text))
+    except OverflowError:
+        # Further back than the calendar goes.
+        raise wrong from None
+
+
+def prune(old, bound) -> int:
+    """
+    Batch by batch, each with the entry that tells of all so far in place of the one before: what
+    is deleted is told, whenever this ends.
+    """
+    told, deleted = None, 0
+    while True:
+        with transaction.atomic(using="default"):
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL desk.audit_prune = 'on'")
+            batch = list(old.order_by("at").values_list("pk", flat=True)[:BATCH])
+            if not batch:
+                return deleted
+            deleted += Entry.objects.filter(pk__in=batch).delete()[0]
+            if told:
+                told.delete()
+            told = record(None, Act.PRUNED, before=bound.isoformat(), entries=deleted)

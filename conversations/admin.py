@@ -1,0 +1,397 @@
+"""
+The six tables in the admin panel. Lists read from `agents`, without payloads; a form that may be
+saved reads the row from where it writes it. edits.py says what may be edited, and how.
+"""
+
+import json
+import uuid
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.options import get_content_type_for_model
+from django.db.models import F, TextField
+from django.db.models.functions import Cast, Left, Length
+from django.http import Http404, HttpResponseRedirect
+
+from audit.recording import Act, record
+from backoffice.admin import BigTableAdmin
+from backoffice.errors import BUSY, NO_WRITING, ChangeRefused, error_response, refusals
+
+from . import edits, revision
+from .admin_columns import (
+    DURATION,
+    change_link,
+    conversation,
+    cut,
+    field,
+    its_conversations,
+    long_text,
+    rows_of,
+    text,
+    time,
+)
+from .models import Agent, ChatMessage, ModelCall, Run, Session, Task
+from .payloads import PAYLOADS
+from .querysets import is_storable
+
+# What has no page of its own.
+SHOWN_OF_AGENT = 20_000
+# Of conversations with one external id, the newest whose rows are listed.
+MOST_CONVERSATIONS = 100
+
+
+class AgentRowAdmin(BigTableAdmin):
+    form = edits.EditForm
+    # Lines of the form. What may be edited is an input for whoever may.
+    lines = ()
+    # Columns with an index, in which a uuid is looked for, one after the other.
+    named_by = ("id",)
+
+    # Columns
+
+    def present(self, names):
+        """Those that this agent database has."""
+        missing = revision.missing_fields(self.model)
+        return [name for name in names if getattr(name, "__name__", name) not in missing]
+
+    def get_list_display(self, request):
+        return self.present(self.list_display)
+
+    def get_fields(self, request, obj=None):
+        lines = self.present(self.lines)
+        if not self.has_change_permission(request, obj):
+            return lines
+        return [*(self.input_for(line, obj) or line for line in lines), "fingerprint"]
+
+    def get_readonly_fields(self, request, obj=None):
+        inputs = {*edits.EDITABLE.get(self.model, ()), "fingerprint"}
+        return [name for name in self.get_fields(request, obj) if name not in inputs]
+
+    def input_for(self, line, row) -> str | None:
+        """The field that may be edited where a line shows it."""
+        column = getattr(line, "__name__", line)
+        for name in edits.EDITABLE[self.model]:
+            if column in (name, f"{name}_id"):
+                value = edits.stored(row, name)
+                return None if len(str(value or "")) > edits.LONGEST_TEXT else name
+        return None
+
+    # Rows
+
+    def get_queryset(self, request):
+        """For lists: no more than they show."""
+        shown = {getattr(name, "__name__", name) for name in self.get_list_display(request)}
+        columns = {each.attname for each in self.model._meta.concrete_fields}
+        rows = self.model.objects.only("id", *(columns & shown))
+        return rows.annotate(agent_name=F("agent__name")) if "agent_name" in shown else rows
+
+    def get_object(self, request, object_id, from_field=None):
+        """For a form: a whole row but for its long texts, which the database cuts."""
+        try:
+            pk = uuid.UUID(object_id)
+        except ValueError:
+            raise Http404 from None
+        can_change = self.has_change_permission(request)
+        rows = self.model.objects.using("agents_write" if can_change else "agents")
+        for line in self.present(self.lines):
+            if hasattr(line, "up_to"):
+                name = line.__name__
+                value = Cast(name, TextField())
+                cut_value = {f"{name}_start": Left(value, line.up_to)}
+                rows = rows.annotate(**cut_value, **{f"{name}_length": Length(value)})
+                if not can_change or name not in edits.EDITABLE[self.model]:
+                    rows = rows.defer(name)
+        for model, owner, _ in PAYLOADS.values():
+            if self.model is model and self.present([owner]):
+                rows = rows.annotate(conversation_id=F(owner))
+        with refusals():
+            row = rows.filter(pk=pk).first()
+        if row is None:
+            raise Http404
+        return row
+
+    def searches(self, term):
+        if not is_storable(term):
+            return
+        try:
+            named = uuid.UUID(term)
+        except ValueError:
+            pass
+        else:
+            for name in self.present(self.named_by):
+                yield lambda rows, name=name: by_uuid(rows, name, named)
+        yield from self.text_searches(term)
+
+    def text_searches(self, term):
+        if self.present(["session_id"]):
+            yield lambda rows: by_external_id(rows, term)
+
+    # Rights
+
+    def may_edit(self, request) -> bool:
+        return self.model in edits.EDITABLE and super().has_change_permission(request)
+
+    def has_change_permission(self, request, obj=None):
+        return self.may_edit(request) and "agents_write" in settings.DATABASES
+
+    # Reading and writing
+
+    def changelist_view(self, request, extra_context=None):
+        response = super().changelist_view(request, extra_context)
+        if request.GET.get("q") and response.status_code == 200:
+            shown = response.context_data["cl"]
+            query = urlencode({"q": shown.query})
+            table = self.opts.db_table
+            record(request, Act.SEARCHED, table=table, query=query, shown=len(shown.result_list))
+        return response
+
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        """
+        Django's, without its transaction around everything: save_edit() has one of its own, whose
+        end the audit trail must know.
+        """
+        if self.may_edit(request) and not self.has_change_permission(request):
+            if request.method == "POST":
+                return error_response(request, *NO_WRITING)
+            messages.info(request, "This site was set up to read the agent database only.")
+        arguments = (request, object_id, form_url, extra_context)
+        try:
+            try:
+                response = self._changeform_view(*arguments)
+            except edits.Conflict:
+                # It changed after the form was checked: checking it again tells what.
+                response = self._changeform_view(*arguments)
+        except edits.Conflict:
+            return error_response(request, *BUSY)
+        except ChangeRefused as refused:
+            return error_response(request, *refused.args)
+        # What closes a popup is no form.
+        context = getattr(response, "context_data", None) or {}
+        if "adminform" in context and request.method != "POST":
+            self.record_view(request, context["original"])
+        elif "adminform" in context and context["adminform"].form.conflict:
+            response.status_code = 409
+        return response
+
+    def record_view(self, request, row):
+        if self.model is not Agent:
+            session_id = edits.conversation_of(row)
+            page = f"admin:{request.resolver_match.url_name}"
+            record(request, Act.VIEWED, session_id=session_id, page=page, row=str(row.pk))
+
+    def formfield_for_foreignkey(self, db_field, request, **kwargs):
+        return super().formfield_for_foreignkey(db_field, request, using="agents_write", **kwargs)
+
+    def save_model(self, request, obj, form, change):
+        obj.was_edited = edits.save_edit(request, form)
+
+    def log_change(self, request, obj, message):
+        """In Django's own history too, but by its id: a name or external id stays out of it."""
+        from django.contrib.admin.models import CHANGE, LogEntry  # needs the user model
+
+        if obj.was_edited:
+            LogEntry.objects.create(
+                user_id=request.user.pk,
+                content_type=get_content_type_for_model(obj),
+                object_id=obj.pk,
+                object_repr=str(obj.pk),
+                action_flag=CHANGE,
+                change_message=json.dumps(message),
+            )
+
+    def response_change(self, request, obj):
+        if obj.was_edited:
+            return super().response_change(request, obj)
+        messages.info(request, "Nothing was changed.")
+        if "_continue" in request.POST:
+            return HttpResponseRedirect(request.get_full_path())
+        return self.response_post_save_change(request, obj)
+
+
+def by_uuid(rows, name, value):
+    rows = rows.filter(**{name: value})
+    # Few enough to be sorted as they happened.
+    return rows.order_by("created_at", "id") if name in ("session_id", "run_id") else rows
+
+
+def by_external_id(rows, external_id):
+    newest = Session.objects.with_external_id(external_id).newest_first()
+    # Looked up first: a join would leave it to the planner where to begin.
+    named = list(newest.values_list("pk", flat=True)[:MOST_CONVERSATIONS])
+    return rows.filter(session_id__in=named).order_by("created_at", "id")
+
+
+@admin.register(Agent)
+class AgentAdmin(AgentRowAdmin):
+    # There are few agents: no index is needed to sort them.
+    ordering = ["name", "id"]
+    list_display = [
+        field("name", cut),
+        "id",
+        time("created_at"),
+        time("updated_at"),
+        its_conversations,
+    ]
+    lines = [
+        "id",
+        text("name"),
+        long_text("description"),
+        long_text("input_schema", SHOWN_OF_AGENT),
+        long_text("output_schema", SHOWN_OF_AGENT),
+        long_text("workflow", SHOWN_OF_AGENT),
+        time("created_at"),
+        time("updated_at"),
+        rows_of("agent_id", Session, ChatMessage, Task, ModelCall),
+    ]
+    search_help_text = "An id, or a part of a name."
+
+    def text_searches(self, term):
+        yield lambda rows: rows.filter(name__contains_text=term)
+
+
+@admin.register(Session)
+class SessionAdmin(AgentRowAdmin):
+    ordering = ["-updated_at", "-id"]
+    list_display = [
+        "id",
+        text("external_id"),
+        field("agent_name", cut, "agent"),
+        time("updated_at", "last activity"),
+        time("created_at"),
+        conversation("pk"),
+    ]
+    lines = [
+        "id",
+        text("external_id"),
+        change_link(Agent),
+        time("created_at"),
+        time("updated_at", "last activity"),
+        conversation("pk"),
+        rows_of("session_id", ChatMessage, Run, Task, ModelCall),
+    ]
+    raw_id_fields = ["agent"]
+    named_by = ("id", "agent_id")
+    search_help_text = "Its id, its agent's, or an external id or how one begins."
+
+    def text_searches(self, term):
+        yield lambda rows: rows.with_external_id(term)
+        yield lambda rows: rows.with_external_id_prefix(term)
+
+
+@admin.register(Run)
+class RunAdmin(AgentRowAdmin):
+    ordering = ["id"]
+    list_display = ["id", DURATION, time("created_at"), conversation(query="run")]
+    lines = [
+        "id",
+        conversation(query="run"),
+        change_link(Session),
+        *(long_text(name) for name in ("input_data", "output_data", "context")),
+        DURATION,
+        time("created_at"),
+        time("updated_at"),
+        rows_of("run_id", Task, ChatMessage, ModelCall),
+    ]
+    named_by = ("id", "session_id")
+    search_help_text = "Its id, or its conversation's id or external id."
+
+
+@admin.register(Task)
+class TaskAdmin(AgentRowAdmin):
+    ordering = ["id"]
+    list_display = [
+        "id",
+        text("name"),
+        text("node_type"),
+        text("tool_uri"),
+        "seq",
+        DURATION,
+        time("created_at"),
+        conversation(),
+    ]
+    lines = [
+        "id",
+        conversation(),
+        change_link(Session),
+        change_link(Run),
+        change_link(Agent),
+        *(text(name) for name in ("name", "node_type", "tool_uri", "parent_task_name")),
+        "seq",
+        *(long_text(name) for name in ("errors", "inputs", "output", "prompt")),
+        DURATION,
+        time("created_at"),
+        time("updated_at"),
+    ]
+    named_by = ("id", "run_id", "session_id", "agent_id")
+    search_help_text = (
+        "Its id, that of its run, conversation or agent, an external id, or the URI of a tool."
+    )
+
+    def text_searches(self, term):
+        if self.present(["tool_uri"]):
+            yield lambda rows: rows.filter(tool_uri=term)
+        yield from super().text_searches(term)
+
+
+@admin.register(ChatMessage)
+class ChatMessageAdmin(AgentRowAdmin):
+    ordering = ["id"]
+    list_display = [
+        "id",
+        text("role"),
+        field("agent_name", cut, "agent"),
+        time("created_at"),
+        conversation(query="m"),
+    ]
+    lines = [
+        "id",
+        conversation(query="m"),
+        text("role"),
+        long_text("content"),
+        change_link(Session),
+        change_link(Run),
+        change_link(Agent),
+        time("created_at"),
+        time("updated_at"),
+    ]
+    named_by = ("id", "session_id", "run_id", "agent_id")
+    search_help_text = "Its id, that of its run, conversation or agent, or an external id."
+
+
+@admin.register(ModelCall)
+class ModelCallAdmin(AgentRowAdmin):
+    ordering = ["-created_at", "-id"]
+    list_display = [
+        "id",
+        text("call_type"),
+        text("model"),
+        "response_code",
+        "total_tokens",
+        DURATION,
+        time("created_at"),
+        conversation(),
+    ]
+    lines = [
+        "id",
+        conversation(),
+        change_link(Session),
+        change_link(Run),
+        change_link(Agent),
+        text("call_type"),
+        text("model"),
+        "response_code",
+        "prompt_tokens",
+        "cached_prompt_tokens",
+        "completion_tokens",
+        "reasoning_tokens",
+        "total_tokens",
+        "batch_size",
+        DURATION,
+        long_text("request_data"),
+        long_text("response_data"),
+        time("created_at"),
+        time("updated_at"),
+    ]
+    named_by = ("id", "session_id", "run_id", "agent_id")
+    search_help_text = "Its id, that of its run, conversation or agent, or an external id."

@@ -1,0 +1,217 @@
+"""What an admin may edit of a row: only what changed is written, and nothing over others' work."""
+
+import json
+import re
+
+from django import forms
+from django.conf import settings
+from django.contrib.admin import widgets
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.utils.crypto import salted_hmac
+from django.utils.html import format_html, format_html_join
+
+from audit.recording import Act, recorded_change
+from backoffice.databases import limited
+from backoffice.errors import refusals
+
+from .models import Agent, ChatMessage, Session
+
+EDITABLE = {
+    Agent: ("name", "description"),
+    Session: ("external_id", "agent"),
+    ChatMessage: ("role", "content"),
+}
+# Of one line, unless they hold several already.
+SHORT = {"name", "external_id", "role"}
+# A form of 2.5 MB is refused; a character takes up to four bytes.
+LONGEST_TEXT = 500_000
+# PostgreSQL's limit for what is indexed, the agent's id beside it, is 2,704 bytes.
+LONGEST_EXTERNAL_ID = 600
+AUDITED_CHARACTERS = 200
+NEWLINE = re.compile(r"\r\n?|\n")
+
+
+class Conflict(Exception):
+    """The row is not as it was when the form was opened."""
+
+
+def stored(row, name: str):
+    """The value of the column: an id, where the field is another row."""
+    return getattr(row, row._meta.get_field(name).attname)
+
+
+def fingerprint(row) -> str:
+    """
+    What a form remembers of each editable value of its row, to tell whether it has changed. Keyed,
+    so that no text can be guessed by it.
+    """
+    return " ".join(
+        salted_hmac(
+            "conversations.edits",
+            json.dumps([row._meta.db_table, str(row.pk), name, stored(row, name)], default=str),
+            algorithm="sha256",
+        ).hexdigest()
+        for name in EDITABLE[type(row)]
+    )
+
+
+def merged(before: str | None, after: str, *, nullable: bool) -> str | None:
+    """
+    The text to store where a form that was given `before` came back with `after`. Browsers send
+    CRLF for every line break, and "" for NULL: neither is a change.
+    """
+    after = NEWLINE.sub("\n", after)
+    if after == NEWLINE.sub("\n", before or ""):
+        return before
+    if not after and nullable:
+        return None
+    if set(NEWLINE.findall(before or "")) == {"\r\n"}:
+        return after.replace("\n", "\r\n")
+    return after
+
+
+class EditForm(forms.ModelForm):
+    fingerprint = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        row = self.instance
+        names = EDITABLE.get(type(row), ())
+        # Nobody asks for them where nothing may be edited.
+        self.before = {}
+        if self.fields.keys() & set(names):
+            self.before = {name: stored(row, name) for name in names}
+        self.conflict = False
+        if self.before:
+            self.initial["fingerprint"] = fingerprint(row)
+        for name, value in self.before.items():
+            field = self.fields.get(name)
+            if isinstance(field, forms.CharField):
+                field.strip = False
+                # What was empty may stay so; see clean().
+                field.required = False
+                field.widget = text_widget(name, value or "")
+
+    def is_multipart(self):
+        # A text of three bytes to the letter takes nine in the other encoding.
+        return True
+
+    def changed_by_others(self, row) -> list[str]:
+        """The fields in which `row` is not what the form was opened with."""
+        names = EDITABLE[type(row)]
+        seen = self.data.get("fingerprint", "").split()
+        if len(seen) != len(names):
+            return list(names)
+        now = fingerprint(row).split()
+        return [name for name, one, other in zip(names, seen, now, strict=True) if one != other]
+
+    def clean(self):
+        cleaned = super().clean()
+        if names := self.changed_by_others(self.instance):
+            self.conflict = True
+            raise ValidationError(conflict_message(self.instance, names))
+        for name, before in self.before.items():
+            if isinstance(self.fields.get(name), forms.CharField) and name in cleaned:
+                self.clean_text(name, before)
+        return cleaned
+
+    def clean_text(self, name, before):
+        model_field = self.instance._meta.get_field(name)
+        if name not in self.data:
+            self.cleaned_data[name] = before
+            return
+        after = merged(before, self.cleaned_data[name], nullable=model_field.null)
+        if after == before:
+            pass
+        elif after == "" and not model_field.blank:
+            self.add_error(name, "This must not be empty.")
+        elif name == "external_id" and len(after or "") > LONGEST_EXTERNAL_ID:
+            self.add_error(name, f"At most {LONGEST_EXTERNAL_ID} characters fit into its index.")
+        if name in self.cleaned_data:
+            self.cleaned_data[name] = after
+
+    @property
+    def changed_data(self):
+        """By what would be stored: a browser's CRLF is no change."""
+        return [
+            name
+            for name, before in self.before.items()
+            if name in self.cleaned_data
+            and getattr(self.cleaned_data[name], "pk", self.cleaned_data[name]) != before
+        ]
+
+
+def text_widget(name: str, value: str):
+    lines = len(NEWLINE.findall(value)) + 1
+    if name in SHORT and lines == 1:
+        return widgets.AdminTextInputWidget(attrs={"dir": "auto", "size": 60})
+    rows = min(max(lines, len(value) // 80, 2 if name in SHORT else 6) + 1, 30)
+    return widgets.AdminTextareaWidget(attrs={"dir": "auto", "rows": rows})
+
+
+def conflict_message(row, names):
+    now = format_html_join(
+        "; ",
+        "{} is now {}",
+        ((row._meta.get_field(name).verbose_name, brief(stored(row, name))) for name in names),
+    )
+    return format_html(
+        "Nothing was saved: somebody else has changed this row since you opened it. {}. What you "
+        'wrote is still below: copy it, <a href="">open the row afresh</a> and edit that.',
+        now,
+    )
+
+
+def brief(value) -> str:
+    if value is None:
+        return "empty"
+    text = str(value)
+    return f"“{text[:AUDITED_CHARACTERS]}{'…' if len(text) > AUDITED_CHARACTERS else ''}”"
+
+
+def save_edit(request, form: EditForm) -> bool:
+    """
+    Write what the form changed, and who changed it. False where that is nothing; Conflict, or
+    ChangeRefused, where the row is as it was.
+    """
+    row, changed = form.instance, form.changed_data
+    if not changed:
+        return False
+    rows = type(row).objects.using("agents_write").filter(pk=row.pk)
+    details = {
+        "table": row._meta.db_table,
+        "row": str(row.pk),
+        "fields": changed,
+        "before": {name: audited(row, name, form.before[name]) for name in changed},
+        "after": {name: audited(row, name, stored(row, name)) for name in changed},
+    }
+    values = {row._meta.get_field(name).attname: stored(row, name) for name in changed}
+    with (
+        recorded_change(request, Act.EDITED, session_id=conversation_of(row), **details),
+        refusals(),
+        limited("agents_write", settings.STATEMENT_TIMEOUT_SECONDS),
+    ):
+        # Keys stay: the runtime may go on adding rows that refer to this one.
+        locked = rows.select_for_update(no_key=True).only(*form.before).first()
+        if locked is None or form.changed_by_others(locked):
+            raise Conflict
+        try:
+            rows.update(**values)
+        except IntegrityError as error:
+            # The agent that was chosen has gone.
+            raise Conflict from error
+    return True
+
+
+def conversation_of(row):
+    return row.pk if isinstance(row, Session) else getattr(row, "session_id", None)
+
+
+def audited(row, name: str, value):
+    """What the audit trail keeps of a value: what was said must not live on there."""
+    if value is None:
+        return None
+    if isinstance(row, ChatMessage) and name == "content":
+        return {"length": len(value)}
+    return str(value)[:AUDITED_CHARACTERS]

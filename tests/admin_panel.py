@@ -1,0 +1,179 @@
+"""The admin panel as its tests use it: addresses, a row of each table, a browser's form."""
+
+import json
+import re
+import uuid
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+from django.db import connections
+from django.urls import reverse
+
+from .factories import (
+    Json,
+    insert,
+    make_agent,
+    make_message,
+    make_model_call,
+    make_run,
+    make_session,
+    make_task,
+)
+
+TABLES = {
+    "agent": "agents",
+    "session": "sessions",
+    "run": "runs",
+    "task": "tasks",
+    "chatmessage": "chat_messages",
+    "modelcall": "model_call_stats",
+}
+EDITABLE = {
+    "agent": {"name", "description"},
+    "session": {"external_id", "agent"},
+    "chatmessage": {"role", "content"},
+}
+PAYLOAD = Json({"deep": ["payload-word"]})
+
+
+def list_url(model):
+    return reverse(f"admin:conversations_{model}_changelist")
+
+
+def form_url(model, pk):
+    return reverse(f"admin:conversations_{model}_change", args=[pk])
+
+
+def make_rows(**session) -> SimpleNamespace:
+    """A row of each table, under its model's name, all of one conversation."""
+    schemas = dict.fromkeys(("input_schema", "output_schema", "workflow"), PAYLOAD)
+    agent = make_agent("Shop", description="Sells", **schemas)
+    conversation = make_session(agent, **{"external_id": "ticket-7", **session})
+    run = make_run(conversation, **dict.fromkeys(("input_data", "output_data", "context"), PAYLOAD))
+    payloads = dict.fromkeys(("inputs", "output", "errors"), PAYLOAD)
+    task = make_task(
+        run,
+        conversation,
+        "look-up",
+        "tool_call",
+        prompt="prompt-word",
+        tool_uri="python://shop/look_up",
+        parent_task_name="answer",
+        seq=3,
+        **payloads,
+    )
+    message = make_message(conversation, content="content-word", run_id=run.id)
+    call = make_model_call(
+        conversation, run, agent_id=agent.id, request_data=PAYLOAD, response_data=PAYLOAD
+    )
+    return SimpleNamespace(
+        agent=agent,
+        session=conversation,
+        run=run,
+        task=task,
+        chatmessage=message,
+        modelcall=call,
+    )
+
+
+class Inputs(HTMLParser):
+    """{name: (value)} of the form with that id, as a browser would send it."""
+
+    def __init__(self, form_id):
+        super().__init__()
+        self.form_id, self.inside, self.area = form_id, False, None
+        self.values = {}
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag == "form":
+            self.inside = attrs.get("id") == self.form_id
+        elif self.inside and "name" in attrs and tag == "input" and attrs["type"] != "submit":
+            # A single line has no line breaks.
+            self.values[attrs["name"]] = re.sub(r"[\r\n]", "", attrs.get("value", ""))
+        elif self.inside and "name" in attrs and tag == "textarea":
+            self.area = attrs["name"]
+            self.values[self.area] = ""
+
+    def handle_data(self, data):
+        if self.area:
+            self.values[self.area] += data
+
+    def handle_endtag(self, tag):
+        if tag == "form":
+            self.inside = False
+        elif tag == "textarea" and self.area:
+            text = re.sub(r"\r\n?", "\n", self.values[self.area])
+            # The line break that a text area begins with is none of its text.
+            text = text.removeprefix("\n")
+            self.values[self.area] = text.replace("\n", "\r\n")
+            self.area = None
+
+
+def inputs(response, model) -> dict[str, str]:
+    parser = Inputs(f"{model}_form")
+    parser.feed(response.content.decode())
+    parser.values.pop("csrfmiddlewaretoken", None)
+    return parser.values
+
+
+def open_form(client, model, pk) -> dict[str, str]:
+    response = client.get(form_url(model, pk))
+    assert response.status_code == 200
+    return inputs(response, model)
+
+
+def save(client, model, pk, form=None, **changes):
+    """What comes of opening the form, typing the changes and pressing Save."""
+    form = open_form(client, model, pk) if form is None else form
+    return client.post(form_url(model, pk), {**form, **changes})
+
+
+def lone_call(**fields):
+    """Of a conversation that was deleted long ago."""
+    values = {"call_type": "llm", "model": "m", "session_id": uuid.uuid4(), **fields}
+    return insert("model_call_stats", **values)
+
+
+# What is in the tables
+
+
+def sql(statement, parameters=()):
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else None
+
+
+def rows_of(model) -> dict:
+    """{id: the row as PostgreSQL writes it, column by column}"""
+    table = TABLES[model]
+    return {
+        row.pop("id"): row
+        for (row,) in sql(
+            f"SELECT (SELECT jsonb_object_agg(key, value) FROM jsonb_each_text(to_jsonb(t)))"
+            f" FROM {table} t"
+        )
+        for row in [json.loads(row) if isinstance(row, str) else row]
+    }
+
+
+def everything() -> dict:
+    return {model: rows_of(model) for model in TABLES}
+
+
+@contextmanager
+def untouched(*but_for):
+    """Of all rows of all tables nothing changes in the block but these (model, id, column)."""
+    before = everything()
+    yield
+    after = everything()
+    for model, pk, column in but_for:
+        before[model][str(pk)].pop(column)
+        after[model][str(pk)].pop(column)
+    assert after == before
+
+
+def value(model, pk, column):
+    [[found]] = sql(f"SELECT {column} FROM {TABLES[model]} WHERE id = %s", [pk])
+    return found
