@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import downloads, error_views, list_views, payloads, views
+from . import downloads, error_views, export_views, list_views, payloads, views
 
 app_name = "conversations"
 urlpatterns = [
@@ -8,6 +8,7 @@ urlpatterns = [
     path("counts/", list_views.CountsView.as_view(), name="counts"),
     path("new/", list_views.NewArrivalsView.as_view(), name="new"),
     path("errors/", error_views.ErrorsView.as_view(), name="errors"),
+    path("export/<str:name>.<str:form>", export_views.ExportView.as_view(), name="export"),
     path("<uuid:session_id>/", views.ConversationView.as_view(), name="detail"),
     path(
         "<uuid:session_id>/transcript.<str:form>",
