@@ -57,9 +57,9 @@ AGENT_NAME = """
 
 
 class Kind(StrEnum):
-    # Ids, times and words of our own: never a formula.
+    # Our own, and never a formula: ids, times and words; and what JSON has without quotes.
     OURS = "ours"
-    NUMBER = "number"
+    PLAIN = "plain"
     # Of strangers.
     TEXT = "text"
     JSON = "json"
@@ -142,7 +142,7 @@ def conversations(sessions: SessionQuerySet, form: str, site: str):
     else:
         each = (f"'{kind}', nullif({n}, 0)" for kind, n in counts.items())
         members = f"json_strip_nulls(json_build_object({', '.join(each)}))"
-        problems = Column("problems", Kind.JSON, members)
+        problems = Column("problems", Kind.PLAIN, members)
     # The driver takes a percent sign for a place.
     link = sql.quote(site).replace("%", "%%")
     source, params = in_order(sessions.with_summary(preview=None))
@@ -151,18 +151,18 @@ def conversations(sessions: SessionQuerySet, form: str, site: str):
         Column("agent_id", Kind.OURS, "session.agent_id"),
         Column("agent_name", Kind.TEXT, "session.agent_name"),
         Column("external_id", Kind.TEXT, "session.external_id"),
-        Column("runs_count", Kind.NUMBER, number("run_counts", "total")),
-        Column("tasks_count", Kind.NUMBER, number("task_counts", "total")),
-        Column("messages_count", Kind.NUMBER, number("message_counts", "total")),
+        Column("runs_count", Kind.PLAIN, number("run_counts", "total")),
+        Column("tasks_count", Kind.PLAIN, number("task_counts", "total")),
+        Column("messages_count", Kind.PLAIN, number("message_counts", "total")),
         Column("first_message", Kind.TEXT, "session.first_message"),
         Column("last_message", Kind.TEXT, "session.last_message"),
-        Column("errors_count", Kind.NUMBER, number("task_counts", "task_error")),
+        Column("errors_count", Kind.PLAIN, number("task_counts", "task_error")),
         Column("created_at", Kind.OURS, iso("session.created_at")),
         Column("updated_at", Kind.OURS, iso("session.updated_at")),
         Column("status", Kind.OURS, "session.status"),
         problems,
-        Column("model_calls_count", Kind.NUMBER, of_model_calls("total")),
-        Column("tokens_count", Kind.NUMBER, of_model_calls("tokens")),
+        Column("model_calls_count", Kind.PLAIN, of_model_calls("total")),
+        Column("tokens_count", Kind.PLAIN, of_model_calls("tokens")),
         Column("link", Kind.OURS, f"{link} || session.id || '/'"),
     ]
     return columns, f"({source}) AS session", params
@@ -209,12 +209,12 @@ def tasks(sessions: SessionQuerySet, payloads: bool):
         Column("agent_name", Kind.TEXT, AGENT_NAME.format(row="task")),
         Column("external_id", Kind.TEXT, "session.external_id"),
         Column("run_id", Kind.OURS, "task.run_id"),
-        column("seq", Kind.NUMBER, "integer"),
+        column("seq", Kind.PLAIN, "integer"),
         column("parent_task_name", Kind.TEXT),
         column("name", Kind.TEXT),
         column("node_type", Kind.TEXT),
         column("tool_uri", Kind.TEXT),
-        Column("duration_seconds", Kind.NUMBER, finite("task.duration_seconds")),
+        Column("duration_seconds", Kind.PLAIN, finite("task.duration_seconds")),
         payload("errors"),
         Column("created_at", Kind.OURS, iso("task.created_at")),
         Column("updated_at", Kind.OURS, iso("task.updated_at")),
