@@ -2,21 +2,27 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench format browser
+.PHONY: run test check bench format tools
 
 run: $(VENV)/installed
 	@$(BIN)/python manage.py serve
 
-test: $(VENV)/installed-dev browser
+test: $(VENV)/installed-dev tools
 	@$(BIN)/python -m pytest -n 2
 
-# The browser tests need Chromium, which pip does not bring.
-browser:
-	@command -v chromium >/dev/null || test -n "$$BROWSER_PATH" || { \
+# What the tests need and pip does not bring: a package, how to tell that it is there, what else
+# would do.
+define need
+	@{ $(2); } >/dev/null || { \
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-	    && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null \
-	    && command -v chromium >/dev/null; \
-	  } || { echo "The tests need Chromium: apt-get install chromium, or set BROWSER_PATH." >&2; exit 1; }
+	    && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1) >/dev/null \
+	    && { $(2); } >/dev/null; \
+	  } || { echo "The tests need $(1): apt-get install $(1)$(3)." >&2; exit 1; }
+endef
+
+tools:
+	$(call need,chromium,command -v chromium || test -n "$$BROWSER_PATH", or set BROWSER_PATH)
+	$(call need,pgbouncer,command -v pgbouncer || test -x /usr/sbin/pgbouncer)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

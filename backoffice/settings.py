@@ -98,6 +98,9 @@ TEMPLATES = [
 
 LOCAL_POSTGRES = LocalPostgres(LOCAL_DATA_DIR)
 STATEMENT_TIMEOUT_SECONDS = env.integer("STATEMENT_TIMEOUT_SECONDS", 5, 1, 3600)
+# Exports that may run at once, in all processes, and how long one may take, the reader included.
+EXPORTS_AT_ONCE = env.integer("EXPORTS_AT_ONCE", 2, 1, 100)
+EXPORT_TIMEOUT_SECONDS = env.integer("EXPORT_TIMEOUT_SECONDS", 3600, 1, 86_400)
 # 0: each thread keeps a connection of its own; else the threads of a process share a pool.
 POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 0, 0, 1000)
 AGENT_SCHEMA = env.text("KAVALAI_DB_SCHEMA")

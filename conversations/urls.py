@@ -1,6 +1,14 @@
 from django.urls import path
 
-from . import change_views, downloads, error_views, list_views, payloads, views
+from . import (
+    change_views,
+    downloads,
+    error_views,
+    export_views,
+    list_views,
+    payloads,
+    views,
+)
 
 app_name = "conversations"
 urlpatterns = [
@@ -9,6 +17,7 @@ urlpatterns = [
     path("new/", list_views.NewArrivalsView.as_view(), name="new"),
     path("errors/", error_views.ErrorsView.as_view(), name="errors"),
     path("erase/", change_views.EraseAllView.as_view(), name="erase_all"),
+    path("export/<str:name>.<str:form>", export_views.ExportView.as_view(), name="export"),
     path("<uuid:session_id>/", views.ConversationView.as_view(), name="detail"),
     path(
         "<uuid:session_id>/transcript.<str:form>",

@@ -89,10 +89,21 @@ document.addEventListener("input", (event) => {
   if (event.target.form?.id === "filters") htmx.trigger(event.target.form, "htmx:abort");
 });
 
+// The menu of files closes as menus do.
+function closeExport(besides) {
+  document.querySelectorAll("details.export[open]").forEach((menu) => {
+    if (menu.contains(besides)) return;
+    if (menu.contains(document.activeElement)) menu.querySelector("summary").focus();
+    menu.open = false;
+  });
+}
+document.addEventListener("click", (event) => closeExport(event.target));
+
 // The list: up and down move between rows, a slash goes to the search.
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target.matches("input, select, textarea");
+  if (event.key === "Escape") closeExport();
   if ((event.key === "j" || event.key === "k") && !typing) {
     document.querySelector(event.key === "j" ? ".walk [rel=next]" : ".walk [rel=prev]")?.click();
   }

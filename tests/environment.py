@@ -15,6 +15,8 @@ BLANK = dict.fromkeys(
         "DATABASE_URL",
         "DEBUG",
         "DEMO_PASSWORD",
+        "EXPORTS_AT_ONCE",
+        "EXPORT_TIMEOUT_SECONDS",
         "KAVALAI_DB_READ_ONLY",
         "KAVALAI_DB_REPLICA_URI",
         "KAVALAI_DB_SCHEMA",

@@ -26,6 +26,7 @@ MATRIX = {
     "conversations:counts": BROWSE,
     "conversations:new": BROWSE,
     "conversations:errors": BROWSE,
+    "conversations:export": (LOGIN, 403, 403, 200, 200),
     "conversations:detail": BROWSE,
     "conversations:transcript": BROWSE,
     "conversations:json": BROWSE,
@@ -50,6 +51,7 @@ def paths():
     task = make_task(run, session)
     message = make_message(session)
     arguments = {
+        "conversations:export": ["conversations", "csv"],
         "conversations:transcript": [session.id, "txt"],
         "conversations:json": [session.id],
         "conversations:message": [session.id, message.id],
@@ -82,6 +84,8 @@ def test_each_role_reaches_what_it_may_and_nothing_else(role, client, request, p
             assert "/login/?next=" in response["Location"], name
         else:
             assert response.status_code == expected, name
+        # An export runs until its file was read.
+        b"".join(response)
 
 
 def names(patterns, prefix=""):

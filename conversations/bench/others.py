@@ -1,7 +1,8 @@
-"""Whether a slow search by one person is felt by another who opens the list."""
+"""Whether what one person does is felt by another who opens the list."""
 
 import threading
 import time
+from collections.abc import Callable
 from itertools import cycle
 from statistics import median, quantiles
 from urllib.parse import urlencode
@@ -18,10 +19,12 @@ SECONDS = 5
 CONNECTIONS = 4
 
 
-def others_first_page(site: Site, searcher) -> str:
-    """The first page while nobody searches and while somebody does, in turns; as a table."""
+def in_turns(
+    site: Site, busy: Callable[[threading.Event], None]
+) -> tuple[list[float], list[float]]:
+    """Seconds for the first page while nobody does anything, and while `busy` runs."""
     connections = cycle([site.connect() for _ in range(CONNECTIONS)])
-    alone, meanwhile, searches = [], [], []
+    alone, meanwhile = [], []
 
     def pages(times):
         end = time.monotonic() + SECONDS
@@ -34,6 +37,26 @@ def others_first_page(site: Site, searcher) -> str:
             if response.status != 200:
                 raise CommandError(f"{LIST} answered {response.status}.")
 
+    pages([])
+    for _ in range(BLOCKS):
+        pages(alone)
+        stop = threading.Event()
+        thread = threading.Thread(target=busy, args=[stop])
+        thread.start()
+        try:
+            pages(meanwhile)
+        finally:
+            stop.set()
+            thread.join()
+    for _ in range(CONNECTIONS):
+        next(connections).close()
+    return alone, meanwhile
+
+
+def others_first_page(site: Site, searcher) -> str:
+    """The first page while nobody searches and while somebody does, in turns; as a table."""
+    searches = []
+
     def search(stop):
         connection = site.connect()
         path = f"{LIST}?{urlencode({'search': RARE_PAIR})}"
@@ -43,33 +66,29 @@ def others_first_page(site: Site, searcher) -> str:
             searches.append(time.perf_counter() - began)
         connection.close()
 
-    pages([])
-    for _ in range(BLOCKS):
-        pages(alone)
-        stop = threading.Event()
-        thread = threading.Thread(target=search, args=[stop])
-        thread.start()
-        try:
-            pages(meanwhile)
-        finally:
-            stop.set()
-            thread.join()
-    for _ in range(CONNECTIONS):
-        next(connections).close()
+    alone, meanwhile = in_turns(site, search)
+    return first_page_table(
+        {"nobody searches": alone, "somebody else searches for two letters": meanwhile},
+        f"{len(searches)} searches, one after the other, of {median(searches):.1f} s each.",
+    )
+
+
+def first_page_table(times: dict[str, list[float]], about: str) -> str:
     return "\n".join(
         [
             "| first page | requests | median, ms | 95th percentile, ms |",
             "|---|--:|--:|--:|",
-            line("nobody searches", alone),
-            line("somebody else searches for two letters", meanwhile),
+            *(line(name, each) for name, each in times.items()),
             "",
-            f"In turns of {SECONDS} s; {len(searches)} searches, one after the other, of "
-            f"{median(searches):.1f} s each.",
+            f"In turns of {SECONDS} s; {about}",
             "",
         ]
     )
 
 
+def p95(times: list[float]) -> float:
+    return quantiles(times, n=20)[-1]
+
+
 def line(name: str, times: list[float]) -> str:
-    high = quantiles(times, n=20)[-1]
-    return f"| {name} | {len(times)} | {median(times) * 1000:.1f} | {high * 1000:.1f} |"
+    return f"| {name} | {len(times)} | {median(times) * 1000:.1f} | {p95(times) * 1000:.1f} |"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 from django.conf import settings
@@ -37,6 +38,8 @@ class Site:
 
     name: str
     port: int
+    # gunicorn's.
+    pid: int
     client: Client
     http: http.client.HTTPConnection
     database: psycopg.Connection
@@ -52,6 +55,12 @@ class Site:
         connection = connection or self.http
         connection.request("GET", path, headers={"Cookie": cookie, **(headers or {})})
         return connection.getresponse()
+
+    def memory(self) -> int:
+        """The most bytes that the processes that answer have held, each at its worst."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        texts = [Path(f"/proc/{pid}/status").read_text() for pid in children]
+        return max(int(text.split("VmHWM:")[1].split()[0]) for text in texts) * 1024
 
     def count_queries(self, path, headers) -> int:
         """All that one request sends to both databases, asked within this process."""
@@ -86,7 +95,7 @@ def serving(name: str, client: Client):
     try:
         with connect(name) as database, connect(name, **SETTINGS) as original:
             http_connection = http.client.HTTPConnection(HOST, port, timeout=SECONDS)
-            yield Site(name, port, client, http_connection, database, original)
+            yield Site(name, port, process.pid, client, http_connection, database, original)
             http_connection.close()
     finally:
         process.terminate()

@@ -53,6 +53,7 @@ def address():
     here = f"/conversations/{session.id}/"
     return {
         "list": "/conversations/",
+        "list with files": "/conversations/",
         "errors": "/conversations/errors/",
         "filtered list": "/conversations/?search=message&start_date=2025-01-01&problem=any",
         "empty list": "/conversations/?search=nowhere",
@@ -75,6 +76,7 @@ def address():
 
 PAGES = (
     "list",
+    "list with files",
     "filtered list",
     "empty list",
     "list of a search everywhere",
@@ -108,6 +110,7 @@ SHOWN = {
     "empty list that ends where time did": ".reached",
     "list that took too long": "#results .notice",
     "list with new ones": ".new a",
+    "list with files": ".export a",
 }
 
 
@@ -143,6 +146,8 @@ def opened(new_context, session_cookie, address, monkeypatch):
         if kind == "list with new ones":
             make_message(make_session(make_agent("Late")), content="Another one")
             page.evaluate("htmx.trigger(document.querySelector('.new'), 'refresh')")
+        if kind == "list with files":
+            page.locator(".export summary").click()
         if kind in SHOWN:
             expect(page.locator(SHOWN[kind]).first).to_be_visible()
         for folded in ("details.work", ".payloads > details, .tasks > li > details"):
@@ -212,6 +217,7 @@ FOCUSED = """() => {
     "kind",
     [
         "filtered list",
+        "list with files",
         "list of what an id names",
         "list with new ones",
         "conversation",

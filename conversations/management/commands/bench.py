@@ -21,6 +21,7 @@ from conversations.agent_tables import create_agent_tables
 from conversations.bench import databases
 from conversations.bench.conversation_cases import conversation_cases
 from conversations.bench.conversation_rows import write_conversations
+from conversations.bench.exports import export_tables
 from conversations.bench.list_cases import NOTHING, list_cases
 from conversations.bench.measuring import count_queries, measure
 from conversations.bench.others import others_first_page
@@ -37,9 +38,9 @@ MARK = "<!-- Below: written by manage.py bench --write -->\n"
 BLANK = (
     *("ALLOWED_HOSTS", "BEHIND_PROXY", "CSRF_TRUSTED_ORIGINS", "DATABASE_POOL_SIZE", "DEBUG"),
     *("KAVALAI_DB_READ_ONLY", "KAVALAI_DB_REPLICA_URI", "KAVALAI_DB_WRITE_URI", "SECRET_KEY"),
-    *("STATEMENT_TIMEOUT_SECONDS", "TIME_ZONE"),
+    *("STATEMENT_TIMEOUT_SECONDS", "EXPORTS_AT_ONCE", "EXPORT_TIMEOUT_SECONDS", "TIME_ZONE"),
 )
-PARTS = ("conversations", "list")
+PARTS = ("conversations", "list", "exports")
 
 
 def sizes(text: str) -> list[int]:
@@ -50,7 +51,7 @@ def sizes(text: str) -> list[int]:
 
 
 class Command(BaseCommand):
-    help = "Measure heavy conversations, and the list, in databases of their own."
+    help = "Measure heavy conversations, the list and exports, in databases of their own."
     requires_system_checks = []
 
     def add_arguments(self, parser):
@@ -88,10 +89,12 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0)
             call_command("collectstatic", interactive=False, verbosity=0)
             self.reader, self.searcher = signed_in("reader"), signed_in("searcher")
-            if only != "list":
+            if only in (None, "conversations"):
                 text += self.measure_conversations()
-            if only != "conversations":
-                text += self.measure_list(sizes, keep)
+            if only in (None, "list"):
+                text += self.measure_list(sizes, keep, and_exports=not only)
+            if only == "exports":
+                text += self.measure_exports(sizes[-1], keep)
         if write:
             head = RESULTS.read_text().split(MARK)[0]
             when = datetime.now(UTC).strftime("%-d %B %Y")
@@ -147,7 +150,21 @@ class Command(BaseCommand):
             self.measure(cases)
         return self.section("Heavy conversations", conversations_table(cases))
 
-    def measure_list(self, sizes, keep) -> str:
+    def measure_exports(self, size, keep) -> str:
+        with databases.history_database(size, keep=keep, say=self.say) as name:
+            self.say(f"Building the indexes of {size:,} sessions …")
+            databases.build_indexes(name)
+            with serving(name, self.reader) as site:
+                return self.exports(site, size)
+
+    def exports(self, site, size) -> str:
+        self.say("Measuring exports …")
+        goals, measured = export_tables(site, size, self.say)
+        return self.section("Exports: goals", goals) + self.section(
+            f"Exports: {size:,} sessions", measured
+        )
+
+    def measure_list(self, sizes, keep, *, and_exports) -> str:
         with ExitStack() as stack:
             names = {
                 size: stack.enter_context(databases.history_database(size, keep=keep, say=self.say))
@@ -168,6 +185,7 @@ class Command(BaseCommand):
             self.measure(cases)
             self.say("Measuring the first page while somebody else searches …")
             others = others_first_page(sites[-1][1], self.searcher)
+            exported = self.exports(sites[-1][1], sizes[-1]) if and_exports else ""
         results = ListResults(cases)
         return (
             self.section("The list: goals", results.goals())
@@ -177,6 +195,7 @@ class Command(BaseCommand):
                 f"The list: without our indexes and with them, {bare:,} sessions",
                 results.indexes_table(without),
             )
+            + exported
         )
 
     def measure_without_indexes(self, name, size):

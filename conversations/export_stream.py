@@ -1,0 +1,139 @@
+"""An export on its way: one transaction, one COPY, blocks of bytes at constant memory."""
+
+import errno
+import select
+import time
+from collections.abc import Callable, Iterator
+
+from django.conf import settings
+from django.db import connections, transaction
+from psycopg import errors, pq
+
+from audit.recording import Act, record
+
+from .exports import File
+from .models import Session
+
+BLOCK = 65_536
+# What there is by then is sent, if only the first line.
+SECONDS = 1
+# The time that one query of a page may take is too short. Compiling a query of many subqueries
+# takes longer than its first rows.
+SETTINGS = """
+    SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)
+"""
+# A lock of the transaction in the agent database: it counts the exports of all processes, works
+# through PgBouncer and is gone with the transaction, however that ends.
+LOCK = 1_684_370_283
+TAKE_PLACE = """
+    SELECT place FROM generate_series(1, %s) AS place
+    WHERE pg_try_advisory_xact_lock(%s, place) LIMIT 1
+"""
+
+
+class TooManyExports(Exception):
+    """As many as there may be at once are running."""
+
+
+class Export:
+    """
+    A file as blocks of bytes, to be iterated over once and closed in any case.
+
+    Has begun when it is made: what fails within the first second fails here, and an audit entry
+    exists. Raises TooManyExports, and django.db's errors. If it fails later, so does the iteration:
+    a file that ends without an error is whole. A second entry tells the rows and whether it was.
+
+    `is_wanted` is asked while PostgreSQL takes its time.
+    """
+
+    def __init__(
+        self,
+        file: File,
+        request,
+        *,
+        is_wanted: Callable[[], bool] = lambda: True,
+        **details: object,
+    ):
+        self.file, self.request, self.is_wanted = file, request, is_wanted
+        self.rows = 0
+        self.complete = False
+        self.ended = False
+        self.blocks = self.read()
+        self.first = next(self.blocks)
+        try:
+            self.entry = record(request, Act.EXPORTED, **details)
+        except BaseException:
+            self.blocks.close()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield self.first
+            yield from self.blocks
+            self.complete = True
+        finally:
+            self.close()
+
+    def close(self):
+        """Cancels the query where it is still running."""
+        if self.ended:
+            return
+        self.ended = True
+        self.blocks.close()
+        # An hour later that connection may be gone.
+        connections["default"].close_if_unusable_or_obsolete()
+        record(
+            self.request,
+            Act.EXPORTED,
+            export=self.entry.pk,
+            rows=self.rows,
+            complete=self.complete,
+        )
+
+    def read(self) -> Iterator[bytes]:
+        connection = connections[Session.objects.db]
+        with (
+            connection.wrap_database_errors,
+            transaction.atomic(using=connection.alias),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(SETTINGS, [f"{settings.EXPORT_TIMEOUT_SECONDS}s"])
+            cursor.execute(TAKE_PLACE, [settings.EXPORTS_AT_ONCE, LOCK])
+            if cursor.fetchone() is None:
+                raise TooManyExports
+            # Left by an exception, a closed generator's included, it cancels the query.
+            with cursor.cursor.copy(self.file.statement, self.file.params):
+                yield from self.copied(connection.connection.pgconn)
+
+    def copied(self, pgconn) -> Iterator[bytes]:
+        # psycopg's own reading waits without an end.
+        arrival = select.poll()
+        arrival.register(pgconn.socket, select.POLLIN)
+        line = self.file.line
+        lines, size, began = [self.file.head], 0, time.monotonic()
+        while True:
+            length, row = pgconn.get_copy_data(1)
+            if length < 0:
+                break
+            if length:
+                lines.append(line(row))
+                size += length
+                self.rows += 1
+            elif arrival.poll(max(0, began + SECONDS - time.monotonic()) * 1000):
+                pgconn.consume_input()
+            late = not length and time.monotonic() - began >= SECONDS
+            if late or size >= BLOCK:
+                # Perhaps an empty one: the first is waited for.
+                yield b"".join(lines)
+                if late and not self.is_wanted():
+                    raise ConnectionResetError(errno.ECONNRESET, "The reader is gone.")
+                lines, size, began = [], 0, time.monotonic()
+        self.check_end(pgconn)
+        yield b"".join(lines)
+
+    @staticmethod
+    def check_end(pgconn):
+        # All are taken before one is complained of: the connection is then ready for more.
+        for result in list(iter(pgconn.get_result, None)):
+            if result.status != pq.ExecStatus.COMMAND_OK:
+                raise errors.error_from_result(result, encoding="utf-8")

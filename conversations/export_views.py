@@ -1,0 +1,108 @@
+"""What the list's filters leave, as a file: for whoever may export."""
+
+import select
+import socket
+
+from django.conf import settings
+from django.contrib.auth.mixins import PermissionRequiredMixin
+from django.http import Http404, StreamingHttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.views.generic import View
+
+from backoffice.errors import error_response
+
+from .export_stream import Export, TooManyExports
+from .exports import FILES, FORMS, export_file
+from .filters import ConversationFilter
+from .models import Session
+
+# A reader who takes less than a block in this time is as good as gone.
+STALLED_SECONDS = 60
+RETRY_SECONDS = 60
+# Filters may come with this mark of the list; with a place in it a file would not be whole.
+PLACES = ("after", "since")
+
+
+class ExportView(PermissionRequiredMixin, View):
+    permission_required = ("conversations.view_session", "conversations.export_session")
+    # Asking for the headers alone must not run the query.
+    http_method_names = ["get"]
+
+    def get(self, request, name, form):
+        if name not in FILES or form not in FORMS:
+            raise Http404
+        filters, payloads, problem = parse(request.GET, name)
+        if problem:
+            return error_response(request, 400, "No file was made", problem)
+        file = export_file(
+            name,
+            form,
+            filters.matching,
+            site=request.build_absolute_uri(reverse("conversations:list")),
+            payloads=payloads,
+        )
+        try:
+            export = Export(
+                file,
+                request,
+                is_wanted=Reader(request).is_there,
+                file=f"{name}.{form}",
+                query=filters.query(),
+                payloads=payloads,
+            )
+        except TooManyExports:
+            return too_many(request)
+        response = StreamingHttpResponse(export, content_type=FORMS[form])
+        day = timezone.localdate().isoformat()
+        response["Content-Disposition"] = f'attachment; filename="{name}-{day}.{form}"'
+        # A proxy that collects the file first would hide how far it is.
+        response["X-Accel-Buffering"] = "no"
+        return response
+
+
+def parse(data, name: str) -> tuple[ConversationFilter, bool, str]:
+    """(the filters, whether payloads are asked for, what makes no sense)"""
+    data = data.copy()
+    payloads = data.pop("payloads", [])
+    filters = ConversationFilter(data, queryset=Session.objects.all())
+    problems = [
+        f"{filters.form.fields[field].label}: {error}" if field in filters.form.fields else error
+        for field, found in filters.form.errors.items()
+        for error in found
+    ]
+    problems += [f"A file has no place called “{place}”." for place in PLACES if place in data]
+    if payloads and (name != "tasks" or payloads != ["1"]):
+        problems.append("Payloads are of tasks alone, with payloads=1.")
+    return filters, bool(payloads), " ".join(problems)
+
+
+def too_many(request):
+    number = settings.EXPORTS_AT_ONCE
+    title = f"{number} exports are running already" if number > 1 else "An export is running"
+    text = "Nothing is wrong with this one: try again when another has ended."
+    response = error_response(request, 429, title, text)
+    response["Retry-After"] = str(RETRY_SECONDS)
+    return response
+
+
+class Reader:
+    """
+    Whoever downloads, at the other end of gunicorn's socket.
+
+    A stopped download is otherwise noticed when something is written, which may take long; and
+    one that stands still, never.
+    """
+
+    def __init__(self, request):
+        self.socket = request.META.get("gunicorn.socket")
+        if self.socket:
+            self.socket.settimeout(STALLED_SECONDS)
+
+    def is_there(self) -> bool:
+        # A socket with TLS cannot be looked at so.
+        if type(self.socket) is not socket.socket:
+            return True
+        there = select.poll()
+        there.register(self.socket, select.POLLIN)
+        return not there.poll(0) or bool(self.socket.recv(1, socket.MSG_PEEK))

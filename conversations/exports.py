@@ -1,0 +1,324 @@
+"""
+The list's conversations as files: which columns they have, and the one statement that reads them.
+
+A file is CSV for people with spreadsheets, or JSON Lines with real types for programs.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from django.db.models import F
+from psycopg import sql
+
+from . import revision
+from .lookback import Matching
+from .models import Task
+from .querysets import SessionQuerySet, problem_kinds
+
+FILES = ("conversations", "messages", "tasks")
+FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
+# What spreadsheets know UTF-8 by.
+BOM = "\ufeff"
+# What a spreadsheet takes for the beginning of a formula, or drops in front of one.
+FORMULA_STARTS = "=+@\t\r\n＝＋－＠-"
+# One apostrophe goes in front of such a cell. Apostrophes count as well, so that a cell which was
+# given one can be told from any other: taking one away gives every text back.
+FORMULA = re.compile(f"'*[{FORMULA_STARTS}]")
+# More than any table has.
+MOST_ROWS = 10**12
+# PostgreSQL writes a column of JSON with neither quotes nor escapes where its delimiter and its
+# quote do not occur; JSON has no raw control characters.
+JSON_LINES = r"FORMAT csv, DELIMITER E'\x01', QUOTE E'\x02'"
+
+# The order is the list's. NO_LIMIT: none, but PostgreSQL then plans for the first tenth of the
+# rows, which an index yields at once, and works out columns after it has sorted, not before.
+NO_LIMIT = "LIMIT (SELECT %s::bigint)"
+MESSAGES = """
+    ({sessions}) AS session,
+    LATERAL (
+        SELECT * FROM chat_messages WHERE session_id = session.id ORDER BY created_at, id
+    ) AS message
+"""
+TASKS = """
+    ({sessions}) AS session,
+    LATERAL (
+        SELECT tasks.* FROM tasks JOIN runs ON runs.id = tasks.run_id
+        WHERE tasks.session_id = session.id
+        ORDER BY runs.created_at, runs.id, {seq} tasks.created_at, tasks.id
+    ) AS task
+"""
+AGENT_NAME = """
+    CASE WHEN {row}.agent_id = session.agent_id THEN session.agent_name
+    ELSE (SELECT name FROM agents WHERE agents.id = {row}.agent_id) END
+"""
+
+
+class Kind(StrEnum):
+    # Our own, and never a formula: ids, times and words; and what JSON has without quotes.
+    OURS = "ours"
+    PLAIN = "plain"
+    # Of strangers.
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    kind: Kind
+    sql: str
+
+
+# Changes a text of strangers on its way into a file.
+Change = Callable[[Column, str], str]
+
+
+@dataclass(frozen=True)
+class File:
+    """A file's statement, its first line, and how a row that COPY gives becomes a line."""
+
+    statement: str
+    params: tuple
+    head: bytes
+    line: Callable[[memoryview], bytes]
+
+
+def export_file(
+    name: str,
+    form: str,
+    matching: Matching,
+    *,
+    site: str,
+    payloads: bool = False,
+    change: Change | None = None,
+) -> File:
+    """
+    The rows of what matches, the newest conversation first.
+
+    `site` is the absolute address of the list. `payloads`: tasks with what went in and came out.
+    """
+    if name == "conversations":
+        columns, source, params = conversations(matching.queryset(), form, site)
+    elif name == "messages":
+        columns, source, params = messages(matching.queryset())
+    else:
+        columns, source, params = tasks(matching.queryset(), payloads)
+    if form == "csv":
+        columns = [json_as_text(column) for column in columns]
+    # Without OFFSET 0 a column would be worked out as often as what surrounds it names it.
+    select = ", ".join(f"{column.sql} AS {column.name}" for column in columns)
+    rows = f"(SELECT {select} FROM {source} OFFSET 0) AS r"  # noqa: S608
+    if change:
+        texts = ", ".join(f"r.{column.name}::text" for column in columns)
+        query, options = f"SELECT json_build_array({texts}) FROM {rows}", JSON_LINES  # noqa: S608
+        line = Rewriting(columns, form, change)
+    elif form == "csv":
+        cells = ", ".join(map(cell, columns))
+        query, options, line = f"SELECT {cells} FROM {rows}", "FORMAT csv", csv_line  # noqa: S608
+    else:
+        query, options, line = f"SELECT row_to_json(r) FROM {rows}", JSON_LINES, bytes  # noqa: S608
+    head = BOM + ",".join(column.name for column in columns) + "\r\n" if form == "csv" else ""
+    return File(f"COPY ({query}) TO STDOUT ({options})", params, head.encode(), line)
+
+
+# Columns
+
+
+def conversations(sessions: SessionQuerySet, form: str, site: str):
+    def number(group: str, name: str) -> str:
+        return f"coalesce((session.{group} ->> '{name}')::bigint, 0)"
+
+    def of_model_calls(name: str) -> str:
+        has_links = revision.has_model_call_links()
+        return number("model_call_counts", name) if has_links else "NULL::bigint"
+
+    counts = {kind: number(group_of(kind), kind) for kind in problem_kinds()}
+    if form == "csv":
+        each = (f"CASE WHEN {n} > 0 THEN '{kind}:' || {n} END" for kind, n in counts.items())
+        problems = Column("problems", Kind.OURS, f"concat_ws(' ', {', '.join(each)})")
+    else:
+        each = (f"'{kind}', nullif({n}, 0)" for kind, n in counts.items())
+        members = f"json_strip_nulls(json_build_object({', '.join(each)}))"
+        problems = Column("problems", Kind.PLAIN, members)
+    # The driver takes a percent sign for a place.
+    link = sql.quote(site).replace("%", "%%")
+    source, params = in_order(sessions.with_summary(preview=None))
+    columns = [
+        Column("session_id", Kind.OURS, "session.id"),
+        Column("agent_id", Kind.OURS, "session.agent_id"),
+        Column("agent_name", Kind.TEXT, "session.agent_name"),
+        Column("external_id", Kind.TEXT, "session.external_id"),
+        Column("runs_count", Kind.PLAIN, number("run_counts", "total")),
+        Column("tasks_count", Kind.PLAIN, number("task_counts", "total")),
+        Column("messages_count", Kind.PLAIN, number("message_counts", "total")),
+        Column("first_message", Kind.TEXT, "session.first_message"),
+        Column("last_message", Kind.TEXT, "session.last_message"),
+        Column("errors_count", Kind.PLAIN, number("task_counts", "task_error")),
+        Column("created_at", Kind.OURS, iso("session.created_at")),
+        Column("updated_at", Kind.OURS, iso("session.updated_at")),
+        Column("status", Kind.OURS, "session.status"),
+        problems,
+        Column("model_calls_count", Kind.PLAIN, of_model_calls("total")),
+        Column("tokens_count", Kind.PLAIN, of_model_calls("tokens")),
+        Column("link", Kind.OURS, f"{link} || session.id || '/'"),
+    ]
+    return columns, f"({source}) AS session", params
+
+
+def group_of(problem: str) -> str:
+    """The counts of with_summary() that a kind of problem is among."""
+    groups = {"model_error": "model_call_counts", "tool_error": "task_counts"}
+    return {**groups, "task_error": "task_counts"}.get(problem, "run_counts")
+
+
+def messages(sessions: SessionQuerySet):
+    source, params = in_order(with_agent(sessions))
+    columns = [
+        Column("id", Kind.OURS, "message.id"),
+        Column("session_id", Kind.OURS, "session.id"),
+        Column("agent_id", Kind.OURS, "message.agent_id"),
+        Column("agent_name", Kind.TEXT, AGENT_NAME.format(row="message")),
+        Column("external_id", Kind.TEXT, "session.external_id"),
+        Column("run_id", Kind.OURS, "message.run_id"),
+        Column("role", Kind.TEXT, "message.role"),
+        Column("content", Kind.TEXT, "message.content"),
+        Column("created_at", Kind.OURS, iso("message.created_at")),
+        Column("updated_at", Kind.OURS, iso("message.updated_at")),
+    ]
+    return columns, MESSAGES.format(sessions=source), params
+
+
+def tasks(sessions: SessionQuerySet, payloads: bool):
+    lacking = revision.missing_fields(Task)
+
+    def column(name: str, kind: Kind, without: str = "text") -> Column:
+        return Column(name, kind, f"NULL::{without}" if name in lacking else f"task.{name}")
+
+    def payload(name: str) -> Column:
+        # "No value" is usually JSON null.
+        return Column(name, Kind.JSON, f"nullif(task.{name}, 'null')")
+
+    source, params = in_order(with_agent(sessions))
+    columns = [
+        Column("id", Kind.OURS, "task.id"),
+        Column("session_id", Kind.OURS, "session.id"),
+        Column("agent_id", Kind.OURS, "task.agent_id"),
+        Column("agent_name", Kind.TEXT, AGENT_NAME.format(row="task")),
+        Column("external_id", Kind.TEXT, "session.external_id"),
+        Column("run_id", Kind.OURS, "task.run_id"),
+        column("seq", Kind.PLAIN, "integer"),
+        column("parent_task_name", Kind.TEXT),
+        column("name", Kind.TEXT),
+        column("node_type", Kind.TEXT),
+        column("tool_uri", Kind.TEXT),
+        Column("duration_seconds", Kind.PLAIN, finite("task.duration_seconds")),
+        payload("errors"),
+        Column("created_at", Kind.OURS, iso("task.created_at")),
+        Column("updated_at", Kind.OURS, iso("task.updated_at")),
+    ]
+    if payloads:
+        columns += [payload("inputs"), payload("output"), column("prompt", Kind.TEXT)]
+    seq = "" if "seq" in lacking else "tasks.seq NULLS LAST,"
+    return columns, TASKS.format(sessions=source, seq=seq), params
+
+
+def with_agent(sessions: SessionQuerySet) -> SessionQuerySet:
+    names = ("id", "external_id", "agent_id", "agent_name")
+    return sessions.annotate(agent_name=F("agent__name")).values(*names)
+
+
+def in_order(sessions: SessionQuerySet) -> tuple[str, tuple]:
+    query = sessions.newest_first().query
+    # What cannot match anything is still a statement, of a file without rows.
+    statement, params = query.get_compiler(sessions.db, elide_empty=False).as_sql()
+    return f"{statement} {NO_LIMIT}", (*params, MOST_ROWS)
+
+
+def iso(column: str) -> str:
+    """A time with its offset; infinity, which has no such form, by its name."""
+    time = f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
+    return f"coalesce({time}, {column}::text)"
+
+
+def finite(column: str) -> str:
+    """A number that JSON has as well."""
+    return f"CASE WHEN {column}::text NOT IN ('NaN', 'Infinity', '-Infinity') THEN {column} END"
+
+
+def json_as_text(column: Column) -> Column:
+    return replace(column, sql=f"({column.sql})::text") if column.kind is Kind.JSON else column
+
+
+# Lines
+
+
+def cell(column: Column) -> str:
+    """A column of the CSV, in SQL."""
+    value = f"r.{column.name}"
+    if column.kind not in (Kind.TEXT, Kind.JSON):
+        return value
+    starts = ", ".join(sql.quote(start) for start in f"'{FORMULA_STARTS}")
+    is_formula = f"{value} ~ {sql.quote(f'^{FORMULA.pattern}')}"
+    # The first letter alone decides nearly always, long before a pattern is looked for.
+    return (
+        f"CASE WHEN left({value}, 1) IN ({starts}) AND {is_formula} "
+        f"THEN '''' || {value} ELSE {value} END"
+    )
+
+
+def csv_line(row: memoryview) -> bytes:
+    """
+    RFC 4180 ends a record with CR and LF, COPY with LF alone. It sends each row as one message,
+    as the protocol promises, so the last byte is the record's end and no other is.
+    """
+    if row[-1] != ord("\n"):
+        raise ValueError("COPY gave a part of a row.")
+    return bytes(row[:-1]) + b"\r\n"
+
+
+class Rewriting:
+    """Lines of rows that come as JSON arrays of texts, each changed on its way."""
+
+    def __init__(self, columns: list[Column], form: str, change: Change):
+        self.columns, self.change = columns, change
+        self.join = self.as_csv if form == "csv" else self.as_json
+
+    def __call__(self, row: memoryview) -> bytes:
+        values = [
+            self.change(column, value)
+            if value is not None and column.kind in (Kind.TEXT, Kind.JSON)
+            else value
+            for column, value in zip(self.columns, json.loads(bytes(row)), strict=True)
+        ]
+        return self.join(values).encode()
+
+    def as_csv(self, values: list[str | None]) -> str:
+        return ",".join(map(self.cell, self.columns, values)) + "\r\n"
+
+    @staticmethod
+    def cell(column: Column, value: str | None) -> str:
+        """As COPY writes it: an empty text in quotes, nothing without."""
+        if value is None:
+            return ""
+        if column.kind in (Kind.TEXT, Kind.JSON) and FORMULA.match(value):
+            value = f"'{value}"
+        if value and not re.search(r'[",\r\n]', value):
+            return value
+        return '"' + value.replace('"', '""') + '"'
+
+    def as_json(self, values: list[str | None]) -> str:
+        members = map(self.member, self.columns, values)
+        return "{" + ",".join(members) + "}\n"
+
+    @staticmethod
+    def member(column: Column, value: str | None) -> str:
+        if value is None:
+            source = "null"
+        elif column.kind in (Kind.OURS, Kind.TEXT):
+            source = json.dumps(value, ensure_ascii=False)
+        else:
+            source = value
+        return f'"{column.name}":{source}'

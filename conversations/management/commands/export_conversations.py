@@ -1,0 +1,93 @@
+"""The files that the list offers, for a schedule."""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import CommandError
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError
+from django.http import QueryDict
+from django.urls import reverse
+
+from conversations.export_stream import Export, TooManyExports
+from conversations.export_views import parse
+from conversations.exports import FILES, FORMS, export_file
+from conversations.filters import ConversationFilter
+
+
+class Command(BaseCommand):
+    help = "Write conversations, their messages or their tasks to a file, whole or not at all."
+
+    def add_arguments(self, parser):
+        parser.add_argument("--file", choices=FILES, default="conversations")
+        parser.add_argument("--format", choices=FORMS, default="csv")
+        parser.add_argument("--output", default="-", help="a path; - is standard output")
+        parser.add_argument(
+            "--payloads", action="store_true", help="tasks with their inputs, output and prompt"
+        )
+        parser.add_argument(
+            "--site", help="what links begin with, such as https://desk.example.com"
+        )
+        filters = parser.add_argument_group("filters, as in the list's address")
+        for name in ConversationFilter.base_filters:
+            filters.add_argument(f"--{name.replace('_', '-')}", default="")
+
+    def handle(self, *, file, format, output, payloads, site, **options):
+        data = QueryDict(mutable=True)
+        data.update({name: options[name] for name in ConversationFilter.base_filters})
+        if payloads:
+            data["payloads"] = "1"
+        filters, payloads, problem = parse(data, file)
+        if problem:
+            raise CommandError(problem)
+        try:
+            made = export_file(
+                file,
+                format,
+                filters.matching,
+                site=(site or self.site()).rstrip("/") + reverse("conversations:list"),
+                payloads=payloads,
+            )
+            export = Export(
+                made, None, file=f"{file}.{format}", query=filters.query(), payloads=payloads
+            )
+            self.write(export, output)
+        except TooManyExports:
+            raise CommandError("As many exports as there may be at once are running.") from None
+        except DatabaseError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise CommandError(f"The database did not give all rows: {reason}") from error
+        except OSError as error:
+            raise CommandError(f"{output} cannot be written: {error.strerror}.") from error
+        self.stderr.write(f"{export.rows:,} rows were written.", self.style.SUCCESS)
+
+    @staticmethod
+    def site() -> str:
+        if settings.LOCAL:
+            return f"http://127.0.0.1:{settings.PORT}"
+        return f"https://{settings.ALLOWED_HOSTS[0].lstrip('.')}"
+
+    @staticmethod
+    def write(export: Export, output: str):
+        try:
+            if output == "-":
+                for block in export:
+                    sys.stdout.buffer.write(block)
+                sys.stdout.buffer.flush()
+                return
+            path = Path(output)
+            # Under its name there is a whole file or the one before.
+            partial = path.with_name(f".{path.name}.{os.getpid()}")
+            try:
+                with partial.open("xb") as target:
+                    for block in export:
+                        target.write(block)
+                partial.replace(path)
+            finally:
+                with suppress(FileNotFoundError):
+                    partial.unlink()
+        finally:
+            export.close()

@@ -1,0 +1,119 @@
+"""The menu of files above the list, and the downloads that it leads to."""
+
+import csv
+
+import pytest
+from playwright.sync_api import expect
+
+from ..exports import places_taken
+from ..factories import make_session
+from .steps import assert_not_reloaded, field, open_list, said, talk, wait_for_query
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def menu(page):
+    return page.locator("details.export")
+
+
+def button(page):
+    return menu(page).locator("summary")
+
+
+def open_menu(page):
+    button(page).click()
+    expect(menu(page).get_by_role("link").first).to_be_visible()
+
+
+def link(page, name):
+    return menu(page).get_by_role("link", name=name, exact=True)
+
+
+def download(page, name):
+    with page.expect_download() as started:
+        link(page, name).click()
+    return started.value
+
+
+def test_a_click_downloads_what_is_listed_and_the_page_stays(page, talks):
+    open_list(page, "?search=ref")
+    open_menu(page)
+    expect(button(page)).to_have_text("Export 3 conversations")
+    file = download(page, "Messages as CSV")
+    assert file.suggested_filename.startswith("messages-")
+    assert file.suggested_filename.endswith(".csv")
+    with open(file.path(), encoding="utf-8-sig", newline="") as opened:
+        contents = {row["content"] for row in csv.DictReader(opened)}
+    assert contents == {"reference number", "refuse to pay", "refund please"}
+    assert_not_reloaded(page)
+    # The others are still a click away.
+    assert download(page, "Tasks as JSON Lines").suggested_filename.endswith(".jsonl")
+
+
+def test_the_files_follow_the_filters(page, talks):
+    open_list(page)
+    open_menu(page)
+    field(page, "Search").fill("refund")
+    expect(said(page)).to_have_text(["refund please"])
+    wait_for_query(page, search="refund")
+    expect(button(page)).to_have_text("Export 1 conversation")
+    expect(link(page, "Conversations as CSV")).to_have_attribute(
+        "href", "/conversations/export/conversations.csv?search=refund"
+    )
+    field(page, "Search").fill("nowhere")
+    expect(page.get_by_text("Nothing matches")).to_be_visible()
+    expect(menu(page)).to_have_count(0)
+
+
+def test_the_number_is_counted_while_the_menu_is_open(page, monkeypatch):
+    monkeypatch.setattr("conversations.counts.UP_TO", 3)
+    monkeypatch.setattr("conversations.list_views.ConversationListView.page_size", 2)
+    for _ in range(7):
+        make_session()
+    held = []
+    page.route("**/counts/*", held.append)
+    open_list(page)
+    expect(button(page)).to_have_text("Export 3+ conversations")
+    open_menu(page)
+    while not held:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    expect(button(page)).to_have_text("Export 7 conversations")
+    expect(page.locator(".total")).to_have_text("7 conversations")
+    expect(link(page, "Conversations as CSV")).to_be_visible()
+    expect(page.locator("#export-number")).to_have_count(1)
+
+
+def test_the_menu_closes_as_menus_do(page, talks):
+    open_list(page)
+    open_menu(page)
+    page.keyboard.press("Tab")
+    expect(link(page, "Conversations as CSV")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(link(page, "Conversations as CSV")).to_be_hidden()
+    expect(button(page)).to_be_focused()
+    open_menu(page)
+    page.locator(".total").click()
+    expect(link(page, "Conversations as CSV")).to_be_hidden()
+
+
+def test_it_works_without_a_script(new_context, session_cookie, talks):
+    context, _ = new_context(session_cookie, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/conversations/?search=refund")
+    open_menu(page)
+    assert download(page, "Conversations as CSV").path().stat().st_size > 100
+
+
+def test_one_export_too_many_is_told_and_back_leads_to_the_list(page, watch):
+    talk("hello")
+    with places_taken(1, 2):
+        open_list(page)
+        open_menu(page)
+        link(page, "Conversations as CSV").click()
+        expect(page.get_by_role("heading", name="2 exports are running already")).to_be_visible()
+        watch.expect_status(429)
+    page.go_back()
+    expect(said(page)).to_have_text(["hello"])
+    open_menu(page)
+    assert download(page, "Conversations as CSV")

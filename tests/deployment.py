@@ -1,0 +1,179 @@
+"""
+The site as a deployment runs it, in processes of its own: gunicorn before a database of its own,
+which holds committed rows.
+"""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+from django.conf import settings
+
+from backoffice.local_postgres import LocalPostgres
+from conversations.agent_tables import create_agent_tables
+
+from .environment import BLANK
+
+HOST = "127.0.0.1"
+SECONDS = 30
+SIGN_IN = """
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.test import Client
+user = get_user_model().objects.create(username="support")
+user.groups.add(Group.objects.get(name="Support"))
+client = Client()
+client.force_login(user)
+name = settings.SESSION_COOKIE_NAME
+print(f"{name}={client.cookies[name].value}")
+"""
+EXPORTING = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'active' AND query LIKE 'COPY %'
+"""
+
+
+@dataclass
+class Deployment:
+    # To the database, past everything in between.
+    database: psycopg.Connection
+    # What the site is told, and other settings of it.
+    uri: str
+    settings: dict[str, str] = field(default_factory=dict)
+    cookie: str = ""
+
+    def environment(self) -> dict[str, str]:
+        ours = {"DATABASE_URL": self.uri, "KAVALAI_DB_URI": self.uri, "KAVALAI_DB_SCHEMA": "agents"}
+        return {**os.environ, **BLANK, **ours, **self.settings}
+
+    def run(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+        """manage.py with these arguments."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=settings.BASE_DIR,
+            env=self.environment(),
+            capture_output=True,
+            **options,
+        )
+
+    def prepare(self):
+        self.run("migrate", "--verbosity=0", check=True)
+        self.run("collectstatic", "--no-input", "--verbosity=0", check=True)
+        found = self.run("shell", "--verbosity=0", "-c", SIGN_IN, check=True, text=True)
+        self.cookie = found.stdout.strip()
+
+    @contextmanager
+    def serving(self):
+        """gunicorn as `make run` starts it, on a port that is free."""
+        with socket.create_server((HOST, 0)) as listening:
+            port = listening.getsockname()[1]
+            command = [sys.executable, "-m", "gunicorn", "backoffice.wsgi", "--workers", "2"]
+            command += ["--threads", "8", "--no-control-socket", "--log-level", "critical"]
+            command += ["--bind", f"fd://{listening.fileno()}"]
+            process = subprocess.Popen(
+                command,
+                cwd=settings.BASE_DIR,
+                env=self.environment(),
+                pass_fds=[listening.fileno()],
+            )
+        try:
+            yield Server(self, port, process.pid)
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+            process.wait()
+
+    def exporting(self) -> list[int]:
+        """The server's processes that run an export."""
+        return [pid for (pid,) in self.database.execute(EXPORTING)]
+
+    @contextmanager
+    def locked(self, table="chat_messages"):
+        """Whoever reads the table waits."""
+        with psycopg.connect(self.database.info.dsn, options="-c search_path=agents") as connection:
+            connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+
+
+@dataclass
+class Server:
+    deployment: Deployment
+    port: int
+    pid: int
+
+    def get(self, path: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=SECONDS)
+        connection.request("GET", path, headers={"Cookie": self.deployment.cookie})
+        response = connection.getresponse()
+        response.connection = connection
+        return response
+
+    @staticmethod
+    def stop(response):
+        """As a reader who does not want the rest."""
+        response.close()
+        response.connection.close()
+
+    def workers(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+
+@contextmanager
+def deployment(name: str, postgres: LocalPostgres):
+    postgres.create_database(name)
+    try:
+        with psycopg.connect(postgres.uri(name)) as connection:
+            create_agent_tables(connection, "agents")
+            connection.execute(f"ALTER DATABASE {name} SET search_path = agents, public")
+        with psycopg.connect(postgres.uri(name), autocommit=True) as connection:
+            yield Deployment(connection, postgres.uri(name))
+    finally:
+        with psycopg.connect(postgres.uri("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def write_sessions(database: psycopg.Connection, sessions: int, messages: int, length: int):
+    """So many sessions with so many messages each."""
+    database.execute(
+        """
+        INSERT INTO agents (id, name, created_at, updated_at)
+            VALUES (md5('agent')::uuid, 'Shop', now(), now()) ON CONFLICT DO NOTHING;
+        """
+    )
+    database.execute(
+        """
+        INSERT INTO sessions (id, agent_id, external_id, created_at, updated_at)
+        SELECT md5('session' || s)::uuid, md5('agent')::uuid, 'user-' || s,
+            now() - s * interval '1 minute', now() - s * interval '1 minute'
+        FROM generate_series(1, %s) AS s
+        """,
+        [sessions],
+    )
+    database.execute(
+        """
+        INSERT INTO chat_messages (id, agent_id, session_id, role, content, created_at, updated_at)
+        SELECT gen_random_uuid(), md5('agent')::uuid, md5('session' || s)::uuid, 'user',
+            repeat('word ', %s / 5), now(), now()
+        FROM generate_series(1, %s) AS s, generate_series(1, %s)
+        """,
+        [length, sessions, messages],
+    )
+    database.execute("ANALYZE")
+
+
+def wait_until(holds, seconds=SECONDS):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
