@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import downloads, error_views, list_views, payloads, views
+from . import downloads, error_views, list_views, payloads, reveal, views
 
 app_name = "conversations"
 urlpatterns = [
@@ -9,6 +9,7 @@ urlpatterns = [
     path("new/", list_views.NewArrivalsView.as_view(), name="new"),
     path("errors/", error_views.ErrorsView.as_view(), name="errors"),
     path("<uuid:session_id>/", views.ConversationView.as_view(), name="detail"),
+    path("<uuid:session_id>/reveal/", reveal.RevealView.as_view(), name="reveal"),
     path(
         "<uuid:session_id>/transcript.<str:form>",
         downloads.TranscriptView.as_view(),
