@@ -20,6 +20,7 @@ Everything here takes time in proportion to the text: nothing is tried again fro
 
 import json
 import re
+from itertools import accumulate
 from urllib.parse import parse_qsl, urlencode
 
 from . import json_text
@@ -208,39 +209,33 @@ def is_iban(words: str) -> bool:
 def card_numbers(words: str) -> list[tuple[int, int]]:
     """Where in a number's groups the longest cards are."""
     groups = [found.span() for found in DIGITS.finditer(words)]
-    if sum(end - start for start, end in groups) < 13:
+    # A group of more than 19 digits is no part of a card, however many more it has.
+    digits = [words[start:end][:20] for start, end in groups]
+    ends = [0, *accumulate(map(len, digits))]
+    if ends[-1] < 13:
         return []
-    # Luhn sums up to each digit, with the even or the odd ones doubled. A longer group is no
-    # part of a card.
-    sums: tuple[list[int], list[int]] = ([0], [0])
-    ends = [0]
-    for start, end in groups:
-        for digit in map(int, words[start : min(end, start + 20)]):
-            place = len(sums[0]) % 2
-            sums[place].append(sums[place][-1] + DOUBLED[digit])
-            sums[1 - place].append(sums[1 - place][-1] + digit)
-        ends.append(len(sums[0]) - 1)
-    found, place = [], 0
+    # The sums up to each digit, with the odd or the even ones doubled as Luhn does.
+    numbers = list(enumerate(map(int, "".join(digits))))
+    sums = [
+        [0, *accumulate(DOUBLED[digit] if place % 2 == odd else digit for place, digit in numbers)]
+        for odd in (0, 1)
+    ]
+    found, place, other = [], 0, 0
     while place < len(groups):
-        first, last = ends[place], None
-        leading = int(words[groups[place][0]])
-        if not leading:
-            place += 1
-            continue
-        for other in range(place + 1, len(ends)):
-            length = ends[other] - first
-            if length > 19:
-                break
-            # The last digit is not doubled, the one before it is, and so on.
-            doubled = sums[(ends[other] + 1) % 2]
-            is_valid = (doubled[ends[other]] - doubled[first]) % 10 == 0
-            if length >= 13 and is_valid and (leading > 1 or length == 15):
-                last = other
-        if last is None:
-            place += 1
-        else:
+        first, last, leading = ends[place], None, int(digits[place][0])
+        # Only cards of airlines begin with a 1, and none with a 0.
+        lengths = range(13, 20) if leading > 1 else (15,) if leading else ()
+        while other < len(ends) and ends[other] < first + 13:
+            other += 1
+        for end in range(other, min(other + 7, len(ends))):
+            length = ends[end] - first
+            # The last digit counts once, the one before it doubled, and so on.
+            total = sums[ends[end] % 2][ends[end]] - sums[ends[end] % 2][first]
+            if length in lengths and total % 10 == 0:
+                last = end
+        if last:
             found.append((groups[place][0], groups[last - 1][1]))
-            place = last
+        place = last or place + 1
     return found
 
 

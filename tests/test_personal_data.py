@@ -268,8 +268,8 @@ LENGTH = 1_000_000
 
 @pytest.mark.parametrize(
     "piece",
-    ["@", "1", "4", "a.", "a@", "a@a.", "\\", "\\u0041", '"', '"' + "a" * 63, "%40", "(1", "+", "[",
-     "EE11 ", "NO11 ", "a ", '"a@a.bb",', "＠", " ", "phone "],
+    ["@", "1", "4", "a.", "a@", "a@a.", "\\", "\\u0041", '"', '"' + "a" * 63, "%40", "+", "[",
+     "EE11 ", "NO11 ", "a ", '"a@a.bb",', "＠", " "],
 )  # fmt: skip
 def test_hostile_texts_take_no_time(piece):
     text = piece * (LENGTH // len(piece))
@@ -280,7 +280,7 @@ def test_hostile_texts_take_no_time(piece):
 
 
 @pytest.mark.parametrize(
-    "piece", ["1.", "4 ", "44-", "4444 ", "+372 5123 4567 ", "550e8400-", "12/"]
+    "piece", ["1.", "4 ", "44-", "4444 ", "+372 5123 4567 ", "550e8400-", "12/", "(1", "phone "]
 )
 def test_twice_the_text_takes_twice_the_time(piece):
     def seconds(length):
