@@ -12,6 +12,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
+from conversations.masking import for_audit
+
 from .models import Act, Entry
 
 # What htmx asks for from an open page belongs to the view of that page for so long.
@@ -24,7 +26,7 @@ def record(request, act: Act, *, session_id: uuid.UUID | None = None, **details)
     a command. `details` must be fit for JSON, and hold no content of conversations.
     """
     return Entry.objects.create(
-        act=act, session_id=session_id, details=details, **who_and_where(request)
+        act=act, session_id=session_id, details=for_audit(details), **who_and_where(request)
     )
 
 

@@ -2,8 +2,11 @@ from datetime import UTC, datetime
 
 import psycopg
 from django.apps import AppConfig
+from django.conf import settings
 from django.db.backends.signals import connection_created
 from psycopg.types.datetime import TimestamptzLoader
+
+from . import masking
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
@@ -24,6 +27,11 @@ class ClampedLoader(TimestamptzLoader):
             return EARLIEST if early else LATEST
 
 
+def mask_texts(connection, **kwargs):
+    if settings.MASK_PERSONAL_DATA and connection.alias == "agents":
+        masking.install(connection)
+
+
 def clamp_times(connection, **kwargs):
     if connection.alias in ("agents", "agents_write"):
         connection.connection.adapters.register_loader("timestamptz", ClampedLoader)
@@ -36,3 +44,4 @@ class ConversationsConfig(AppConfig):
         from . import checks  # noqa: F401
 
         connection_created.connect(clamp_times, dispatch_uid="clamp_times")
+        connection_created.connect(mask_texts, dispatch_uid="mask_texts")

@@ -6,13 +6,14 @@ can be collected first. Which is quicker depends on how common they are, and whe
 """
 
 import re
+import uuid
 from dataclasses import dataclass
 
 from django.db import connections
 from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
-from . import failures, indexes, revision
+from . import failures, indexes, masking, revision
 from .models import ChatMessage, Task
 from .querysets import failing_rows, problem_kinds
 
@@ -103,12 +104,29 @@ def tool_calls(text: str) -> QuerySet:
     with connections[alias].cursor() as cursor:
         pattern = f"%{connections[alias].ops.prep_for_like_query(text)}%"
         cursor.execute(TOOL_NAMES, [pattern])
-        return Task.objects.filter(tool_uri__in=[name for (name,) in cursor])
+        return Task.objects.filter(tool_uri__in=[masking.raw(name) for (name,) in cursor])
 
 
 def message_kinds() -> list[str]:
     """The kinds of problems that come with words, as far as this revision can tell them."""
     return [kind for kind in problem_kinds() if kind in failures.SOURCES]
+
+
+def folded_message(text: str) -> str | None:
+    """
+    An error's folded message; for a failure's id, that failure's, None where there is none. An
+    address holds an id where the message has personal data: a message is never one.
+    """
+    try:
+        row_id = uuid.UUID(text)
+    except ValueError:
+        return text
+    for kind in message_kinds():
+        same = failing_rows(kind).filter(pk=row_id)
+        message = same.annotate(message=failures.failure_message(kind)).values_list("message")
+        if found := message.first():
+            return found[0]
+    return None
 
 
 def failed_with(message: str, problem: str) -> Condition:

@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.views.generic import View
 
-from . import sessions
+from . import masking, sessions
 from .access import Browse
 from .fields import PayloadField
 from .models import ChatMessage, Run, Session, Task
@@ -116,7 +116,7 @@ def as_json(summary, row) -> str:
     members = []
     for field in dataclasses.fields(summary):
         if field.name in payloads:
-            value = getattr(row, f"{field.name}_text") or "null"
+            value = masking.cut_json(getattr(row, f"{field.name}_text")) or "null"
         else:
             value = json.dumps(plain(getattr(row, field.name)), ensure_ascii=False)
         members.append(f'"{field.name}": {value}')

@@ -132,7 +132,7 @@ class ErrorsView(Browse, FragmentMixin, TemplateView):
 def list_query(group: errors.Group, agent: Agent | None) -> str:
     """What the list is asked for to show a group's conversations."""
     return query_string(
-        {"problem": group.kind, "error": group.message, "agent": str(agent.pk) if agent else ""}
+        {"problem": group.kind, "error": group.link, "agent": str(agent.pk) if agent else ""}
     )
 
 

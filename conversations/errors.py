@@ -17,7 +17,7 @@ from django.utils import timezone
 from backoffice.databases import limited
 from backoffice.errors import is_timeout
 
-from . import failures, indexes
+from . import failures, indexes, masking
 from .conditions import message_kinds
 from .models import Agent, Session
 from .querysets import failing_rows, problem_kinds
@@ -63,6 +63,8 @@ class Group:
     first_is_known: bool
     agents: list[Agent]
     agents_count: int
+    # The message, or the id of one of the failures where the message may not be told.
+    link: str
     trend: Trend
 
     @property
@@ -215,6 +217,8 @@ def failures_of(kind: str, since: datetime) -> QuerySet:
             rows = rows.filter(~Exists(reasons))
         return rows.order_by().values("session_id", "created_at")
     parts = {f"its_{name}": as_it_is(name) for name in failures.SOURCES[kind][0]}
+    if masking.is_active():
+        parts["its_id"] = as_it_is("id")
     return rows.order_by().annotate(**parts).values("session_id", "created_at", *parts)
 
 
@@ -223,12 +227,20 @@ def as_it_is(name: str) -> Func:
     return Func(F(name), template="%(expressions)s", output_field=TextField())
 
 
-def message(kind: str) -> str:
-    """SQL of the message of a `failure`: applied last, to those that are left by a limit."""
+def message(kind: str) -> dict[str, str]:
+    """
+    SQL of a `failure`: its message, and what one must know to mask that, its id and whether its
+    words were cut. Applied last, to those that are left by a limit.
+    """
     if kind not in failures.SOURCES:
-        return "''"
+        return {"message": "''", "id": "NULL", "is_cut": "false"}
     parts = {name: f"failure.its_{name}" for name in failures.SOURCES[kind][0]}
-    return failures.message_sql(kind, **parts).replace("%", "%%")
+    folded = failures.message_sql(kind, **parts).replace("%", "%%")
+    if not masking.is_active():
+        return {"message": folded, "id": "NULL", "is_cut": "false"}
+    words = failures.whole_words_sql(kind, **parts).replace("%", "%%")
+    is_cut = f"coalesce(length({words}) > {failures.LENGTH}, false)"
+    return {"message": folded, "id": "failure.its_id", "is_cut": is_cut}
 
 
 def compiled(queryset: QuerySet) -> Sql:
@@ -243,25 +255,26 @@ GROUPED = """
     by_agent AS (
         SELECT kind, message, agent_id, count(*) AS number,
                count(DISTINCT session_id) AS conversations,
-               min(created_at) AS first, max(created_at) AS last, {days}
+               min(created_at) AS first, max(created_at) AS last,
+               min(id) AS id, bool_or(is_cut) AS is_cut, {days}
         FROM (SELECT *, width_bucket(created_at, %s::timestamptz[]) AS day FROM failures) AS dated
         GROUP BY kind, message, agent_id
     )
     (SELECT kind, message, sum(number)::int AS number, sum(conversations)::int,
             min(first), max(last) AS last, count(*)::int,
             (array_agg(agent_id ORDER BY number DESC, agent_id))[:{agents}], ARRAY[{sums}]::int[],
-            (count(*) OVER ())::int
+            (count(*) OVER ())::int, min(id), bool_or(is_cut)
      FROM by_agent GROUP BY kind, message
      ORDER BY number DESC, last DESC, kind, message LIMIT {groups})
     UNION ALL
-    (SELECT kind, NULL, count(*), 0, min(created_at), max(created_at), 0, NULL, NULL, 0
+    (SELECT kind, NULL, count(*), 0, min(created_at), max(created_at), 0, NULL, NULL, 0, NULL, false
      FROM failures GROUP BY kind)
 """
 
 
 FAILURES = """
-    (SELECT '{kind}' AS kind, {message} AS message, failure.session_id, failure.created_at,
-            session.agent_id
+    (SELECT '{kind}' AS kind, {message} AS message, {id}::text AS id, {is_cut} AS is_cut,
+            failure.session_id, failure.created_at, session.agent_id
      FROM {source})
 """
 
@@ -269,8 +282,7 @@ FAILURES = """
 def grouped(sources: list[Source], starts: list[datetime]) -> list[tuple]:
     """The rows of GROUPED."""
     each = (
-        FAILURES.format(kind=kind, message=message(kind), source=source)
-        for kind, source, _ in sources
+        FAILURES.format(kind=kind, source=source, **message(kind)) for kind, source, _ in sources
     )
     numbers = range(1, DAYS + 1)
     sql = GROUPED.format(
@@ -294,7 +306,7 @@ def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str], 
     alias = Session.objects.db
     found = {}
     for kind in message_kinds():
-        messages = [row[1] for row in rows if row[0] == kind]
+        messages = [masking.raw(row[1]) for row in rows if row[0] == kind]
         if not messages or not indexes.is_ready(indexes.message_name(kind)):
             continue
         same = failing_rows(kind).annotate(message=failures.failure_message(kind))
@@ -306,7 +318,7 @@ def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str], 
         try:
             with limited(alias, FIRST_SEEN_SECONDS), connections[alias].cursor() as cursor:
                 cursor.execute(sql, [*params, messages])
-                found |= {(kind, message): moment for message, moment in cursor if moment}
+                found |= {(kind, masking.raw(each)): moment for each, moment in cursor if moment}
         except OperationalError as error:
             if not is_timeout(error):
                 raise
@@ -323,12 +335,16 @@ def assemble(rows, reached, starts, agent) -> Errors:
     ever = first_seen(rows, agent)
     named = Agent.objects.only("name").in_bulk({pk for row in rows for pk in row[7]})
     groups = []
-    for kind, message, number, conversations, first, last, agents_count, pks, numbers, _ in rows:
+    for row in rows:
+        kind, message, number, conversations, first, last, agents_count, pks, numbers = row[:9]
+        example, is_cut = row[10:]
+        message = masking.raw(message)
+        shown = failures.shown_message(message, is_cut)
         whole_since = max(filter(None, (reached, capped.get(kind))), default=starts[0])
         groups.append(
             Group(
                 kind=kind,
-                message=message,
+                message=shown,
                 number=number,
                 conversations=conversations,
                 first=ever.get((kind, message), first),
@@ -337,6 +353,7 @@ def assemble(rows, reached, starts, agent) -> Errors:
                 # An agent that was erased between two queries has no name any more.
                 agents=[named[pk] for pk in pks if pk in named],
                 agents_count=agents_count,
+                link=message if shown == message else example,
                 trend=Trend(
                     [
                         Day(timezone.localdate(start), number, start >= whole_since)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from django.db.models import Case, When
 from django.db.models.functions import Left
 
+from . import masking, personal_data
 from .json_text import tokens, whole_part
 from .models import Task
 from .querysets import payload_text
@@ -137,7 +138,7 @@ def tell_branching(task: Task, row: dict) -> list[Part]:
 
 
 def tell_parallel(task: Task, row: dict) -> list[Part]:
-    names = branch_names(row["branches"] or "")
+    names = branch_names(masking.raw(row["branches"]) or "")
     if not names:
         return tell_other(task, row)
     parts = [text("Did "), names[0]]
@@ -240,18 +241,24 @@ def led_to(row: dict, piece: str, verb: str, nothing: str, *, bare: bool = False
 
 def told(row: dict, piece: str, kind: str = "quote", *, bare: bool = False) -> list[Part]:
     """What a piece says, empty where it was not recorded; `bare` as in `readable`."""
-    source = row[piece]
-    if source is None:
+    if row[piece] is None:
         return []
+    # Read as words first, then masked: what is cut here is no JSON any more.
+    source = masking.raw(row[piece])
     large = row.get(f"{piece}_large") == "true" and TOO_LARGE.match(source)
     if large:
         words = [text(f"something too large to keep: {int(large[1]):,} bytes")]
-        began = one_line(readable(unquoted(large[2]), cut=True))
+        began = one_line(masked(readable(unquoted(large[2]), cut=True), cut=True))
         return [*words, text("; it began "), Part(kind, f"{began}…")] if began else words
-    words = one_line(readable(source[:EXCERPT], cut=len(source) > EXCERPT, bare=bare))
+    is_cut = len(source) > EXCERPT
+    words = one_line(masked(readable(source[:EXCERPT], cut=is_cut, bare=bare), cut=is_cut))
     if not words:
         return [text("an empty value")]
-    return [Part(kind, f"{words}…" if len(source) > EXCERPT else words)]
+    return [Part(kind, f"{words.removesuffix(personal_data.CUT)}…" if is_cut else words)]
+
+
+def masked(words: str, *, cut: bool) -> str:
+    return masking.mask(words, cut_end=cut) if masking.is_active() else words
 
 
 # JSON as words
@@ -317,7 +324,8 @@ def branch_names(source: str) -> list[Part]:
     names = []
     for kind, token in tokens(source[1:]):
         if kind == "string":
-            names.append(Part("name", shortened(json.loads(token)) or "(no name)"))
+            name = masked(json.loads(token), cut=False)
+            names.append(Part("name", shortened(name) or "(no name)"))
         elif kind in ("number", "literal", "open"):
             return []
     return [*names, text("others")] if names and len(source) > EXCERPT else names

@@ -9,8 +9,11 @@ import re
 
 from django.db.models import F, Func, TextField
 
+from . import masking
+
 KINDS = ("tool_error", "model_error", "task_error")
 LENGTH = 300
+WHO_LENGTH = 60
 # Quoted text, uuids, and words with a digit in them together with what joins them.
 VARIES = (
     r'"[^"]*"'
@@ -61,9 +64,18 @@ def message_sql(kind: str, **columns: str) -> str:
     """Who failed and the folded words: the same for failures that are the same."""
     who = with_columns(SOURCES[kind][1], **columns)
     folded = f"regexp_replace({words_sql(kind, **columns)}, '{VARIES}', '…', 'g')"
-    message = f"left(coalesce({who}, ''), 60) || ': ' || coalesce({folded}, '')"
+    message = f"left(coalesce({who}, ''), {WHO_LENGTH}) || ': ' || coalesce({folded}, '')"
     # On one line: a form would not give line breaks back as they were.
     return rf"regexp_replace({message}, '\s+', ' ', 'g')"
+
+
+def shown_message(message: str, is_cut: bool = True) -> str:
+    """A folded message as whoever asks may see it; `is_cut`: of words longer than LENGTH."""
+    if not masking.is_active():
+        return message
+    who, colon, words = masking.raw(message).partition(": ")
+    who = masking.mask(who, cut_end=len(who) >= WHO_LENGTH)
+    return f"{who}{colon}{masking.mask(words, cut_end=is_cut)}"
 
 
 class FailureText(Func):

@@ -13,7 +13,9 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from .conditions import Condition, failed_with, has_problem, says
+from . import masking
+from .conditions import Condition, failed_with, folded_message, has_problem, says
+from .failures import shown_message
 from .lookback import Matching
 from .models import Agent, Session
 from .querysets import is_storable, problem_kinds
@@ -196,13 +198,21 @@ class ConversationFilter(django_filters.FilterSet):
 
     def filter_error(self, queryset, name, value):
         problem = self.form.cleaned_data["problem"]
-        return self.meeting(queryset, name, value, lambda: failed_with(value, problem))
+        message = masking.raw(self.message)
+        if message is None:
+            return queryset.none()
+        return self.meeting(queryset, name, message, lambda: failed_with(message, problem))
 
     def meeting(self, queryset, name, value, condition):
         if not is_storable(value):
             return queryset.none()
         self.conditions[name] = condition()
         return queryset
+
+    @cached_property
+    def message(self) -> str | None:
+        """The error that is looked for, as folded_message() has it."""
+        return folded_message(self.form.cleaned_data["error"])
 
     def filter_external_id(self, queryset, name, value):
         return queryset.with_external_id_prefix(value)
@@ -259,6 +269,8 @@ class ConversationFilter(django_filters.FilterSet):
                 text = PROBLEM_LABELS[value]
             elif name == "scope":
                 text = dict(form_field.choices)[value]
+            elif name == "error" and self.message is not None:
+                text = shown_message(self.message)
             chips.append({"label": form_field.label, "text": text, "without": self.query(name)})
         return chips
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from django.db import connections
 
-from . import revision
+from . import masking, revision
 from .failures import message_sql, whole_words_sql
 
 NO_OUTPUT = "output_data IS NULL OR output_data = 'null'::jsonb"
@@ -193,7 +193,10 @@ def states(alias: str = "agents") -> dict[str, State]:
     tables = sorted({table for table, _ in FAILING.values()} | {"sessions", "chat_messages"})
     with connections[alias].cursor() as cursor:
         cursor.execute(STATES, [tables])
-        return {name: State(*state) for name, *state in cursor.fetchall()}
+        return {
+            name: State(valid, size, masking.raw(comment))
+            for name, valid, size, comment in cursor.fetchall()
+        }
 
 
 _ready: tuple[float, frozenset[str]] | None = None

@@ -11,7 +11,7 @@ from django.views.generic import DetailView, View
 
 from backoffice.fragments import FragmentMixin
 
-from . import json_text, revision
+from . import json_text, masking, revision
 from .access import Browse
 from .models import ModelCall, Run, Task
 
@@ -75,9 +75,14 @@ def read_payloads(queryset, pk, fields: tuple[str, ...]):
     for field in fields:
         text = getattr(row, f"{field}_text")
         payload = payloads[field] = Payload(field, getattr(row, f"{field}_length") or 0)
+        is_whole = len(masking.raw(text) or "") == payload.length
         if field in PLAIN_TEXT:
+            text = masking.cut(text, TEXT_UP_TO)
+            if is_whole:
+                payload.length = len(text or "")
             payload.text = fitting_text(text, room)
         elif text is not None and text != "null":
+            text = masking.cut_json(text, TREE_TEXT)
             payload.tree = fitting(json_text.tree(inner_json(text)), room)
     return row, payloads
 
@@ -177,6 +182,8 @@ class PayloadFileView(Browse, View):
         is_json = field not in PLAIN_TEXT
         if text is None:
             text = "null" if is_json else ""
+        elif is_json:
+            text = masking.cut_json(text)
         response = HttpResponse(text, content_type="text/plain; charset=utf-8")
         if "download" in request.GET:
             name = f"{kwargs['kind']}-{row_id}-{field}.{'json' if is_json else 'txt'}"

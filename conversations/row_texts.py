@@ -10,7 +10,7 @@ from django.urls import reverse
 from backoffice.databases import limited
 from backoffice.errors import is_timeout
 
-from . import failures, indexes, revision
+from . import failures, indexes, masking, personal_data, revision
 from .conditions import message_kinds
 from .message_text import as_plain_text
 from .models import Session
@@ -28,7 +28,7 @@ FAILURES = """
     LATERAL (SELECT * FROM ({each}) AS failures ORDER BY created_at DESC LIMIT 1) AS failure
 """
 EACH_FAILURE = """
-    (SELECT '{kind}' AS kind, left({who}, 60) AS who, {words} AS words, run_id, created_at
+    (SELECT '{kind}' AS kind, left({who}, {who_length}) AS who, {words} AS words, run_id, created_at
      FROM {table} WHERE session_id = session.id AND ({condition})
      ORDER BY created_at DESC LIMIT 1)
 """
@@ -42,6 +42,7 @@ def troubles(sessions: list[Session]) -> dict[uuid.UUID, str]:
         EACH_FAILURE.format(
             kind=kind,
             who=failures.SOURCES[kind][1].strip("{}"),
+            who_length=failures.WHO_LENGTH,
             words=failures.words_sql(kind),
             table=indexes.FAILING[kind][0],
             condition=indexes.FAILING[kind][1],
@@ -53,6 +54,8 @@ def troubles(sessions: list[Session]) -> dict[uuid.UUID, str]:
     sql = FAILURES.format(run="failure.run_id", each=" UNION ALL ".join(each))
     found = {}
     for session_id, of_last_run, kind, who, words, *_ in read(sql, {"ids": ids}):
+        who = masking.cut(who, failures.WHO_LENGTH)
+        words = masking.cut(words, failures.LENGTH)
         named = f"{WHO[kind]} {who}" if who else WHO[kind]
         found[session_id] = of_last_run, kind, named, words
     return {
@@ -104,12 +107,14 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
     values = {"ids": ids, "text": text, "pattern": pattern}
     list_url = reverse("conversations:list")
     for name, options in places(everywhere):
-        sql = HITS.format(before=BEFORE + MARGIN, length=BEFORE + AFTER + 2 * MARGIN + len(text),
-                          limit=SNIPPETS, **options)  # fmt: skip
+        length = BEFORE + AFTER + 2 * MARGIN + len(text)
+        sql = HITS.format(before=BEFORE + MARGIN, length=length, limit=SNIPPETS, **options)
         for session_id, row_id, label, excerpt, at in read(sql, values):
             of_session = found.setdefault(session_id, [])
             if len(of_session) < SNIPPETS:
-                html = marked_excerpt(excerpt, text, at > BEFORE + MARGIN + 1)
+                begins_within = at > BEFORE + MARGIN + 1
+                excerpt = masking.cut(excerpt, length, cut_start=begins_within)
+                html = marked_excerpt(excerpt, text, begins_within)
                 # As reverse() makes it, which takes a tenth of a list's time for 150 snippets.
                 url = (
                     f"{list_url}{session_id}/?{query}&m={row_id}"
@@ -156,7 +161,7 @@ def marked_excerpt(excerpt: str, text: str, cut_before: bool) -> str:
     start = max(found.start() - BEFORE, 0) if found else 0
     end = start + BEFORE + AFTER + len(text)
     words, term = (" ".join(each.split()) for each in (excerpt[start:end], text))
-    before = "…" if cut_before or start else ""
+    before = "…" if (cut_before or start) and not words.startswith(personal_data.CUT) else ""
     return as_plain_text(f"{before}{words}{'…' if end < len(excerpt) else ''}", term)
 
 

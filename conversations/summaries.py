@@ -7,9 +7,9 @@ from functools import cache
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-from . import revision
+from . import masking, revision
 from .models import Session
-from .querysets import INTERRUPTED_AFTER
+from .querysets import INTERRUPTED_AFTER, PREVIEW_LENGTH
 
 COUNTS = ("message_counts", "run_counts", "task_counts", "model_call_counts")
 
@@ -27,6 +27,8 @@ def summaries(ids: list) -> list[Session]:
         for group in COUNTS:
             if value := getattr(row, group, None):
                 setattr(row, group, json.loads(value))
+        row.first_message = masking.cut(row.first_message, PREVIEW_LENGTH)
+        row.last_message = masking.cut(row.last_message, PREVIEW_LENGTH)
         found[row.pk] = row
     return [found[pk] for pk in ids if pk in found]
 

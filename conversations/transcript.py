@@ -11,7 +11,7 @@ from django.db.models import Window
 from django.db.models.functions import Left, Length, RowNumber
 from django.utils.html import escape
 
-from . import revision
+from . import masking, revision
 from .models import ChatMessage, ModelCall, Run, Task
 from .querysets import MODEL_ERROR, TASK_ERROR, TOOL_ERROR, payload_text
 
@@ -145,12 +145,23 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
         if place.message_id is None:
             entry.ends = True
         elif message := contents.get(place.message_id):
+            mask_cut(message)
             message.gap = place.at - before if before and place.at - before > GAP else None
             entry.messages.append(message)
         before = place.at
     add_steps(entry for entry in by_run.values() if entry.ends)
     add_reasons(entry for entry in by_run.values() if entry.ends)
     return Transcript(entries, start, start + len(shown), len(places))
+
+
+def mask_cut(message: ChatMessage):
+    if masking.is_active():
+        is_whole = message.length == len(masking.raw(message.text))
+        message.text = masking.cut(message.text, FOLD)
+        # The length tells whether there is more to show than the text.
+        message.length = (
+            len(message.text) if is_whole else max(message.length, len(message.text) + 1)
+        )
 
 
 def add_steps(entries: Iterable[Entry]):
@@ -163,6 +174,8 @@ def add_steps(entries: Iterable[Entry]):
         short_type=Left("node_type", NAME_LENGTH),
     )
     for task in shown.filter(place__lte=NAMES_SHOWN).order_by("run_id", "place"):
+        task.short_name = masking.cut(task.short_name, NAME_LENGTH)
+        task.short_type = masking.cut(task.short_type, NAME_LENGTH)
         by_run[task.run_id].tasks.append(task)
 
 
@@ -182,6 +195,7 @@ def add_reasons(entries: Iterable[Entry]):
             :REASONS_READ
         ]
         for run_id, model, text in rows:
+            text = masking.cut(text, REASON_LENGTH)
             by_run[run_id].append(f"{model}: {text or 'no reason was recorded'}")
     tasks = Task.objects.filter(TASK_ERROR | TOOL_ERROR, run_id__in=by_run)
     words = tasks.annotate(
@@ -193,6 +207,7 @@ def add_reasons(entries: Iterable[Entry]):
     )[:REASONS_READ]
     for run_id, name, node_type, task_words, tool_words in rows:
         text = tool_words if node_type == "tool_call" and tool_words else task_words
+        text = masking.cut(text, REASON_LENGTH)
         by_run[run_id].append(f"{(name or node_type or '')[:NAME_LENGTH]}: {text}")
     room = ROOM_FOR_REASONS
     for reasons in by_run.values():

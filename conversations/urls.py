@@ -7,6 +7,7 @@ from . import (
     export_views,
     list_views,
     payloads,
+    reveal,
     views,
 )
 
@@ -19,6 +20,7 @@ urlpatterns = [
     path("erase/", change_views.EraseAllView.as_view(), name="erase_all"),
     path("export/<str:name>.<str:form>", export_views.ExportView.as_view(), name="export"),
     path("<uuid:session_id>/", views.ConversationView.as_view(), name="detail"),
+    path("<uuid:session_id>/reveal/", reveal.RevealView.as_view(), name="reveal"),
     path(
         "<uuid:session_id>/transcript.<str:form>",
         downloads.TranscriptView.as_view(),

@@ -9,6 +9,7 @@ from backoffice.databases import limited
 from backoffice.errors import is_timeout
 from backoffice.fragments import FragmentMixin, wants_fragment
 
+from . import masking
 from .access import Browse
 from .explain import explain
 from .filters import ConversationFilter
@@ -127,9 +128,10 @@ def neighbours(matching: Matching, conversation):
 
 def same_person(conversation):
     """A few other conversations of the same external id, newest first."""
-    if not conversation.external_id:
+    external_id = masking.raw(conversation.external_id)
+    if not external_id:
         return []
-    others = Session.objects.with_external_id(conversation.external_id)
+    others = Session.objects.with_external_id(external_id)
     others = others.exclude(pk=conversation.pk).annotate(agent_name=F("agent__name"))
     return others.newest_first()[:SAME_PERSON]
 

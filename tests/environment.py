@@ -22,6 +22,7 @@ BLANK = dict.fromkeys(
         "KAVALAI_DB_SCHEMA",
         "KAVALAI_DB_URI",
         "KAVALAI_DB_WRITE_URI",
+        "MASK_PERSONAL_DATA",
         "PORT",
         "SECRET_KEY",
         "STATEMENT_TIMEOUT_SECONDS",

@@ -1,0 +1,117 @@
+"""
+Who sees personal data, and that nobody else does.
+
+Where the setting MASK_PERSONAL_DATA is on, every text that the database `agents` answers with is
+masked as it is read, in requests of people who may not see personal data: no page can forget it.
+What must know that a text was cut, or compare one, asks `cut` or `raw`. Without a request, in
+commands and for other programs, nothing is masked; nor is what is read from `agents_write`, since
+it may be written back.
+"""
+
+import json
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from django.conf import settings
+from psycopg.types.json import JsonLoader
+from psycopg.types.string import TextLoader
+
+from .personal_data import mask, mask_json, mask_query
+
+_active: ContextVar[bool] = ContextVar("masking", default=False)
+
+
+def is_active() -> bool:
+    """Whether what is read now is for somebody who may not see personal data."""
+    return _active.get()
+
+
+@contextmanager
+def active(value: bool = True):
+    token = _active.set(value)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+def reveal():
+    """Until the end of the `active()` block around it."""
+    _active.set(False)
+
+
+class Masked(str):
+    """A masked text, which still knows what it was."""
+
+    raw: str
+
+    @classmethod
+    def of(cls, masked: str, raw: str) -> str:
+        if masked == raw:
+            return raw
+        text = cls(masked)
+        text.raw = raw
+        return text
+
+
+def raw(text):
+    """A text of the agent database as it is there: to compare it, not to show it."""
+    return getattr(text, "raw", text)
+
+
+def cut(text, length: int, *, cut_start: bool = False):
+    """A text of the agent database that SQL has cut to a length, and perhaps at its start."""
+    if not text or not is_active():
+        return text
+    whole = raw(text)
+    return Masked.of(mask(whole, cut_start, cut_end=len(whole) >= length), whole)
+
+
+def cut_json(text, length: int | None = None):
+    """The same of the text of a JSON document, or of a whole one; still JSON afterwards."""
+    if not text or not is_active():
+        return text
+    whole = raw(text)
+    return mask_json(whole, cut_end=length is not None and len(whole) >= length)
+
+
+class MaskingLoader(TextLoader):
+    def load(self, data):
+        text = super().load(data)
+        return Masked.of(mask(text), text) if _active.get() else text
+
+
+class MaskingJsonbLoader(TextLoader):
+    """Django reads jsonb as text."""
+
+    def load(self, data):
+        text = super().load(data)
+        return Masked.of(mask_json(text), text) if _active.get() else text
+
+
+class MaskingJsonLoader(JsonLoader):
+    def load(self, data):
+        return super().load(mask_json(bytes(data).decode()).encode() if _active.get() else data)
+
+
+def install(connection):
+    """What a connection to the agent database reads is masked wherever masking is active."""
+    adapters = connection.connection.adapters
+    for name in ("text", "varchar", "bpchar", "unknown"):
+        adapters.register_loader(name, MaskingLoader)
+    adapters.register_loader("jsonb", MaskingJsonbLoader)
+    adapters.register_loader("json", MaskingJsonLoader)
+
+
+def for_audit(details: dict) -> dict:
+    """What an entry of the audit trail tells; the name of an account is not a stranger's."""
+    if not settings.MASK_PERSONAL_DATA:
+        return details
+    return {name: MASKS.get(name, masked_detail)(value) for name, value in details.items()}
+
+
+def masked_detail(value):
+    return json.loads(mask_json(json.dumps(value)))
+
+
+MASKS = {"account": lambda name: name, "query": mask_query}

@@ -1,0 +1,377 @@
+"""
+Personal data in a text, replaced by what it is: [e-mail], [phone], [card], [IBAN].
+
+Found are
+- e-mail addresses with a domain that has a dot, of any script, also where @ is full-width or %40;
+- card numbers: 13 to 19 digits, in groups or not, with a valid Luhn sum and a digit in front that
+  issuers have;
+- IBANs of the countries that have them, in groups or not, whose check digits are right;
+- phone numbers of 7 to 15 digits: with a plus sign in front; in groups; after a word such as
+  "phone", or under such a key in JSON; or as one run of digits that begins like a trunk or
+  exit code (0…, 00…) or is a North American number.
+
+Not found are addresses without a domain or written around (jane at example), phone numbers that
+are one run of digits like any id (37251234567), and numbers in words. Kept are uuids, dates and
+times, IP addresses, decimals, numbers grouped by thousands, and what hangs on a word
+(ticket-7012345). Where it cannot be told, more is masked rather than less.
+
+Everything here takes time in proportion to the text: nothing is tried again from each letter.
+"""
+
+import json
+import re
+from itertools import accumulate
+from urllib.parse import parse_qsl, urlencode
+
+from . import json_text
+
+EMAIL, PHONE, CARD, IBAN = "[e-mail]", "[phone]", "[card]", "[IBAN]"
+CUT = "…"
+
+# E-mail addresses
+
+AT = r"(?:[@＠﹫]|%40)"
+# All letters and marks of any script; "…" stands in folded errors for what had digits.
+OUTSIDE_WORDS = (
+    r"\s\x00-\x20\"(),/:;<=>?@\[\\\]^`{|}~*%＠﹫"
+    r"\u2010-\u2025\u2027-\u205e\u3001-\u3003\u3008-\u301f\uff08\uff09\uff0c\uff1a\uff1b\u00ab\u00bb"
+)
+WORD = rf"[^{OUTSIDE_WORDS}]"
+LABEL = rf"[^{OUTSIDE_WORDS}!#$&'+.。．｡]"
+# JSON within a text escapes letters; a line break before an address is no part of it.
+ESCAPE = r"\\++u[0-9a-fA-F]{4}"
+ADDRESS = re.compile(
+    rf"""
+    (?: (?P<before> (?<!\\) \\++ (?: [bfnrt] | (?!u[0-9a-fA-F]{{4}}) ) )
+      | (?<! {WORD} ) (?<! \\ )
+    )
+    (?: {WORD}++ | %(?!40) | {ESCAPE} )++ {AT}
+    (?: (?!\d+\.\d) {LABEL}++ (?: [.。．｡] {LABEL}++ )+ | \[ [\w:.]{{2,45}} \] )
+    | (?<![\w\\]) " [^"\\\n]{{1,64}} " {AT} {LABEL}++ (?: [.。．｡] {LABEL}++ )+
+    """,
+    re.VERBOSE,
+)
+
+# Numbers
+
+# Also dashes and spaces of typography, and full-width ones.
+JOINT = "[ \\-./()\u00a0\u2007\u2009\u202f\u3000‐‑‒–－（）]"
+DATE = (
+    r"(?: (?:19|20)\d\d [-./] (?:0?[1-9]|1[0-2]) [-./] (?:0?[1-9]|[12]\d|3[01])"
+    r" | (?:0?[1-9]|[12]\d|3[01]) [-./] (?:0?[1-9]|[12]\d|3[01]) [-./] (?:19|20)\d\d ) (?!\d)"
+)
+LENGTHS = """
+    AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18
+    DO28 EE20 EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23
+    IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27
+    MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19
+    SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30
+"""
+
+
+def iban_pattern() -> str:
+    countries: dict[int, list[str]] = {}
+    for each in LENGTHS.split():
+        countries.setdefault(int(each[2:]), []).append(each[:2])
+    return "|".join(
+        rf"(?:{'|'.join(names)}) \d\d (?:[ .\-\u00a0]?[A-Z0-9]){{{length - 4}}}"
+        for length, names in countries.items()
+    )
+
+
+NUMBER = re.compile(
+    rf"""
+    (?P<kept> (?<![\w-]) [0-9a-fA-F]{{8}} (?:-[0-9a-fA-F]{{4}}){{3}} -[0-9a-fA-F]{{12}} (?![\w-])
+      | (?<![\d.]) {DATE}
+      | (?<![\d.]) \d{{1,3}} (?:\.\d{{1,3}}){{3}} (?! [.\-]? \d)
+    )
+  | (?P<iban> (?<![^\W_]) (?ai: {iban_pattern()} ) (?![A-Za-z0-9]) )
+  | (?P<number> (?<!\d) [+＋]? (?:[(（]\+?)? \d
+        (?: \d | {JOINT}{{1,3}} (?! {DATE} | \d\d?:\d\d ) \d ){{6,}}+ )
+    """,
+    re.VERBOSE,
+)
+DIGITS = re.compile(r"\d+")
+DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+# One run of digits that is a phone number all the same.
+PLAIN_PHONE = re.compile(r"0[1-9]\d{7,13}|00[1-9]\d{7,12}|1?[2-9]\d\d[2-9]\d{6}")
+PHONE_WORD = (
+    r"(?:tel(?:e[pf]\w*)?|\w*phone\w*|mob\w*|cell\w*|fax\w*|whats\w?app|call\w*|sms|handy|msisdn)"
+)
+AFTER_PHONE_WORD = re.compile(
+    rf"(?<!\w){PHONE_WORD}[^\w\n]{{0,3}}(?:\w{{1,8}}[^\w\n]{{1,3}}){{0,3}}$", re.IGNORECASE
+)
+PHONE_KEY = re.compile(
+    r"phone|mobile|msisdn|whatsapp|(?<![a-z])(?:tel|fax|sms|cell)(?![a-z])", re.I
+)
+THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:[ .\u00a0\u2009\u202f]\d{3})+(?:[.,]\d{1,2})?")
+DECIMALS = re.compile(r"(?:0|[1-9]\d*)\.\d+(?: +\d+\.\d+)*")
+ENUMERATION = re.compile(r"^\d{1,2}\) +")
+YEARS = re.compile(r"(?:19|20)\d\d[-–/.](?:\d{4,})|(?:19|20)\d\d ?[-–] ?(?:19|20)\d\d")
+MONEY_BEFORE = re.compile(r"[$€£¥₹₽]\s?$|\b(?:EUR|USD|GBP|JPY|CHF|SEK|NOK|DKK|PLN)\s$")
+MONEY_AFTER = re.compile(
+    r"[.,]\d\d(?!\d)|\s?(?:[$€£¥₹₽%]|(?:EUR|USD|GBP|JPY|CHF|SEK|NOK|DKK|PLN)\b)"
+)
+
+# Whether there is anything to look for at all; what JSON escapes may be a digit or a space.
+MAY_HAVE_ADDRESS = re.compile(AT)
+MAY_HAVE_NUMBER = re.compile(r"\d(?:\W{0,3}\d){6}")
+WORTH_LOOKING = (MAY_HAVE_ADDRESS, MAY_HAVE_NUMBER, re.compile(r"\\u"))
+JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
+
+# What an address, a number or an IBAN may have left at the end or the start of a text that was
+# cut: a word, four or more digits, groups of four. They are looked for in so many letters only.
+REACH = 320
+LAST = [
+    re.compile(rf"(?<!{WORD}) (?: {WORD}++ | [%@＠﹫\\] )++ \Z", re.VERBOSE),
+    re.compile(
+        rf"(?<!\d) [+＋(（]* \d (?: {JOINT}{{0,3}}+ \d ){{3,}}+ {JOINT}{{0,3}} \Z", re.VERBOSE
+    ),
+    re.compile(
+        r"(?<![^\W_])(?i:[a-z]{2}\d\d(?:[ .\-\u00a0]?[a-z0-9]{4})*[ .\-\u00a0]?[a-z0-9]{0,3}\Z)"
+    ),
+]
+FIRST = [
+    re.compile(rf"(?: {WORD}++ | [%@＠﹫\\] )++ (?: {JOINT}{{1,3}}+ \d+ )*+", re.VERBOSE),
+    re.compile(rf"{JOINT}{{0,3}}+ \d (?: {JOINT}{{0,3}}+ \d ){{3,}}+", re.VERBOSE),
+    re.compile(
+        r"[A-Z0-9]{1,4}(?:[ .\-\u00a0]?[A-Z0-9]{4})+(?:[ .\-\u00a0]?[A-Z0-9]{1,4})?(?![A-Za-z0-9])"
+    ),
+]
+
+
+def mask(text: str, cut_start: bool = False, cut_end: bool = False) -> str:
+    """
+    The text without personal data. JSON stays JSON. Where a text was cut from a longer one, what
+    may be a part of a finding is left out at that end.
+    """
+    if not (cut_start or cut_end) and looks_like_json(text):
+        found = masked_json(text)
+        if found is not None:
+            return found
+    return masked_text(text, cut_start=cut_start, cut_end=cut_end)
+
+
+def mask_json(text: str, cut_end: bool = False) -> str:
+    """The same for the text of a JSON document, which stays one; of any depth, never parsed."""
+    found = masked_json(text, cut_end=cut_end)
+    return as_string(masked_text(text, cut_end=cut_end)) if found is None else found
+
+
+def mask_query(query: str) -> str:
+    """The same for a query string."""
+    return urlencode([(name, mask(value)) for name, value in parse_qsl(query)])
+
+
+def masked_text(text: str, *, cut_start=False, cut_end=False, is_phone=False) -> str:
+    before = after = ""
+    if cut_end:
+        ends = (pattern.search(text, max(len(text) - REACH, 0)) for pattern in LAST)
+        start = min((found.start() for found in ends if found), default=len(text))
+        text, after = text[:start], CUT
+    if cut_start:
+        starts = (pattern.match(text[:REACH]) for pattern in FIRST)
+        text = text[max((found.end() for found in starts if found), default=0) :]
+        before = CUT
+    if MAY_HAVE_ADDRESS.search(text):
+        text = ADDRESS.sub(lambda found: f"{found['before'] or ''}{EMAIL}", text)
+    if MAY_HAVE_NUMBER.search(text):
+        text = NUMBER.sub(lambda found: masked_number(found, is_phone), text)
+    return f"{before}{text}{after}"
+
+
+# Numbers
+
+
+def masked_number(found: re.Match, is_phone: bool) -> str:
+    words = found[0]
+    if found["kept"]:
+        return words
+    if found["iban"]:
+        if is_iban(words):
+            return IBAN
+        return words[:4] + NUMBER.sub(lambda inner: masked_number(inner, is_phone), words[4:])
+    before = found.string[max(found.start() - 48, 0) : found.start()]
+    after = found.string[found.end() : found.end() + 8]
+    pieces, done = [], 0
+    for start, end in card_numbers(words):
+        pieces += [masked_phones(words[done:start], before, "", is_phone), CARD]
+        before, done = "", end
+    pieces.append(masked_phones(words[done:], before, after, is_phone))
+    return "".join(pieces)
+
+
+def is_iban(words: str) -> bool:
+    letters = "".join(letter for letter in words if letter.isalnum())
+    return int("".join(str(int(each, 36)) for each in letters[4:] + letters[:4])) % 97 == 1
+
+
+def card_numbers(words: str) -> list[tuple[int, int]]:
+    """Where in a number's groups the longest cards are."""
+    groups = [found.span() for found in DIGITS.finditer(words)]
+    # A group of more than 19 digits is no part of a card, however many more it has.
+    digits = [words[start:end][:20] for start, end in groups]
+    ends = [0, *accumulate(map(len, digits))]
+    if ends[-1] < 13:
+        return []
+    # The sums up to each digit, with the odd or the even ones doubled as Luhn does.
+    numbers = list(enumerate(map(int, "".join(digits))))
+    sums = [
+        [0, *accumulate(DOUBLED[digit] if place % 2 == odd else digit for place, digit in numbers)]
+        for odd in (0, 1)
+    ]
+    found, place, other = [], 0, 0
+    while place < len(groups):
+        first, last, leading = ends[place], None, int(digits[place][0])
+        # Only cards of airlines begin with a 1, and none with a 0.
+        lengths = range(13, 20) if leading > 1 else (15,) if leading else ()
+        while other < len(ends) and ends[other] < first + 13:
+            other += 1
+        for end in range(other, min(other + 7, len(ends))):
+            length = ends[end] - first
+            # The last digit counts once, the one before it doubled, and so on.
+            total = sums[ends[end] % 2][ends[end]] - sums[ends[end] % 2][first]
+            if length in lengths and total % 10 == 0:
+                last = end
+        if last:
+            found.append((groups[place][0], groups[last - 1][1]))
+        place = last or place + 1
+    return found
+
+
+def masked_phones(words: str, before: str, after: str, is_phone: bool) -> str:
+    digits = sum(map(str.isdecimal, words))
+    if digits < 7:
+        return words
+    if digits > 15:
+        # Several numbers side by side.
+        parts = re.split(r"(/| {2,}| [-–] )", words)
+        if len(parts) > 1:
+            parts[::2] = (masked_phones(part, "", "", is_phone) for part in parts[::2])
+            return "".join(parts)
+        groups = DIGITS.findall(words)
+        in_fours = len(groups) > 1 and all(3 <= len(group) <= 5 for group in groups)
+        return PHONE if words[0] in "+＋" or (in_fours and digits <= 20) else words
+    number = ENUMERATION.sub("", words).strip(" -./)\u00a0")
+    if number.startswith("(") and number.count("(") > number.count(")"):
+        number = number[1:]
+    if number and is_phone_number(number, before, after, is_phone):
+        return words.replace(number, PHONE, 1)
+    return words
+
+
+def is_phone_number(number: str, before: str, after: str, is_phone: bool) -> bool:
+    if number.lstrip("(（")[0] in "+＋":
+        return not before[-1:].isdecimal()
+    if is_phone:
+        return True
+    groups = DIGITS.findall(number)
+    # What JSON escapes before a number is no letter of it.
+    hangs_on = before[-1:].isalnum() and not re.search(r"\\[bfnrt]$", before)
+    if len(groups) == 1 and (hangs_on or before[-1:] == "_" or re.match(r"\w", after)):
+        return False
+    if AFTER_PHONE_WORD.search(before):
+        return True
+    if len(groups) == 1:
+        is_id = re.search(r"[^\W\d_]-$|[#№/=]$", before)
+        return not is_id and bool(PLAIN_PHONE.fullmatch(number))
+    joints = set(number) - set("".join(groups))
+    if (hangs_on or re.search(r"\w-$", before)) and joints <= {"-"}:
+        return False
+    if MONEY_BEFORE.search(before) or MONEY_AFTER.match(after):
+        return False
+    if DECIMALS.fullmatch(number) or YEARS.fullmatch(number):
+        return False
+    if THOUSANDS.fullmatch(number) and len(groups[0]) < 3:
+        return False
+    return all(2 <= len(group) <= 9 for group in groups[1:]) and len(groups[0]) <= 9
+
+
+# JSON
+
+
+def looks_like_json(text: str) -> bool:
+    return text.lstrip()[:1] in ("{", "[", '"')
+
+
+def masked_json(text: str, *, cut_end: bool = False) -> str | None:
+    """
+    Its strings, keys and numbers masked one by one, and all else as it was; None if it is no
+    JSON. At a cut end, the last string or number is masked as one that was cut.
+    """
+    if not cut_end and not any(pattern.search(text) for pattern in WORTH_LOOKING):
+        return text
+    try:
+        return masked_tokens(text, cut_end)
+    except ValueError:
+        # A string that is none, such as a quoted sentence with a line break.
+        return None
+
+
+def masked_tokens(text: str, cut_end: bool) -> str | None:
+    pieces, done, position = [], 0, 0
+    key, before, source = "", "", ""
+    while found := json_text.TOKEN.match(text, position):
+        kind = found.lastgroup
+        last, source = source, found[kind]
+        position = found.end()
+        if kind == "separator":
+            if source == ":":
+                key = last
+        elif kind != "close":
+            if before in ("string", "number", "literal", "close"):
+                # Words side by side, such as "[1] [2]".
+                return None
+            masked = source
+            if kind == "string":
+                masked = masked_string(source, is_phone=bool(PHONE_KEY.search(key)))
+            elif kind == "number":
+                if not JSON_NUMBER.fullmatch(source):
+                    return None
+                is_cut = cut_end and position == len(text)
+                masked = masked_value(source, is_phone=bool(PHONE_KEY.search(key)), is_cut=is_cut)
+            if masked != source:
+                pieces += [text[done : found.start(kind)], masked]
+                done = position
+        before = kind
+    rest = text[position:].lstrip()
+    if rest and not cut_end:
+        return None
+    if rest.startswith('"'):
+        words = masked_content(json_text.whole_part(rest), cut_end=True)
+        pieces += [text[done : len(text) - len(rest)], as_string(words)[:-1]]
+        done = len(text)
+    elif not any(word.startswith(rest) for word in ("true", "false", "null", "-")):
+        return None
+    return "".join([*pieces, text[done:]])
+
+
+def masked_string(source: str, *, is_phone: bool) -> str:
+    """The source of a JSON string."""
+    if not is_phone and not any(pattern.search(source) for pattern in WORTH_LOOKING):
+        return source
+    words = json_text.decoded(source)
+    masked = masked_content(words, is_phone=is_phone)
+    return source if masked == words else as_string(masked)
+
+
+def masked_content(words: str, *, cut_end: bool = False, is_phone: bool = False) -> str:
+    """The runtime keeps a model call's JSON as a JSON string."""
+    if looks_like_json(words):
+        found = masked_json(words, cut_end=cut_end)
+        if found is not None:
+            return found
+    return masked_text(words, cut_end=cut_end, is_phone=is_phone)
+
+
+def masked_value(source: str, *, is_phone: bool, is_cut: bool) -> str:
+    """The source of a JSON number, which is a string afterwards if it was personal."""
+    if is_cut and len(source) > 3:
+        return as_string(CUT)
+    if source.isdecimal() and card_numbers(source):
+        return as_string(CARD)
+    return as_string(PHONE) if is_phone and re.fullmatch(r"\d{7,15}", source) else source
+
+
+def as_string(words: str) -> str:
+    return json.dumps(words, ensure_ascii=False)

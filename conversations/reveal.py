@@ -1,0 +1,146 @@
+"""
+For whom personal data is masked, and the one way to see it all the same: one conversation, for a
+while, with a reason that the audit trail keeps.
+"""
+
+import time
+import uuid
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django import forms
+from django.conf import settings
+from django.contrib.auth.mixins import PermissionRequiredMixin
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.generic import View
+
+from audit.recording import Act, record
+
+from . import masking
+from .models import Session
+
+REVEALED_FOR = timedelta(minutes=30)
+# Of one person at a time; the oldest go first.
+MOST_REVEALED = 50
+KEY = "revealed_conversations"
+
+
+@dataclass
+class PersonalData:
+    """How a request sees it: masked, or `until` then not, or (neither) never masked."""
+
+    masked: bool = False
+    until: datetime | None = None
+    may_reveal: bool = False
+
+
+class MaskingMiddleware:
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        request.personal_data = PersonalData()
+        if not settings.MASK_PERSONAL_DATA or sees_personal_data(request.user):
+            return self.get_response(request)
+        request.personal_data.masked = True
+        request.personal_data.may_reveal = may_reveal(request.user)
+        with masking.active():
+            response = self.get_response(request)
+            if response.streaming:
+                # A stream is read after this has ended.
+                response.streaming_content = in_this_context(response.streaming_content)
+            return response
+
+    def process_view(self, request, view, args, kwargs):
+        until = revealed_until(request, kwargs.get("session_id"))
+        if until and request.personal_data.may_reveal:
+            request.personal_data.masked = False
+            request.personal_data.until = until
+            masking.reveal()
+
+
+def in_this_context(chunks):
+    context = copy_context()
+    chunks = iter(chunks)
+
+    def each():
+        end = object()
+        while (chunk := context.run(next, chunks, end)) is not end:
+            yield chunk
+
+    return each()
+
+
+def sees_personal_data(user) -> bool:
+    return user.has_perm("conversations.view_personal_data")
+
+
+def may_reveal(user) -> bool:
+    return user.has_perm("conversations.reveal_session")
+
+
+# What is revealed to whom is a part of their sign-in: {conversation: the second it ends}.
+
+
+def revealed_until(request, session_id: uuid.UUID | None) -> datetime | None:
+    if session_id is None or not request.personal_data.masked:
+        return None
+    until = request.session.get(KEY, {}).get(str(session_id), 0)
+    return datetime.fromtimestamp(until, UTC) if until > time.time() else None
+
+
+def remember(request, session_id: uuid.UUID):
+    now = time.time()
+    revealed = {key: until for key, until in request.session.get(KEY, {}).items() if until > now}
+    revealed.pop(str(session_id), None)
+    revealed[str(session_id)] = now + REVEALED_FOR.total_seconds()
+    request.session[KEY] = dict(list(revealed.items())[-MOST_REVEALED:])
+
+
+def forget(request, session_id: uuid.UUID):
+    if request.session.get(KEY, {}).pop(str(session_id), None):
+        request.session.modified = True
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        min_length=5,
+        max_length=500,
+        error_messages={
+            "required": "Write why you need to see it.",
+            "min_length": "Write why you need to see it, in five letters or more.",
+        },
+    )
+
+
+class RevealView(PermissionRequiredMixin, View):
+    """Shows one conversation's personal data to whoever says why, or hides it again."""
+
+    permission_required = ("conversations.view_session", "conversations.reveal_session")
+
+    def get(self, request, session_id):
+        # Where signing in leads back to.
+        return self.back(session_id)
+
+    def post(self, request, session_id):
+        get_object_or_404(Session.objects.only("pk"), pk=session_id)
+        if "hide" in request.POST:
+            forget(request, session_id)
+            return self.back(session_id)
+        if not request.personal_data.masked:
+            return self.back(session_id)
+        form = ReasonForm(request.POST)
+        if not form.is_valid():
+            context = {"form": form, "session_id": session_id, "state": request.GET.urlencode()}
+            return render(request, "conversations/reveal.html", context, status=400)
+        # First the audit trail: what it cannot keep is not shown.
+        record(request, Act.REVEALED, session_id=session_id, reason=form.cleaned_data["reason"])
+        remember(request, session_id)
+        return self.back(session_id)
+
+    def back(self, session_id):
+        query = self.request.GET.urlencode()
+        url = reverse("conversations:detail", args=[session_id])
+        return redirect(f"{url}?{query}" if query else url)

@@ -1,0 +1,68 @@
+"""Revealing personal data, as somebody does it."""
+
+import pytest
+from playwright.sync_api import expect
+
+from ..factories import NULL, make_message, make_run, make_session
+from .test_every_page import AXE, barriers, overflow
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+EMAIL = "jane@example.com"
+REASON = "She asked us to write to her."
+
+
+@pytest.fixture
+def new_context(new_context):
+    """Too narrow for the list beside a conversation, which would still load as a test ends."""
+    viewport = {"width": 1000, "height": 900}
+    return lambda cookie=None, **options: new_context(cookie, **{"viewport": viewport, **options})
+
+
+@pytest.fixture(params=[True, False], ids=["JavaScript", "no JavaScript"])
+def any_page(request, new_context, session_cookie):
+    context, _ = new_context(session_cookie, java_script_enabled=request.param)
+    return context.new_page()
+
+
+@pytest.fixture
+def conversation(settings):
+    settings.MASK_PERSONAL_DATA = True
+    session = make_session()
+    make_message(session, content=f"Write to {EMAIL}.")
+    return session
+
+
+def test_a_reason_shows_it_and_one_click_hides_it(any_page, conversation):
+    any_page.goto(f"/conversations/{conversation.id}/")
+    message = any_page.locator(".message")
+    expect(message).to_contain_text("Write to [e-mail].")
+    any_page.get_by_label("Why do you need to see it?").fill(REASON)
+    any_page.get_by_role("button", name="Show it").click()
+    expect(message).to_contain_text(f"Write to {EMAIL}.")
+    any_page.get_by_role("button", name="Hide it now").click()
+    expect(message).to_contain_text("Write to [e-mail].")
+
+
+def test_a_reason_is_not_lost_while_a_run_goes_on(page, conversation):
+    make_run(conversation, output_data=NULL, duration_seconds=None)
+    page.goto(f"/conversations/{conversation.id}/")
+    reason = page.get_by_label("Why do you need to see it?")
+    reason.fill(REASON)
+    with page.expect_response(lambda response: response.request.headers.get("hx-request")):
+        page.evaluate("htmx.trigger(document.querySelector('.live'), 'refresh')")
+    page.wait_for_timeout(200)
+    expect(reason).to_have_value(REASON)
+
+
+def test_no_barrier_and_no_overflow(page, conversation):
+    page.goto(f"/conversations/{conversation.id}/")
+    page.evaluate(AXE)
+    for width in (1000, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert (barriers(page), overflow(page)) == ([], [])
+    page.get_by_label("Why do you need to see it?").fill(REASON)
+    page.get_by_role("button", name="Show it").click()
+    page.wait_for_selector("#revealed")
+    page.evaluate(AXE)
+    assert (barriers(page), overflow(page)) == ([], [])

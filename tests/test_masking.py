@@ -1,0 +1,513 @@
+"""
+Nobody without the permission sees personal data, on any page and in any file.
+
+It is planted in every column that holds text or JSON, and where texts are cut; then every address
+is asked for, and nothing of it may be in any answer.
+"""
+
+import json
+import re
+from html import unescape
+
+import pytest
+from django.db import connections, models
+from django.urls import reverse
+from psycopg.types.json import JsonLoader
+from psycopg.types.string import TextLoader
+
+from audit.models import Act, Entry
+from conversations import apps, masking, sessions
+from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
+from conversations.pagination import EPOCH, Cursor
+from conversations.payloads import PAYLOADS
+
+from .factories import (
+    NULL,
+    Json,
+    make_agent,
+    make_message,
+    make_model_call,
+    make_run,
+    make_session,
+    make_task,
+)
+from .histories import build_indexes
+from .listing import HTMX, be_patient
+from .test_permissions import MATRIX
+
+pytestmark = pytest.mark.django_db
+
+EMAIL = "zoe.quill@planted-mail.example"
+PHONE = "+372 5987 6543"
+CARD = "4539 5787 6362 1486"
+IBAN = "EE47 1000 0010 2014 5685"
+# The words in front of it are looked for, and not masked.
+PLANTED = f"canary says {EMAIL}, {PHONE}; {CARD}, {IBAN} end"
+# No uuid, time or style sheet holds these by chance.
+TELLING = [
+    *("zoe.q", ".quill", "quill@", "planted-m", "mail.example", "372 5", "5987 6", "59876543"),
+    *("7 6543", "4539 5", "5787 6", "6362 1", "4539578", "EE47", "1000 0", "0010 2", "2014 5"),
+]
+DOCUMENT = {
+    "text": PLANTED,
+    EMAIL: "key",
+    "nested": json.dumps({"words": f"line\n{PLANTED}", "ä": [1.5]}),
+    "card": int(CARD.replace(" ", "")),
+    "phone": int(PHONE[1:].replace(" ", "")),
+}
+# Where texts are cut, on the list, in transcripts, explanations, reasons and payloads.
+CUTS = (60, 200, 300, 500, 3000)
+NO_CONTENT = {"home", "login", "logout", "favicon", "conversations:reveal"}
+ONLY_NUMBERS = {"conversations:counts", "conversations:new"}
+
+
+@pytest.fixture
+def masked(settings, db):
+    """The setting is on."""
+    settings.MASK_PERSONAL_DATA = True
+    connection = connections["agents"]
+    connection.ensure_connection()
+    masking.install(connection)
+    yield
+    for name in ("text", "varchar", "bpchar", "unknown", "jsonb"):
+        connection.connection.adapters.register_loader(name, TextLoader)
+    connection.connection.adapters.register_loader("json", JsonLoader)
+
+
+def told(answer: str) -> list[str]:
+    text = unescape(answer)
+    return [part for part in TELLING if part in text or part.replace(" ", "+") in text]
+
+
+def body(response) -> str:
+    content = b"".join(response.streaming_content) if response.streaming else response.content
+    return content.decode()
+
+
+# Planting
+
+
+def plant_everywhere():
+    """A conversation whose every column holds it, with failures of every kind."""
+    agent = make_agent(
+        PLANTED,
+        description=PLANTED,
+        input_schema=Json(DOCUMENT),
+        output_schema=Json(DOCUMENT),
+        workflow=Json(DOCUMENT),
+    )
+    session = make_session(agent, external_id=PLANTED)
+    make_session(agent, external_id=PLANTED)
+    run = make_run(
+        session, input_data=Json(DOCUMENT), output_data=Json(DOCUMENT), context=Json(DOCUMENT)
+    )
+    failed = make_run(session, output_data=NULL, input_data=Json([PLANTED]))
+    for number, role in enumerate(("user", "assistant", PLANTED)):
+        make_message(session, role, f"{PLANTED} {number}", run_id=run.id)
+    make_message(session, "user", json.dumps(DOCUMENT))
+    everything = {"inputs": Json(DOCUMENT), "output": Json(DOCUMENT), "errors": Json(DOCUMENT)}
+    pieces = ("expr", "value", "taken", "args", "result", "query", "collection", "content")
+    told_of = dict.fromkeys(pieces, PLANTED) | {"branches": [PLANTED, "b"]}
+    kinds = ("llm", "switch", "parallel", "tool_call", "function", "rag_query", PLANTED)
+    for owner in (run, failed):
+        for number, kind in enumerate(kinds):
+            values = everything if number % 2 else dict.fromkeys(everything, Json(told_of))
+            make_task(
+                owner,
+                session,
+                f"{PLANTED} {number}",
+                kind,
+                prompt=PLANTED,
+                parent_task_name=PLANTED,
+                tool_uri=f"python://{PLANTED}",
+                seq=number,
+                **values,
+            )
+        result = {"result": f"Error: {PLANTED}"}
+        make_task(owner, session, PLANTED, "tool_call", seq=50, output=Json(result))
+        large = {"truncated": True, "bytes": 5000, "preview": json.dumps(DOCUMENT)[:300]}
+        make_task(owner, session, "large", "llm", seq=51, output=Json(large))
+        make_task(owner, session, "listed", "llm", seq=52, errors=Json([PLANTED]))
+        for code in (200, 500):
+            make_model_call(
+                session,
+                owner,
+                call_type=PLANTED,
+                model=PLANTED,
+                response_code=code,
+                request_data=Json(json.dumps(DOCUMENT)),
+                response_data=Json({"error": {"message": PLANTED}, **DOCUMENT}),
+            )
+    return session
+
+
+def straddling(offset: int, *limits: int) -> str:
+    """A text in which it begins `offset` letters before each limit."""
+    text = ""
+    for limit in limits:
+        text += ("word " * limit)[: limit - offset - len(text)] + PLANTED
+    return text
+
+
+def plant_at_cuts(agent):
+    """
+    One place further to the left each: across the places where a column is cut, and the edges of
+    what a snippet shows and reads of a message.
+    """
+    made = []
+    for offset in range(0, len(PLANTED), 9):
+        short, medium, long = (straddling(offset, *CUTS[start::3]) for start in range(3))
+        session = make_session(agent, external_id=f"cut-{offset}")
+        made.append(session)
+        for number, text in enumerate((short, medium, long)):
+            make_message(session, "user", text)
+            run = make_run(session, output_data=NULL)
+            make_message(session, "user", f"needle {medium}", run_id=run.id)
+            document = Json({"message": text, "args": text, "result": f"Error: {text}"})
+            make_task(
+                run,
+                session,
+                straddling(offset, 60),
+                "tool_call",
+                inputs=document,
+                output=document,
+                seq=number,
+                errors=NULL,
+            )
+            make_task(run, session, straddling(offset, 80), "llm", prompt=text, errors=document)
+            make_model_call(
+                session, run, response_code=500, response_data=document, model="some-model"
+            )
+        for edge in (40, 90, 130, 170):
+            far = "x " * 100
+            after = f"{far}needle{far[: edge - offset if edge > offset else 0]}{PLANTED}{far}"
+            before = f"{far}{PLANTED}{far[: max(edge - offset, 0)]}needle{far}"
+            edges = make_session(agent)
+            make_message(edges, content=after)
+            make_message(edges, content=before)
+    return made
+
+
+def test_every_column_that_holds_text_is_planted():
+    plant_everywhere()
+    for model in (Agent, Session, Run, Task, ChatMessage, ModelCall):
+        for field in model._meta.fields:
+            if isinstance(field, models.TextField | models.JSONField):
+                with connections["agents"].cursor() as cursor:
+                    cursor.execute(
+                        f"SELECT count(*) FROM {model._meta.db_table}"
+                        f" WHERE position(%s IN {field.column}::text) > 0",
+                        [EMAIL],
+                    )
+                    assert cursor.fetchone() > (0,), field
+
+
+# Asking for everything
+
+
+def addresses(session) -> dict[str, list[str]]:
+    """{name of a URL: addresses of what shows something of the conversation}"""
+    agent = session.agent_id
+    found = {name: [] for name in MATRIX}
+
+    def add(name, *args, queries=("",)):
+        url = reverse(f"conversations:{name}", args=args)
+        found[f"conversations:{name}"] += [url + query for query in queries]
+
+    searches = ["?search=canary", "?search=canary&scope=all", "?search=says&scope=all"]
+    searches += ["?external_id=canary+says", f"?agent={agent}", "?evals=hidden", "?search=needle"]
+    kinds = ("any", "failed", "model_error", "tool_error", "task_error")
+    searches += [f"?problem={kind}" for kind in kinds]
+    add("list", queries=["", *searches])
+    add("counts", queries=["", *searches])
+    add("new", queries=[f"?since={Cursor(EPOCH, session.id)}"])
+    add("errors", queries=["", f"?agent={agent}", *(f"?kind={kind}" for kind in kinds[2:])])
+    add_conversation(add, session)
+    return found
+
+
+def add_conversation(add, session):
+    queries = ["", "?search=canary", "?source", "?search=says&source", "?from=0"]
+    first = ChatMessage.objects.filter(session_id=session.id).first()
+    add("detail", session.id, queries=[*queries, f"?m={first.pk}"])
+    add("transcript", session.id, "txt")
+    add("transcript", session.id, "md")
+    add("json", session.id)
+    for message in ChatMessage.objects.filter(session_id=session.id):
+        add("message", session.id, message.pk, queries=["", "?source", "?search=canary"])
+    for run in Run.objects.filter(session_id=session.id):
+        add("run", session.id, run.pk)
+    for task in Task.objects.filter(session_id=session.id):
+        add("task", session.id, task.pk)
+    for kind, (model, _, fields) in PAYLOADS.items():
+        for row in model.objects.filter(session_id=session.id):
+            for field in fields:
+                add("payload", session.id, kind, row.pk, field)
+                add("payload_file", session.id, kind, row.pk, field, queries=["", "?download"])
+
+
+def answers(client, urls: list[str]):
+    """(url, what it answers) as a page and as a fragment, headers included."""
+    for url in urls:
+        for headers in ({}, {**HTMX, "HX-Target": "main#browse"}):
+            response = client.get(url, headers=headers)
+            assert response.status_code == 200, url
+            yield url, f"{dict(response.headers)}\n{body(response)}"
+
+
+def error_links(page: str) -> list[str]:
+    return [unescape(link) for link in re.findall(r'<a class="row failure" href="([^"]+)"', page)]
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    be_patient(monkeypatch)
+    return plant_everywhere()
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_no_address_tells_what_was_planted(masked, planted, support_client, indexed):
+    if indexed:
+        build_indexes()
+    found = addresses(planted)
+    assert {name for name, urls in found.items() if not urls} == NO_CONTENT
+    for urls in found.values():
+        for url, answer in answers(support_client, urls):
+            assert not told(answer), url
+
+
+def test_with_the_permission_every_address_tells_it(masked, planted, admin_client):
+    for name, urls in addresses(planted).items():
+        if name not in ONLY_NUMBERS:
+            for url, answer in answers(admin_client, urls):
+                if "search=needle" not in url and "running" not in url:
+                    assert told(answer), url
+
+
+def test_without_the_setting_everybody_sees_it(planted, support_client):
+    for url in (f"/conversations/{planted.id}/", "/conversations/?search=canary"):
+        assert EMAIL in support_client.get(url).content.decode()
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_client, indexed):
+    be_patient(monkeypatch)
+    made = plant_at_cuts(make_agent("Shop"))
+    if indexed:
+        build_indexes()
+    urls = ["/conversations/errors/", "/conversations/?problem=any"]
+    for scope in ("", "&scope=all"):
+        for term in ("needle", "word", "x"):
+            urls.append(f"/conversations/?search={term}{term if term == 'x' else ''}{scope}")
+    for session in made:
+        found = {name: [] for name in MATRIX}
+
+        def add(name, *args, queries=("",), found=found):
+            url = reverse(f"conversations:{name}", args=args)
+            found[f"conversations:{name}"] += [url + query for query in queries]
+
+        add_conversation(add, session)
+        for name in ("detail", "run", "task", "transcript"):
+            urls += found[f"conversations:{name}"]
+    while urls:
+        url = urls.pop()
+        page = support_client.get(url)
+        assert page.status_code == 200
+        answer = body(page)
+        assert not told(answer), url
+        older = re.search(r'rel="next" href="(\?[^"]*after=[^"]+)"', answer)
+        if older:
+            urls.append(f"/conversations/{unescape(older[1])}")
+
+
+def test_the_planted_words_do_lie_across_every_edge(monkeypatch, support_client):
+    """Without masking, parts of them are seen: the test above can fail."""
+    be_patient(monkeypatch)
+    plant_at_cuts(make_agent("Shop"))
+    page = support_client.get("/conversations/?search=needle").content.decode()
+    ends = re.findall(r"(?:zoe|zoe\.quil|planted-mai|5987 65|4539 57|EE47 10)…</span>", page)
+    assert len(set(ends)) > 0 or "zoe.q" in page
+    whole = page.count(PLANTED)
+    assert page.count("zoe.q") > whole
+
+
+@pytest.mark.parametrize("field", ["input_data", "output_data"])
+def test_a_payload_cut_for_the_page_tells_no_part(masked, monkeypatch, support_client, field):
+    session = make_session()
+    for offset in range(0, len(PLANTED), 9):
+        monkeypatch.setattr("conversations.payloads.TREE_TEXT", 600)
+        text = straddling(offset + len('{"text": "'), 600)
+        run = make_run(session, **{field: Json({"text": text + "word " * 50})})
+        page = support_client.get(f"/conversations/{session.id}/runs/{run.id}/{field}/")
+        answer = page.content.decode()
+        assert "Not all of it is shown" in answer
+        assert "word word" in answer
+        assert not told(answer)
+
+
+def test_a_prompt_cut_for_the_page_tells_no_part(masked, monkeypatch, support_client):
+    monkeypatch.setattr("conversations.payloads.TEXT_UP_TO", 600)
+    session = make_session()
+    run = make_run(session)
+    for offset in range(0, len(PLANTED), 9):
+        task = make_task(run, session, prompt=straddling(offset, 600) + "word " * 50)
+        answer = support_client.get(
+            f"/conversations/{session.id}/tasks/{task.id}/"
+        ).content.decode()
+        assert "Not all of it is shown" in answer
+        assert not told(answer)
+
+
+# What stays as it is
+
+
+def test_a_masked_group_of_errors_leads_to_its_conversations(masked, support_client):
+    session, other = make_session(), make_session()
+    for number, each in enumerate((session, other)):
+        run = make_run(each)
+        words = f"no account for {EMAIL}" if number else f"no such user {EMAIL}"
+        make_task(run, each, "look_up", "tool_call", output=Json({"result": f"Error: {words}"}))
+    page = support_client.get("/conversations/errors/").content.decode()
+    links = error_links(page)
+    assert len(links) == 2
+    found = [[row.pk for row in support_client.get(link).context["rows"]] for link in links]
+    assert sorted(found) == sorted([[session.id], [other.id]])
+    for link in links:
+        answer = support_client.get(link).content.decode()
+        assert not told(answer)
+        assert "look_up: no " in answer
+
+
+def test_an_error_that_is_gone_leads_to_nothing(masked, support_client):
+    response = support_client.get("/conversations/?error=12345678-1234-1234-1234-123456789012")
+    assert response.context["rows"] == []
+
+
+def test_a_message_without_personal_data_is_its_own_link(masked, support_client):
+    session = make_session()
+    run = make_run(session)
+    make_task(run, session, "step", "tool_call", output=Json({"result": "Error: lost"}))
+    [link] = error_links(support_client.get("/conversations/errors/").content.decode())
+    assert "error=step%3A+lost" in link
+
+
+def test_a_search_finds_what_is_masked(masked, support_client):
+    session = make_session()
+    make_message(session, content=f"Write to {EMAIL} please")
+    response = support_client.get(f"/conversations/?search={EMAIL}")
+    [row] = response.context["rows"]
+    assert row.pk == session.id
+    assert [each.html for each in row.snippets] == ["Write to [e-mail] please"]
+
+
+def test_tools_are_found_by_a_masked_name(masked, support_client):
+    session = make_session()
+    run = make_run(session)
+    make_task(run, session, "step", "tool_call", tool_uri=f"mcp://x/{EMAIL}/needle")
+    response = support_client.get("/conversations/?search=needle&scope=all")
+    assert [row.pk for row in response.context["rows"]] == [session.id]
+
+
+def test_conversations_of_a_masked_external_id_still_belong_together(masked, support_client):
+    session, other, third = (make_session(external_id=id_) for id_ in (EMAIL, EMAIL, f"x{EMAIL}"))
+    page = support_client.get(f"/conversations/{session.id}/").content.decode()
+    assert f"/conversations/{other.id}/" in page
+    assert f"/conversations/{third.id}/" not in page.split("same-person")[1]
+    assert "Also from <bdi>[e-mail]</bdi>" in page
+
+
+def test_a_message_that_was_only_masked_is_not_offered_whole(masked, support_client):
+    session = make_session()
+    make_message(session, content=PLANTED)
+    make_message(session, content="word " * 1000)
+    page = support_client.get(f"/conversations/{session.id}/").content.decode()
+    assert page.count("Show all") == 1
+
+
+def test_masked_files_are_json(masked, planted, support_client):
+    document = json.loads(
+        body(support_client.get(f"/conversations/{planted.id}/conversation.json"))
+    )
+    assert document["runs"][0]["input_data"]["card"] == "[card]"
+    assert document["runs"][0]["input_data"]["phone"] == "[phone]"
+    for kind, (model, _, fields) in PAYLOADS.items():
+        for row in model.objects.filter(session_id=planted.id):
+            for field in set(fields) - {"prompt"}:
+                url = f"/conversations/{planted.id}/{kind}/{row.pk}/{field}/raw/"
+                json.loads(body(support_client.get(url)))
+
+
+def test_a_payload_that_is_one_number_stays_json(masked, support_client):
+    session = make_session()
+    run = make_run(session, context=Json(4539578763621486))
+    url = f"/conversations/{session.id}/runs/{run.id}/context/"
+    assert body(support_client.get(f"{url}raw/")) == '"[card]"'
+    assert "[card]" in support_client.get(url).content.decode()
+
+
+def test_our_indexes_are_known_while_masking_is_active(masked):
+    build_indexes()
+    from conversations import indexes
+
+    names = indexes.ready()
+    indexes.forget()
+    with masking.active():
+        assert indexes.ready() == names
+
+
+# How it is done
+
+
+def test_without_a_request_nothing_is_masked(masked, planted):
+    details = sessions.get_session_details(planted.id)
+    assert EMAIL in details.messages[0].content
+    with masking.active():
+        assert EMAIL not in str(sessions.get_session_details(planted.id))
+        assert EMAIL not in str(sessions.get_sessions_summary())
+    assert not masking.is_active()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["%s::text", "%s::varchar", "%s", "ARRAY[%s]::text[]", "%s::varchar[]", "to_jsonb(%s::text)",
+     "to_json(%s::text)", "ROW(%s::text)"],
+)  # fmt: skip
+def test_whatever_the_database_answers_is_masked(masked, sql):
+    value = f"{{{EMAIL}}}" if "varchar[]" in sql else EMAIL
+    with masking.active(), connections["agents"].cursor() as cursor:
+        cursor.execute(f"SELECT {sql}", [value])
+        assert not told(str(cursor.fetchone()))
+
+
+def test_only_what_is_read_from_the_agent_database_is_masked(settings):
+    reading = connections.create_connection("agents")
+    try:
+        reading.ensure_connection()
+        with masking.active():
+            assert answer(reading) == EMAIL
+            settings.MASK_PERSONAL_DATA = True
+            apps.mask_texts(reading)
+            assert answer(reading) == "[e-mail]"
+            writing = connections["agents_write"]
+            apps.mask_texts(writing)
+            assert answer(writing) == EMAIL
+    finally:
+        reading.close()
+
+
+def answer(connection) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::text", [EMAIL])
+        return cursor.fetchone()[0]
+
+
+def test_the_audit_trail_keeps_no_personal_data(masked, support_client):
+    support_client.get("/conversations/", {"search": PHONE})
+    entry = Entry.objects.get(act=Act.SEARCHED)
+    assert entry.details == {"query": "search=%5Bphone%5D", "shown": 0}
+
+
+def test_the_audit_trail_names_accounts_as_they_are(masked, client, django_user_model):
+    user = django_user_model.objects.create_user(EMAIL, password="right")
+    client.post("/accounts/login/", {"username": user.username, "password": "wrong"})
+    assert Entry.objects.get(act=Act.SIGN_IN_FAILED).details == {"account": EMAIL}
