@@ -18,7 +18,7 @@ from audit.recording import Act, record
 from backoffice.admin import BigTableAdmin
 from backoffice.errors import BUSY, NO_WRITING, ChangeRefused, error_response, refusals
 
-from . import edits, revision
+from . import edits, masking, revision
 from .admin_columns import (
     DURATION,
     change_link,
@@ -129,8 +129,19 @@ class AgentRowAdmin(BigTableAdmin):
 
     # Rights
 
+    def has_module_permission(self, request):
+        return self.has_view_permission(request) and super().has_module_permission(request)
+
+    def has_view_permission(self, request, obj=None):
+        """Not for whoever sees personal data masked: what is edited is read as it is."""
+        return not masking.is_active() and super().has_view_permission(request, obj)
+
     def may_edit(self, request) -> bool:
-        return self.model in edits.EDITABLE and super().has_change_permission(request)
+        return (
+            self.model in edits.EDITABLE
+            and not masking.is_active()
+            and super().has_change_permission(request)
+        )
 
     def has_change_permission(self, request, obj=None):
         return self.may_edit(request) and "agents_write" in settings.DATABASES

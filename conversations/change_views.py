@@ -14,7 +14,7 @@ from django.views.generic import FormView
 from audit.recording import Act, recorded_change
 from backoffice.errors import NO_WRITING, ChangeRefused, error_response, refusals
 
-from . import erasure, redaction
+from . import erasure, masking, redaction
 from .access import Browse
 from .models import ChatMessage, Session
 from .querysets import is_storable
@@ -70,7 +70,7 @@ class RedactView(ChangeView):
 
     def form_valid(self, form):
         session_id = self.message.session_id
-        words = form.cleaned_data["words"] or self.message.content
+        words = form.cleaned_data["words"] or masking.raw(self.message.content)
         typed = form.cleaned_data["confirmation"]
         if typed.strip() != self.word:
             found = redaction.redact(session_id, words, using="agents", write=False)
@@ -125,8 +125,8 @@ class EraseView(ChangeView):
         return f"erase {str(self.session.pk)[:8]}"
 
     def others(self) -> int:
-        """How many other conversations of the same external id stay."""
-        if not self.session.external_id:
+        """How many other conversations of the same external id stay; their link would name it."""
+        if not self.session.external_id or masking.is_active():
             return 0
         same = Session.objects.with_external_id(self.session.external_id)
         return same.exclude(pk=self.session.pk)[: MOST_AT_ONCE + 1].count()

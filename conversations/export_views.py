@@ -12,10 +12,12 @@ from django.views.generic import View
 
 from backoffice.errors import error_response
 
+from . import masking
 from .export_stream import Export, TooManyExports
-from .exports import FILES, FORMS, export_file
+from .exports import FILES, FORMS, Column, Kind, export_file
 from .filters import ConversationFilter
 from .models import Session
+from .personal_data import mask, mask_json
 
 # A reader who takes less than a block in this time is as good as gone.
 STALLED_SECONDS = 60
@@ -41,6 +43,7 @@ class ExportView(PermissionRequiredMixin, View):
             filters.matching,
             site=request.build_absolute_uri(reverse("conversations:list")),
             payloads=payloads,
+            change=masked if masking.is_active() else None,
         )
         try:
             export = Export(
@@ -59,6 +62,10 @@ class ExportView(PermissionRequiredMixin, View):
         # A proxy that collects the file first would hide how far it is.
         response["X-Accel-Buffering"] = "no"
         return response
+
+
+def masked(column: Column, text: str) -> str:
+    return mask_json(text) if column.kind is Kind.JSON else mask(text)
 
 
 def parse(data, name: str) -> tuple[ConversationFilter, bool, str]:
