@@ -74,7 +74,8 @@ def from_uri(
     if pool_size:
         entry["OPTIONS"]["pool"] = {"min_size": 0, "max_size": pool_size, "timeout": 3}
     else:
-        entry["CONN_MAX_AGE"] = 60
+        # A new one costs a page as much again: the server's process has to learn the tables first.
+        entry["CONN_MAX_AGE"] = 3600
     return entry
 
 

@@ -108,9 +108,14 @@ def test_nothing_else_changes(session):
 
 
 def escaped(words):
-    once = {json.dumps(words)[1:-1], json.dumps(words, ensure_ascii=False)[1:-1]}
-    twice = {json.dumps(form, ensure_ascii=False)[1:-1] for form in once}
+    """As it looks within JSON in a string, and within JSON in JSON in a string."""
+    once = as_json(words)
+    twice = {form for each in once for form in as_json(each)}
     return sorted(once | twice, key=len, reverse=True)
+
+
+def as_json(words):
+    return {json.dumps(words)[1:-1], json.dumps(words, ensure_ascii=False)[1:-1]}
 
 
 def test_a_piece_of_a_message(session):
