@@ -16,7 +16,7 @@ from psycopg.types.json import JsonLoader
 from psycopg.types.string import TextLoader
 
 from audit.models import Act, Entry
-from conversations import apps, masking, sessions
+from conversations import apps, indexes, masking, sessions
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
 from conversations.pagination import EPOCH, Cursor
 from conversations.payloads import PAYLOADS
@@ -296,9 +296,8 @@ def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_clien
     if indexed:
         build_indexes()
     urls = ["/conversations/errors/", "/conversations/?problem=any"]
-    for scope in ("", "&scope=all"):
-        for term in ("needle", "word", "x"):
-            urls.append(f"/conversations/?search={term}{term if term == 'x' else ''}{scope}")
+    for term in ("needle", "word"):
+        urls += [f"/conversations/?search={term}{scope}" for scope in ("", "&scope=all")]
     for session in made:
         found = {name: [] for name in MATRIX}
 
@@ -325,10 +324,7 @@ def test_the_planted_words_do_lie_across_every_edge(monkeypatch, support_client)
     be_patient(monkeypatch)
     plant_at_cuts(make_agent("Shop"))
     page = support_client.get("/conversations/?search=needle").content.decode()
-    ends = re.findall(r"(?:zoe|zoe\.quil|planted-mai|5987 65|4539 57|EE47 10)…</span>", page)
-    assert len(set(ends)) > 0 or "zoe.q" in page
-    whole = page.count(PLANTED)
-    assert page.count("zoe.q") > whole
+    assert page.count("zoe.q") > page.count(PLANTED)
 
 
 @pytest.mark.parametrize("field", ["input_data", "output_data"])
@@ -445,10 +441,10 @@ def test_a_payload_that_is_one_number_stays_json(masked, support_client):
     assert "[card]" in support_client.get(url).content.decode()
 
 
-def test_our_indexes_are_known_while_masking_is_active(masked):
+def test_our_indexes_are_known_while_masking_is_active(masked, monkeypatch):
+    # What tells their versions may look like anything.
+    monkeypatch.setattr(indexes.Index, "digest", CARD)
     build_indexes()
-    from conversations import indexes
-
     names = indexes.ready()
     indexes.forget()
     with masking.active():
