@@ -116,7 +116,7 @@ MONEY_AFTER = re.compile(
 # Whether there is anything to look for at all; what JSON escapes may be a digit or a space.
 MAY_HAVE_ADDRESS = re.compile(AT)
 MAY_HAVE_NUMBER = re.compile(r"\d(?:\W{0,3}\d){6}")
-WORTH_LOOKING = (MAY_HAVE_ADDRESS, MAY_HAVE_NUMBER, re.compile(r'\\u|preview'))
+WORTH_LOOKING = (MAY_HAVE_ADDRESS, MAY_HAVE_NUMBER, re.compile(r"\\u|preview"))
 JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 # What an address, a number or an IBAN may have left at the end or the start of a text that was
