@@ -81,13 +81,18 @@ def iban_pattern() -> str:
 
 NUMBER = re.compile(
     rf"""
-    (?P<kept> (?<![\w-]) [0-9a-fA-F]{{8}} (?:-[0-9a-fA-F]{{4}}){{3}} -[0-9a-fA-F]{{12}} (?![\w-])
-      | (?<![\d.]) {DATE}
-      | (?<![\d.]) \d{{1,3}} (?:\.\d{{1,3}}){{3}} (?! [.\-]? \d)
+    # What any of them begins with: most letters of a text are none of it.
+    (?= [\d+＋(（] | [A-Za-z]{{2}}\d\d | [a-fA-F][0-9a-fA-F]{{7}}- )
+    (?: (?P<kept>
+            (?<![\w-]) [0-9a-fA-F]{{8}} (?:-[0-9a-fA-F]{{4}}){{3}} -[0-9a-fA-F]{{12}} (?![\w-])
+          | (?<![\d.]) {DATE}
+          | (?<![\d.]) \d{{1,3}} (?:\.\d{{1,3}}){{3}} (?! [.\-]? \d)
+        )
+      | (?P<iban> (?<![^\W_]) (?ai: {iban_pattern()} ) (?![A-Za-z0-9]) )
+      | (?P<number> (?<!\d) [+＋]? (?:[(（]\+?)? \d
+            (?: \d | {JOINT}{{1,3}} (?! {DATE} | \d\d?:\d\d ) \d ){{6,}}+
+        )
     )
-  | (?P<iban> (?<![^\W_]) (?ai: {iban_pattern()} ) (?![A-Za-z0-9]) )
-  | (?P<number> (?<!\d) [+＋]? (?:[(（]\+?)? \d
-        (?: \d | {JOINT}{{1,3}} (?! {DATE} | \d\d?:\d\d ) \d ){{6,}}+ )
     """,
     re.VERBOSE,
 )
