@@ -167,6 +167,8 @@ def plant_at_cuts(agent):
         session = make_session(agent, external_id=f"cut-{number}")
         made.append(session)
         name = straddling(piece, offset, 60)
+        preview = straddling(piece, offset, 200, 3000)
+        make_message(session, content=preview)
         for start in range(3):
             text = straddling(piece, offset, *CUTS[start::3])
             make_message(session, "user", text)
@@ -177,14 +179,16 @@ def plant_at_cuts(agent):
             make_task(run, session, name, "tool_call", seq=0, **both)
             make_task(run, session, straddling(piece, offset, 80), name, seq=1, **both)
             make_task(run, session, "llm", prompt=text, seq=2, errors=document)
+            make_task(run, session, None, name, seq=2)
             make_task(run, session, "list", errors=Json([text]), seq=3)
             branches = Json({"branches": [piece, text]})
             make_task(run, session, "both", "parallel", output=branches, seq=4)
-            preview = Json({"truncated": True, "bytes": 5000, "preview": text[:300]})
-            make_task(run, session, "large", output=preview, seq=5)
+            large = Json({"truncated": True, "bytes": 5000, "preview": text[:300]})
+            make_task(run, session, "large", output=large, seq=5)
             make_model_call(
                 session, run, response_code=500, response_data=document, model=name or "model"
             )
+        make_message(session, content=preview)
         for edge in (40, 90, 130, 170):
             for words in (
                 f"{filler(200)}needle {filler(edge - offset)}{piece} {filler(200)}",
@@ -377,8 +381,10 @@ def test_a_masked_group_of_errors_leads_to_its_conversations(masked, support_cli
         run = make_run(each)
         words = f"no account for {EMAIL}" if number else f"no such user {EMAIL}"
         make_task(run, each, "look_up", "tool_call", output=Json({"result": f"Error: {words}"}))
-    page = support_client.get("/conversations/errors/").content.decode()
-    links = error_links(page)
+    build_indexes()
+    response = support_client.get("/conversations/errors/")
+    assert [group.first_is_known for group in response.context["found"].groups] == [True, True]
+    links = error_links(response.content.decode())
     assert len(links) == 2
     found = [[row.pk for row in support_client.get(link).context["rows"]] for link in links]
     assert sorted(found) == sorted([[session.id], [other.id]])
