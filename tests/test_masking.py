@@ -189,6 +189,10 @@ def plant_at_cuts(agent):
                 session, run, response_code=500, response_data=document, model=name or "model"
             )
         make_message(session, content=preview)
+        # The list shows less than it reads of what went wrong, but spaces in a row as one.
+        trouble = make_session(agent)
+        wide = f"Error: {'word':{299 - offset}} {piece} "
+        make_task(make_run(trouble), trouble, name, "tool_call", output=Json({"result": wide}))
         for edge in (40, 90, 130, 170):
             for words in (
                 f"{filler(200)}needle {filler(edge - offset)}{piece} {filler(200)}",
@@ -302,6 +306,7 @@ def test_without_the_setting_everybody_sees_it(planted, support_client):
 @pytest.mark.parametrize("indexed", [False, True])
 def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_client, indexed):
     be_patient(monkeypatch)
+    monkeypatch.setattr("conversations.errors.GROUPS", 10_000)
     made = plant_at_cuts(make_agent("Shop"))
     if indexed:
         build_indexes()
@@ -459,6 +464,10 @@ def test_a_payload_that_is_one_number_stays_json(masked, support_client):
     url = f"/conversations/{session.id}/runs/{run.id}/context/"
     assert body(support_client.get(f"{url}raw/")) == '"[card]"'
     assert "[card]" in support_client.get(url).content.decode()
+    document = json.loads(
+        body(support_client.get(f"/conversations/{session.id}/conversation.json"))
+    )
+    assert document["runs"][0]["context"] == "[card]"
 
 
 def test_our_indexes_are_known_while_masking_is_active(masked, monkeypatch):
