@@ -97,8 +97,9 @@ class MaskingJsonLoader(JsonLoader):
 def install(connection):
     """What a connection to the agent database reads is masked wherever masking is active."""
     adapters = connection.connection.adapters
-    for name in ("text", "varchar", "bpchar", "unknown"):
-        adapters.register_loader(name, MaskingLoader)
+    # 0 stands for every type that has no loader of its own.
+    for kind in ("text", "varchar", "bpchar", 0):
+        adapters.register_loader(kind, MaskingLoader)
     adapters.register_loader("jsonb", MaskingJsonbLoader)
     adapters.register_loader("json", MaskingJsonLoader)
 

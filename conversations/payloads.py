@@ -1,5 +1,6 @@
 """The large columns: read only when somebody opens one, and no further than a page shows."""
 
+import re
 from dataclasses import dataclass
 
 from django.db.models import TextField
@@ -39,6 +40,8 @@ PAYLOADS = {
     "model-calls": (ModelCall, "session_id", ("request_data", "response_data")),
 }
 PLAIN_TEXT = {"prompt"}
+# A text may begin with a bracket too: [Note], or [phone] in place of one.
+JSON_BEGINS = re.compile(r'\s*(?:\{\s*(?:["}]|$)|\[\s*(?:[\[{"\]\d-]|true|false|null|$))')
 
 
 @dataclass
@@ -122,7 +125,7 @@ def inner_json(text: str) -> str:
     if text.startswith('"'):
         kind, source = next(json_text.tokens(text))
         inner = json_text.whole_part(source if kind == "cut" else source[:-1])
-        if inner.lstrip().startswith(("{", "[")):
+        if JSON_BEGINS.match(inner):
             return inner
     return text
 

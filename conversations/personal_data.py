@@ -81,13 +81,18 @@ def iban_pattern() -> str:
 
 NUMBER = re.compile(
     rf"""
-    (?P<kept> (?<![\w-]) [0-9a-fA-F]{{8}} (?:-[0-9a-fA-F]{{4}}){{3}} -[0-9a-fA-F]{{12}} (?![\w-])
-      | (?<![\d.]) {DATE}
-      | (?<![\d.]) \d{{1,3}} (?:\.\d{{1,3}}){{3}} (?! [.\-]? \d)
+    # What any of them begins with: most letters of a text are none of it.
+    (?= [\d+＋(（] | [A-Za-z]{{2}}\d\d | [a-fA-F][0-9a-fA-F]{{7}}- )
+    (?: (?P<kept>
+            (?<![\w-]) [0-9a-fA-F]{{8}} (?:-[0-9a-fA-F]{{4}}){{3}} -[0-9a-fA-F]{{12}} (?![\w-])
+          | (?<![\d.]) {DATE}
+          | (?<![\d.]) \d{{1,3}} (?:\.\d{{1,3}}){{3}} (?! [.\-]? \d)
+        )
+      | (?P<iban> (?<![^\W_]) (?ai: {iban_pattern()} ) (?![A-Za-z0-9]) )
+      | (?P<number> (?<!\d) [+＋]? (?:[(（]\+?)? \d
+            (?: \d | {JOINT}{{1,3}} (?! {DATE} | \d\d?:\d\d ) \d ){{6,}}+
+        )
     )
-  | (?P<iban> (?<![^\W_]) (?ai: {iban_pattern()} ) (?![A-Za-z0-9]) )
-  | (?P<number> (?<!\d) [+＋]? (?:[(（]\+?)? \d
-        (?: \d | {JOINT}{{1,3}} (?! {DATE} | \d\d?:\d\d ) \d ){{6,}}+ )
     """,
     re.VERBOSE,
 )
@@ -116,7 +121,7 @@ MONEY_AFTER = re.compile(
 # Whether there is anything to look for at all; what JSON escapes may be a digit or a space.
 MAY_HAVE_ADDRESS = re.compile(AT)
 MAY_HAVE_NUMBER = re.compile(r"\d(?:\W{0,3}\d){6}")
-WORTH_LOOKING = (MAY_HAVE_ADDRESS, MAY_HAVE_NUMBER, re.compile(r"\\u"))
+WORTH_LOOKING = (MAY_HAVE_ADDRESS, MAY_HAVE_NUMBER, re.compile(r"\\u|preview"))
 JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 # What an address, a number or an IBAN may have left at the end or the start of a text that was
@@ -324,7 +329,10 @@ def masked_tokens(text: str, cut_end: bool) -> str | None:
                 return None
             masked = source
             if kind == "string":
-                masked = masked_string(source, is_phone=bool(PHONE_KEY.search(key)))
+                # The runtime keeps the beginning of what is too large for it under this key.
+                is_cut = key == '"preview"'
+                is_phone = bool(PHONE_KEY.search(key))
+                masked = masked_string(source, is_phone=is_phone, cut_end=is_cut)
             elif kind == "number":
                 if not JSON_NUMBER.fullmatch(source):
                     return None
@@ -346,12 +354,16 @@ def masked_tokens(text: str, cut_end: bool) -> str | None:
     return "".join([*pieces, text[done:]])
 
 
-def masked_string(source: str, *, is_phone: bool) -> str:
+def masked_string(source: str, *, is_phone: bool, cut_end: bool) -> str:
     """The source of a JSON string."""
-    if not is_phone and not any(pattern.search(source) for pattern in WORTH_LOOKING):
+    if (
+        not is_phone
+        and not cut_end
+        and not any(pattern.search(source) for pattern in WORTH_LOOKING)
+    ):
         return source
     words = json_text.decoded(source)
-    masked = masked_content(words, is_phone=is_phone)
+    masked = masked_content(words, is_phone=is_phone, cut_end=cut_end)
     return source if masked == words else as_string(masked)
 
 

@@ -16,7 +16,7 @@ from psycopg.types.json import JsonLoader
 from psycopg.types.string import TextLoader
 
 from audit.models import Act, Entry
-from conversations import apps, masking, sessions
+from conversations import apps, indexes, masking, sessions
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
 from conversations.pagination import EPOCH, Cursor
 from conversations.payloads import PAYLOADS
@@ -63,14 +63,15 @@ ONLY_NUMBERS = {"conversations:counts", "conversations:new"}
 
 @pytest.fixture
 def masked(settings, db):
-    """The setting is on."""
+    """The setting is on, and no page runs out of time on a busy machine."""
     settings.MASK_PERSONAL_DATA = True
+    settings.STATEMENT_TIMEOUT_SECONDS = 60
     connection = connections["agents"]
     connection.ensure_connection()
     masking.install(connection)
     yield
-    for name in ("text", "varchar", "bpchar", "unknown", "jsonb"):
-        connection.connection.adapters.register_loader(name, TextLoader)
+    for kind in ("text", "varchar", "bpchar", 0, "jsonb"):
+        connection.connection.adapters.register_loader(kind, TextLoader)
     connection.connection.adapters.register_loader("json", JsonLoader)
 
 
@@ -141,50 +142,63 @@ def plant_everywhere():
     return session
 
 
-def straddling(offset: int, *limits: int) -> str:
-    """A text in which it begins `offset` letters before each limit."""
+def filler(length: int) -> str:
+    return f"{('word ' * length)[: length - 1]} " if length > 0 else ""
+
+
+def straddling(piece: str, offset: int, *limits: int) -> str:
+    """A text in which the piece begins `offset` letters before each limit."""
     text = ""
     for limit in limits:
-        text += ("word " * limit)[: limit - offset - len(text)] + PLANTED
+        text += f"{filler(limit - offset - len(text))}{piece} "
     return text
 
 
+def cuts() -> list[tuple[str, int]]:
+    """(piece, after how many of its letters it is cut)"""
+    pieces = (EMAIL, PHONE, CARD, IBAN)
+    return [(piece, offset) for piece in pieces for offset in range(1, len(piece), 5)]
+
+
 def plant_at_cuts(agent):
-    """
-    One place further to the left each: across the places where a column is cut, and the edges of
-    what a snippet shows and reads of a message.
-    """
+    """Across the places where columns are cut, and the edges of what a snippet shows and reads."""
     made = []
-    for offset in range(0, len(PLANTED), 9):
-        short, medium, long = (straddling(offset, *CUTS[start::3]) for start in range(3))
-        session = make_session(agent, external_id=f"cut-{offset}")
+    for number, (piece, offset) in enumerate(cuts()):
+        session = make_session(agent, external_id=f"cut-{number}")
         made.append(session)
-        for number, text in enumerate((short, medium, long)):
+        name = straddling(piece, offset, 60)
+        preview = straddling(piece, offset, 200, 3000)
+        make_message(session, content=preview)
+        for start in range(3):
+            text = straddling(piece, offset, *CUTS[start::3])
             make_message(session, "user", text)
             run = make_run(session, output_data=NULL)
-            make_message(session, "user", f"needle {medium}", run_id=run.id)
+            make_message(session, "user", f"needle {text}", run_id=run.id)
             document = Json({"message": text, "args": text, "result": f"Error: {text}"})
-            make_task(
-                run,
-                session,
-                straddling(offset, 60),
-                "tool_call",
-                inputs=document,
-                output=document,
-                seq=number,
-                errors=NULL,
-            )
-            make_task(run, session, straddling(offset, 80), "llm", prompt=text, errors=document)
+            both = {"inputs": document, "output": document}
+            make_task(run, session, name, "tool_call", seq=0, **both)
+            make_task(run, session, straddling(piece, offset, 80), name, seq=1, **both)
+            make_task(run, session, "llm", prompt=text, seq=2, errors=document)
+            make_task(run, session, None, name, seq=2)
+            make_task(run, session, "list", errors=Json([text]), seq=3)
+            branches = Json({"branches": [piece, text]})
+            make_task(run, session, "both", "parallel", output=branches, seq=4)
+            large = Json({"truncated": True, "bytes": 5000, "preview": text[:300]})
+            make_task(run, session, "large", output=large, seq=5)
             make_model_call(
-                session, run, response_code=500, response_data=document, model="some-model"
+                session, run, response_code=500, response_data=document, model=name or "model"
             )
+        make_message(session, content=preview)
+        # The list shows less than it reads of what went wrong, but spaces in a row as one.
+        trouble = make_session(agent)
+        wide = f"Error: {'word':{299 - offset}} {piece} "
+        make_task(make_run(trouble), trouble, name, "tool_call", output=Json({"result": wide}))
         for edge in (40, 90, 130, 170):
-            far = "x " * 100
-            after = f"{far}needle{far[: edge - offset if edge > offset else 0]}{PLANTED}{far}"
-            before = f"{far}{PLANTED}{far[: max(edge - offset, 0)]}needle{far}"
-            edges = make_session(agent)
-            make_message(edges, content=after)
-            make_message(edges, content=before)
+            for words in (
+                f"{filler(200)}needle {filler(edge - offset)}{piece} {filler(200)}",
+                f"{filler(200)}{piece} {filler(edge + offset - len(piece))}needle {filler(200)}",
+            ):
+                make_message(make_session(agent), content=words)
     return made
 
 
@@ -215,7 +229,7 @@ def addresses(session) -> dict[str, list[str]]:
         found[f"conversations:{name}"] += [url + query for query in queries]
 
     searches = ["?search=canary", "?search=canary&scope=all", "?search=says&scope=all"]
-    searches += ["?external_id=canary+says", f"?agent={agent}", "?evals=hidden", "?search=needle"]
+    searches += ["?external_id=canary+says", f"?agent={agent}", "?evals=hidden"]
     kinds = ("any", "failed", "model_error", "tool_error", "task_error")
     searches += [f"?problem={kind}" for kind in kinds]
     add("list", queries=["", *searches])
@@ -280,8 +294,8 @@ def test_with_the_permission_every_address_tells_it(masked, planted, admin_clien
     for name, urls in addresses(planted).items():
         if name not in ONLY_NUMBERS:
             for url, answer in answers(admin_client, urls):
-                if "search=needle" not in url and "running" not in url:
-                    assert told(answer), url
+                is_empty = "No value" in answer or answer.endswith(("\nnull", "\n"))
+                assert told(answer) or (is_empty and "payload" in name), url
 
 
 def test_without_the_setting_everybody_sees_it(planted, support_client):
@@ -292,13 +306,13 @@ def test_without_the_setting_everybody_sees_it(planted, support_client):
 @pytest.mark.parametrize("indexed", [False, True])
 def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_client, indexed):
     be_patient(monkeypatch)
+    monkeypatch.setattr("conversations.errors.GROUPS", 10_000)
     made = plant_at_cuts(make_agent("Shop"))
     if indexed:
         build_indexes()
     urls = ["/conversations/errors/", "/conversations/?problem=any"]
-    for scope in ("", "&scope=all"):
-        for term in ("needle", "word", "x"):
-            urls.append(f"/conversations/?search={term}{term if term == 'x' else ''}{scope}")
+    for term in ("needle", "word"):
+        urls += [f"/conversations/?search={term}{scope}" for scope in ("", "&scope=all")]
     for session in made:
         found = {name: [] for name in MATRIX}
 
@@ -309,34 +323,39 @@ def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_clien
         add_conversation(add, session)
         for name in ("detail", "run", "task", "transcript"):
             urls += found[f"conversations:{name}"]
-    while urls:
-        url = urls.pop()
-        page = support_client.get(url)
-        assert page.status_code == 200
-        answer = body(page)
-        assert not told(answer), url
+    for url in urls:
+        for page, answer in pages(support_client, url):
+            assert not told(answer), page
+
+
+def pages(client, url: str):
+    """(url, what it answers) and so on for all pages of a list."""
+    while url:
+        response = client.get(url)
+        assert response.status_code == 200
+        answer = body(response)
+        yield url, answer
         older = re.search(r'rel="next" href="(\?[^"]*after=[^"]+)"', answer)
-        if older:
-            urls.append(f"/conversations/{unescape(older[1])}")
+        url = older and f"/conversations/{unescape(older[1])}"
 
 
 def test_the_planted_words_do_lie_across_every_edge(monkeypatch, support_client):
     """Without masking, parts of them are seen: the test above can fail."""
     be_patient(monkeypatch)
     plant_at_cuts(make_agent("Shop"))
-    page = support_client.get("/conversations/?search=needle").content.decode()
-    ends = re.findall(r"(?:zoe|zoe\.quil|planted-mai|5987 65|4539 57|EE47 10)…</span>", page)
-    assert len(set(ends)) > 0 or "zoe.q" in page
-    whole = page.count(PLANTED)
-    assert page.count("zoe.q") > whole
+    answers = "".join(
+        answer for _, answer in pages(support_client, "/conversations/?search=needle")
+    )
+    for piece, part in ((EMAIL, "zoe.q"), (PHONE, "+372 5"), (CARD, "4539 5"), (IBAN, "EE47 1")):
+        assert answers.count(part) > answers.count(piece) > 0
 
 
 @pytest.mark.parametrize("field", ["input_data", "output_data"])
 def test_a_payload_cut_for_the_page_tells_no_part(masked, monkeypatch, support_client, field):
     session = make_session()
-    for offset in range(0, len(PLANTED), 9):
-        monkeypatch.setattr("conversations.payloads.TREE_TEXT", 600)
-        text = straddling(offset + len('{"text": "'), 600)
+    monkeypatch.setattr("conversations.payloads.TREE_TEXT", 600)
+    for piece, offset in cuts():
+        text = straddling(piece, offset + len('{"text": "'), 600)
         run = make_run(session, **{field: Json({"text": text + "word " * 50})})
         page = support_client.get(f"/conversations/{session.id}/runs/{run.id}/{field}/")
         answer = page.content.decode()
@@ -349,8 +368,8 @@ def test_a_prompt_cut_for_the_page_tells_no_part(masked, monkeypatch, support_cl
     monkeypatch.setattr("conversations.payloads.TEXT_UP_TO", 600)
     session = make_session()
     run = make_run(session)
-    for offset in range(0, len(PLANTED), 9):
-        task = make_task(run, session, prompt=straddling(offset, 600) + "word " * 50)
+    for piece, offset in cuts():
+        task = make_task(run, session, prompt=straddling(piece, offset, 600) + "word " * 50)
         answer = support_client.get(
             f"/conversations/{session.id}/tasks/{task.id}/"
         ).content.decode()
@@ -367,8 +386,10 @@ def test_a_masked_group_of_errors_leads_to_its_conversations(masked, support_cli
         run = make_run(each)
         words = f"no account for {EMAIL}" if number else f"no such user {EMAIL}"
         make_task(run, each, "look_up", "tool_call", output=Json({"result": f"Error: {words}"}))
-    page = support_client.get("/conversations/errors/").content.decode()
-    links = error_links(page)
+    build_indexes()
+    response = support_client.get("/conversations/errors/")
+    assert [group.first_is_known for group in response.context["found"].groups] == [True, True]
+    links = error_links(response.content.decode())
     assert len(links) == 2
     found = [[row.pk for row in support_client.get(link).context["rows"]] for link in links]
     assert sorted(found) == sorted([[session.id], [other.id]])
@@ -443,12 +464,16 @@ def test_a_payload_that_is_one_number_stays_json(masked, support_client):
     url = f"/conversations/{session.id}/runs/{run.id}/context/"
     assert body(support_client.get(f"{url}raw/")) == '"[card]"'
     assert "[card]" in support_client.get(url).content.decode()
+    document = json.loads(
+        body(support_client.get(f"/conversations/{session.id}/conversation.json"))
+    )
+    assert document["runs"][0]["context"] == "[card]"
 
 
-def test_our_indexes_are_known_while_masking_is_active(masked):
+def test_our_indexes_are_known_while_masking_is_active(masked, monkeypatch):
+    # What tells their versions may look like anything.
+    monkeypatch.setattr(indexes.Index, "digest", CARD)
     build_indexes()
-    from conversations import indexes
-
     names = indexes.ready()
     indexes.forget()
     with masking.active():
@@ -470,7 +495,7 @@ def test_without_a_request_nothing_is_masked(masked, planted):
 @pytest.mark.parametrize(
     "sql",
     ["%s::text", "%s::varchar", "%s", "ARRAY[%s]::text[]", "%s::varchar[]", "to_jsonb(%s::text)",
-     "to_json(%s::text)", "ROW(%s::text)"],
+     "to_json(%s::text)", "ROW(%s::text)", "%s::refcursor"],
 )  # fmt: skip
 def test_whatever_the_database_answers_is_masked(masked, sql):
     value = f"{{{EMAIL}}}" if "varchar[]" in sql else EMAIL

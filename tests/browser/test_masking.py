@@ -1,6 +1,7 @@
 """Revealing personal data, as somebody does it."""
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import expect
 
 from ..factories import NULL, make_message, make_run, make_session
@@ -45,7 +46,8 @@ def test_a_reason_shows_it_and_one_click_hides_it(any_page, conversation):
 
 
 def test_a_reason_is_not_lost_while_a_run_goes_on(page, conversation):
-    make_run(conversation, output_data=NULL, duration_seconds=None)
+    now = timezone.now()
+    make_run(conversation, output_data=NULL, duration_seconds=None, updated_at=now)
     page.goto(f"/conversations/{conversation.id}/")
     reason = page.get_by_label("Why do you need to see it?")
     reason.fill(REASON)
