@@ -279,9 +279,9 @@ def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(
         response = save(admin_client, model, pk, form, **mine)
     assert response.status_code == 409
     said = text(response)
-    assert "Nothing was saved: somebody else has changed this row since you opened it." in said
-    shown = f"is now “{theirs}”" if theirs else "is now empty"
-    assert f"{column.replace('_', ' ')} {shown}." in said
+    shown = f"{column.replace('_', ' ')} is now {f'“{theirs}”' if theirs else 'empty'}"
+    assert f"Somebody else has changed this row since you opened it: {shown}." in said
+    assert "Nothing was saved." in said
     for typed in mine.values():
         assert typed in response.content.decode()
     assert edited() == []

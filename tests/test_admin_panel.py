@@ -124,7 +124,8 @@ def test_a_capped_list_says_so_and_ends_there(admin_client, monkeypatch):
     assert len(response.context["cl"].result_list) == 10
     assert "the first 60 conversations; search for others" in text(response)
     assert "60 results" not in text(response)
-    assert admin_client.get(list_url("session"), {"p": 3})["Location"].endswith("?e=1")
+    beyond = admin_client.get(list_url("session"), {"p": 3})
+    assert list(beyond.context["cl"].result_list) == list(response.context["cl"].result_list)
 
 
 def test_a_list_of_few_says_how_many(admin_client):
@@ -157,7 +158,7 @@ def test_the_address_can_neither_sort_nor_filter_by_what_has_no_index(admin_clie
 @pytest.mark.parametrize("query", ["p=x", "p=-1", "p=99999999999999999999", "e=1", "all=", "o=x"])
 def test_an_odd_address_of_a_list_is_no_failure(admin_client, model, query):
     make_rows()
-    assert admin_client.get(f"{list_url(model)}?{query}", follow=True).status_code == 200
+    assert admin_client.get(f"{list_url(model)}?{query}").status_code == 200
 
 
 def test_long_values_are_cut_in_lists(admin_client):
