@@ -3,10 +3,11 @@ from collections.abc import Callable, Iterable
 from django.contrib.admin import AdminSite as DjangoAdminSite
 from django.contrib.admin import ModelAdmin, ShowFacets
 from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.decorators import login_not_required
-from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.paginator import EmptyPage, Paginator
 from django.db.models import QuerySet
 from django.http import Http404
 from django.utils.decorators import method_decorator
@@ -48,6 +49,12 @@ class CappedPaginator(Paginator):
     @property
     def is_capped(self):
         return self.count == self.most
+
+    def validate_number(self, number):
+        try:
+            return super().validate_number(number)
+        except EmptyPage:
+            return 1 if number < 1 else self.num_pages
 
 
 class BigTableChangeList(ChangeList):
@@ -94,6 +101,13 @@ class BigTableAdmin(ModelAdmin):
 
     def get_changelist(self, request, **kwargs):
         return BigTableChangeList
+
+    def get_changelist_instance(self, request):
+        try:
+            return super().get_changelist_instance(request)
+        except IncorrectLookupParameters as error:
+            # Django goes on without the filter, or blames the database.
+            raise BadRequest("A filter makes no sense.") from error
 
     def lookup_allowed(self, lookup, value, request=None):
         return lookup in self.lookups and "\0" not in value

@@ -157,7 +157,7 @@ def conflict_message(row, names):
         ((row._meta.get_field(name).verbose_name, brief(stored(row, name))) for name in names),
     )
     return format_html(
-        "Nothing was saved: somebody else has changed this row since you opened it. {}. What you "
+        "Somebody else has changed this row since you opened it: {}. Nothing was saved. What you "
         'wrote is still below: copy it, <a href="">open the row afresh</a> and edit that.',
         now,
     )

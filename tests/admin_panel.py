@@ -124,7 +124,7 @@ def open_form(client, model, pk) -> dict[str, str]:
     return inputs(response, model)
 
 
-def save(client, model, pk, form=None, **changes):
+def save(client, model, pk, form=None, /, **changes):
     """What comes of opening the form, typing the changes and pressing Save."""
     form = open_form(client, model, pk) if form is None else form
     return client.post(form_url(model, pk), {**form, **changes})

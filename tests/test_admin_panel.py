@@ -94,7 +94,7 @@ def test_a_list_neither_shows_nor_reads_payloads(admin_client, model):
 @every_table
 def test_a_list_of_many_rows_asks_no_more_than_a_list_of_one(admin_client, model):
     make_rows()
-    # Who may do what is asked once.
+    # What the tables have is asked once.
     admin_client.get(list_url(model))
     _, of_one = ask(admin_client, list_url(model))
     for _ in range(60):
@@ -124,7 +124,8 @@ def test_a_capped_list_says_so_and_ends_there(admin_client, monkeypatch):
     assert len(response.context["cl"].result_list) == 10
     assert "the first 60 conversations; search for others" in text(response)
     assert "60 results" not in text(response)
-    assert admin_client.get(list_url("session"), {"p": 3})["Location"].endswith("?e=1")
+    beyond = admin_client.get(list_url("session"), {"p": 3})
+    assert list(beyond.context["cl"].result_list) == list(response.context["cl"].result_list)
 
 
 def test_a_list_of_few_says_how_many(admin_client):
@@ -146,6 +147,8 @@ def test_conversations_and_model_calls_come_newest_first_and_agents_by_name(admi
 @every_table
 def test_the_address_can_neither_sort_nor_filter_by_what_has_no_index(admin_client, model):
     make_rows()
+    # What the tables have is asked once.
+    admin_client.get(list_url(model))
     _, statements = ask(admin_client, list_url(model))
     _, sorted_ones = ask(admin_client, list_url(model), o="2.-1")
     assert sorted_ones == statements
@@ -157,7 +160,7 @@ def test_the_address_can_neither_sort_nor_filter_by_what_has_no_index(admin_clie
 @pytest.mark.parametrize("query", ["p=x", "p=-1", "p=99999999999999999999", "e=1", "all=", "o=x"])
 def test_an_odd_address_of_a_list_is_no_failure(admin_client, model, query):
     make_rows()
-    assert admin_client.get(f"{list_url(model)}?{query}", follow=True).status_code == 200
+    assert admin_client.get(f"{list_url(model)}?{query}").status_code == 200
 
 
 def test_long_values_are_cut_in_lists(admin_client):
@@ -337,7 +340,7 @@ def test_every_column_is_on_the_form_and_only_some_can_be_edited(admin_client, m
     assert READ_ONLY[model] | editable <= lines
     columns = {field.attname for field in kind_of(model)._meta.fields}
     assert columns <= lines | {f"{name}_id" for name in editable}
-    assert ("Save" in text(response)) == bool(editable)
+    assert (b'name="_save"' in response.content) == bool(editable)
 
 
 @every_table
@@ -472,7 +475,8 @@ def clerk(client, django_user_model):
     user = django_user_model.objects.create_user("clerk")
 
     def allow(*codenames):
-        wanted = Permission.objects.filter(codename__in=codenames)
+        ours = Permission.objects.exclude(content_type__app_label="sessions")
+        wanted = ours.filter(codename__in=codenames)
         assert wanted.count() == len(codenames)
         user.user_permissions.set(wanted)
         return client
@@ -512,7 +516,7 @@ def test_each_right_opens_what_it_names(clerk, model):
     # Without the panel's own right, none of the others opens anything.
     client = clerk(f"view_{model}", f"change_{model}", f"delete_{model}")
     for page in pages.values():
-        assert client.get(page).status_code == 403
+        assert client.get(page, follow=True).status_code == 403
 
 
 @every_table

@@ -135,21 +135,29 @@ def test_entries_are_searched(admin_client):
         "p=999",
         "o=1",
         "all=",
-        "at__gte=x",
-        "at__gte=0001-01-01&at__lt=9999-12-31",
+        "at__gte=0001-01-01+00:00:00Z&at__lt=9999-12-31+00:00:00Z",
         "e=1",
     ],
 )
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
 def test_an_odd_address_is_no_failure(admin_client, query, zone):
     admin_client.cookies["timezone"] = zone
-    assert admin_client.get(f"{LIST}?{query}", follow=True).status_code == 200
+    assert admin_client.get(f"{LIST}?{query}").status_code == 200
 
 
 @pytest.mark.parametrize(
-    "query", ["details__page=x", "username__regex=x", "act__exact=%00", "id__exact=1", "act__in=x"]
+    "query",
+    [
+        "details__page=x",
+        "username__regex=x",
+        "act__exact=%00",
+        "id__exact=1",
+        "act__in=x",
+        "at__gte=x",
+        "e=1&at__lt=x",
+    ],
 )
-def test_nothing_else_can_be_filtered_by(admin_client, query):
+def test_nothing_else_can_be_filtered_by_nor_by_nonsense(admin_client, query):
     assert admin_client.get(f"{LIST}?{query}").status_code == 400
 
 
@@ -187,12 +195,11 @@ def test_each_search_and_filter_has_an_index(admin_client):
         )
         cursor.execute("ANALYZE audit_entry")
     indexes = {
-        "q=u77": "username",
-        "q=u199": "username",
+        "q=u77": "audit_entry_username",
         "q=a5001": "audit_entry_of_failed_account",
         "q=10.0.9.9": "audit_entry_from_address",
         f"q={uuid.UUID(int=1)}": "audit_entry_of_conversation",
-        "q=c4ca4238a0b923820dcc509a6f75849b": "audit_entry_of_",
+        "q=c4ca4238a0b923820dcc509a6f75849b": "audit_entry_of_conversation",
         "q=2020-02-29": "audit_entry_at",
         "act__exact=erased": "audit_entry_of_act",
         "": "audit_entry_at",
@@ -210,10 +217,9 @@ def test_each_search_and_filter_has_an_index(admin_client):
         with connection.execute_wrapper(explain):
             assert admin_client.get(f"{LIST}?{query}").status_code == 200
         assert any(index in plan for plan in plans), (query, plans)
-        rows = [plan for plan in plans if "LIMIT 1000" not in plan]
-        counted = [plan for plan in rows if "Aggregate" in plan]
-        for plan in set(rows) - set(counted):
-            assert "Seq Scan" not in plan, (query, plan)
+        for plan in plans:
+            # A capped count reads a thousand rows where it finds them.
+            assert "Seq Scan" not in plan or (not query and "Aggregate" in plan), (query, plan)
 
 
 def test_nobody_changes_the_trail_through_the_site(admin_client, entry):
@@ -237,7 +243,7 @@ def test_the_trail_has_a_right_of_its_own(client, django_user_model, entry):
     for rights in (["use_admin"], ["view_entry"], ["use_admin", "view_user", "view_session"]):
         user.user_permissions.set(Permission.objects.filter(codename__in=rights))
         for page in pages:
-            assert client.get(page).status_code == 403
+            assert client.get(page, follow=True).status_code == 403
     user.user_permissions.set(Permission.objects.filter(codename__in=["use_admin", "view_entry"]))
     for page in pages:
         assert client.get(page).status_code == 200
@@ -316,8 +322,7 @@ def test_what_an_interrupted_run_has_deleted_is_told(monkeypatch):
 
 def test_after_pruning_the_trail_is_closed_again(entry):
     days_old(400)
-    with transaction.atomic():
-        prune(days="90")
+    prune(days="90")
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
         entry.delete()
 

@@ -73,7 +73,7 @@ def test_a_conflict_keeps_what_was_typed(page, watch):
     page.get_by_label("Content").fill("Mine")
     sql("UPDATE chat_messages SET content = 'Theirs'")
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("somebody else has changed this row")).to_be_visible()
+    expect(page.get_by_text("Somebody else has changed this row")).to_be_visible()
     expect(page.get_by_label("Content")).to_have_value("Mine")
     page.get_by_role("link", name="open the row afresh").click()
     expect(page.get_by_label("Content")).to_have_value("Theirs")

@@ -66,13 +66,13 @@ def prune(old, bound) -> int:
     """
     told, deleted = None, 0
     while True:
-        with transaction.atomic(using="default"):
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL desk.audit_prune = 'on'")
+        with transaction.atomic(using="default"), connection.cursor() as cursor:
             batch = list(old.order_by("at").values_list("pk", flat=True)[:BATCH])
             if not batch:
                 return deleted
+            cursor.execute("SET LOCAL desk.audit_prune = 'on'")
             deleted += Entry.objects.filter(pk__in=batch).delete()[0]
             if told:
                 told.delete()
+            cursor.execute("SET LOCAL desk.audit_prune = 'off'")
             told = record(None, Act.PRUNED, before=bound.isoformat(), entries=deleted)
