@@ -10,6 +10,7 @@ import re
 from html import unescape
 
 import pytest
+from django.contrib.auth.models import Group, Permission
 from django.db import connections, models
 from django.urls import reverse
 from psycopg.types.json import JsonLoader
@@ -46,7 +47,7 @@ PLANTED = f"canary says {EMAIL}, {PHONE}; {CARD}, {IBAN} end"
 # No uuid, time or style sheet holds these by chance.
 TELLING = [
     *("zoe.q", ".quill", "quill@", "planted-m", "mail.example", "372 5", "5987 6", "59876543"),
-    *("7 6543", "4539 5", "5787 6", "6362 1", "4539578", "EE47", "1000 0", "0010 2", "2014 5"),
+    *("7 6543", "4539 5", "5787 6", "6362 1", "4539578", "EE47", "0010 2", "2014 5"),
 ]
 DOCUMENT = {
     "text": PLANTED,
@@ -57,7 +58,11 @@ DOCUMENT = {
 }
 # Where texts are cut, on the list, in transcripts, explanations, reasons and payloads.
 CUTS = (60, 200, 300, 500, 3000)
-NO_CONTENT = {"home", "login", "logout", "favicon", "conversations:reveal"}
+NO_CONTENT = {
+    *("home", "login", "logout", "favicon", "conversations:reveal"),
+    # The address itself names the external id.
+    "conversations:erase_all",
+}
 ONLY_NUMBERS = {"conversations:counts", "conversations:new"}
 
 
@@ -236,6 +241,10 @@ def addresses(session) -> dict[str, list[str]]:
     add("counts", queries=["", *searches])
     add("new", queries=[f"?since={Cursor(EPOCH, session.id)}"])
     add("errors", queries=["", f"?agent={agent}", *(f"?kind={kind}" for kind in kinds[2:])])
+    for form in ("csv", "jsonl"):
+        for name in ("conversations", "messages", "tasks"):
+            add("export", name, form, queries=[f"?agent={agent}"])
+        add("export", "tasks", form, queries=["?payloads=1"])
     add_conversation(add, session)
     return found
 
@@ -249,6 +258,8 @@ def add_conversation(add, session):
     add("json", session.id)
     for message in ChatMessage.objects.filter(session_id=session.id):
         add("message", session.id, message.pk, queries=["", "?source", "?search=canary"])
+        add("redact", session.id, message.pk)
+    add("erase", session.id)
     for run in Run.objects.filter(session_id=session.id):
         add("run", session.id, run.pk)
     for task in Task.objects.filter(session_id=session.id):
@@ -283,6 +294,10 @@ def planted(monkeypatch):
 def test_no_address_tells_what_was_planted(masked, planted, support_client, indexed):
     if indexed:
         build_indexes()
+    # Redacting and erasing are rights of their own.
+    support = Group.objects.get(name="Support")
+    names = ("redact_session", "erase_session")
+    support.permissions.add(*Permission.objects.filter(codename__in=names))
     found = addresses(planted)
     assert {name for name, urls in found.items() if not urls} == NO_CONTENT
     for urls in found.values():
