@@ -5,6 +5,7 @@ import select
 import time
 from collections.abc import Callable, Iterator
 
+import psycopg
 from django.conf import settings
 from django.db import connections, transaction
 from psycopg import errors, pq
@@ -17,6 +18,7 @@ from .models import Session
 BLOCK = 65_536
 # What there is by then is sent, if only the first line.
 SECONDS = 1
+CANCEL_SECONDS = 5
 # The time that one query of a page may take is too short. Compiling a query of many subqueries
 # takes longer than its first rows.
 SETTINGS = """
@@ -50,6 +52,7 @@ class Export:
         self,
         file: File,
         request,
+        /,
         *,
         is_wanted: Callable[[], bool] = lambda: True,
         **details: object,
@@ -81,7 +84,9 @@ class Export:
         self.ended = True
         self.blocks.close()
         # An hour later that connection may be gone.
-        connections["default"].close_if_unusable_or_obsolete()
+        ours = connections["default"]
+        if not ours.in_atomic_block:
+            ours.close_if_unusable_or_obsolete()
         record(
             self.request,
             Act.EXPORTED,
@@ -101,18 +106,31 @@ class Export:
             cursor.execute(TAKE_PLACE, [settings.EXPORTS_AT_ONCE, LOCK])
             if cursor.fetchone() is None:
                 raise TooManyExports
-            # Left by an exception, a closed generator's included, it cancels the query.
-            with cursor.cursor.copy(self.file.statement, self.file.params):
-                yield from self.copied(connection.connection.pgconn)
+            statement = cursor.cursor.mogrify(self.file.statement, self.file.params)
+            try:
+                yield from self.copied(connection.connection.pgconn, statement.encode())
+            except BaseException:
+                cancel(connection.connection)
+                raise
 
-    def copied(self, pgconn) -> Iterator[bytes]:
-        # psycopg's own reading waits without an end.
+    def copied(self, pgconn, statement: bytes) -> Iterator[bytes]:
+        # psycopg's own COPY waits without an end, for its beginning as well: PostgreSQL tells of
+        # that together with the first rows.
         arrival = select.poll()
         arrival.register(pgconn.socket, select.POLLIN)
         line = self.file.line
         lines, size, began = [self.file.head], 0, time.monotonic()
+        pgconn.send_query(statement)
+        copying = False
         while True:
-            length, row = pgconn.get_copy_data(1)
+            if copying:
+                length, row = pgconn.get_copy_data(1)
+            elif pgconn.flush() or pgconn.is_busy():
+                length = 0
+            else:
+                check(pgconn.get_result(), pgconn)
+                copying = True
+                continue
             if length < 0:
                 break
             if length:
@@ -128,12 +146,32 @@ class Export:
                 if late and not self.is_wanted():
                     raise ConnectionResetError(errno.ECONNRESET, "The reader is gone.")
                 lines, size, began = [], 0, time.monotonic()
-        self.check_end(pgconn)
+        check(pgconn.get_result(), pgconn)
+        rest(pgconn)
         yield b"".join(lines)
 
-    @staticmethod
-    def check_end(pgconn):
-        # All are taken before one is complained of: the connection is then ready for more.
-        for result in list(iter(pgconn.get_result, None)):
-            if result.status != pq.ExecStatus.COMMAND_OK:
-                raise errors.error_from_result(result, encoding="utf-8")
+
+def check(result, pgconn):
+    if result.status not in (pq.ExecStatus.COPY_OUT, pq.ExecStatus.COMMAND_OK):
+        # The connection is then ready for more.
+        rest(pgconn)
+        raise errors.error_from_result(result, encoding="utf-8")
+
+
+def rest(pgconn):
+    """Read what is still to come of a statement."""
+    while result := pgconn.get_result():
+        if result.status == pq.ExecStatus.COPY_OUT:
+            while pgconn.get_copy_data(0)[0] > 0:
+                pass
+
+
+def cancel(connection: psycopg.Connection):
+    """Leaves no query running: in a connection that others may use, or in none."""
+    if connection.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
+        return
+    try:
+        connection.cancel_safe(timeout=CANCEL_SECONDS)
+        rest(connection.pgconn)
+    except psycopg.Error:
+        connection.close()

@@ -3,6 +3,7 @@
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
@@ -155,8 +156,8 @@ def test_the_name_is_of_the_agent_that_the_row_names(support_client):
     session = make_session(make_agent("Shop"))
     run = make_run(session)
     other = make_agent("Bank")
-    make_message(session, agent_id=other.id)
-    make_task(run, session, agent_id=None)
+    make_message(SimpleNamespace(id=session.id, agent_id=other.id))
+    make_task(run, SimpleNamespace(id=session.id, agent_id=None))
     assert rows(support_client, "messages.csv")[0]["agent_name"] == "Bank"
     assert rows(support_client, "tasks.jsonl")[0]["agent_name"] is None
 
@@ -217,7 +218,7 @@ def test_our_own_numbers_and_times_keep_their_signs(support_client):
 def test_errors_and_payloads_are_json(support_client):
     session = make_session()
     run = make_run(session)
-    values = [["a", {"b": 1.50}], "=x", -5, {}, [], False, {"deep": [[None]]}]
+    values = [["a", {"b": 1.5}], "=x", -5, {}, [], False, {"deep": [[None]]}]
     for value in values:
         make_task(run, session, errors=Json(value), inputs=Json(value), output=Json(value))
     make_task(run, session, errors=NULL, inputs=None, output=NULL)
@@ -226,7 +227,7 @@ def test_errors_and_payloads_are_json(support_client):
         assert [row[column] for row in found] == [*values, None]
     cells = [row["errors"] for row in rows(support_client, "tasks.csv")]
     assert cells == [
-        *('["a", {"b": 1.50}]', '"=x"', "'-5", "{}", "[]", "false", '{"deep": [[null]]}', "")
+        *('["a", {"b": 1.5}]', '"=x"', "'-5", "{}", "[]", "false", '{"deep": [[null]]}', "")
     ]
 
 

@@ -147,7 +147,7 @@ def opened(new_context, session_cookie, address, monkeypatch):
             make_message(make_session(make_agent("Late")), content="Another one")
             page.evaluate("htmx.trigger(document.querySelector('.new'), 'refresh')")
         if kind == "list with files":
-            page.locator(".export summary").click()
+            page.locator(".export summary").press("Enter")
         if kind in SHOWN:
             expect(page.locator(SHOWN[kind]).first).to_be_visible()
         for folded in ("details.work", ".payloads > details, .tasks > li > details"):
