@@ -204,6 +204,10 @@ def plant_at_cuts(agent):
                 f"{filler(200)}{piece} {filler(edge + offset - len(piece))}needle {filler(200)}",
             ):
                 make_message(make_session(agent), content=words)
+        # Masked addresses are short: the snippet then shows all that was read before the word.
+        near = filler(90 - 2 * len(f"{EMAIL} ") - (len(piece) - offset) - 1)
+        words = f"{filler(200)}{piece} {EMAIL} {EMAIL} {near}needle {filler(200)}"
+        make_message(make_session(agent), content=words)
     return made
 
 
