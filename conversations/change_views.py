@@ -76,7 +76,9 @@ class RedactView(ChangeView):
             found = redaction.redact(session_id, words, using="agents", write=False)
             if "confirm" in self.request.POST:
                 form.add_error("confirmation", f"Type “{self.word}” to go on.")
-            return self.render_to_response(self.get_context_data(form=form, found=found))
+            times = sum(each.times for each in found)
+            context = self.get_context_data(form=form, found=found, times=times)
+            return self.render_to_response(context)
         # How long the words were is all that the audit trail may keep of them.
         change = recorded_change(
             self.request, Act.REDACTED, session_id=session_id, characters=len(words)

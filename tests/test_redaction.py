@@ -236,6 +236,12 @@ def test_words_too_short_or_too_long(admin_client, session):
         assert 'name="confirm"' not in response.content.decode()
 
 
+def test_words_that_stand_nowhere_leave_nothing_to_confirm(admin_client, session):
+    page = admin_client.post(address(session), {"words": "elsewhere", "preview": ""})
+    assert "They stand nowhere in this conversation." in page.content.decode()
+    assert 'name="confirm"' not in page.content.decode()
+
+
 def test_nul_is_refused(admin_client, session):
     response = admin_client.post(address(session), {"words": "a\0b", "preview": ""})
     assert "Null characters are not allowed" in response.content.decode()
