@@ -48,7 +48,7 @@ class EntryAdmin(BigTableAdmin):
         yield lambda rows: rows.filter(Q(username=term) | failed)
         yield lambda rows: rows.filter(username__startswith=term)
 
-    @admin.display(description="at")
+    @admin.display(description="time")
     def when(self, entry):
         return desk.at(entry.at)
 

@@ -24,7 +24,7 @@ class Entry(models.Model):
     delete them but for audit_prune. Names instead of foreign keys: entries outlive what they tell.
     """
 
-    at = models.DateTimeField(db_default=Now(), db_index=True)
+    at = models.DateTimeField("time", db_default=Now(), db_index=True)
     act = models.CharField(max_length=20, choices=Act)
     # None and empty for a command, and for whoever failed to sign in.
     user_id = models.BigIntegerField(null=True)

@@ -21,7 +21,7 @@ SHOWN = 2_000
 def field(name: str, words, label: str | None = None):
     """A cell of a list or a line of a form, unless the database lacks the column."""
 
-    @admin.display(description=label or name.removesuffix("_id").replace("_", " "))
+    @admin.display(description=label or name.replace("_", " "))
     def display(row):
         value = getattr(row, name)
         # Django writes "None" where a form's line has no value.
@@ -51,6 +51,7 @@ def change_link(model):
     return field(
         name,
         lambda pk: format_html('<a href="{}">{}</a>', reverse(address, args=[pk]), pk),
+        model._meta.model_name,
     )
 
 
@@ -100,7 +101,7 @@ def whole_of(row, name, length, up_to):
         said.append("Too long to be edited here.")
     if url := payload_url(row, name):
         said.append(format_html('<a href="{}">Open it</a>', url))
-    return format_html('<p class="help">{}</p>', format_html_join(" ", "{}", zip(said)))
+    return format_html("<p>{}</p>", format_html_join(" ", "{}", zip(said)))
 
 
 def payload_url(row, name) -> str | None:

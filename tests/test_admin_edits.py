@@ -598,7 +598,10 @@ def boss(transactional_db, client, django_user_model):
 
 
 def another_connection():
-    return psycopg.connect(**connections["agents_write"].get_connection_params())
+    parameters = connections["agents_write"].get_connection_params()
+    # The server ends it in time where a test that fails would not.
+    limit = "-c idle_in_transaction_session_timeout=10s"
+    return psycopg.connect(**{**parameters, "options": limit})
 
 
 @pytest.mark.django_db(transaction=True)

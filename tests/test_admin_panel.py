@@ -130,6 +130,8 @@ def test_a_capped_list_says_so_and_ends_there(admin_client, monkeypatch):
 
 def test_a_list_of_few_says_how_many(admin_client):
     make_rows()
+    columns = "Id External id Agent Last activity Created at Conversation"
+    assert columns.lower() in text(admin_client.get(list_url("session"))).lower()
     assert "1 conversation" in text(admin_client.get(list_url("session")))
     assert "the first" not in text(admin_client.get(list_url("session")))
 

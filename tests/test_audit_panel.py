@@ -92,7 +92,7 @@ def test_entries_are_filtered_by_date(admin_client):
     old = told(at=timezone.now() - timedelta(days=40))
     admin_client.get(LIST)
     page = admin_client.get(LIST)
-    at = next(spec for spec in page.context["cl"].filter_specs if spec.title == "at")
+    at = next(spec for spec in page.context["cl"].filter_specs if spec.title == "time")
     week = dict(at.links)["Past 7 days"]
     assert week.keys() == {"at__gte", "at__lt"}
     listed = found(admin_client, **week)

@@ -299,21 +299,6 @@ def test_rows_read_only_their_own(owner, support_client):
         assert plans.read < FEW
 
 
-@pytest.mark.parametrize("model", ["session", "run", "task", "chatmessage", "modelcall"])
-def test_the_admin_panel_reads_little_more_than_it_shows(owner, known, admin_client, model):
-    assert_panel_reads_little(owner, known, admin_client, model)
-
-
-# Without them
-
-
-@pytest.mark.parametrize("model", ["session", "run", "task", "chatmessage", "modelcall"])
-def test_without_ours_the_admin_panel_reads_little_more_than_it_shows(
-    owner, known, without_indexes, admin_client, model
-):
-    assert_panel_reads_little(owner, known, admin_client, model, ours=False)
-
-
 def assert_panel_reads_little(owner, known, client, model, *, ours=True):
     session, external_id, agent = owner.execute(
         "SELECT id, external_id, agent_id FROM sessions WHERE external_id IS NOT NULL"
@@ -330,3 +315,48 @@ def assert_panel_reads_little(owner, known, client, model, *, ours=True):
         # Nothing orders the tasks of an agent: one in 200 is met along the key, 50 times.
         bound = 5 * FEW if model == "task" and term in (agent, known["agent"]) else FEW
         assert plans.read <= bound, term
+
+
+@pytest.mark.parametrize("model", ["session", "run", "task", "chatmessage", "modelcall"])
+def test_the_admin_panel_reads_little_more_than_it_shows(owner, known, admin_client, model):
+    assert_panel_reads_little(owner, known, admin_client, model)
+
+
+# Without them
+
+
+@pytest.mark.parametrize("model", ["session", "run", "task", "chatmessage", "modelcall"])
+def test_without_ours_the_admin_panel_reads_little_more_than_it_shows(
+    owner, known, without_indexes, admin_client, model
+):
+    assert_panel_reads_little(owner, known, admin_client, model, ours=False)
+
+
+def test_without_ours_a_page_is_found_by_the_runtimes_indexes(
+    known, without_indexes, support_client
+):
+    for filters, index in index_on_sessions(known, "theirs"):
+        plans = ask(support_client, NEWEST_FIRST, **filters)
+        assert index in plans.indexes, filters
+        assert not any(name.startswith("desk_") for name in plans.indexes)
+        assert plans.read < FEW, filters
+
+
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        ({"problem": "failed"}, "ix_runs_session_id"),
+        ({"problem": "model_error"}, "ix_model_call_stats_session_id"),
+        ({"problem": "tool_error"}, "ix_tasks_session_id"),
+        ({"search": history.EVERYWHERE}, "ix_chat_messages_session_id_created_at"),
+        ({"search": history.MISSING}, "ix_chat_messages_session_id_created_at"),
+        ({"error": OFFLINE}, "ix_tasks_session_id"),
+    ],
+)
+def test_without_ours_conversations_are_asked_one_by_one(
+    without_indexes, support_client, filters, index
+):
+    plans = ask(support_client, NEWEST_FIRST, **filters)
+    assert {index, "ix_sessions_updated_at"} <= plans.indexes
+    assert plans.scanned == set()
+    assert not any(name.startswith("desk_") for name in plans.indexes)
