@@ -22,7 +22,7 @@ from .personal_data import mask, mask_json
 # A reader who takes less than a block in this time is as good as gone.
 STALLED_SECONDS = 60
 RETRY_SECONDS = 60
-# Filters may come with this mark of the list; with a place in it a file would not be whole.
+# What names a place in the list: a file is all of it.
 PLACES = ("after", "since")
 
 
