@@ -44,10 +44,11 @@ CARD = "4539 5787 6362 1486"
 IBAN = "EE47 1000 0010 2014 5685"
 # The words in front of it are looked for, and not masked.
 PLANTED = f"canary says {EMAIL}, {PHONE}; {CARD}, {IBAN} end"
-# No uuid, time or style sheet holds these by chance.
+# No uuid, time or style sheet holds these by chance, nor with a plus sign for a space: a time may
+# well end in 1000+00:00.
 TELLING = [
     *("zoe.q", ".quill", "quill@", "planted-m", "mail.example", "372 5", "5987 6", "59876543"),
-    *("7 6543", "4539 5", "5787 6", "6362 1", "4539578", "EE47", "0010 2", "2014 5"),
+    *("7 6543", "4539 5", "5787 6", "6362 1", "4539578", "EE47", "1000 001", "0010 2", "2014 5"),
 ]
 DOCUMENT = {
     "text": PLANTED,
