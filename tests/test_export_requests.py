@@ -59,7 +59,7 @@ def some_filters(chance: random.Random) -> dict[str, str]:
 def test_the_rows_are_the_lists_under_any_filters(support_client, monkeypatch):
     be_patient(monkeypatch)
     monkeypatch.setattr(ConversationListView, "page_size", 1000)
-    history = make_history(seed=7, size=250)
+    history = make_history(seed=7, size=100)
     whole = {name: rows(support_client, f"{name}.csv") for name in ("messages", "tasks")}
     chance = random.Random(7)
     numbers = []

@@ -88,4 +88,4 @@ def test_a_conversation_leads_to_its_form_and_back(page):
     page.get_by_role("link", name="chat messages").last.click()
     expect(page).to_have_url(re.compile(r"/chatmessage/\?q="))
     page.get_by_role("link", name="Open", exact=True).click()
-    expect(page.get_by_text("content-word")).to_be_visible()
+    expect(page.locator("#conversation").get_by_text("content-word")).to_be_visible()
