@@ -1,7 +1,8 @@
 """
 Loaded before the settings: tests run on the local PostgreSQL, whatever .env or the shell say.
 
-A name that is set, though empty, is not taken from .env.
+A name that is set, though empty, is not taken from .env. WEB_CONCURRENCY is left out: gunicorn
+reads it too and cannot take it empty; whoever starts gunicorn here says how many processes.
 """
 
 import os

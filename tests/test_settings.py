@@ -1,6 +1,7 @@
 """The environment decides, and a bad value ends the start with one clear line."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -141,10 +142,8 @@ def test_a_pool_is_the_operators_choice():
 def test_every_setting_is_described():
     source = "".join(
         (settings.BASE_DIR / path).read_text()
-        for path in ("backoffice/settings.py", "backoffice/databases.py")
+        for path in ("backoffice/settings.py", "backoffice/databases.py", "gunicorn.conf.py")
     )
-    import re
-
     names = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source))
     example = (settings.BASE_DIR / ".env.example").read_text()
     readme = (settings.BASE_DIR / "README.md").read_text()
@@ -152,3 +151,17 @@ def test_every_setting_is_described():
     for name in names:
         assert f"#{name}=" in example, name
         assert f"`{name}`" in readme, name
+
+
+def test_gunicorn_is_told_everything_by_its_file():
+    env = {**os.environ, **BLANK, "WEB_CONCURRENCY": "3", "PORT": "8123"}
+    command = [sys.executable, "-m", "gunicorn", "--print-config"]
+    result = subprocess.run(
+        command, capture_output=True, text=True, cwd=settings.BASE_DIR, env=env, check=True
+    )
+    shown = dict(re.findall(r"^(\w+) += (.*)$", result.stdout, re.MULTILINE))
+    assert shown["wsgi_app"] == "backoffice.wsgi"
+    assert shown["bind"] == "['127.0.0.1:8123']"
+    assert (shown["workers"], shown["threads"]) == ("3", "8")
+    assert shown["control_socket_disable"] == "True"
+    assert shown["accesslog"] == "None"

@@ -81,9 +81,8 @@ def serving(name: str, client: Client):
         # As gunicorn sets it; a connection that is made before gunicorn is up would lack it.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         port = listening.getsockname()[1]
-        command = [sys.executable, "-m", "gunicorn", "backoffice.wsgi"]
-        command += ["--bind", f"fd://{listening.fileno()}", "--workers", "2", "--threads", "8"]
-        command += ["--no-control-socket", "--log-level", "warning"]
+        command = [sys.executable, "-m", "gunicorn", "--workers", "2"]
+        command += ["--bind", f"fd://{listening.fileno()}"]
         # Others are measured between two requests.
         command += ["--keep-alive", "3600"]
         process = subprocess.Popen(  # noqa: S603

@@ -115,9 +115,7 @@ class Command(BaseCommand):
             )
 
     def become_server(self, port: int):
-        arguments = [sys.executable, "-m", "gunicorn", "backoffice.wsgi"]
-        arguments += ["--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "8"]
-        # gunicorn's control socket would be one more thing to guard.
-        arguments += ["--no-control-socket", "--log-level", "warning"]
+        arguments = [sys.executable, "-m", "gunicorn", "--workers", "2"]
+        arguments += ["--bind", f"127.0.0.1:{port}"]
         os.chdir(settings.BASE_DIR)
         os.execv(sys.executable, arguments)  # noqa: S606
