@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench format tools
+.PHONY: run test check bench load format tools
 
 run: $(VENV)/installed
 	@$(BIN)/python manage.py serve
@@ -38,6 +38,10 @@ check: $(VENV)/installed-dev
 bench: $(VENV)/installed
 	@$(BIN)/python manage.py bench $(BENCH)
 
+# Fifty people for five minutes at 100,000 conversations, beside exports and searches.
+load: $(VENV)/installed-load
+	@$(BIN)/python manage.py bench --only load $(BENCH)
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -53,3 +57,7 @@ $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 $(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-load: requirements-load.txt $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-load.txt
+	@touch $@

@@ -50,17 +50,20 @@ class Site:
         return http.client.HTTPConnection(HOST, self.port, timeout=SECONDS)
 
     def request(self, path, headers=None, connection=None, client=None):
-        cookies = (client or self.client).cookies.items()
-        cookie = "; ".join(f"{key}={each.value}" for key, each in cookies)
+        cookie = self.cookies(client or self.client)
         connection = connection or self.http
         connection.request("GET", path, headers={"Cookie": cookie, **(headers or {})})
         return connection.getresponse()
 
-    def memory(self) -> int:
-        """The most bytes that the processes that answer have held, each at its worst."""
+    @staticmethod
+    def cookies(client) -> str:
+        return "; ".join(f"{key}={each.value}" for key, each in client.cookies.items())
+
+    def bytes_held(self, which: str) -> list[int]:
+        """Of each process that answers; `which` is VmHWM, at its worst, or VmRSS, now."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         texts = [Path(f"/proc/{pid}/status").read_text() for pid in children]
-        return max(int(text.split("VmHWM:")[1].split()[0]) for text in texts) * 1024
+        return [int(text.split(f"{which}:")[1].split()[0]) * 1024 for text in texts]
 
     def count_queries(self, path, headers) -> int:
         """All that one request sends to both databases, asked within this process."""
@@ -75,13 +78,13 @@ class Site:
 
 
 @contextmanager
-def serving(name: str, client: Client):
+def serving(name: str, client: Client, workers: int = 2):
     """gunicorn as `make run` starts it, on a port that is free."""
     with socket.create_server((HOST, 0)) as listening:
         # As gunicorn sets it; a connection that is made before gunicorn is up would lack it.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         port = listening.getsockname()[1]
-        command = [sys.executable, "-m", "gunicorn", "--workers", "2"]
+        command = [sys.executable, "-m", "gunicorn", "--workers", str(workers)]
         command += ["--bind", f"fd://{listening.fileno()}"]
         # Others are measured between two requests.
         command += ["--keep-alive", "3600"]

@@ -19,6 +19,10 @@ def table(head: list[str], rows: list[list[str]], texts: int) -> str:
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 
+def goal_row(name: str, aim: str, reached: str, met: bool) -> list[str]:
+    return [name, aim, reached, "yes" if met else "**no**"]
+
+
 def failures(cases: list[Case]) -> str:
     lines = [f"- {case.kind}: {case.failure}.\n" for case in cases if case.failure]
     return "\nNot measured:\n\n" + "".join(lines) if lines else ""

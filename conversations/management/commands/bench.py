@@ -23,6 +23,7 @@ from conversations.bench.conversation_cases import conversation_cases
 from conversations.bench.conversation_rows import write_conversations
 from conversations.bench.exports import export_tables
 from conversations.bench.list_cases import NOTHING, list_cases
+from conversations.bench.load import load_tables
 from conversations.bench.measuring import count_queries, measure
 from conversations.bench.others import others_first_page
 from conversations.bench.site import serving, signed_in
@@ -40,7 +41,10 @@ BLANK = (
     *("KAVALAI_DB_READ_ONLY", "KAVALAI_DB_REPLICA_URI", "KAVALAI_DB_WRITE_URI", "SECRET_KEY"),
     *("STATEMENT_TIMEOUT_SECONDS", "EXPORTS_AT_ONCE", "EXPORT_TIMEOUT_SECONDS", "TIME_ZONE"),
 )
-PARTS = ("conversations", "list", "exports")
+# Where the README has gunicorn answer with so many processes.
+WORKERS = 4
+MINUTES = 5
+PARTS = ("conversations", "list", "exports", "load")
 
 
 def sizes(text: str) -> list[int]:
@@ -95,6 +99,8 @@ class Command(BaseCommand):
                 text += self.measure_list(sizes, keep, and_exports=not only)
             if only == "exports":
                 text += self.measure_exports(sizes[-1], keep)
+            if only == "load":
+                text += self.measure_load(sizes[-1], keep)
         if write:
             head = RESULTS.read_text().split(MARK)[0]
             when = datetime.now(UTC).strftime("%-d %B %Y")
@@ -150,12 +156,23 @@ class Command(BaseCommand):
             self.measure(cases)
         return self.section("Heavy conversations", conversations_table(cases))
 
-    def measure_exports(self, size, keep) -> str:
+    @contextmanager
+    def indexed(self, size, keep):
         with databases.history_database(size, keep=keep, say=self.say) as name:
             self.say(f"Building the indexes of {size:,} sessions …")
             databases.build_indexes(name)
-            with serving(name, self.reader) as site:
-                return self.exports(site, size)
+            yield name
+
+    def measure_exports(self, size, keep) -> str:
+        with self.indexed(size, keep) as name, serving(name, self.reader) as site:
+            return self.exports(site, size)
+
+    def measure_load(self, size, keep) -> str:
+        with self.indexed(size, keep) as name, serving(name, self.reader, WORKERS) as site:
+            goals, measured = load_tables(site, MINUTES, self.say)
+        return self.section("Load: goals", goals) + self.section(
+            f"Load: {size:,} sessions", measured
+        )
 
     def exports(self, site, size) -> str:
         self.say("Measuring exports …")

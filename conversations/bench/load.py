@@ -1,0 +1,138 @@
+"""Fifty people at once, beside downloads of everything and a storm of searches."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from django.core.management import CommandError
+
+from .history import RARE_PAIR
+from .others import p95
+from .site import HOST, Site, signed_in
+from .tables import goal_row, table
+
+LOCUST = Path(__file__).with_name("people.py")
+READERS, SEARCHERS, EXPORTERS = 50, 3, 2
+IDLE_SECONDS = 60
+# Until everybody is there and each process has seen everything once.
+SETTLING_SECONDS = 30
+# Once a minute all of a process is looked at.
+MEMORY_EVERY = 10
+MEGABYTE = 10**6
+
+
+class Answers:
+    """What locust measured: {name: milliseconds of each answer}, and what failed."""
+
+    def __init__(self, rows, settled: float):
+        self.times = defaultdict(list)
+        self.failures = []
+        for name, began, milliseconds, failure in rows:
+            if failure:
+                self.failures.append(f"{name}: {failure}")
+            elif began >= settled:
+                self.times[name].append(milliseconds)
+
+    def of_pages(self) -> list[float]:
+        return [each for name in self.times if is_page(name) for each in self.times[name]]
+
+
+def is_page(name: str) -> bool:
+    return name != "export" and "fragment" not in name
+
+
+def locust(site: Site, seconds: int, settling: int, **people: int) -> Answers:
+    names = [f"person-{number}" for number in range(sum(people.values()))]
+    cookies = [site.cookies(signed_in(name)) for name in names]
+    with TemporaryDirectory() as folder:
+        answers = Path(folder) / "answers.json"
+        environment = {
+            **os.environ,
+            "BENCH_ANSWERS": str(answers),
+            "BENCH_COOKIES": json.dumps(cookies),
+            "BENCH_RARE": RARE_PAIR,
+            **{f"BENCH_{role.upper()}": str(number) for role, number in people.items()},
+        }
+        command = [sys.executable, "-m", "locust", "--locustfile", str(LOCUST), "--headless"]
+        command += ["--users", str(len(names)), "--spawn-rate", "10"]
+        command += ["--run-time", f"{seconds}s", "--stop-timeout", "30s", "--only-summary"]
+        command += ["--host", f"http://{HOST}:{site.port}"]
+        found = subprocess.run(  # noqa: S603
+            command, env=environment, capture_output=True, text=True, check=False
+        )
+        if not answers.exists():
+            raise CommandError(f"locust ended with {found.returncode}: {found.stderr[-2000:]}")
+        rows = json.loads(answers.read_text())
+    began = min(row[1] for row in rows)
+    return Answers(rows, began + settling)
+
+
+class Memory(threading.Thread):
+    """Megabytes that the processes that answer hold together, every few seconds."""
+
+    def __init__(self, site: Site):
+        super().__init__(daemon=True)
+        self.site = site
+        self.samples = []
+        self.ended = threading.Event()
+
+    def run(self):
+        while not self.ended.wait(MEMORY_EVERY):
+            self.samples.append(sum(self.site.bytes_held("VmRSS")) / MEGABYTE)
+
+    def stop(self) -> tuple[float, float]:
+        """Medians of the second quarter and of the last: the first one warms up."""
+        self.ended.set()
+        quarter = max(len(self.samples) // 4, 1)
+        return median(self.samples[quarter : 2 * quarter]), median(self.samples[-quarter:])
+
+
+def load_tables(site: Site, minutes: int, say: Callable[[str], None]) -> tuple[str, str]:
+    """(a table of goals, what was measured)"""
+    say("One person, who has the site alone …")
+    idle = locust(site, IDLE_SECONDS + 10, 10, readers=1)
+    say(f"{READERS} people for {minutes} minutes, beside exports and searches …")
+    memory = Memory(site)
+    memory.start()
+    people = {"readers": READERS, "searchers": SEARCHERS, "exporters": EXPORTERS}
+    busy = locust(site, minutes * 60 + SETTLING_SECONDS, SETTLING_SECONDS, **people)
+    before, after = memory.stop()
+    for failure in sorted(set(busy.failures))[:20]:
+        say(f"Failed: {failure}")
+    usual, most = median(idle.of_pages()), p95(busy.of_pages())
+    requests = sum(len(times) for times in busy.times.values()) + len(busy.failures)
+    growth = after / before - 1
+    goals = [
+        goal_row("errors", "0", f"{len(busy.failures)} of {requests:,}", not busy.failures),
+        goal_row(
+            "pages, 95th percentile, to the median of one person alone",
+            "at most 3.00 times",
+            f"{most / usual:.2f} times ({most:.0f} ms, {usual:.0f} ms)",
+            most <= 3 * usual,
+        ),
+        goal_row(
+            "memory of all processes, from the second quarter to the last",
+            "at most 10% more",
+            f"{growth:+.0%} ({before:.0f} MB, {after:.0f} MB)",
+            growth <= 0.1,
+        ),
+    ]
+    head = ["what", "alone, median, ms", "requests", "median, ms", "95th percentile, ms"]
+    rows = [
+        [
+            name,
+            f"{median(idle.times[name]):.0f}" if idle.times[name] else "",
+            f"{len(times):,}",
+            f"{median(times):,.0f}",
+            f"{p95(times):,.0f}" if len(times) > 1 else "",
+        ]
+        for name, times in sorted(busy.times.items())
+    ]
+    return table(["figure", "goal", "reached", "met"], goals, 4), table(head, rows, 1)
