@@ -8,7 +8,7 @@ run: $(VENV)/installed
 	@$(BIN)/python manage.py serve
 
 test: $(VENV)/installed-dev tools
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # What the tests need and pip does not bring: a package, how to tell that it is there, what else
 # would do.

@@ -30,6 +30,8 @@ auth_type = any
 ignore_startup_parameters = options
 """
 
+pytestmark = pytest.mark.xdist_group("pgbouncer")
+
 
 class OpenPostgres(LocalPostgres):
     """Lets in everybody who reaches its socket directory: PgBouncer must not run as root."""

@@ -22,6 +22,9 @@ MESSAGES_CSV = f"{URL}messages.csv"
 MEGABYTE = 2**20
 ENTRIES = "SELECT details FROM audit_entry WHERE act = 'exported' ORDER BY id"
 
+# What these are asked about is made once.
+pytestmark = pytest.mark.xdist_group("running exports")
+
 
 @pytest.fixture(scope="module")
 def site():
