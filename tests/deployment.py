@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 from django.conf import settings
@@ -135,8 +136,12 @@ def deployment(name: str, postgres: LocalPostgres):
         with psycopg.connect(postgres.uri(name)) as connection:
             create_agent_tables(connection, "agents")
             connection.execute(f"ALTER DATABASE {name} SET search_path = agents, public")
-        with psycopg.connect(postgres.uri(name), autocommit=True) as connection:
-            yield Deployment(connection, postgres.uri(name))
+        # Two at once must not collect into one place.
+        with (
+            TemporaryDirectory() as static,
+            psycopg.connect(postgres.uri(name), autocommit=True) as connection,
+        ):
+            yield Deployment(connection, postgres.uri(name), {"STATIC_ROOT": static})
     finally:
         with psycopg.connect(postgres.uri("postgres"), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
