@@ -1,7 +1,15 @@
-from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from uuid import UUID
 
-from .models import User
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
+
+from audit.recording import Act, record
+from conversations.models import Agent
+
+from .models import AgentLimit, User
 
 
 @admin.register(User)
@@ -24,3 +32,56 @@ class UserAdmin(DjangoUserAdmin):
     @admin.display(description="Roles")
     def roles(self, user):
         return ", ".join(group.name for group in user.groups.all())
+
+
+class AgentLimitForm(forms.ModelForm):
+    agents = forms.TypedMultipleChoiceField(
+        coerce=UUID,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=(
+            "Who is in this group sees the conversations of the agents ticked here, and of other "
+            "limited groups of theirs, and nothing else. Delete the limit to show them everything."
+        ),
+        error_messages={
+            "required": "Tick an agent. For this group to see everything, delete the limit."
+        },
+    )
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        names = {each.pk: str(each) for each in Agent.objects.only("name").order_by("name", "id")}
+        gone = (pk for pk in self.instance.agents or () if pk not in names)
+        self.fields["agents"].choices = [*names.items(), *((pk, f"{pk} (gone)") for pk in gone)]
+
+
+class AgentLimitInline(admin.StackedInline):
+    model = AgentLimit
+    form = AgentLimitForm
+
+    def has_change_permission(self, request, obj=None):
+        return request.user.has_perm("auth.change_group")
+
+    has_view_permission = has_add_permission = has_delete_permission = has_change_permission
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin):
+    inlines = [AgentLimitInline]
+
+    def save_related(self, request, form, formsets, change):
+        group = form.instance
+        before = agents_of(group)
+        super().save_related(request, form, formsets, change)
+        after = agents_of(group)
+        if before != after:
+            details = {"table": AgentLimit._meta.db_table, "row": group.name}
+            record(request, Act.EDITED, **details, before=before, after=after)
+
+
+def agents_of(group: Group) -> list[str] | None:
+    """The ids of the agents that a group is limited to, None where it is not."""
+    found = AgentLimit.objects.filter(group=group).values_list("agents", flat=True).first()
+    return None if found is None else sorted(map(str, found))

@@ -1,6 +1,60 @@
-from django.contrib.auth.models import AbstractUser
+from functools import cached_property
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractUser, Group, UserManager
+from django.contrib.postgres.aggregates import JSONBAgg
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+# With these, somebody with a limit could lift it, or read what others did with conversations.
+NOT_WITH_A_LIMIT = ("accounts", "audit", "auth")
+
+
+class AgentLimit(models.Model):
+    """
+    Whoever is in such a group sees the conversations of its agents alone, and of those of other
+    limited groups of theirs. Agents live in another database: one may have gone from there.
+    """
+
+    # A group goes only when its limit has been lifted: its people would see everything.
+    group = models.OneToOneField(Group, models.PROTECT, related_name="agent_limit")
+    agents = ArrayField(models.UUIDField())
+
+    class Meta:
+        default_permissions = ()
+        verbose_name = "limit to certain agents"
+
+    def __str__(self):
+        return f"{self.group} sees certain agents only"
+
+
+class Users(UserManager):
+    """With the limits of their groups, so that no request has to ask for them."""
+
+    use_in_migrations = False
+
+    def get_queryset(self):
+        limits = AgentLimit.objects.filter(group__user=models.OuterRef("pk"))
+        limits = limits.values("group__user").annotate(all=JSONBAgg("agents")).values("all")
+        return super().get_queryset().annotate(limits_of_groups=models.Subquery(limits))
 
 
 class User(AbstractUser):
+    objects = Users()
+
     class Meta(AbstractUser.Meta):
         permissions = [("use_admin", "Can use the admin panel")]
+
+    @cached_property
+    def agent_limit(self) -> frozenset[UUID] | None:
+        """The agents whose conversations they see; None for all."""
+        if self.is_superuser or self.limits_of_groups is None:
+            return None
+        return frozenset(UUID(agent) for limit in self.limits_of_groups for agent in limit)
+
+    def has_perm(self, perm, obj=None):
+        if not super().has_perm(perm, obj):
+            return False
+        app = perm.partition(".")[0]
+        allowed = app not in NOT_WITH_A_LIMIT or perm == "accounts.use_admin"
+        return allowed or self.agent_limit is None

@@ -1,5 +1,6 @@
 import uuid
 import zoneinfo
+from contextvars import copy_context
 from functools import cache
 
 from django.contrib.auth import middleware as auth
@@ -68,3 +69,27 @@ def viewer_time_zone(get_response):
         return get_response(request)
 
     return middleware
+
+
+def streams_keep_context(get_response):
+    """A stream is read after the middlewares around it have ended: as if they had not."""
+
+    def middleware(request):
+        response = get_response(request)
+        if response.streaming:
+            response.streaming_content = in_this_context(response.streaming_content)
+        return response
+
+    return middleware
+
+
+def in_this_context(chunks):
+    context = copy_context()
+    chunks = iter(chunks)
+
+    def each():
+        end = object()
+        while (chunk := context.run(next, chunks, end)) is not end:
+            yield chunk
+
+    return each()

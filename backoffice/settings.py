@@ -72,9 +72,11 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "backoffice.middleware.LoginRequiredMiddleware",
     "backoffice.middleware.viewer_time_zone",
+    "conversations.limits.middleware",
     "conversations.reveal.MaskingMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "backoffice.middleware.streams_keep_context",
 ]
 
 ROOT_URLCONF = "backoffice.urls"

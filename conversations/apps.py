@@ -37,6 +37,13 @@ def clamp_times(connection, **kwargs):
         connection.connection.adapters.register_loader("timestamptz", ClampedLoader)
 
 
+def limit_to_agents(connection, **kwargs):
+    if connection.alias in ("agents", "agents_write"):
+        from . import limits
+
+        connection.connection.cursor_factory = limits.LimitedCursor
+
+
 class ConversationsConfig(AppConfig):
     name = "conversations"
 
@@ -45,3 +52,4 @@ class ConversationsConfig(AppConfig):
 
         connection_created.connect(clamp_times, dispatch_uid="clamp_times")
         connection_created.connect(mask_texts, dispatch_uid="mask_texts")
+        connection_created.connect(limit_to_agents, dispatch_uid="limit_to_agents")

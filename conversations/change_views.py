@@ -14,7 +14,7 @@ from django.views.generic import FormView
 from audit.recording import Act, recorded_change
 from backoffice.errors import NO_WRITING, ChangeRefused, error_response, refusals
 
-from . import erasure, masking, redaction
+from . import erasure, limits, masking, redaction
 from .access import Browse
 from .models import ChatMessage, Session
 from .querysets import is_storable
@@ -83,7 +83,7 @@ class RedactView(ChangeView):
         change = recorded_change(
             self.request, Act.REDACTED, session_id=session_id, characters=len(words)
         )
-        with change as details, refusals():
+        with change as details, refusals(), limits.lifted():
             found = redaction.redact(session_id, words, using="agents_write", write=True)
             details |= {each.label: each.times for each in found}
         times = sum(each.times for each in found)
@@ -149,7 +149,7 @@ class EraseView(ChangeView):
 
     def form_valid(self, form):
         change = recorded_change(self.request, Act.ERASED, session_id=self.named())
-        with change as details, refusals():
+        with change as details, refusals(), limits.lifted():
             counts = erasure.erase(self.ids)
             details |= counts.as_details()
         number = counts.going["conversations"]

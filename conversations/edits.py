@@ -15,6 +15,7 @@ from audit.recording import Act, recorded_change
 from backoffice.databases import limited
 from backoffice.errors import refusals
 
+from . import limits
 from .models import Agent, ChatMessage, Session
 
 EDITABLE = {
@@ -191,6 +192,7 @@ def save_edit(request, form: EditForm) -> bool:
         recorded_change(request, Act.EDITED, session_id=conversation_of(row), **details),
         refusals(),
         limited("agents_write", settings.STATEMENT_TIMEOUT_SECONDS),
+        limits.lifted(),
     ):
         # Keys stay: the runtime may go on adding rows that refer to this one.
         locked = rows.select_for_update(no_key=True).only(*form.before).first()

@@ -5,7 +5,6 @@ while, with a reason that the audit trail keeps.
 
 import time
 import uuid
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -47,11 +46,7 @@ class MaskingMiddleware:
         request.personal_data.masked = True
         request.personal_data.may_reveal = may_reveal(request.user)
         with masking.active():
-            response = self.get_response(request)
-            if response.streaming:
-                # A stream is read after this has ended.
-                response.streaming_content = in_this_context(response.streaming_content)
-            return response
+            return self.get_response(request)
 
     def process_view(self, request, view, args, kwargs):
         until = revealed_until(request, kwargs.get("session_id"))
@@ -59,18 +54,6 @@ class MaskingMiddleware:
             request.personal_data.masked = False
             request.personal_data.until = until
             masking.reveal()
-
-
-def in_this_context(chunks):
-    context = copy_context()
-    chunks = iter(chunks)
-
-    def each():
-        end = object()
-        while (chunk := context.run(next, chunks, end)) is not end:
-            yield chunk
-
-    return each()
 
 
 def sees_personal_data(user) -> bool:

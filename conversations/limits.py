@@ -1,0 +1,125 @@
+"""
+Whose conversations somebody sees: those of all agents, or of certain ones where an admin has
+limited a group of theirs.
+
+In a request, every statement on the agent database reads its tables through what the limit leaves
+of them: no page, file or query can forget it. What cannot be read so is refused; what writes is
+checked by reading first, and then `lifted()`. Without a request, in commands and for other
+programs, nothing is limited. A thread of its own needs the context of its request.
+"""
+
+import re
+from contextlib import contextmanager
+from contextvars import ContextVar
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.db.backends.postgresql.base import Cursor
+from psycopg.sql import Composable
+
+from . import revision
+
+_request: ContextVar = ContextVar("limited_request", default=None)
+
+# Each row's conversation by its primary key: a join could become a hash of all conversations.
+OF_SESSION = "SELECT * FROM {} WHERE (SELECT true FROM sessions WHERE sessions.id = {}.session_id)"
+OF_AGENT = "SELECT * FROM {} WHERE {} = {}"
+TABLES = ("agents", "sessions", "runs", "tasks", "chat_messages", "model_call_stats")
+NAMES_TABLE = re.compile(rf"\b({'|'.join(TABLES)})\b", re.IGNORECASE)
+# By its schema too, a table would be read as it is.
+QUALIFIED = re.compile(rf'\.\s*"?({"|".join(TABLES)})\b', re.IGNORECASE)
+# What is read through a limit would not be locked.
+LOCKING = re.compile(r"\bFOR\s+(NO\s+KEY\s+)?(UPDATE|SHARE|KEY\s+SHARE)\b", re.IGNORECASE)
+READING = re.compile(r"\s*(?:(SELECT\b|\()|(WITH\b)|COPY\s*\((?=\s*SELECT\b))", re.IGNORECASE)
+
+
+class NotLimited(PermissionDenied):
+    """A statement that cannot be held to a limit, by somebody who has one."""
+
+
+def agents() -> frozenset[UUID] | None:
+    """The agents whose conversations may be read now; None for all."""
+    request = _request.get()
+    if request is None:
+        return None
+    return request.user.agent_limit if request.user.is_authenticated else frozenset()
+
+
+def middleware(get_response):
+    """Whoever has a limit has it in all that the request reads."""
+
+    def limited(request):
+        with reading_for(request):
+            return get_response(request)
+
+    return limited
+
+
+@contextmanager
+def reading_for(request):
+    token = _request.set(request)
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
+def lifted():
+    """For a statement whose rows were read within the limit before, or that shows none."""
+    return reading_for(None)
+
+
+def limited_tables(allowed: frozenset[UUID]) -> str:
+    """A WITH clause: the tables' names then stand for what the limit leaves of them."""
+    ids = [str(agent) for agent in sorted(allowed)]
+    # One agent's conversations are in an index by their last activity.
+    any_of = f"'{ids[0]}'::uuid" if len(ids) == 1 else f"ANY('{{{','.join(ids)}}}'::uuid[])"
+    queries = {
+        "agents": OF_AGENT.format("agents", "id", any_of),
+        "sessions": OF_AGENT.format("sessions", "agent_id", any_of),
+        **{name: OF_SESSION.format(name, name) for name in TABLES[2:]},
+    }
+    if not revision.has_model_call_links():
+        queries["model_call_stats"] = OF_AGENT.format("model_call_stats", "agent_id", any_of)
+    tables = (f"{name} AS NOT MATERIALIZED ({query})" for name, query in queries.items())
+    return f"WITH {', '.join(tables)} "
+
+
+def confined(query, connection):
+    """A statement within the limit of the request."""
+    allowed = agents()
+    if allowed is None:
+        return query
+    if isinstance(query, Composable):
+        query = query.as_string(connection)
+    text = query.decode() if isinstance(query, bytes) else query
+    if not NAMES_TABLE.search(text):
+        return query
+    reading = READING.match(text)
+    if not reading or LOCKING.search(text) or QUALIFIED.search(text):
+        raise NotLimited(f"Cannot be limited: {text[:60]!r}")
+    tables = limited_tables(allowed)
+    if reading[1]:
+        return tables + text
+    if reading[2]:
+        return f"{tables}SELECT * FROM ({text}) AS statement"  # noqa: S608
+    return text[: reading.end()] + tables + text[reading.end() :]
+
+
+class LimitedCursor(Cursor):
+    """Whatever is run goes through confined()."""
+
+    def execute(self, query, params=None, **options):
+        return super().execute(confined(query, self), params, **options)
+
+    def executemany(self, query, params_seq, **options):
+        return super().executemany(confined(query, self), params_seq, **options)
+
+    def stream(self, query, params=None, **options):
+        return super().stream(confined(query, self), params, **options)
+
+    def copy(self, statement, params=None, **options):
+        return super().copy(confined(statement, self), params, **options)
+
+    def mogrify(self, query, params=None):
+        return super().mogrify(confined(query, self), params)
