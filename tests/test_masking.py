@@ -34,6 +34,7 @@ from .factories import (
 )
 from .histories import build_indexes
 from .listing import HTMX, be_patient
+from .planting import plant_everywhere
 from .test_permissions import MATRIX
 
 pytestmark = pytest.mark.django_db
@@ -92,60 +93,6 @@ def body(response) -> str:
 
 
 # Planting
-
-
-def plant_everywhere():
-    """A conversation whose every column holds it, with failures of every kind."""
-    agent = make_agent(
-        PLANTED,
-        description=PLANTED,
-        input_schema=Json(DOCUMENT),
-        output_schema=Json(DOCUMENT),
-        workflow=Json(DOCUMENT),
-    )
-    session = make_session(agent, external_id=PLANTED)
-    make_session(agent, external_id=PLANTED)
-    run = make_run(
-        session, input_data=Json(DOCUMENT), output_data=Json(DOCUMENT), context=Json(DOCUMENT)
-    )
-    failed = make_run(session, output_data=NULL, input_data=Json([PLANTED]))
-    for number, role in enumerate(("user", "assistant", PLANTED)):
-        make_message(session, role, f"{PLANTED} {number}", run_id=run.id)
-    make_message(session, "user", json.dumps(DOCUMENT))
-    everything = {"inputs": Json(DOCUMENT), "output": Json(DOCUMENT), "errors": Json(DOCUMENT)}
-    pieces = ("expr", "value", "taken", "args", "result", "query", "collection", "content")
-    told_of = dict.fromkeys(pieces, PLANTED) | {"branches": [PLANTED, "b"]}
-    kinds = ("llm", "switch", "parallel", "tool_call", "function", "rag_query", PLANTED)
-    for owner in (run, failed):
-        for number, kind in enumerate(kinds):
-            values = everything if number % 2 else dict.fromkeys(everything, Json(told_of))
-            make_task(
-                owner,
-                session,
-                f"{PLANTED} {number}",
-                kind,
-                prompt=PLANTED,
-                parent_task_name=PLANTED,
-                tool_uri=f"python://{PLANTED}",
-                seq=number,
-                **values,
-            )
-        result = {"result": f"Error: {PLANTED}"}
-        make_task(owner, session, PLANTED, "tool_call", seq=50, output=Json(result))
-        large = {"truncated": True, "bytes": 5000, "preview": json.dumps(DOCUMENT)[:300]}
-        make_task(owner, session, "large", "llm", seq=51, output=Json(large))
-        make_task(owner, session, "listed", "llm", seq=52, errors=Json([PLANTED]))
-        for code in (200, 500):
-            make_model_call(
-                session,
-                owner,
-                call_type=PLANTED,
-                model=PLANTED,
-                response_code=code,
-                request_data=Json(json.dumps(DOCUMENT)),
-                response_data=Json({"error": {"message": PLANTED}, **DOCUMENT}),
-            )
-    return session
 
 
 def filler(length: int) -> str:
@@ -213,7 +160,7 @@ def plant_at_cuts(agent):
 
 
 def test_every_column_that_holds_text_is_planted():
-    plant_everywhere()
+    plant_everywhere(PLANTED, DOCUMENT)
     for model in (Agent, Session, Run, Task, ChatMessage, ModelCall):
         for field in model._meta.fields:
             if isinstance(field, models.TextField | models.JSONField):
@@ -292,7 +239,7 @@ def error_links(page: str) -> list[str]:
 @pytest.fixture
 def planted(monkeypatch):
     be_patient(monkeypatch)
-    return plant_everywhere()
+    return plant_everywhere(PLANTED, DOCUMENT)
 
 
 @pytest.mark.parametrize("indexed", [False, True])

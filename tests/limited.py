@@ -1,0 +1,115 @@
+"""Somebody who is limited to one agent, the conversations of two, and what is told of the other."""
+
+import re
+import uuid
+
+from django.contrib.auth.models import Group
+
+from accounts.models import AgentLimit
+from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
+
+from .factories import make_message, make_session
+from .listing import HTMX
+from .planting import plant_everywhere
+
+WORD = "canary"
+# Theirs alone, and a word as long that nobody wrote.
+SECRET, NO_WORD = "kingfisher", "kingfishes"
+THEIRS, OURS = f"{WORD} {SECRET}", f"{WORD} sparrow"
+# Headers that may say something; the others are every page's.
+TELLING = ("Content-Type", "Content-Disposition", "Location", "HX-Redirect", "HX-Push-Url")
+
+
+class Side:
+    """The rows of one agent's conversations."""
+
+    def __init__(self, text):
+        document = {"text": text, text: "key", "deep": [{"words": text}]}
+        self.session = plant_everywhere(text, document)
+        self.agent = self.session.agent_id
+        shared = make_session(type("Row", (), {"id": self.agent}), external_id="shared")
+        make_message(shared, content=text)
+        sessions = Session.objects.filter(agent_id=self.agent).values("pk")
+        self.rows = {Agent: [self.agent], Session: [row["pk"] for row in sessions]}
+        for model in (Run, Task, ChatMessage, ModelCall):
+            rows = model.objects.filter(session_id__in=sessions)
+            self.rows[model] = list(rows.values_list("pk", flat=True))
+        self.ids = {str(pk) for pks in self.rows.values() for pk in pks}
+
+    def named(self, model):
+        return self.session.id if model is Session else self.rows[model][0]
+
+
+def sign_in(client, django_user_model, role, agents):
+    group = Group.objects.create(name="Certain agents")
+    AgentLimit.objects.create(group=group, agents=agents)
+    user = django_user_model.objects.create_user("limited")
+    user.groups.add(Group.objects.get(name=role), group)
+    client.force_login(user)
+    client.role = role
+    return client
+
+
+# Answers
+
+
+def answer(client, method, url, data=None, headers=None) -> tuple:
+    response = getattr(client, method)(url, data or {}, headers=headers or {})
+    content = b"".join(response.streaming_content) if response.streaming else response.content
+    told = {key: value for key, value in response.headers.items() if key in TELLING}
+    return response.status_code, plain(str(told)), plain(content.decode())
+
+
+def plain(text: str) -> str:
+    text = re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", text)
+    # The moment at which an empty list was shown.
+    return re.sub(r"since=\d+\.0{32}", "since=now", text)
+
+
+def without(answered: tuple, *names: str) -> tuple:
+    def cleared(text):
+        for name in sorted(names, key=len, reverse=True):
+            # An erasure is confirmed by the beginning of an id.
+            text = text.replace(name, "…").replace(f"erase {name[:8]}", "erase …")
+        return text
+
+    return answered[0], cleared(answered[1]), cleared(answered[2])
+
+
+def both_ways(client, url):
+    """As a page, and as a fragment where there are any."""
+    has_none = "/export/" in url or url.startswith("/admin/")
+    fragments = () if has_none else (HTMX, {**HTMX, "HX-Target": "main#browse"})
+    for headers in ({}, *fragments):
+        yield answer(client, "get", url, headers=headers)
+
+
+def assert_tells_nothing(client, theirs: Side, url: str):
+    asked = url.replace("+", " ")
+    for status, headers, text in both_ways(client, url):
+        assert status < 500, url
+        assert SECRET in asked or SECRET not in headers + text, url
+        told = {pk for pk in theirs.ids if pk in headers + text and pk not in url}
+        assert not told, url
+
+
+def assert_as_if_it_did_not_exist(client, theirs: Side, method, url, data=None):
+    """The same answer where each id of theirs is nobody's, and their word is nobody's."""
+    found = {pk: str(uuid.uuid4()) for pk in theirs.ids if pk in url + str(data)}
+    words = {SECRET: NO_WORD} if SECRET in url else {}
+    assert found or words
+    other_url, other_data = url, dict(data or {})
+    for name, other in (found | words).items():
+        other_url = other_url.replace(name, other)
+        other_data = {
+            key: value.replace(name, other).replace(name[:8], other[:8])
+            for key, value in other_data.items()
+        }
+    for headers in ({}, HTMX) if method == "get" else ({},):
+        one = answer(client, method, url, data, headers)
+        other = answer(client, method, other_url, other_data, headers)
+        assert without(one, *found, *words) == without(other, *found.values(), *words.values()), (
+            method,
+            url,
+        )
+    return one
