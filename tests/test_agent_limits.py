@@ -332,10 +332,10 @@ def test_every_way_to_run_a_statement_is_limited(request_of):
 
 
 def test_a_stream_is_limited_after_its_request_has_ended(request_of, conversations):
-    def view(request):
-        return StreamingHttpResponse(str(row.pk) for row in Session.objects.all())
+    def rows():
+        yield from (str(row.pk) for row in Session.objects.all())
 
-    response = request_of(view)
+    response = request_of(lambda request: StreamingHttpResponse(rows()))
     assert b"".join(response).decode() == str(conversations[0].id)
     assert Session.objects.count() == 3
 
