@@ -25,12 +25,15 @@ class SignIn(auth.LoginView):
     template_name = "accounts/login.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
-    extra_context = {"provider": settings.OIDC_ISSUER and settings.OIDC_NAME}
 
     def get(self, request, *args, **kwargs):
         # Whoever comes back here before the code starts again.
         clear_login(request)
         return super().get(request, *args, **kwargs)
+
+    def get_context_data(self, **kwargs):
+        provider = settings.OIDC_NAME if settings.OIDC_ISSUER else ""
+        return super().get_context_data(provider=provider, **kwargs)
 
     def form_valid(self, form):
         user = form.get_user()
