@@ -48,5 +48,5 @@ class UserAdmin(DjangoUserAdmin):
     @admin.action(description="Remove all second factors", permissions=["change"])
     def reset_second_factors(self, request, users):
         for user in users:
-            second_factors.reset(request, user)
+            second_factors.reset(user)
         self.message_user(request, "They have no second factor any more, and are signed out.")

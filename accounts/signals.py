@@ -1,11 +1,13 @@
-"""What a session is told when somebody signs in or changes how."""
+"""What the audit trail and a session are told when somebody signs in or changes how."""
 
 import time
 
+from allauth.core import context
 from allauth.mfa import signals as mfa
 from allauth.mfa.models import Authenticator
 from django.contrib.auth import signals as auth
 from django.contrib.auth import update_session_auth_hash
+from django.db.models.signals import pre_delete, pre_save
 from django.dispatch import receiver
 
 from audit.models import Act
@@ -19,31 +21,35 @@ def started(request, user, **kwargs):
     request.session[STARTED] = request.session[SEEN] = int(time.time())
 
 
+# Before it is done, whoever does it: allauth tells its own signals afterwards.
+
+
+@receiver(pre_save, sender=Authenticator)
+def adding(instance, **kwargs):
+    if instance.pk is None:
+        tell(Act.FACTOR_ADDED, instance)
+
+
+@receiver(pre_delete, sender=Authenticator)
+def removing(instance, **kwargs):
+    tell(Act.FACTOR_REMOVED, instance)
+
+
+def tell(act, factor):
+    record(context.request, act, account=factor.user.get_username(), factor=factor.type)
+
+
 @receiver(mfa.authenticator_used)
 def used(request, user, **kwargs):
     request.session[SECOND_FACTOR] = user.pk
 
 
-@receiver(mfa.authenticator_added)
-def added(request, user, authenticator, **kwargs):
-    record(request, Act.FACTOR_ADDED, factor=authenticator.type)
-    request.session[SECOND_FACTOR] = user.pk
-    end_other_sessions(request)
-
-
-@receiver(mfa.authenticator_reset)
-def renewed(request, user, authenticator, **kwargs):
-    record(request, Act.FACTOR_ADDED, factor=authenticator.type)
-
-
-@receiver(mfa.authenticator_removed)
-def removed(request, user, authenticator, **kwargs):
-    record(request, Act.FACTOR_REMOVED, factor=authenticator.type)
-    if not Authenticator.objects.filter(user=user).exists():
+@receiver([mfa.authenticator_added, mfa.authenticator_removed])
+def changed(request, user, **kwargs):
+    """Other sessions end, and this one knows whether it has a factor."""
+    if Authenticator.objects.filter(user=user).exists():
+        request.session[SECOND_FACTOR] = user.pk
+    else:
         request.session.pop(SECOND_FACTOR, None)
-    end_other_sessions(request)
-
-
-def end_other_sessions(request):
-    request.user.end_sessions()
-    update_session_auth_hash(request, request.user)
+    user.end_sessions()
+    update_session_auth_hash(request, user)

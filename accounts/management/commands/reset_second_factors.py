@@ -14,5 +14,5 @@ class Command(BaseCommand):
         user = get_user_model().objects.filter(username=username).first()
         if not user:
             raise CommandError(f"There is no account {username!r}.")
-        second_factors.reset(None, user)
+        second_factors.reset(user)
         self.stdout.write(f"{username} has no second factor and no session any more.")
