@@ -1,15 +1,24 @@
 from uuid import UUID
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 
-from audit.recording import Act, record
+from audit.models import Act
+from audit.recording import record
 from conversations.models import Agent
 
+from . import second_factors
 from .models import AgentLimit, User
+
+# Secrets, and a second place for addresses that nothing here reads.
+admin.site.unregister([EmailAddress, Authenticator])
+# Registered anew below, with its limit.
+admin.site.unregister(Group)
 
 
 @admin.register(User)
@@ -24,7 +33,11 @@ class UserAdmin(DjangoUserAdmin):
         ("Access", {"fields": ["is_active", "groups"]}),
         ("Dates", {"fields": ["last_login", "date_joined"]}),
     ]
+    add_fieldsets = [
+        (None, {"fields": ["username", "email", "usable_password", "password1", "password2"]}),
+    ]
     readonly_fields = ["last_login", "date_joined"]
+    actions = ["sign_out_everywhere", "reset_second_factors"]
 
     def get_queryset(self, request):
         return super().get_queryset(request).prefetch_related("groups")
@@ -32,6 +45,19 @@ class UserAdmin(DjangoUserAdmin):
     @admin.display(description="Roles")
     def roles(self, user):
         return ", ".join(group.name for group in user.groups.all())
+
+    @admin.action(description="Sign out everywhere", permissions=["change"])
+    def sign_out_everywhere(self, request, users):
+        for user in users:
+            record(request, Act.SIGNED_OUT_EVERYWHERE, account=user.get_username())
+            user.end_sessions()
+        self.message_user(request, "They are signed out everywhere.")
+
+    @admin.action(description="Remove all second factors", permissions=["change"])
+    def reset_second_factors(self, request, users):
+        for user in users:
+            second_factors.reset(user)
+        self.message_user(request, "They have no second factor any more, and are signed out.")
 
 
 class AgentLimitForm(forms.ModelForm):
@@ -62,9 +88,6 @@ class AgentLimitInline(admin.StackedInline):
         return request.user.has_perm("auth.change_group")
 
     has_view_permission = has_add_permission = has_delete_permission = has_change_permission
-
-
-admin.site.unregister(Group)
 
 
 @admin.register(Group)

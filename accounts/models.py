@@ -5,6 +5,8 @@ from django.contrib.auth.models import AbstractUser, Group, UserManager
 from django.contrib.postgres.aggregates import JSONBAgg
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import F
+from django.utils.crypto import salted_hmac
 
 # With these, somebody with a limit could lift it, or read what others did with conversations.
 NOT_WITH_A_LIMIT = ("accounts", "audit", "auth")
@@ -42,13 +44,24 @@ class Users(UserManager):
 class User(AbstractUser):
     objects = Users()
 
+    # Every session holds a hash of it: counting it up ends them all.
+    sign_outs = models.PositiveIntegerField(default=0, editable=False)
+    # Issuer and subject of whoever has signed in at the provider; an e-mail address may change
+    # hands there.
+    identity = models.TextField(unique=True, null=True, editable=False)
+
     class Meta(AbstractUser.Meta):
         permissions = [("use_admin", "Can use the admin panel")]
 
     @cached_property
     def agent_limit(self) -> frozenset[UUID] | None:
         """The agents whose conversations they see; None for all."""
-        if self.is_superuser or self.limits_of_groups is None:
+        if self.is_superuser:
+            return None
+        if not hasattr(self, "limits_of_groups"):
+            # Just made, or reached from another row.
+            self.limits_of_groups = type(self).objects.get(pk=self.pk).limits_of_groups
+        if self.limits_of_groups is None:
             return None
         return frozenset(UUID(agent) for limit in self.limits_of_groups for agent in limit)
 
@@ -58,3 +71,12 @@ class User(AbstractUser):
         app = perm.partition(".")[0]
         allowed = app not in NOT_WITH_A_LIMIT or perm == "accounts.use_admin"
         return allowed or self.agent_limit is None
+
+    def _get_session_auth_hash(self, secret=None):
+        value = f"{self.sign_outs}:{self.password}"
+        return salted_hmac("accounts.session", value, secret=secret, algorithm="sha256").hexdigest()
+
+    def end_sessions(self):
+        """All of them, at their next request."""
+        type(self).objects.filter(pk=self.pk).update(sign_outs=F("sign_outs") + 1)
+        self.refresh_from_db(fields=["sign_outs"])

@@ -5,7 +5,13 @@ from django.db.models.functions import Now
 class Act(models.TextChoices):
     SIGNED_IN = "signed_in", "signed in"
     SIGN_IN_FAILED = "sign_in_failed", "failed to sign in"
+    SIGN_IN_REFUSED = "sign_in_refused", "was refused at sign-in"
+    LOCKED_OUT = "locked_out", "was locked out"
     SIGNED_OUT = "signed_out", "signed out"
+    SIGNED_OUT_EVERYWHERE = "signed_out_all", "signed out everywhere"
+    FACTOR_ADDED = "factor_added", "added a second factor"
+    FACTOR_REMOVED = "factor_removed", "removed a second factor"
+    PASSWORD_CHANGED = "password_changed", "changed their password"
     VIEWED = "viewed", "viewed"
     SEARCHED = "searched", "searched"
     EXPORTED = "exported", "exported"

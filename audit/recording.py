@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from allauth.account.authentication import get_authentication_records
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
@@ -56,6 +57,16 @@ def who_and_where(request) -> dict:
         "address": address(request),
         "request_id": getattr(request, "id", ""),
     }
+
+
+def ways(request) -> dict:
+    """How somebody just signed in, for the entry of it: {"how": "password, totp"}."""
+    records = get_authentication_records(request, request.user)
+    names = [
+        "passkey" if each.get("passwordless") else each.get("type", each["method"])
+        for each in records
+    ]
+    return {"how": ", ".join(names)} if names else {}
 
 
 def address(request) -> str | None:

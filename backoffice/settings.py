@@ -1,5 +1,6 @@
 """Settings come from the environment; .env.example describes each one."""
 
+import re
 import zoneinfo
 from pathlib import Path
 
@@ -43,6 +44,9 @@ else:
 
 INSTALLED_APPS = [
     "backoffice",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
     "accounts",
     "conversations",
     "audit",
@@ -66,11 +70,14 @@ MIDDLEWARE = [
     "backoffice.middleware.never_store",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "accounts.middleware.session_limits",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "backoffice.middleware.LoginRequiredMiddleware",
+    "accounts.middleware.SignInMiddleware",
     "backoffice.middleware.viewer_time_zone",
     "conversations.limits.middleware",
     "conversations.reveal.MaskingMiddleware",
@@ -168,6 +175,50 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+# Signing in: what one is asked for, and who else may come.
+
+# Of whoever may use the admin panel.
+REQUIRE_MFA = env.boolean("REQUIRE_MFA")
+SESSION_IDLE_MINUTES = env.integer("SESSION_IDLE_MINUTES", 480, 1, 100_000)
+SESSION_HOURS = env.integer("SESSION_HOURS", 24, 1, 10_000)
+SESSION_COOKIE_AGE = SESSION_HOURS * 3600
+
+OIDC_ISSUER = env.text("OIDC_ISSUER").rstrip("/")
+OIDC_CLIENT_ID = env.text("OIDC_CLIENT_ID")
+OIDC_CLIENT_SECRET = env.text("OIDC_CLIENT_SECRET")
+OIDC_NAME = env.text("OIDC_NAME", "single sign-on")
+OIDC_DOMAINS = {domain.lower() for domain in env.words("OIDC_DOMAINS")}
+if len({bool(OIDC_ISSUER), bool(OIDC_CLIENT_ID), bool(OIDC_CLIENT_SECRET)}) == 2:
+    raise env.stop("OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET need one another.")
+schemes = r"https://|http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)" if LOCAL else "https://"
+if OIDC_ISSUER and not re.match(schemes, OIDC_ISSUER):
+    raise env.stop("OIDC_ISSUER must begin with https://.")
+if OIDC_DOMAINS and not OIDC_ISSUER:
+    raise env.stop("OIDC_DOMAINS without OIDC_ISSUER.")
+for domain in OIDC_DOMAINS:
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain):
+        raise env.stop(f"OIDC_DOMAINS must be like example.com, not {domain!r}.")
+
+ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_FORMS = {"reauthenticate": "accounts.forms.PasswordAgainForm"}
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*"]
+# accounts.lockout counts for all processes; these count in each.
+ACCOUNT_RATE_LIMITS = False
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
+MFA_ADAPTER = "accounts.adapters.MFAAdapter"
+MFA_FORMS = {
+    "authenticate": "accounts.forms.CodeForm",
+    "reauthenticate": "accounts.forms.CodeAgainForm",
+}
+MFA_RATE_LIMITS = False
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_TOLERANCE = 1
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = LOCAL
+MFA_WEBAUTHN_USER_VERIFICATION = "required"
 
 LANGUAGE_CODE = "en-gb"
 USE_I18N = False

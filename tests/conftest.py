@@ -55,6 +55,12 @@ def _fresh(monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _quick_passwords():
+    """Half a second each is right, but not for hundreds of sign-ins."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _plain_static_files():
     settings.STORAGES = {
         **settings.STORAGES,

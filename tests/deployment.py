@@ -72,11 +72,11 @@ class Deployment:
         self.cookie = found.stdout.strip()
 
     @contextmanager
-    def serving(self):
+    def serving(self, workers=2):
         """gunicorn as `make run` starts it, on a port that is free."""
         with socket.create_server((HOST, 0)) as listening:
             port = listening.getsockname()[1]
-            command = [sys.executable, "-m", "gunicorn", "--workers", "2"]
+            command = [sys.executable, "-m", "gunicorn", f"--workers={workers}"]
             command += ["--log-level", "critical", "--bind", f"fd://{listening.fileno()}"]
             process = subprocess.Popen(
                 command,

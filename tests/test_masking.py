@@ -16,6 +16,7 @@ from django.urls import reverse
 from psycopg.types.json import JsonLoader
 from psycopg.types.string import TextLoader
 
+from accounts.urls import urlpatterns as accounts_urls
 from audit.models import Act, Entry
 from conversations import apps, indexes, masking, sessions
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
@@ -61,7 +62,8 @@ DOCUMENT = {
 # Where texts are cut, on the list, in transcripts, explanations, reasons and payloads.
 CUTS = (60, 200, 300, 500, 3000)
 NO_CONTENT = {
-    *("home", "login", "logout", "favicon", "conversations:reveal"),
+    *("home", "favicon", "conversations:reveal"),
+    *(each.name for each in accounts_urls),
     # The address itself names the external id.
     "conversations:erase_all",
 }

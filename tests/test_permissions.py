@@ -20,6 +20,8 @@ LOGIN = "login"
 # name: the status for each role; "login" is a redirect to the sign-in page.
 BROWSE = (LOGIN, 403, 200, 200, 200)
 ADMINS = (LOGIN, 403, 403, 403, 200)
+OWN = (LOGIN, 200, 200, 200, 200)
+ENTRANCE = (200, 302, 302, 302, 302)
 MATRIX = {
     "home": (LOGIN, 302, 302, 302, 302),
     "conversations:list": BROWSE,
@@ -39,8 +41,27 @@ MATRIX = {
     "conversations:task": BROWSE,
     "conversations:payload": BROWSE,
     "conversations:payload_file": BROWSE,
-    "login": (200, 302, 302, 302, 302),
+    "login": ENTRANCE,
+    "account_login": ENTRANCE,
+    "mfa_authenticate": (302, 302, 302, 302, 302),
+    "mfa_login_webauthn": (302, 302, 302, 302, 302),
+    "provider": (404, 404, 404, 404, 404),
+    "provider_callback": (404, 404, 404, 404, 404),
     "logout": (LOGIN, 405, 405, 405, 405),
+    "sign_out_everywhere": (LOGIN, 405, 405, 405, 405),
+    "account": OWN,
+    "mfa_index": OWN,
+    "mfa_list_webauthn": OWN,
+    "mfa_activate_totp": OWN,
+    "mfa_add_webauthn": OWN,
+    "mfa_generate_recovery_codes": OWN,
+    # Of what these are about they have none.
+    "change_password": (LOGIN, 403, 403, 403, 403),
+    "account_reauthenticate": (LOGIN, 403, 403, 403, 403),
+    "mfa_reauthenticate": (LOGIN, 403, 403, 403, 403),
+    "mfa_deactivate_totp": (LOGIN, 404, 404, 404, 404),
+    "mfa_remove_webauthn": (LOGIN, 404, 404, 404, 404),
+    "mfa_view_recovery_codes": (LOGIN, 404, 404, 404, 404),
     "favicon": (302, 302, 302, 302, 302),
 }
 
@@ -62,6 +83,7 @@ def paths():
         "conversations:reveal": [session.id],
         "conversations:run": [session.id, run.id],
         "conversations:task": [session.id, task.id],
+        "mfa_remove_webauthn": [1],
         "conversations:payload": [session.id, "runs", run.id, "context"],
         "conversations:payload_file": [session.id, "runs", run.id, "context"],
     }

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0003_more_permissions"),
+        ("accounts", "0004_sign_in"),
         ("auth", "0012_alter_user_first_name_max_length"),
     ]
 

@@ -1,0 +1,82 @@
+"""What we decide where allauth asks."""
+
+import time
+
+import qrcode
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.authentication import get_authentication_records
+from allauth.core import context
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.mfa.adapter import DefaultMFAAdapter
+from django.conf import settings
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from audit.models import Act
+from audit.recording import address, record
+from backoffice.errors import error_response
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    def is_open_for_signup(self, request):
+        return False
+
+    def is_safe_url(self, url):
+        return url_has_allowed_host_and_scheme(
+            url, {context.request.get_host()}, require_https=context.request.is_secure()
+        )
+
+    def respond_user_inactive(self, request, user):
+        record(request, Act.SIGN_IN_REFUSED, account=user.get_username(), reason="inactive")
+        return error_response(
+            request,
+            403,
+            "This account is not active",
+            "Someone with the Admin role can change that.",
+        )
+
+    def login(self, request, user):
+        # It may have been deactivated since its password was typed.
+        if not user.is_active:
+            raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
+        super().login(request, user)
+
+    def is_reauthentication_required(self, *, app, **kwargs):
+        records = get_authentication_records(self.request, self.request.user)
+        latest = max((each["at"] for each in records), default=0)
+        return time.time() - latest > settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
+
+    def get_reauthentication_methods(self, user):
+        methods = super().get_reauthentication_methods(user)
+        return [each for each in methods if each["id"] != "mfa_reauthenticate:webauthn"]
+
+    def add_message(self, request, level, message_template=None, *args, message=None, **kwargs):
+        """Not that one has signed in: the page says who one is."""
+        if message:
+            super().add_message(request, level, message=message)
+
+    def get_client_ip(self, request):
+        return address(request) or ""
+
+
+class MFAAdapter(DefaultMFAAdapter):
+    def get_totp_issuer(self):
+        return "Conversation Desk"
+
+    def build_totp_svg(self, url):
+        """The path of the squares, for a viewBox of 100 by 100."""
+        code = qrcode.QRCode(border=2)
+        code.add_data(url)
+        rows = code.get_matrix()
+        side = 100 / len(rows)
+        return "".join(
+            f"M{x * side:.3f} {y * side:.3f}h{side:.3f}v{side:.3f}h-{side:.3f}z"
+            for y, row in enumerate(rows)
+            for x, dark in enumerate(row)
+            if dark
+        )
+
+    def generate_authenticator_name(self, user, type):
+        return "Passkey"
+
+    def get_public_key_credential_rp_entity(self):
+        return {**super().get_public_key_credential_rp_entity(), "name": "Conversation Desk"}

@@ -1,0 +1,76 @@
+"""Every form that a secret could be guessed with."""
+
+from allauth.account.forms import ReauthenticateForm
+from allauth.core import context
+from allauth.mfa.adapter import get_adapter
+from allauth.mfa.base import forms as mfa
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import auth as totp
+from allauth.mfa.utils import decrypt
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
+from django.core.exceptions import ValidationError
+
+from .lockout import guess
+
+
+class SignInForm(AuthenticationForm):
+    def clean(self):
+        if not {"username", "password"} <= self.cleaned_data.keys():
+            return super().clean()
+        return guess(self.request, self.cleaned_data["username"], "password", super().clean)
+
+
+class PasswordForm(PasswordChangeForm):
+    """Whoever found an open session must not find the password as well."""
+
+    def clean_old_password(self):
+        username = self.user.get_username()
+        check = super().clean_old_password
+        return guess(context.request, username, "password, once more", check)
+
+
+class PasswordAgainForm(ReauthenticateForm):
+    def clean_password(self):
+        password = self.cleaned_data["password"]
+
+        def check():
+            if not self.user.check_password(password):
+                raise ValidationError("This is not your password.")
+            return password
+
+        return guess(context.request, self.user.get_username(), "password, once more", check)
+
+
+class OneCode:
+    how = "code"
+
+    def clean_code(self):
+        def check():
+            code = super(OneCode, self).clean_code()
+            self.refuse_used(code)
+            return code
+
+        return guess(context.request, self.user.get_username(), self.how, check)
+
+    def refuse_used(self, code):
+        """A code of an app serves once; allauth remembers that for one process only."""
+        if self.authenticator.type != Authenticator.Type.TOTP:
+            return
+        data = self.authenticator.data
+        secret = decrypt(data["secret"])
+        typed = totp.normalize_user_code(code)
+        for counter in totp.yield_hotp_counters_from_time():
+            shown = totp.format_hotp_value(totp.hotp_value(secret, counter))
+            if shown == typed and counter > data.get("last_counter", 0):
+                data["last_counter"] = counter
+                self.authenticator.save(update_fields=["data"])
+                return
+        raise get_adapter().validation_error("incorrect_code")
+
+
+class CodeForm(OneCode, mfa.AuthenticateForm):
+    pass
+
+
+class CodeAgainForm(OneCode, mfa.ReauthenticateForm):
+    how = "code, once more"

@@ -1,0 +1,85 @@
+import time
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django_htmx.http import HttpResponseClientRedirect
+
+from backoffice.errors import error_response
+
+from .lockout import LockedOut
+
+STARTED, SEEN, SECOND_FACTOR = "started", "seen", "second_factor"
+# A session is not written at every request.
+SEEN_EVERY = 60
+# What is left to an admin who has no second factor yet.
+WITHOUT_SECOND_FACTOR = {
+    "account",
+    "logout",
+    "account_reauthenticate",
+    "mfa_reauthenticate",
+    "mfa_activate_totp",
+    "mfa_add_webauthn",
+    "mfa_view_recovery_codes",
+    "favicon",
+}
+
+
+def session_limits(get_response):
+    """Ends sessions that are too old, or that nobody has used for too long."""
+
+    def middleware(request):
+        session = request.session
+        if SESSION_KEY in session:
+            now = int(time.time())
+            started = session.get(STARTED, 0)
+            seen = session.get(SEEN, started)
+            age, idle = settings.SESSION_HOURS * 3600, settings.SESSION_IDLE_MINUTES * 60
+            if now - started >= age or now - seen >= idle:
+                session.flush()
+            # The list asks by itself whether there is something new, for as long as it is open.
+            elif now - seen >= SEEN_EVERY and request.path != reverse("conversations:new"):
+                session[SEEN] = now
+        return get_response(request)
+
+    return middleware
+
+
+class SignInMiddleware:
+    """Locked out; and REQUIRE_MFA."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        return self.get_response(request)
+
+    def process_exception(self, request, exception):
+        if not isinstance(exception, LockedOut):
+            return None
+        until = timezone.localtime(exception.until)
+        response = error_response(
+            request,
+            429,
+            "Too many attempts",
+            f"Passwords and codes are not looked at before {until:%H:%M} for this account, or from "
+            "this address. What you just typed was not looked at either, or was wrong.",
+        )
+        seconds = (exception.until - timezone.now()).total_seconds()
+        response["Retry-After"] = max(int(seconds) + 1, 1)
+        return response
+
+    def process_view(self, request, view, args, kwargs):
+        if (
+            not settings.REQUIRE_MFA
+            or not request.user.is_authenticated
+            or request.session.get(SECOND_FACTOR) == request.user.pk
+            or request.resolver_match.view_name in WITHOUT_SECOND_FACTOR
+            or not request.user.has_perm("accounts.use_admin")
+        ):
+            return None
+        if request.htmx:
+            return HttpResponseClientRedirect(reverse("account"))
+        return redirect("account")

@@ -1,0 +1,157 @@
+"""Signing in at an OpenID Connect provider, and whom that lets in."""
+
+from functools import cache
+
+import requests
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.utils import perform_login
+from authlib.common.errors import AuthlibBaseError
+from authlib.integrations.django_client import OAuth
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+from django.http import Http404
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from joserfc.errors import JoseError
+
+from audit.models import Act
+from audit.recording import record
+from backoffice.errors import error_response
+
+NEXT = "provider_next"
+SECONDS = 10
+# Whoever comes by their domain alone.
+NEWCOMERS = "Viewer"
+
+
+@cache
+def client():
+    return OAuth().register(
+        "provider",
+        client_id=settings.OIDC_CLIENT_ID,
+        client_secret=settings.OIDC_CLIENT_SECRET,
+        server_metadata_url=f"{settings.OIDC_ISSUER}/.well-known/openid-configuration",
+        client_kwargs={
+            "scope": "openid email profile",
+            "code_challenge_method": "S256",
+            "default_timeout": SECONDS,
+        },
+    )
+
+
+@login_not_required
+def start(request):
+    if not settings.OIDC_ISSUER:
+        raise Http404
+    if request.user.is_authenticated:
+        return redirect(settings.LOGIN_REDIRECT_URL)
+    target = request.GET.get("next", "")
+    safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure())
+    request.session[NEXT] = target if safe else ""
+    try:
+        return client().authorize_redirect(
+            request, request.build_absolute_uri(reverse("provider_callback"))
+        )
+    except (requests.RequestException, RuntimeError, ValueError):
+        return no_answer(request)
+
+
+@login_not_required
+def callback(request):
+    if not settings.OIDC_ISSUER:
+        raise Http404
+    issuer = settings.OIDC_ISSUER
+    try:
+        token = client().authorize_access_token(
+            request,
+            claims_options={
+                "iss": {"essential": True, "values": [issuer, f"{issuer}/"]},
+                "aud": {"essential": True, "value": settings.OIDC_CLIENT_ID},
+                "sub": {"essential": True},
+            },
+        )
+        claims = token["userinfo"]
+    except requests.RequestException:
+        return no_answer(request)
+    except (AuthlibBaseError, JoseError, ValueError, KeyError, TypeError):
+        return refused(
+            request,
+            "the answer was not valid",
+            "The sign-in was not completed there, or took too long. Start again.",
+        )
+    try:
+        user = admitted(claims)
+    except IntegrityError:
+        # The same person in two windows.
+        user = admitted(claims)
+    if user is None:
+        return refused(
+            request,
+            "not invited",
+            "You are known there, but not invited here. Ask someone with the Admin role to add "
+            "your e-mail address to an account.",
+        )
+    record_authentication(request, user, "provider")
+    return perform_login(request, user, redirect_url=request.session.pop(NEXT, "") or None)
+
+
+def admitted(claims: dict):
+    """
+    The account of whom the provider vouches for, None for whoever may not enter: the one that has
+    entered as this identity before, else the one that an admin has given the address, else, where
+    its domain is trusted, a new one.
+    """
+    users = get_user_model().objects
+    identity = f"{claims['iss'].rstrip('/')} {claims['sub']}"
+    if user := users.filter(identity=identity).first():
+        return user
+    email = claims.get("email")
+    # Some say "false", which is true.
+    if claims.get("email_verified") is not True or not is_address(email):
+        return None
+    with transaction.atomic():
+        # The database finds a dotless i to be like an i.
+        similar = users.select_for_update().filter(email__iexact=email)
+        invited = [user for user in similar if user.email.lower() == email.lower()]
+        if invited:
+            [user, *others] = invited
+            if others or user.identity:
+                return None
+            user.identity = identity
+            user.save(update_fields=["identity"])
+            return user
+        if email.rpartition("@")[2].lower() not in settings.OIDC_DOMAINS:
+            return None
+        if len(email) > 150 or users.filter(username=email).exists():
+            return None
+        user = users.create_user(email, email, identity=identity)
+        user.groups.add(Group.objects.get(name=NEWCOMERS))
+        return user
+
+
+def is_address(email) -> bool:
+    try:
+        validate_email(email)
+    except ValidationError:
+        return False
+    return isinstance(email, str)
+
+
+def refused(request, reason: str, text: str):
+    record(request, Act.SIGN_IN_REFUSED, how="provider", reason=reason)
+    return error_response(request, 403, f"{settings.OIDC_NAME} did not sign you in", text)
+
+
+def no_answer(request):
+    return error_response(
+        request,
+        503,
+        f"{settings.OIDC_NAME} does not answer",
+        "Try again in a moment, or sign in with a password.",
+    )

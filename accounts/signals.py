@@ -1,0 +1,55 @@
+"""What the audit trail and a session are told when somebody signs in or changes how."""
+
+import time
+
+from allauth.core import context
+from allauth.mfa import signals as mfa
+from allauth.mfa.models import Authenticator
+from django.contrib.auth import signals as auth
+from django.contrib.auth import update_session_auth_hash
+from django.db.models.signals import pre_delete, pre_save
+from django.dispatch import receiver
+
+from audit.models import Act
+from audit.recording import record
+
+from .middleware import SECOND_FACTOR, SEEN, STARTED
+
+
+@receiver(auth.user_logged_in)
+def started(request, user, **kwargs):
+    request.session[STARTED] = request.session[SEEN] = int(time.time())
+
+
+# Before it is done, whoever does it: allauth tells its own signals afterwards.
+
+
+@receiver(pre_save, sender=Authenticator)
+def adding(instance, **kwargs):
+    if instance.pk is None:
+        tell(Act.FACTOR_ADDED, instance)
+
+
+@receiver(pre_delete, sender=Authenticator)
+def removing(instance, **kwargs):
+    tell(Act.FACTOR_REMOVED, instance)
+
+
+def tell(act, factor):
+    record(context.request, act, account=factor.user.get_username(), factor=factor.type)
+
+
+@receiver(mfa.authenticator_used)
+def used(request, user, **kwargs):
+    request.session[SECOND_FACTOR] = user.pk
+
+
+@receiver([mfa.authenticator_added, mfa.authenticator_removed])
+def changed(request, user, **kwargs):
+    """Other sessions end, and this one knows whether it has a factor."""
+    if Authenticator.objects.filter(user=user).exists():
+        request.session[SECOND_FACTOR] = user.pk
+    else:
+        request.session.pop(SECOND_FACTOR, None)
+    user.end_sessions()
+    update_session_auth_hash(request, user)

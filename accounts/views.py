@@ -1,0 +1,87 @@
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.internal.stagekit import clear_login
+from allauth.account.utils import perform_login
+from allauth.mfa.models import Authenticator
+from allauth.mfa.webauthn.views import LoginWebAuthnView
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import views as auth
+from django.core.exceptions import PermissionDenied
+from django.shortcuts import redirect
+from django.urls import reverse_lazy
+from django.views.decorators.http import require_POST
+from django.views.generic import TemplateView
+
+from audit.models import Act
+from audit.recording import record
+
+from .forms import PasswordForm, SignInForm
+from .middleware import SECOND_FACTOR
+
+
+class SignIn(auth.LoginView):
+    """A password; allauth asks for what else is needed."""
+
+    template_name = "accounts/login.html"
+    authentication_form = SignInForm
+    redirect_authenticated_user = True
+
+    def get(self, request, *args, **kwargs):
+        # Whoever comes back here before the code starts again.
+        clear_login(request)
+        return super().get(request, *args, **kwargs)
+
+    def get_context_data(self, **kwargs):
+        provider = settings.OIDC_NAME if settings.OIDC_ISSUER else ""
+        return super().get_context_data(provider=provider, **kwargs)
+
+    def form_valid(self, form):
+        user = form.get_user()
+        record_authentication(self.request, user, "password")
+        return perform_login(self.request, user, redirect_url=self.get_success_url())
+
+
+class PasskeySignIn(LoginWebAuthnView):
+    def form_invalid(self, form):
+        record(self.request, Act.SIGN_IN_REFUSED, how="passkey", reason="unknown passkey")
+        messages.error(self.request, "This passkey is not known here.")
+        return redirect("login")
+
+
+class Account(TemplateView):
+    template_name = "accounts/account.html"
+
+    def get_context_data(self, **kwargs):
+        user = self.request.user
+        factors = list(Authenticator.objects.filter(user=user).order_by("created_at"))
+        must = settings.REQUIRE_MFA and user.has_perm("accounts.use_admin")
+        return super().get_context_data(
+            app=next((each for each in factors if each.type == Authenticator.Type.TOTP), None),
+            passkeys=[each for each in factors if each.type == Authenticator.Type.WEBAUTHN],
+            codes=any(each.type == Authenticator.Type.RECOVERY_CODES for each in factors),
+            must_enrol=must and self.request.session.get(SECOND_FACTOR) != user.pk,
+            **kwargs,
+        )
+
+
+class ChangePassword(auth.PasswordChangeView):
+    template_name = "accounts/password.html"
+    form_class = PasswordForm
+    success_url = reverse_lazy("account")
+
+    def dispatch(self, request, *args, **kwargs):
+        if not request.user.has_usable_password():
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
+
+    def form_valid(self, form):
+        record(self.request, Act.PASSWORD_CHANGED)
+        messages.success(self.request, "Your password was changed. Other sessions have ended.")
+        return super().form_valid(form)
+
+
+@require_POST
+def sign_out_everywhere(request):
+    record(request, Act.SIGNED_OUT_EVERYWHERE)
+    request.user.end_sessions()
+    return redirect("login")

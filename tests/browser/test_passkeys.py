@@ -1,0 +1,138 @@
+"""A passkey, from its adding to its removal, with the authenticator that Chromium simulates."""
+
+import os
+
+import pytest
+from playwright.sync_api import expect
+
+from audit.models import Act, Entry
+
+from ..signing_in import PASSWORD, make_user
+from .test_every_page import AXE, SIZES, barriers, overflow
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def opened(new_context, _rows):
+    context, watch = new_context()
+    page = context.new_page()
+    session = context.new_cdp_session(page)
+    session.send("WebAuthn.enable")
+    session.send(
+        "WebAuthn.addVirtualAuthenticator",
+        {
+            "options": {
+                "protocol": "ctap2",
+                "transport": "internal",
+                "hasResidentKey": True,
+                "hasUserVerification": True,
+                "isUserVerified": True,
+                "automaticPresenceSimulation": True,
+            }
+        },
+    )
+    return page, watch
+
+
+def sign_in(page):
+    page.goto("/accounts/login/?next=/accounts/")
+    page.get_by_label("User name").fill("alice")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("heading", name="Account")).to_be_visible()
+
+
+def look_at(page, name):
+    """No barrier and no overflow; and pictures where somebody wants to see them."""
+    page.evaluate(AXE)
+    found = []
+    for size in SIZES:
+        page.set_viewport_size(size)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            found += barriers(page)
+            if folder := os.environ.get("PICTURES"):
+                page.screenshot(
+                    path=f"{folder}/{name}-{size['width']}-{scheme}.png", full_page=True
+                )
+        found += overflow(page)
+    assert found == []
+
+
+def test_a_passkey_is_added_signs_in_and_is_removed(opened):
+    page, _ = opened
+    make_user()
+    sign_in(page)
+    look_at(page, "account")
+    page.get_by_role("link", name="Add a passkey").click()
+    page.get_by_label("Its name").fill("My <b>laptop</b>")
+    look_at(page, "passkey")
+    page.get_by_role("button", name="Add it").click()
+    expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
+    expect(page.locator(".recovery-codes li")).to_have_count(10)
+    look_at(page, "codes")
+    page.get_by_role("link", name="I have kept them").click()
+    expect(page.get_by_text("My <b>laptop</b>", exact=False).first).to_be_visible()
+    look_at(page, "account-with-passkey")
+
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    page.goto("/accounts/login/?next=/conversations/errors/")
+    look_at(page, "login")
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page.get_by_role("heading", name="Errors")).to_be_visible()
+    latest = Entry.objects.filter(act=Act.SIGNED_IN).latest("at")
+    assert latest.details == {"how": "passkey"}
+
+    page.goto("/accounts/")
+    page.get_by_role("link", name="Remove My").click()
+    look_at(page, "remove")
+    page.get_by_role("button", name="Remove it").click()
+    expect(page.get_by_role("heading", name="Account")).to_be_visible()
+    expect(page.locator(".keys")).to_have_count(0)
+
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page.get_by_text("This passkey is not known here")).to_be_visible()
+
+
+def test_a_passkey_is_a_second_factor_too(opened):
+    page, _ = opened
+    make_user()
+    sign_in(page)
+    page.get_by_role("link", name="Add a passkey").click()
+    page.get_by_role("button", name="Add it").click()
+    page.get_by_role("link", name="I have kept them").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    page.get_by_label("User name").fill("alice")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("heading", name="Second factor")).to_be_visible()
+    look_at(page, "code")
+    page.get_by_role("button", name="Use a passkey").click()
+    page.wait_for_url("**/conversations/")
+
+
+def test_an_app_is_added(opened):
+    page, _ = opened
+    make_user()
+    sign_in(page)
+    page.get_by_role("link", name="Add an app").click()
+    look_at(page, "app")
+    page.goto("/accounts/password/")
+    look_at(page, "password")
+    page.goto("/accounts/again/")
+    look_at(page, "again")
+
+
+@pytest.mark.usefixtures("_rows")
+def test_without_a_script_passkeys_are_not_offered(new_context):
+    context, _ = new_context(java_script_enabled=False)
+    page = context.new_page()
+    make_user()
+    page.goto("/accounts/login/")
+    expect(page.get_by_role("button", name="Use a passkey")).to_be_hidden()
+    sign_in(page)
+    page.get_by_role("link", name="Add a passkey").click()
+    expect(page.get_by_text("Passkeys need a browser that knows them")).to_be_visible()
+    expect(page.get_by_role("button", name="Add it")).to_be_hidden()
