@@ -3,7 +3,6 @@ import zoneinfo
 from functools import cache
 
 from django.contrib.auth import middleware as auth
-from django.core.exceptions import BadRequest
 from django.middleware.security import SecurityMiddleware
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
@@ -58,12 +57,9 @@ def hardened(get_response):
 
 
 def plain_words(get_response):
-    """Requests that Django stumbles over, or answers with an empty page."""
+    """A page where Django answers a wrong method with an empty one."""
 
     def middleware(request):
-        # Python knows encodings that are none of text, or that make characters of none.
-        if (request.encoding or "utf-8").lower() not in ("utf-8", "utf8"):
-            raise BadRequest("Only UTF-8 is understood here.")
         response = get_response(request)
         if response.status_code == 405 and not response.streaming and not response.content:
             page = method_not_allowed(request)

@@ -20,7 +20,7 @@ ONE_AFTER_ANOTHER = {
     "suppress_health_check": list(HealthCheck),
 }
 hypothesis_settings.register_profile(
-    "default", max_examples=12, derandomize=True, **ONE_AFTER_ANOTHER
+    "default", max_examples=5, derandomize=True, **ONE_AFTER_ANOTHER
 )
 hypothesis_settings.register_profile("hostile", max_examples=1_000, **ONE_AFTER_ANOTHER)
 hypothesis_settings.load_profile("default")
