@@ -105,6 +105,7 @@ def scan(site: Deployment) -> int:
         "SECRET_KEY": settings.SECRET_KEY,
         "ALLOWED_HOSTS": HOST,
         "GUNICORN_CMD_ARGS": f"--certfile {certificate} --keyfile {key} "
+        f"--capture-output --error-logfile {FOLDER / 'server.log'} "
         f"--access-logfile {access} --access-logformat '%(s)s %(m)s %(U)s'",
     }
     site.prepare()
