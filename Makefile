@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench load format tools
+.PHONY: run test check bench load format tools hostile scan
 
 run: $(VENV)/installed
 	@$(BIN)/python manage.py serve
@@ -41,6 +41,21 @@ bench: $(VENV)/installed
 # Fifty people for five minutes at 100,000 conversations, beside exports and searches.
 load: $(VENV)/installed-load
 	@$(BIN)/python manage.py bench --only load $(BENCH)
+
+# A thousand bad requests at each address; half an hour.
+hostile: $(VENV)/installed-dev
+	@$(BIN)/python -m pytest tests/test_hostile_input.py --hypothesis-profile=hostile
+
+# sqlmap and wapiti against the site with demo conversations; half an hour. They need openssl.
+SCAN := .data/scan
+scan: $(VENV)/installed-dev $(SCAN)/sqlmap $(SCAN)/wapiti
+	@DESK_DATA_DIR=$(SCAN) $(BIN)/python -m tests.scan
+
+$(SCAN)/sqlmap: PACKAGE := sqlmap==1.10.10
+$(SCAN)/wapiti: PACKAGE := wapiti3==3.2.3
+$(SCAN)/sqlmap $(SCAN)/wapiti:
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGE) || { rm -rf $@; exit 1; }
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,7 @@
 """Typed settings from the environment. A bad value ends the start with one line."""
 
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -9,6 +10,8 @@ from dotenv import load_dotenv
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
+# A name or an address, IPv6 in brackets.
+HOST = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\]"
 
 
 def stop(message: str) -> SystemExit:
@@ -47,6 +50,19 @@ def integer(name: str, default: int, lowest: int, highest: int) -> int:
 
 def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def is_secret(key: str) -> bool:
+    """Django's rule for keys, and none of few letters; 50 random hexadecimal digits pass."""
+    return len(key) >= 50 and len(set(key)) >= 10 and not key.startswith("django-insecure-")
+
+
+def is_host(name: str) -> bool:
+    return bool(re.fullmatch(HOST, name, re.IGNORECASE))
+
+
+def is_https_origin(text: str) -> bool:
+    return bool(re.fullmatch(rf"https://({HOST})(:[0-9]+)?", text, re.IGNORECASE))
 
 
 def kept_secret(path: Path) -> str:

@@ -100,6 +100,15 @@ def permission_denied(request, exception=None):
     )
 
 
+def method_not_allowed(request):
+    return error_response(
+        request,
+        405,
+        "That cannot be done here",
+        "Nothing was changed. This address is there for something else: start again from the list.",
+    )
+
+
 def csrf_failure(request, reason=""):
     return error_response(
         request,

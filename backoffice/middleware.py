@@ -4,10 +4,13 @@ from contextvars import copy_context
 from functools import cache
 
 from django.contrib.auth import middleware as auth
+from django.middleware.security import SecurityMiddleware
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
+
+from .errors import method_not_allowed
 
 
 def request_id(get_response):
@@ -22,13 +25,47 @@ def request_id(get_response):
     return middleware
 
 
-def never_store(get_response):
-    """Conversations stay out of every cache, the browser's own included."""
+# What no page of ours needs, nor may a script that got in have it.
+NOT_NEEDED = (
+    *("accelerometer", "autoplay", "camera", "display-capture", "encrypted-media", "fullscreen"),
+    *("geolocation", "gyroscope", "hid", "magnetometer", "microphone", "midi", "payment"),
+    *("picture-in-picture", "screen-wake-lock", "serial", "usb", "xr-spatial-tracking"),
+)
+HEADERS = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": ", ".join(f"{feature}=()" for feature in NOT_NEEDED),
+    "Reporting-Endpoints": 'csp="/csp-report/"',
+}
+
+
+def hardened(get_response):
+    """
+    The headers of every answer, whoever makes it: Django's middleware for them is not reached by
+    probes, nor does it see a bad Host header to its end. And conversations stay out of every cache,
+    the browser's own included: only static files, whose names change with them, say otherwise.
+    """
+    security = SecurityMiddleware(get_response)
+
+    def middleware(request):
+        response = security.process_response(request, get_response(request))
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        if "Cache-Control" not in response:
+            add_never_cache_headers(response)
+        return response
+
+    return middleware
+
+
+def plain_words(get_response):
+    """A page where Django answers a wrong method with an empty one."""
 
     def middleware(request):
         response = get_response(request)
-        if "Cache-Control" not in response:
-            add_never_cache_headers(response)
+        if response.status_code == 405 and not response.streaming and not response.content:
+            page = method_not_allowed(request)
+            page["Allow"] = response["Allow"]
+            return page
         return response
 
     return middleware

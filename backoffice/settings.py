@@ -21,24 +21,29 @@ DEBUG = env.boolean("DEBUG")
 SECRET_KEY = env.text("SECRET_KEY")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
-for origin in CSRF_TRUSTED_ORIGINS:
-    if not origin.startswith(("https://", "http://")):
-        raise env.stop(f"CSRF_TRUSTED_ORIGINS must begin with https://, unlike {origin!r}.")
 BEHIND_PROXY = env.boolean("BEHIND_PROXY")
 
 # Without a key of its own the site is for one computer: it answers to loopback names only and
 # over plain HTTP. With one it is a deployment: its hosts must be named and HTTPS is required.
 LOCAL = not SECRET_KEY
 if LOCAL:
-    if ALLOWED_HOSTS:
-        raise env.stop("ALLOWED_HOSTS without SECRET_KEY; a deployment needs both.")
+    # Somebody means a deployment and forgot its key.
+    for name in ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "BEHIND_PROXY"):
+        if globals()[name]:
+            raise env.stop(f"{name} without SECRET_KEY; a deployment needs both.")
     ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
     SECRET_KEY = env.kept_secret(LOCAL_DATA_DIR / "secret_key")
 else:
-    if len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5:
+    if not env.is_secret(SECRET_KEY):
         raise env.stop("SECRET_KEY must be at least 50 random characters.")
-    if not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS:
+    # Each by its name: a star or a leading dot would trust hosts that others may own.
+    if not ALLOWED_HOSTS or not all(map(env.is_host, ALLOWED_HOSTS)):
         raise env.stop("ALLOWED_HOSTS must name the hosts of this site, separated by commas.")
+    for origin in CSRF_TRUSTED_ORIGINS:
+        if not env.is_https_origin(origin):
+            raise env.stop(
+                f"CSRF_TRUSTED_ORIGINS must be like https://desk.example.com, not {origin!r}."
+            )
     if DEBUG:
         raise env.stop("DEBUG must be off where SECRET_KEY is set.")
 
@@ -63,12 +68,15 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # What every answer must have comes first: also for those that are made on the way in.
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "backoffice.middleware.hardened",
     "backoffice.health.probes",
     "backoffice.middleware.request_id",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "backoffice.middleware.never_store",
-    "csp.middleware.CSPMiddleware",
+    "backoffice.middleware.plain_words",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "accounts.middleware.session_limits",
     "django.middleware.common.CommonMiddleware",
@@ -82,7 +90,6 @@ MIDDLEWARE = [
     "conversations.limits.middleware",
     "conversations.reveal.MaskingMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "backoffice.middleware.streams_keep_context",
 ]
 
@@ -251,10 +258,18 @@ CONTENT_SECURITY_POLICY = {
         "form-action": ["'self'"],
         "base-uri": ["'none'"],
         "frame-ancestors": ["'none'"],
+        # Text becomes HTML in one place, which app.js gives to htmx.
+        "require-trusted-types-for": ["'script'"],
+        "trusted-types": ["htmx"],
+        # Browsers know the one or the other.
+        "report-to": ["csp"],
+        "report-uri": ["/csp-report/"],
     }
 }
 CSRF_FAILURE_VIEW = "backoffice.errors.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
+# Other sites are told nothing. "no-referrer" would tell our own forms' origin as null, which the
+# check against forged requests refuses.
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_NAME = "desk_session"
 CSRF_COOKIE_HTTPONLY = True

@@ -5,6 +5,8 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from .csp_reports import csp_report
+
 
 @login_not_required
 def favicon(request):
@@ -18,6 +20,7 @@ urlpatterns = [
     path("accounts/", include("accounts.urls")),
     path("admin/", admin.site.urls),
     path("favicon.ico", favicon, name="favicon"),
+    path("csp-report/", csp_report, name="csp_report"),
 ]
 
 handler400 = "backoffice.errors.bad_request"

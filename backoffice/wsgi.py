@@ -1,7 +1,28 @@
 import os
+import re
 
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backoffice.settings")
 
-application = get_wsgi_application()
+# In UTF-8, like all of this site.
+CONTENT_TYPE = re.compile(
+    r"[a-z0-9.+-]+/[a-z0-9.+-]+"
+    r"""(; *(charset="?utf-?8"?|boundary="?[a-z0-9'()+_,./:=?-]{1,70}"?) *)*""",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def known_type(text: str) -> str:
+    """A Content-Type as it is, or nothing."""
+    return text if CONTENT_TYPE.fullmatch(text) else ""
+
+
+def application(environ, start_response):
+    # Django decodes by whatever codec of Python's is named there, "punycode" too, and fails on it
+    # where no page of ours can say so. Without a type a body is none of our forms.
+    environ["CONTENT_TYPE"] = known_type(environ.get("CONTENT_TYPE", ""))
+    return django_application(environ, start_response)
+
+
+django_application = get_wsgi_application()

@@ -34,6 +34,12 @@ document.addEventListener("htmx:after:history:push", () => {
 });
 
 document.addEventListener("DOMContentLoaded", () => {
+  // Where the browser knows trusted types, htmx alone makes HTML of text: of the server's answers.
+  htmx.registerExtension("trusted-types", {
+    init({ initSecurity }) {
+      initSecurity(window.trustedTypes?.createPolicy("htmx", { createHTML: (text) => text }));
+    },
+  });
   showCopyButtons(document);
   // A linked message, run or task that is folded away opens.
   const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));

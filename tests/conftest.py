@@ -5,14 +5,33 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.cache import cache
 from django.db import connections
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from conversations import counts, indexes, revision
 from conversations.agent_tables import create_agent_tables
 
 DATABASES = ["default", "agents", "agents_write"]
 
+# The same examples each time, and few; `make hostile` takes many, and others each time.
+ONE_AFTER_ANOTHER = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": list(HealthCheck),
+}
+hypothesis_settings.register_profile(
+    "default", max_examples=5, derandomize=True, **ONE_AFTER_ANOTHER
+)
+hypothesis_settings.register_profile("hostile", max_examples=1_000, **ONE_AFTER_ANOTHER)
+hypothesis_settings.load_profile("default")
+
 
 def pytest_configure(config):
+    # Before the URLs are walked, which looks for the panel's files.
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
     if settings.LOCAL_DATABASES and not hasattr(config, "workerinput"):
         config.started_postgres = settings.LOCAL_POSTGRES.start()
 
@@ -58,14 +77,6 @@ def _fresh(monkeypatch):
 def _quick_passwords():
     """Half a second each is right, but not for hundreds of sign-ins."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _plain_static_files():
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    }
 
 
 @pytest.fixture

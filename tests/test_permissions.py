@@ -63,6 +63,7 @@ MATRIX = {
     "mfa_remove_webauthn": (LOGIN, 404, 404, 404, 404),
     "mfa_view_recovery_codes": (LOGIN, 404, 404, 404, 404),
     "favicon": (302, 302, 302, 302, 302),
+    "csp_report": (405, 405, 405, 405, 405),
 }
 
 

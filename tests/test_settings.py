@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import subprocess
 import sys
 
@@ -46,8 +47,25 @@ def start(expression="s.DEBUG", **environment):
         ({"ALLOWED_HOSTS": "desk.example.com"}, "ALLOWED_HOSTS without SECRET_KEY"),
         ({"SECRET_KEY": "short", "ALLOWED_HOSTS": "a"}, "SECRET_KEY must be at least 50"),
         ({"SECRET_KEY": "a" * 60, "ALLOWED_HOSTS": "a"}, "SECRET_KEY must be at least 50"),
+        ({"BEHIND_PROXY": "1"}, "BEHIND_PROXY without SECRET_KEY"),
+        ({"CSRF_TRUSTED_ORIGINS": "https://a"}, "CSRF_TRUSTED_ORIGINS without SECRET_KEY"),
+        ({"SECRET_KEY": "change-me" * 8, "ALLOWED_HOSTS": "a"}, "SECRET_KEY must be at least 50"),
+        ({"SECRET_KEY": f"django-insecure-{KEY}", "ALLOWED_HOSTS": "a"}, "SECRET_KEY must be"),
         ({"SECRET_KEY": KEY}, "ALLOWED_HOSTS must name the hosts"),
-        ({"SECRET_KEY": KEY, "ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS must name the hosts"),
+        *(
+            (
+                {"SECRET_KEY": KEY, "ALLOWED_HOSTS": f"desk.example.com,{hosts}"},
+                "ALLOWED_HOSTS must name the hosts",
+            )
+            for hosts in ("*", ".com", ".example.com", "*.example.com", "https://a", "a:443", "a b")
+        ),
+        *(
+            (
+                {"SECRET_KEY": KEY, "ALLOWED_HOSTS": "a", "CSRF_TRUSTED_ORIGINS": origin},
+                "CSRF_TRUSTED_ORIGINS must be like https://",
+            )
+            for origin in ("http://a", "https://*.example.com", "https://a/path", "a", "https://")
+        ),
         ({"SECRET_KEY": KEY, "ALLOWED_HOSTS": "a", "DEBUG": "1"}, "DEBUG must be off"),
         ({"KAVALAI_DB_URI": "mysql://u:hunter2@h/db"}, "KAVALAI_DB_URI is not a PostgreSQL URI"),
         (
@@ -80,6 +98,17 @@ def test_with_a_key_it_is_a_deployment():
     shown = "s.ALLOWED_HOSTS, s.SESSION_COOKIE_SECURE, s.SECURE_SSL_REDIRECT, s.SESSION_COOKIE_NAME"
     _, out, _ = start(shown, SECRET_KEY=KEY, ALLOWED_HOSTS="a.example, b.example")
     assert out == "['a.example', 'b.example'] True True __Host-desk_session"
+
+
+@pytest.mark.parametrize("hosts", ["desk", "desk.example.com", "10.0.0.1,[::1]", "Desk-1.example"])
+def test_hosts_and_origins_are_given_by_name(hosts):
+    origins = "https://desk.example.com:8443,https://[::1]"
+    assert start(SECRET_KEY=KEY, ALLOWED_HOSTS=hosts, CSRF_TRUSTED_ORIGINS=origins)[0] == 0
+
+
+@pytest.mark.parametrize("key", [secrets.token_urlsafe(40), secrets.token_hex(25)])
+def test_a_random_key_is_taken(key):
+    assert start(SECRET_KEY=key, ALLOWED_HOSTS="a")[0] == 0
 
 
 def test_the_local_databases_stand_in_for_what_is_not_given():
