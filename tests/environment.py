@@ -24,6 +24,7 @@ BLANK = dict.fromkeys(
         "KAVALAI_DB_URI",
         "KAVALAI_DB_WRITE_URI",
         "MASK_PERSONAL_DATA",
+        "METRICS_TOKEN",
         "PORT",
         "SECRET_KEY",
         "STATEMENT_TIMEOUT_SECONDS",
