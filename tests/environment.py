@@ -27,6 +27,7 @@ BLANK = dict.fromkeys(
         "METRICS_TOKEN",
         "PORT",
         "SECRET_KEY",
+        "SECRET_KEY_FALLBACKS",
         "STATEMENT_TIMEOUT_SECONDS",
         "STATIC_ROOT",
         "TIME_ZONE",

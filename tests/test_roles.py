@@ -6,12 +6,12 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, transaction
 
 from conversations.models import Agent, ChatMessage, Session
 
 from .admin_panel import make_rows, save, sql
-from .test_permissions import BROWSE, LOGIN, MATRIX, paths
+from .test_permissions import MATRIX, paths
 
 __all__ = ["paths"]
 pytestmark = pytest.mark.django_db
@@ -37,13 +37,12 @@ def role(name: str, *arguments):
 
 
 def refused(statement: str) -> bool:
-    try:
-        with transaction.atomic(using="agents_write"):
-            sql(statement)
-    except DatabaseError as error:
-        assert error.__cause__.sqlstate == "42501"
-        return True
-    return False
+    with (
+        pytest.raises(DatabaseError) as raised,
+        transaction.atomic(using="agents_write"),
+    ):
+        sql(statement)
+    return raised.value.__cause__.sqlstate == "42501"
 
 
 def test_every_page_and_file_takes_no_more_than_the_reader(admin_client, paths):
@@ -57,8 +56,6 @@ def test_every_page_and_file_takes_no_more_than_the_reader(admin_client, paths):
             address = f"/admin/conversations/{model}/"
             assert admin_client.get(address).status_code == 200
             assert admin_client.get(f"{address}?q=somebody").status_code == 200
-    assert sum(statuses == BROWSE for statuses in MATRIX.values()) > 5
-    assert LOGIN in MATRIX["login"] or MATRIX["login"][0] == 200
 
 
 @pytest.mark.parametrize(
