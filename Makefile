@@ -23,6 +23,10 @@ endef
 tools:
 	$(call need,chromium,command -v chromium || test -n "$$BROWSER_PATH", or set BROWSER_PATH)
 	$(call need,pgbouncer,command -v pgbouncer || test -x /usr/sbin/pgbouncer)
+	$(call need,nginx-light,command -v nginx || test -x /usr/sbin/nginx)
+	$(call need,caddy,command -v caddy)
+	$(call need,systemd,test "$$(uname)" != Linux || command -v systemd-analyze)
+	$(call need,openssl,command -v openssl)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

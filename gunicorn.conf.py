@@ -1,8 +1,11 @@
 """What gunicorn reads by itself when it is started here; its command line and environment win."""
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
-from backoffice import env
+from backoffice import env, logs
 
 env.load(Path(__file__).with_name(".env"))
 
@@ -18,3 +21,21 @@ graceful_timeout = 30
 # It would be one more thing to guard.
 control_socket_disable = True
 loglevel = "warning"
+logconfig_dict = logs.configuration()
+
+# Where processes add up what Prometheus asks for; those that ended keep counting.
+if env.text("METRICS_TOKEN") and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="desk-metrics-")
+
+
+def child_exit(server, worker):
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)
+
+
+def on_exit(server):
+    place = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
+    if place.name.startswith("desk-metrics-"):
+        shutil.rmtree(place, ignore_errors=True)

@@ -1,15 +1,19 @@
-"""Answers for load balancers and process supervisors, without sign-in or content."""
+"""Answers for load balancers, process supervisors and Prometheus, without sign-in or content."""
 
 from concurrent.futures import ThreadPoolExecutor
 
+from django.conf import settings
 from django.db import Error, connections
 from django.http import HttpResponse, JsonResponse
+
+from .metrics import metrics
 
 
 def probes(get_response):
     """
-    /livez and /readyz, before anything that looks at the Host header, a cookie or a database:
-    probes name hosts of their own, and must be answered when nothing else can be.
+    /livez, /readyz and, where it has a token, /metrics, before anything that looks at the Host
+    header, a cookie or a database: probes name hosts of their own, and must be answered when
+    nothing else can be.
     """
 
     def middleware(request):
@@ -17,6 +21,8 @@ def probes(get_response):
             response = HttpResponse("ok\n", content_type="text/plain")
         elif request.path == "/readyz":
             response = readyz()
+        elif request.path == "/metrics" and settings.METRICS_TOKEN:
+            response = metrics(request)
         else:
             return get_response(request)
         response["Cache-Control"] = "no-store"

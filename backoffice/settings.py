@@ -4,7 +4,7 @@ import re
 import zoneinfo
 from pathlib import Path
 
-from . import databases, env
+from . import databases, env, logs
 from .local_postgres import LocalPostgres, LocalPostgresError
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -74,6 +74,7 @@ MIDDLEWARE = [
     "backoffice.middleware.hardened",
     "backoffice.health.probes",
     "backoffice.middleware.request_id",
+    "backoffice.middleware.observed",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "backoffice.middleware.plain_words",
@@ -286,10 +287,13 @@ if not LOCAL:
     if BEHIND_PROXY:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": "WARNING"},
-}
+# Operating
+
+LOGGING = logs.configuration()
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
+for former in SECRET_KEY_FALLBACKS:
+    if LOCAL or len(former) < 50:
+        raise env.stop("SECRET_KEY_FALLBACKS must be former SECRET_KEYs, beside a new one.")
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+if METRICS_TOKEN and (len(METRICS_TOKEN) < 20 or not METRICS_TOKEN.isascii()):
+    raise env.stop("METRICS_TOKEN must be at least 20 random letters and digits.")

@@ -11,6 +11,7 @@ from django.db import connections, transaction
 from psycopg import errors, pq
 
 from audit.recording import Act, record
+from backoffice.metrics import EXPORTS, EXPORTS_RUNNING
 
 from .exports import File
 from .models import Session
@@ -68,6 +69,7 @@ class Export:
         except BaseException:
             self.blocks.close()
             raise
+        EXPORTS_RUNNING.inc()
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -82,6 +84,8 @@ class Export:
         if self.ended:
             return
         self.ended = True
+        EXPORTS_RUNNING.dec()
+        EXPORTS.labels("complete" if self.complete else "broken").inc()
         self.blocks.close()
         # An hour later that connection may be gone.
         ours = connections["default"]
@@ -105,6 +109,7 @@ class Export:
             cursor.execute(SETTINGS, [f"{settings.EXPORT_TIMEOUT_SECONDS}s"])
             cursor.execute(TAKE_PLACE, [settings.EXPORTS_AT_ONCE, LOCK])
             if cursor.fetchone() is None:
+                EXPORTS.labels("refused").inc()
                 raise TooManyExports
             statement = cursor.cursor.mogrify(self.file.statement, self.file.params)
             try:

@@ -29,12 +29,12 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.test import Client
-user = get_user_model().objects.create(username="support")
-user.groups.add(Group.objects.get(name="Support"))
+user = get_user_model().objects.create(username="{group}".lower())
+user.groups.add(Group.objects.get(name="{group}"))
 client = Client()
 client.force_login(user)
 name = settings.SESSION_COOKIE_NAME
-print(f"{name}={client.cookies[name].value}")
+print(name + "=" + client.cookies[name].value)
 """
 EXPORTING = """
     SELECT pid FROM pg_stat_activity
@@ -68,21 +68,29 @@ class Deployment:
     def prepare(self):
         self.run("migrate", "--verbosity=0", check=True)
         self.run("collectstatic", "--no-input", "--verbosity=0", check=True)
-        found = self.run("shell", "--verbosity=0", "-c", SIGN_IN, check=True, text=True)
-        self.cookie = found.stdout.strip()
+        self.cookie = self.sign_in("Support")
+
+    def sign_in(self, group: str) -> str:
+        """The cookie of somebody new in the group."""
+        script = SIGN_IN.format(group=group)
+        found = self.run("shell", "--verbosity=0", "-c", script, check=True, text=True)
+        return found.stdout.strip()
 
     @contextmanager
-    def serving(self, workers=2):
-        """gunicorn as `make run` starts it, on a port that is free."""
+    def serving(self, workers=2, output=None):
+        """gunicorn on a port that is free; what it writes goes to `output` where there is one."""
         with socket.create_server((HOST, 0)) as listening:
             port = listening.getsockname()[1]
             command = [sys.executable, "-m", "gunicorn", f"--workers={workers}"]
-            command += ["--log-level", "critical", "--bind", f"fd://{listening.fileno()}"]
+            command += ["--bind", f"fd://{listening.fileno()}"]
+            command += [] if output else ["--log-level", "critical"]
             process = subprocess.Popen(
                 command,
                 cwd=settings.BASE_DIR,
                 env=self.environment(),
                 pass_fds=[listening.fileno()],
+                stdout=output,
+                stderr=output,
             )
         try:
             yield Server(self, port, process.pid)
@@ -111,9 +119,9 @@ class Server:
     port: int
     pid: int
 
-    def get(self, path: str) -> http.client.HTTPResponse:
+    def get(self, path: str, **headers: str) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=SECONDS)
-        connection.request("GET", path, headers={"Cookie": self.deployment.cookie})
+        connection.request("GET", path, headers={"Cookie": self.deployment.cookie, **headers})
         response = connection.getresponse()
         response.connection = connection
         return response

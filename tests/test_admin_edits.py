@@ -477,20 +477,6 @@ def test_a_role_that_may_change_another_column_is_refused_too(admin_client, rows
         assert response.status_code == 403
 
 
-def test_the_rights_that_the_readme_names_are_enough(admin_client, rows):
-    other = make_agent("Other")
-    grants = (
-        "UPDATE (name, description) ON agents",
-        "UPDATE (external_id, agent_id) ON sessions",
-        "UPDATE (role, content) ON chat_messages",
-    )
-    with role(*grants):
-        for model, changes in [*CHANGES, ("session", {"agent": str(other.id)})]:
-            response = save(admin_client, model, getattr(rows, model).id, **changes)
-            assert response.status_code == 302
-    assert len(edited()) == 4
-
-
 def test_a_role_that_may_not_even_read_is_a_page_that_says_so(admin_client, rows):
     sql("CREATE ROLE desk_test_nobody")
     sql("SET LOCAL ROLE desk_test_nobody")

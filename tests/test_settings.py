@@ -67,6 +67,12 @@ def start(expression="s.DEBUG", **environment):
             for origin in ("http://a", "https://*.example.com", "https://a/path", "a", "https://")
         ),
         ({"SECRET_KEY": KEY, "ALLOWED_HOSTS": "a", "DEBUG": "1"}, "DEBUG must be off"),
+        ({"SECRET_KEY_FALLBACKS": KEY}, "SECRET_KEY_FALLBACKS must be former"),
+        (
+            {"SECRET_KEY": KEY, "ALLOWED_HOSTS": "a", "SECRET_KEY_FALLBACKS": f"{KEY},hunter2"},
+            "SECRET_KEY_FALLBACKS must be former",
+        ),
+        ({"METRICS_TOKEN": "hunter2"}, "METRICS_TOKEN must be at least 20"),
         ({"KAVALAI_DB_URI": "mysql://u:hunter2@h/db"}, "KAVALAI_DB_URI is not a PostgreSQL URI"),
         (
             {"DATABASE_URL": "postgresql://u:hunter2@h:port/db?nonsense=1"},
@@ -106,7 +112,9 @@ def test_hosts_and_origins_are_given_by_name(hosts):
     assert start(SECRET_KEY=KEY, ALLOWED_HOSTS=hosts, CSRF_TRUSTED_ORIGINS=origins)[0] == 0
 
 
-@pytest.mark.parametrize("key", [secrets.token_urlsafe(40), secrets.token_hex(25)])
+@pytest.mark.parametrize(
+    "key", [secrets.token_urlsafe(40), secrets.token_hex(25)], ids=["base64", "hex"]
+)
 def test_a_random_key_is_taken(key):
     assert start(SECRET_KEY=key, ALLOWED_HOSTS="a")[0] == 0
 
@@ -194,3 +202,14 @@ def test_gunicorn_is_told_everything_by_its_file():
     assert (shown["workers"], shown["threads"]) == ("3", "8")
     assert shown["control_socket_disable"] == "True"
     assert shown["accesslog"] == "None"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("kept", "status"), [(["former" * 10], 302), ([], 200)])
+def test_a_former_key_keeps_people_signed_in(client, django_user_model, settings, kept, status):
+    settings.SECRET_KEY = "former" * 10
+    client.force_login(django_user_model.objects.create_user("somebody"))
+    settings.SECRET_KEY = "new" * 20
+    settings.SECRET_KEY_FALLBACKS = kept
+    # Whoever is signed in is sent on.
+    assert client.get("/accounts/login/").status_code == status

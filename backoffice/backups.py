@@ -1,0 +1,111 @@
+"""Our own database into a file and back, by PostgreSQL's own programs."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import CommandError
+from django.db import Error, connections
+
+from .postgres_binaries import candidates
+
+ANYTHING = """
+    SELECT EXISTS (
+        SELECT FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+        AND relnamespace NOT IN (
+            SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_' OR nspname = 'information_schema'
+        )
+    )
+"""
+
+
+def backup(file: Path):
+    """Write a new file that only we may read; sign-ins that last are left out of it."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        run(
+            "pg_dump",
+            "--format=custom",
+            "--no-owner",
+            "--no-privileges",
+            # Whoever has the file could go on as somebody who is signed in.
+            "--exclude-table-data=django_session",
+            f"--file={partial}",
+        )
+        # Unlike a rename, a link does not replace a file.
+        os.link(partial, file)
+    except FileExistsError:
+        raise CommandError(f"{file} exists already.") from None
+    except OSError as error:
+        raise CommandError(f"{file} cannot be written: {error.strerror}.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def restore(file: Path):
+    """Fill our database from the file, whole or not at all; it must be empty."""
+    if not file.is_file():
+        raise CommandError(f"There is no file {file}.")
+    with connect().cursor() as cursor:
+        cursor.execute(ANYTHING)
+        if cursor.fetchone()[0]:
+            raise CommandError(
+                "Our own database is not empty: nothing was restored. Create a new one and name "
+                "it in DATABASE_URL."
+            )
+    run(
+        "pg_restore",
+        "--no-owner",
+        "--no-privileges",
+        "--no-comments",
+        "--single-transaction",
+        "--exit-on-error",
+        str(file),
+    )
+
+
+def connect():
+    connection = connections["default"]
+    try:
+        connection.ensure_connection()
+    except Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CommandError(f"Our own database does not answer: {reason}") from None
+    return connection
+
+
+def run(program: str, *arguments: str):
+    connection = connect()
+    info = connection.connection.info
+    path = find(program, info.server_version // 10_000)
+    # It leaves the password out: anybody on this computer can read arguments.
+    target = f"--dbname={info.dsn}"
+    environment = {**os.environ, "PGPASSWORD": info.password}
+    connection.close()
+    result = subprocess.run(  # noqa: S603
+        [path, target, *arguments], env=environment, capture_output=True, text=True
+    )
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["no message"])[0]
+        raise CommandError(f"{program} failed: {reason}")
+
+
+def find(program: str, server: int) -> Path:
+    """The program of the server's version, else the next one: an older one refuses."""
+    found = {}
+    for directory in candidates(settings.LOCAL_DATA_DIR):
+        path = directory / program
+        if path.exists():
+            shown = subprocess.run([path, "--version"], capture_output=True, text=True)  # noqa: S603
+            if version := re.search(r"\(PostgreSQL\) (\d+)", shown.stdout):
+                found.setdefault(int(version[1]), path)
+    fitting = [version for version in found if version >= server]
+    if not fitting:
+        raise CommandError(
+            f"{program} of PostgreSQL {server} or later was not found: install PostgreSQL's "
+            "client programs."
+        )
+    return found[min(fitting)]

@@ -1,0 +1,117 @@
+"""
+Numbers for Prometheus. Labels are names of ours, never ids, addresses or texts, so that nobody
+who asks for odd addresses adds any. The processes of a site add up in PROMETHEUS_MULTIPROC_DIR,
+which gunicorn.conf.py makes.
+"""
+
+import os
+import platform
+import sys
+import tomllib
+
+import django
+from django.conf import settings
+from django.core.signals import got_request_exception
+from django.db import Error, InterfaceError, OperationalError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from django.http import HttpResponse
+from django.utils.crypto import constant_time_compare
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+from .errors import is_timeout
+
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+ours = CollectorRegistry()
+REQUESTS = Counter(
+    "desk_requests", "Requests that were answered", ["view", "method", "status"], registry=ours
+)
+DURATION = Histogram(
+    "desk_request_duration_seconds", "Until an answer began", ["view"], registry=ours
+)
+DATABASE_FAILURES = Counter(
+    "desk_database_failures",
+    "Requests that a database made fail",
+    ["database", "kind"],
+    registry=ours,
+)
+EXPORTS = Counter("desk_exports", "Exports by how they ended", ["outcome"], registry=ours)
+EXPORTS_RUNNING = Gauge(
+    "desk_exports_running", "Exports on their way", registry=ours, multiprocess_mode="livesum"
+)
+SIGN_INS_FAILED = Counter("desk_sign_ins_failed", "Sign-ins that failed", registry=ours)
+BUILD = Gauge(
+    "desk_build_info",
+    "What is running",
+    ["version", "django", "python"],
+    registry=ours,
+    multiprocess_mode="max",
+)
+
+
+def answered(request, response, seconds: float):
+    """Count one request that has its answer."""
+    match = request.resolver_match
+    view = match.view_name if match else "none"
+    method = request.method if request.method in METHODS else "other"
+    REQUESTS.labels(view, method, response.status_code).inc()
+    DURATION.labels(view).observe(seconds)
+
+
+def request_failed(**kwargs):
+    error = sys.exc_info()[1]
+    if isinstance(error, Error):
+        kind = "error"
+        if is_timeout(error):
+            kind = "timeout"
+        elif isinstance(error, OperationalError | InterfaceError):
+            kind = "unavailable"
+        DATABASE_FAILURES.labels(alias_of(error), kind).inc()
+
+
+def alias_of(error: Error) -> str:
+    """Which database it came from: exceptions do not tell, but the frames they passed through."""
+    alias, frame = "none", error.__traceback__
+    while frame:
+        passed = frame.tb_frame.f_locals.get("self")
+        # isinstance() would make a lazy user look for itself in that database again.
+        if issubclass(type(passed), CursorWrapper):
+            passed = passed.db
+        if issubclass(type(passed), BaseDatabaseWrapper):
+            alias = passed.alias
+        frame = frame.tb_next
+    return alias
+
+
+def sign_in_failed(**kwargs):
+    SIGN_INS_FAILED.inc()
+
+
+def metrics(request) -> HttpResponse:
+    """All of it for whoever brings METRICS_TOKEN."""
+    given = request.headers.get("Authorization", "")
+    if not constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}"):
+        return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
+    registry = ours
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def start():
+    from django.contrib.auth.signals import user_login_failed
+
+    got_request_exception.connect(request_failed, dispatch_uid="metrics")
+    user_login_failed.connect(sign_in_failed, dispatch_uid="metrics")
+    project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text())["project"]
+    BUILD.labels(project["version"], django.__version__, platform.python_version()).set(1)

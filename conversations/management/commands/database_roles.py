@@ -1,0 +1,74 @@
+"""The SQL for roles of PostgreSQL's that may do what this site does, and nothing else."""
+
+from django.apps import apps
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from psycopg import sql
+
+from conversations.edits import EDITABLE
+from conversations.redaction import PLACES
+
+READER = """
+-- In the agent database, by the owner of its tables. For KAVALAI_DB_URI:
+CREATE ROLE {reader} LOGIN;
+ALTER ROLE {reader} SET default_transaction_read_only = on;
+GRANT USAGE ON SCHEMA {schema} TO {reader};
+GRANT SELECT ON {tables} TO {reader};
+
+-- For KAVALAI_DB_WRITE_URI, where admins edit:
+CREATE ROLE {editor} LOGIN;
+GRANT USAGE ON SCHEMA {schema} TO {editor};
+GRANT SELECT ON {tables} TO {editor};
+"""
+OURS = """
+-- Our own database, by whoever may create one. For DATABASE_URL:
+CREATE ROLE {owner} LOGIN;
+CREATE DATABASE {owner} OWNER {owner};
+REVOKE CONNECT ON DATABASE {owner} FROM PUBLIC;
+"""
+PASSWORDS = "\n-- Passwords are set in psql, where none is shown or logged: \\password NAME\n"
+
+
+class Command(BaseCommand):
+    help = "Prints the SQL that makes least-privilege roles; for psql, reviewed by its reader."
+    requires_system_checks = []
+
+    def add_arguments(self, parser):
+        schema = settings.AGENT_SCHEMA or "public"
+        parser.add_argument("--schema", default=schema, help="of the agent database (%(default)s)")
+        parser.add_argument("--reader", default="desk_reader", metavar="NAME")
+        parser.add_argument("--editor", default="desk_editor", metavar="NAME")
+        parser.add_argument("--owner", default="desk", metavar="NAME", help="of our own database")
+        parser.add_argument(
+            "--edits-only", action="store_true", help="nothing is redacted, erased or purged"
+        )
+
+    def handle(self, *, schema, reader, editor, owner, edits_only, **options):
+        names = {"schema": schema, "reader": reader, "editor": editor, "owner": owner}
+        if any("\0" in name for name in names.values()):
+            raise CommandError("A name holds what no database could.")
+        quoted = {name: sql.Identifier(value) for name, value in names.items()}
+        models = apps.get_app_config("conversations").get_models()
+        tables = [*(model._meta.db_table for model in models), "alembic_version"]
+        in_schema = sql.SQL(", ").join(sql.Identifier(schema, table) for table in tables)
+        self.write(READER, tables=in_schema, **quoted)
+        for model, fields in EDITABLE.items():
+            columns = [model._meta.get_field(field).column for field in fields]
+            self.grant_update(model._meta.db_table, columns, **quoted)
+        if not edits_only:
+            self.stdout.write("\n-- To redact, erase and purge as well:")
+            for table, (_, texts, payloads) in PLACES.items():
+                self.grant_update(table, texts + payloads, **quoted)
+            # The foreign keys take runs, tasks and messages along, whoever deletes.
+            self.write("GRANT DELETE ON {schema}.sessions TO {editor};", **quoted)
+        self.stdout.write()
+        self.write(OURS, **quoted)
+        self.stdout.write(PASSWORDS)
+
+    def grant_update(self, table, columns, **quoted):
+        joined = sql.SQL(", ").join(map(sql.Identifier, columns))
+        statement = "GRANT UPDATE ({columns}) ON {schema}.{table} TO {editor};"
+        self.write(statement, columns=joined, table=sql.Identifier(table), **quoted)
+
+    def write(self, statement: str, **values: sql.Composable):
+        self.stdout.write(sql.SQL(statement).format(**values).as_string().strip("\n"))
