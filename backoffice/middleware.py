@@ -8,6 +8,20 @@ from django.utils.cache import add_never_cache_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 
+# A reader who takes nothing in this time is as good as gone.
+STALLED_SECONDS = 60
+
+
+def stalled_readers(get_response):
+    """Nobody holds a thread of gunicorn's by standing still; it has no time limit of its own."""
+
+    def middleware(request):
+        if client := request.META.get("gunicorn.socket"):
+            client.settimeout(STALLED_SECONDS)
+        return get_response(request)
+
+    return middleware
+
 
 def request_id(get_response):
     """Names each request, for the audit trail and whoever asks about an answer."""
