@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench load format tools
+.PHONY: run test check bench load faults format tools
 
 run: $(VENV)/installed
 	@$(BIN)/python manage.py serve
@@ -41,6 +41,10 @@ bench: $(VENV)/installed
 # Fifty people for five minutes at 100,000 conversations, beside exports and searches.
 load: $(VENV)/installed-load
 	@$(BIN)/python manage.py bench --only load $(BENCH)
+
+# Breaks a database or gunicorn in each way that docs/reliability.md speaks of, and prints its table.
+faults: $(VENV)/installed-dev
+	@$(BIN)/python -m pytest tests/test_faults_*.py
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .

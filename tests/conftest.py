@@ -9,6 +9,8 @@ from django.db import connections
 from conversations import counts, indexes, revision
 from conversations.agent_tables import create_agent_tables
 
+from . import faults
+
 DATABASES = ["default", "agents", "agents_write"]
 
 
@@ -106,3 +108,7 @@ viewer_client = client_fixture("Viewer")
 support_client = client_fixture("Support")
 admin_client = client_fixture("Admin")
 outsider_client = client_fixture(None)
+
+
+def pytest_terminal_summary(terminalreporter):
+    faults.write_table(terminalreporter.write_line)

@@ -72,17 +72,18 @@ class Deployment:
         self.cookie = found.stdout.strip()
 
     @contextmanager
-    def serving(self):
+    def serving(self, *arguments: str, log=None):
         """gunicorn as `make run` starts it, on a port that is free."""
         with socket.create_server((HOST, 0)) as listening:
             port = listening.getsockname()[1]
-            command = [sys.executable, "-m", "gunicorn", "--workers", "2"]
-            command += ["--log-level", "critical", "--bind", f"fd://{listening.fileno()}"]
+            command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--log-level", "critical"]
+            command += ["--bind", f"fd://{listening.fileno()}", *arguments]
             process = subprocess.Popen(
                 command,
                 cwd=settings.BASE_DIR,
                 env=self.environment(),
                 pass_fds=[listening.fileno()],
+                stderr=log,
             )
         try:
             yield Server(self, port, process.pid)

@@ -52,29 +52,25 @@ class Watch:
     @contextmanager
     def connecting(self):
         """
-        After a silence one thread at a time finds out whether it is over. The others are told at
-        once: they may have pages to serve that do not need this database.
+        After a silence one thread at a time finds out whether it is over. The others wait no longer
+        than a server that is well takes: they may have pages to serve that do not need this one.
         """
-        if not (self.is_on and self.suspect):
-            with self.noting():
-                yield
-            return
-        if self.was_silent_just_now() or not self.trying.acquire(blocking=False):
-            raise Unanswered("The server did not answer a moment ago.")
-        try:
-            with self.noting():
-                yield
-            self.suspect = False
-        finally:
-            self.trying.release()
-
-    @contextmanager
-    def noting(self):
+        first = False
+        if self.is_on and self.suspect:
+            first = self.trying.acquire(timeout=REST_SECONDS)
+            if self.suspect and (not first or self.was_silent_just_now()):
+                if first:
+                    self.trying.release()
+                raise Unanswered("The server did not answer a moment ago.")
         try:
             yield
+            self.suspect = False
         except ConnectionTimeout:
             self.note_silence()
             raise
+        finally:
+            if first:
+                self.trying.release()
 
 
 def greets(connected: int) -> bool:
