@@ -15,6 +15,7 @@ import pytest
 
 from .faults import LIST, Site, two_servers
 
+pytestmark = pytest.mark.xdist_group("faults_databases")
 PARTS = ("ours", "agents")
 ALIAS = {"ours": "default", "agents": "agents"}
 NAME = {"ours": "our database", "agents": "the agent database"}

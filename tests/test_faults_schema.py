@@ -30,9 +30,9 @@ def test_a_new_column_is_noticed_within_a_minute(support_client, at_revision, mo
     assert not revision.has_run_durations()
     alter(ADD)
     run = make_run(session, duration_seconds=3)
-    assert support_client.get(f"{LIST}{session.pk}/").status_code == 200
+    assert support_client.get(f"{LIST}{session.id}/").status_code == 200
     assert not revision.has_run_durations()
     later(monkeypatch, revision.LOOK_AGAIN + 1)
-    page = support_client.get(f"{LIST}{session.pk}/runs/{run.pk}/")
+    page = support_client.get(f"{LIST}{session.id}/runs/{run.id}/")
     assert page.status_code == 200
     assert revision.has_run_durations()
