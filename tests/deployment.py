@@ -76,8 +76,9 @@ class Deployment:
         """gunicorn as `make run` starts it, on a port that is free."""
         with socket.create_server((HOST, 0)) as listening:
             port = listening.getsockname()[1]
-            command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--log-level", "critical"]
-            command += ["--bind", f"fd://{listening.fileno()}", *arguments]
+            command = [sys.executable, "-m", "gunicorn", "--workers", "2"]
+            command += ["--log-level", "critical", "--bind", f"fd://{listening.fileno()}"]
+            command += arguments
             process = subprocess.Popen(
                 command,
                 cwd=settings.BASE_DIR,
