@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench load format tools hostile scan
+.PHONY: run test check bench load faults format tools hostile scan
 
 run: $(VENV)/installed
 	@$(BIN)/python manage.py serve
@@ -45,6 +45,10 @@ bench: $(VENV)/installed
 # Fifty people for five minutes at 100,000 conversations, beside exports and searches.
 load: $(VENV)/installed-load
 	@$(BIN)/python manage.py bench --only load $(BENCH)
+
+# Breaks a database or gunicorn in each way that docs/reliability.md speaks of, and prints its table.
+faults: $(VENV)/installed-dev
+	@$(BIN)/python -m pytest tests/test_faults_*.py
 
 # A thousand bad requests at each address; half an hour.
 hostile: $(VENV)/installed-dev

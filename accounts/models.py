@@ -1,4 +1,3 @@
-from functools import cached_property
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractUser, Group, UserManager
@@ -7,6 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F
 from django.utils.crypto import salted_hmac
+from django.utils.functional import cached_property
 
 # With these, somebody with a limit could lift it, or read what others did with conversations.
 NOT_WITH_A_LIMIT = ("accounts", "audit", "auth")

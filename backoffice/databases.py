@@ -8,6 +8,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from . import env
+from .postgresql.connection import Connection
 
 
 def quote_option(value: str) -> str:
@@ -56,7 +57,7 @@ def from_uri(
         options.append(f"-c statement_timeout={timeout_seconds * 1000}")
     user = params.pop("user", "")
     entry = {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "backoffice.postgresql",
         "NAME": params.pop("dbname", "") or user or "postgres",
         "USER": user,
         "PASSWORD": params.pop("password", ""),
@@ -65,14 +66,21 @@ def from_uri(
         "CONN_HEALTH_CHECKS": True,
         # A cursor outside a transaction does not survive PgBouncer's transaction mode.
         "DISABLE_SERVER_SIDE_CURSORS": True,
-        "OPTIONS": {"connect_timeout": 3, **params},
+        "OPTIONS": {"connect_timeout": 2, "query_seconds": timeout_seconds, **params},
         "TEST": test or {},
     }
     joined = " ".join(option for option in options if option)
     if joined:
         entry["OPTIONS"]["options"] = joined
     if pool_size:
-        entry["OPTIONS"]["pool"] = {"min_size": 0, "max_size": pool_size, "timeout": 3}
+        entry["OPTIONS"]["pool"] = {
+            "connection_class": Connection,
+            "min_size": 0,
+            "max_size": pool_size,
+            "timeout": 3,
+            # Else it waits longer after each attempt, and so do pages when the server is back.
+            "reconnect_timeout": 0,
+        }
     else:
         # A new one costs a page as much again: the server's process has to learn the tables first.
         entry["CONN_MAX_AGE"] = 3600

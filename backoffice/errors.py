@@ -5,11 +5,16 @@ from contextlib import contextmanager
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, InterfaceError, OperationalError
+from django.http import RawPostDataException, UnreadablePostError
 from django.shortcuts import render
 
 from .fragments import wants_fragment
 
 QUERY_CANCELED = "57014"
+READ_ONLY = "25006"
+DISK_FULL = "53100"
+# A table or a column that was there, or was not yet, when we looked.
+OTHER_TABLES = ("42703", "42P01")
 # Why a change was not made: (status, title, text).
 NO_WRITING = (
     403,
@@ -23,7 +28,7 @@ BUSY = (
 )
 # What PostgreSQL answers a change with that it does not take, by SQLSTATE.
 REFUSALS = {
-    "25006": (
+    READ_ONLY: (
         503,
         "The agent database takes no changes",
         "Nothing was changed. The database is read-only: a replica, or under maintenance. "
@@ -64,9 +69,36 @@ def is_timeout(error: Exception) -> bool:
     return sqlstate(error) == QUERY_CANCELED
 
 
+def is_outage(error: Exception) -> bool:
+    """The database's failure and not ours: gone, too slow, full, or changed under our feet."""
+    lasting = (READ_ONLY, *OTHER_TABLES)
+    return isinstance(error, OperationalError | InterfaceError) or sqlstate(error) in lasting
+
+
+def sent_form(request) -> list[tuple[str, str]] | None:
+    """What a form held, to be sent again; None where there is none or it was not for showing."""
+    if request.method != "POST":
+        return None
+    try:
+        fields = request.POST
+    except (RawPostDataException, UnreadablePostError):
+        return None
+    secret = hasattr(request, "sensitive_post_parameters") or any("pass" in name for name in fields)
+    if secret or request.FILES:
+        return None
+    return [
+        (name, value)
+        for name, values in fields.lists()
+        for value in values
+        if name != "csrfmiddlewaretoken"
+    ]
+
+
 def error_response(request, status: int, title: str, text: str):
     template = "_error.html" if wants_fragment(request) else "error.html"
     context = {"status": status, "title": title, "text": text, "retry": request.get_full_path()}
+    if status == 503:
+        context["form"] = sent_form(request)
     response = render(request, template, context, status=status)
     # The filters stay where they are; the notice takes the place of the results.
     if template == "_error.html" and request.htmx.target == "main#browse":
@@ -130,24 +162,32 @@ def not_found(request, exception=None):
 def server_error(request):
     """A database that is gone or too slow is not our fault: say which of the two it is."""
     failure = sys.exc_info()[1]
-    if isinstance(failure, (OperationalError, InterfaceError)):
-        if is_timeout(failure):
-            return error_response(
-                request,
-                503,
-                "That took too long",
-                "The search was stopped so that others are not slowed down. "
-                "Narrow it by agent or by date, or look for a longer word.",
-            )
+    if failure is None or not is_outage(failure):
         return error_response(
             request,
-            503,
-            "The database does not answer",
-            "Nothing is lost. Try again in a moment; if it lasts, tell whoever runs this site.",
+            500,
+            "Something broke on our side",
+            "The failure has been logged. What you were looking at is unchanged.",
         )
-    return error_response(
-        request,
-        500,
-        "Something broke on our side",
-        "The failure has been logged. What you were looking at is unchanged.",
-    )
+    if is_timeout(failure):
+        title = "That took too long"
+        text = (
+            "The search was stopped so that others are not slowed down. "
+            "Narrow it by agent or by date, or look for a longer word."
+        )
+    elif sqlstate(failure) in (READ_ONLY, DISK_FULL):
+        title = "Nothing can be written down at the moment"
+        text = (
+            "The database takes no changes: its disk is full, or it is under maintenance. What "
+            "cannot be written down is not done. If it lasts, tell whoever runs this site."
+        )
+    elif sqlstate(failure) in OTHER_TABLES:
+        title = "The database is being changed"
+        text = (
+            "Its tables are not what they were a moment ago. Try again; "
+            "if it lasts, tell whoever runs this site."
+        )
+    else:
+        title = "The database does not answer"
+        text = "Nothing is lost. Try again in a moment; if it lasts, tell whoever runs this site."
+    return error_response(request, 503, title, text)

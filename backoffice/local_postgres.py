@@ -20,11 +20,11 @@ import stat
 import subprocess
 import time
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
+from django.utils.functional import cached_property
 from psycopg import pq, sql
 
 from .postgres_binaries import LocalPostgresError, find_binaries

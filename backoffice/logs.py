@@ -31,10 +31,12 @@ def configuration() -> dict:
             "json": {"()": "backoffice.logs.JsonFormatter"},
             "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
         },
+        "filters": {"one_line": {"()": "backoffice.logs.OneLine"}},
         "handlers": {
             "console": {
                 "class": "logging.StreamHandler",
                 "formatter": "json" if deployed else "line",
+                "filters": [] if deployed else ["one_line"],
             }
         },
         "root": {"handlers": ["console"], "level": "WARNING"},
@@ -46,6 +48,23 @@ def configuration() -> dict:
             "backoffice.access": {"level": "INFO" if deployed else "WARNING"},
         },
     }
+
+
+class OneLine(logging.Filter):
+    """
+    What is not our fault, and a reader who is gone, come many at a time: what happened is enough,
+    the way there is of no use.
+    """
+
+    def filter(self, record):
+        from .errors import is_outage
+
+        error = record.exc_info and record.exc_info[1]
+        if error and (is_outage(error) or isinstance(error, TimeoutError | ConnectionError)):
+            words = " ".join(str(error).split())
+            record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}: {words}", ()
+            record.exc_info = record.exc_text = None
+        return True
 
 
 class JsonFormatter(logging.Formatter):

@@ -72,6 +72,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "backoffice.middleware.hardened",
+    "backoffice.middleware.stalled_readers",
     "backoffice.health.probes",
     "backoffice.middleware.request_id",
     "backoffice.middleware.observed",

@@ -3,6 +3,8 @@ import re
 
 from django.core.wsgi import get_wsgi_application
 
+from .postgresql.connection import Watch
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backoffice.settings")
 
 # In UTF-8, like all of this site.
@@ -26,3 +28,5 @@ def application(environ, start_response):
 
 
 django_application = get_wsgi_application()
+# Whoever waits for a page waits for seconds; a command waits as long as the database takes.
+Watch.is_on = True

@@ -1,12 +1,16 @@
+import sys
 from datetime import UTC, datetime
 
 import psycopg
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.signals import got_request_exception
 from django.db.backends.signals import connection_created
 from psycopg.types.datetime import TimestamptzLoader
 
-from . import masking
+from backoffice.errors import OTHER_TABLES, sqlstate
+
+from . import masking, revision
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
@@ -45,12 +49,19 @@ def limit_to_agents(connection, **kwargs):
         connection.connection.cursor_factory = limits.LimitedCursor
 
 
+def look_again(sender, **kwargs):
+    """A column was there when we looked, and is not now: the next request knows."""
+    if sqlstate(sys.exc_info()[1]) in OTHER_TABLES:
+        revision.forget()
+
+
 class ConversationsConfig(AppConfig):
     name = "conversations"
 
     def ready(self):
         from . import checks  # noqa: F401
 
+        got_request_exception.connect(look_again, dispatch_uid="look_again")
         connection_created.connect(clamp_times, dispatch_uid="clamp_times")
         connection_created.connect(mask_texts, dispatch_uid="mask_texts")
         connection_created.connect(limit_to_agents, dispatch_uid="limit_to_agents")

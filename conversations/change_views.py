@@ -1,7 +1,6 @@
 """Redacting and erasing: first what would happen, then a typed word, then the act itself."""
 
 import uuid
-from functools import cached_property
 
 from django import forms
 from django.conf import settings
@@ -9,6 +8,7 @@ from django.contrib import messages
 from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django.views.generic import FormView
 
 from audit.recording import Act, recorded_change

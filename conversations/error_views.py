@@ -2,12 +2,12 @@
 
 import uuid
 from contextlib import suppress
-from functools import cached_property
 
 from django import forms
 from django.conf import settings
 from django.db import OperationalError
 from django.http import QueryDict
+from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
 from backoffice.errors import is_timeout

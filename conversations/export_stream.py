@@ -12,6 +12,7 @@ from psycopg import errors, pq
 
 from audit.recording import Act, record
 from backoffice.metrics import EXPORTS, EXPORTS_RUNNING
+from backoffice.postgresql.connection import Unanswered, Watch, greets
 
 from .exports import File
 from .models import Session
@@ -20,6 +21,8 @@ BLOCK = 65_536
 # What there is by then is sent, if only the first line.
 SECONDS = 1
 CANCEL_SECONDS = 5
+# A frozen server does not even stop at the time limit.
+SILENT_SECONDS = 10
 # The time that one query of a page may take is too short. Compiling a query of many subqueries
 # takes longer than its first rows.
 SETTINGS = """
@@ -125,6 +128,7 @@ class Export:
         arrival.register(pgconn.socket, select.POLLIN)
         line = self.file.line
         lines, size, began = [self.file.head], 0, time.monotonic()
+        heard = began
         pgconn.send_query(statement)
         copying = False
         while True:
@@ -144,12 +148,16 @@ class Export:
                 self.rows += 1
             elif arrival.poll(max(0, began + SECONDS - time.monotonic()) * 1000):
                 pgconn.consume_input()
+                heard = time.monotonic()
             late = not length and time.monotonic() - began >= SECONDS
             if late or size >= BLOCK:
                 # Perhaps an empty one: the first is waited for.
                 yield b"".join(lines)
                 if late and not self.is_wanted():
                     raise ConnectionResetError(errno.ECONNRESET, "The reader is gone.")
+                silent = late and Watch.is_on and time.monotonic() - heard > SILENT_SECONDS
+                if silent and not greets(pgconn.socket):
+                    raise Unanswered("The server does not answer.")
                 lines, size, began = [], 0, time.monotonic()
         check(pgconn.get_result(), pgconn)
         rest(pgconn)

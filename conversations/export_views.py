@@ -19,8 +19,6 @@ from .filters import ConversationFilter
 from .models import Session
 from .personal_data import mask, mask_json
 
-# A reader who takes less than a block in this time is as good as gone.
-STALLED_SECONDS = 60
 RETRY_SECONDS = 60
 # What names a place in the list: a file is all of it.
 PLACES = ("after", "since")
@@ -97,14 +95,11 @@ class Reader:
     """
     Whoever downloads, at the other end of gunicorn's socket.
 
-    A stopped download is otherwise noticed when something is written, which may take long; and
-    one that stands still, never.
+    A stopped download is otherwise noticed when something is written, which may take long.
     """
 
     def __init__(self, request):
         self.socket = request.META.get("gunicorn.socket")
-        if self.socket:
-            self.socket.settimeout(STALLED_SECONDS)
 
     def is_there(self) -> bool:
         # A socket with TLS cannot be looked at so.

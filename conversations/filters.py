@@ -5,13 +5,13 @@ import uuid
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
-from functools import cached_property
 
 import django_filters
 from django import forms
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.functional import cached_property
 
 from . import masking
 from .conditions import Condition, failed_with, folded_message, has_problem, says

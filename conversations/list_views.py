@@ -1,12 +1,12 @@
 """The list of conversations, and what it asks for after it is shown."""
 
 import uuid
-from functools import cached_property
 
 from django.conf import settings
 from django.db import OperationalError
 from django.shortcuts import redirect
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
 

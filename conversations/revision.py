@@ -1,12 +1,14 @@
 """
-Which columns the agent database has. Revisions 0002 to 0006 differ; we ask once per process.
+Which columns the agent database has. Revisions 0002 to 0006 differ; each process asks once a
+minute, since the runtime may be upgraded while the site is up.
 """
 
-from functools import cache
+import time
 
 from django.db import connections, models
 
 KNOWN_REVISIONS = ("0002", "0003", "0004", "0005", "0006")
+LOOK_AGAIN = 60
 # Columns that came after 0002; all others must be there.
 ADDED_LATER = {
     "model_call_stats": {
@@ -37,25 +39,33 @@ def read_columns(tables: list[str]) -> dict[str, set[str]]:
     return found
 
 
-@cache
+_columns: tuple[float, dict[str, set[str]]] | None = None
+
+
 def columns() -> dict[str, set[str]]:
-    return read_columns(list(ADDED_LATER))
+    """{table: its columns}, at most LOOK_AGAIN seconds old."""
+    global _columns
+    now = time.monotonic()
+    if _columns is None or now - _columns[0] > LOOK_AGAIN:
+        _columns = (now, read_columns(list(ADDED_LATER)))
+    return _columns[1]
 
 
-@cache
 def missing_fields(model: type[models.Model]) -> tuple[str, ...]:
     """Names of the model's fields that this agent database lacks."""
     table = model._meta.db_table
     if table not in ADDED_LATER:
         return ()
     lacking = ADDED_LATER[table] - columns().get(table, set())
+    if not lacking:
+        return ()
     return tuple(field.name for field in model._meta.fields if field.column in lacking)
 
 
 def forget():
-    """Look again at the next use; for tests, which change the tables."""
-    columns.cache_clear()
-    missing_fields.cache_clear()
+    """Look again at the next use."""
+    global _columns
+    _columns = None
 
 
 def has_run_durations() -> bool:

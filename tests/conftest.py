@@ -11,6 +11,8 @@ from hypothesis import settings as hypothesis_settings
 from conversations import counts, indexes, revision
 from conversations.agent_tables import create_agent_tables
 
+from . import faults
+
 DATABASES = ["default", "agents", "agents_write"]
 
 # The same examples each time, and few; `make hostile` takes many, and others each time.
@@ -123,3 +125,7 @@ viewer_client = client_fixture("Viewer")
 support_client = client_fixture("Support")
 admin_client = client_fixture("Admin")
 outsider_client = client_fixture(None)
+
+
+def pytest_terminal_summary(terminalreporter):
+    faults.write_table(terminalreporter.write_line)

@@ -77,13 +77,17 @@ class Deployment:
         return found.stdout.strip()
 
     @contextmanager
-    def serving(self, workers=2, output=None):
-        """gunicorn on a port that is free; what it writes goes to `output` where there is one."""
+    def serving(self, *arguments: str, workers=2, output=None):
+        """
+        gunicorn as `make run` starts it, on a port that is free; what it writes goes to `output`
+        where there is one.
+        """
         with socket.create_server((HOST, 0)) as listening:
             port = listening.getsockname()[1]
             command = [sys.executable, "-m", "gunicorn", f"--workers={workers}"]
             command += ["--bind", f"fd://{listening.fileno()}"]
             command += [] if output else ["--log-level", "critical"]
+            command += arguments
             process = subprocess.Popen(
                 command,
                 cwd=settings.BASE_DIR,

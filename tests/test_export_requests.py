@@ -13,8 +13,9 @@ from django.db import OperationalError
 from django.test import override_settings
 
 from audit.models import Act, Entry
+from backoffice import middleware
 from backoffice.errors import is_timeout
-from conversations import export_stream, export_views
+from conversations import export_stream
 from conversations.export_stream import Export
 from conversations.export_views import Reader
 from conversations.exports import File, csv_line
@@ -185,7 +186,7 @@ def test_one_place_that_is_free_is_enough(support_client):
 
 def test_a_database_that_fails_has_a_page_of_its_own(support_client, monkeypatch):
     support_client.raise_request_exception = False
-    monkeypatch.setattr(export_stream, "TAKE_PLACE", "SELECT place FROM nowhere WHERE %s < %s")
+    monkeypatch.setattr(export_stream, "TAKE_PLACE", "SELECT 1/0 WHERE %s < %s")
     response = support_client.get(f"{URL}conversations.csv")
     assert response.status_code == 500
     assert "Content-Disposition" not in response
@@ -288,9 +289,9 @@ def test_a_reader_is_there_until_the_socket_says_otherwise(rf):
 
 
 def test_a_reader_who_stands_still_does_not_hold_a_place_for_ever(rf, monkeypatch):
-    monkeypatch.setattr(export_views, "STALLED_SECONDS", 0.5)
+    monkeypatch.setattr(middleware, "STALLED_SECONDS", 0.5)
     ours, _theirs = socket.socketpair()
-    Reader(rf.get("/", **{"gunicorn.socket": ours}))
+    middleware.stalled_readers(lambda request: None)(rf.get("/", **{"gunicorn.socket": ours}))
     with pytest.raises(TimeoutError):
         ours.sendall(b"x" * 10_000_000)
 

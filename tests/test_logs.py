@@ -215,7 +215,7 @@ class gone:
 def written(site, tmp_path_factory):
     """(what the processes wrote, the statuses of all requests) over everything and their end."""
     file = tmp_path_factory.mktemp("logs") / "output"
-    with file.open("wb") as output, site.deployment.serving(output) as server:
+    with file.open("wb") as output, site.deployment.serving(output=output) as server:
         browser = Browser(site, server.port)
         everything(browser, site)
         for path in INJECTED:

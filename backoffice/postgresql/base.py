@@ -1,0 +1,51 @@
+"""Django's PostgreSQL with connections that do not wait for ever."""
+
+import math
+from collections import defaultdict
+
+from django.db.backends.postgresql import base
+from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+from .connection import CHECK_SECONDS, Connection, Watch
+
+# PostgreSQL stops a query at its time limit by itself, unless that one process hangs.
+GRACE_SECONDS = 1
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    watches = defaultdict(Watch)
+
+    def get_connection_params(self):
+        params = super().get_connection_params()
+        # Ours, not libpq's.
+        params.pop("query_seconds", None)
+        return params
+
+    def get_new_connection(self, params):
+        watch = self.watches[self.alias]
+        if self.pool:
+            # It connects in threads of its own, and ends its waits by itself.
+            connection = super().get_new_connection(params)
+        else:
+            self.isolation_level = IsolationLevel.READ_COMMITTED
+            with watch.connecting():
+                connection = Connection.connect(**params)
+        connection.watch = watch
+        seconds = self.settings_dict["OPTIONS"].get("query_seconds")
+        connection.limit_seconds = seconds + GRACE_SECONDS if seconds else math.inf
+        return connection
+
+    def is_usable(self):
+        if self.connection is None:
+            return False
+        limit, self.connection.limit_seconds = self.connection.limit_seconds, CHECK_SECONDS
+        try:
+            return super().is_usable()
+        finally:
+            self.connection.limit_seconds = limit
+
+    def _close(self):
+        if self.connection is not None:
+            # The pool checks it before it gives it away again.
+            self.connection.limit_seconds = CHECK_SECONDS
+        return super()._close()

@@ -1,0 +1,114 @@
+"""
+Connections with an end to every wait.
+
+A server that is frozen or cut off answers nothing, not even a cancelled query: libpq would wait for
+ever. A server that only takes its time still greets whoever comes.
+"""
+
+import math
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import psycopg
+from psycopg.errors import ConnectionTimeout, _WaitTimeout
+
+# After so long without an answer we ask whether the server is there, and that long for its answer.
+QUIET_SECONDS = 1
+GREETING_SECONDS = 1
+# What is no query of a page: a look at whether an idle connection still works.
+CHECK_SECONDS = 2
+# A server that was silent just now need not be asked again.
+REST_SECONDS = 0.5
+# A new client's question whether it may use TLS. Any server answers it with one byte before it
+# knows who asks, PgBouncer too, and it takes no place among the connections.
+SSL_REQUEST = bytes.fromhex("0000000804d2162f")
+
+
+class Unanswered(psycopg.OperationalError):
+    """The server does not answer."""
+
+
+class Watch:
+    """What this process knows of one database's silence."""
+
+    # Commands are patient: only the site looks at the clock. See wsgi.py.
+    is_on = False
+
+    def __init__(self):
+        self.silent_at = -math.inf
+        self.suspect = False
+        self.trying = threading.Lock()
+
+    def note_silence(self):
+        self.silent_at = time.monotonic()
+        self.suspect = True
+
+    def was_silent_just_now(self) -> bool:
+        return time.monotonic() - self.silent_at < REST_SECONDS
+
+    @contextmanager
+    def connecting(self):
+        """
+        After a silence one thread at a time finds out whether it is over. The others wait no longer
+        than a server that is well takes: they may have pages to serve that do not need this one.
+        """
+        first = False
+        if self.is_on and self.suspect:
+            first = self.trying.acquire(timeout=REST_SECONDS)
+            if self.suspect and (not first or self.was_silent_just_now()):
+                if first:
+                    self.trying.release()
+                raise Unanswered("The server did not answer a moment ago.")
+        try:
+            yield
+            self.suspect = False
+        except ConnectionTimeout:
+            self.note_silence()
+            raise
+        finally:
+            if first:
+                self.trying.release()
+
+
+def greets(connected: int) -> bool:
+    """Whether the server at the other end of that socket answers a newcomer."""
+    with socket.socket(fileno=os.dup(connected)) as known:
+        family, address = known.family, known.getpeername()
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as newcomer:
+            newcomer.settimeout(GREETING_SECONDS)
+            newcomer.connect(address)
+            newcomer.sendall(SSL_REQUEST)
+            return bool(newcomer.recv(1))
+    except OSError:
+        return False
+
+
+class Connection(psycopg.Connection):
+    # Whose connection it is tells it; until then it may only be checked.
+    watch = Watch()
+    limit_seconds = CHECK_SECONDS
+
+    def wait(self, generator, *args, **kwargs):
+        if args or kwargs or not Watch.is_on:
+            return super().wait(generator, *args, **kwargs)
+        end = time.monotonic() + self.limit_seconds
+        while True:
+            try:
+                # The generator goes on where it stood.
+                return super().wait(generator, timeout=QUIET_SECONDS)
+            except _WaitTimeout:
+                if time.monotonic() >= end or self.is_unanswered():
+                    break
+        self.close()
+        raise Unanswered("The server does not answer.")
+
+    def is_unanswered(self) -> bool:
+        if not self.watch.was_silent_just_now():
+            if greets(self.pgconn.socket):
+                return False
+            self.watch.note_silence()
+        return True
