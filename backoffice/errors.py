@@ -10,6 +10,9 @@ from django.shortcuts import render
 from .fragments import wants_fragment
 
 QUERY_CANCELED = "57014"
+# Nothing else here runs into these: no transaction of ours is serializable, and what is read locks
+# nothing.
+RECOVERY_CONFLICTS = {"40001", "40P01"}
 # Why a change was not made: (status, title, text).
 NO_WRITING = (
     403,
@@ -37,6 +40,7 @@ REFUSALS = {
     ),
     QUERY_CANCELED: BUSY,
     "55P03": BUSY,
+    "40P01": BUSY,
 }
 
 
@@ -62,6 +66,11 @@ def sqlstate(error: Exception) -> str | None:
 def is_timeout(error: Exception) -> bool:
     """A statement that ran into its time limit; Django raises the same as for an outage."""
     return sqlstate(error) == QUERY_CANCELED
+
+
+def is_recovery_conflict(error: Exception) -> bool:
+    """A replica had to apply something that the statement was still reading."""
+    return sqlstate(error) in RECOVERY_CONFLICTS
 
 
 def error_response(request, status: int, title: str, text: str):
@@ -129,6 +138,14 @@ def server_error(request):
                 "That took too long",
                 "The search was stopped so that others are not slowed down. "
                 "Narrow it by agent or by date, or look for a longer word.",
+            )
+        if is_recovery_conflict(failure):
+            return error_response(
+                request,
+                503,
+                "The database was catching up",
+                "This site reads from a copy of the database, which had to make way for something "
+                "new just then. Nothing is lost: try again.",
             )
         return error_response(
             request,

@@ -72,12 +72,13 @@ class Deployment:
         self.cookie = found.stdout.strip()
 
     @contextmanager
-    def serving(self):
+    def serving(self, *arguments: str):
         """gunicorn as `make run` starts it, on a port that is free."""
         with socket.create_server((HOST, 0)) as listening:
             port = listening.getsockname()[1]
-            command = [sys.executable, "-m", "gunicorn", "--workers", "2"]
-            command += ["--log-level", "critical", "--bind", f"fd://{listening.fileno()}"]
+            command = [sys.executable, "-m", "gunicorn", "backoffice.wsgi", "--workers", "2"]
+            command += ["--threads", "8", "--no-control-socket", "--log-level", "critical"]
+            command += ["--bind", f"fd://{listening.fileno()}", *arguments]
             process = subprocess.Popen(
                 command,
                 cwd=settings.BASE_DIR,
@@ -111,9 +112,9 @@ class Server:
     port: int
     pid: int
 
-    def get(self, path: str) -> http.client.HTTPResponse:
+    def get(self, path: str, **headers: str) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=SECONDS)
-        connection.request("GET", path, headers={"Cookie": self.deployment.cookie})
+        connection.request("GET", path, headers={"Cookie": self.deployment.cookie, **headers})
         response = connection.getresponse()
         response.connection = connection
         return response
