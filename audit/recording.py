@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
+from backoffice import replica
 from conversations.masking import for_audit
 
 from .models import Act, Entry
@@ -90,7 +91,8 @@ def recorded_change(
     """
     A transaction in the agent database and the entry that tells of it. The block may add to the
     details it is given. The entry is committed first: without it the change is rolled back, and
-    should the change's own commit fail, another entry says so.
+    should the change's own commit fail, another entry says so. Who asked for it is told where a
+    replica has not got it yet.
     """
     entry = None
     try:
@@ -102,3 +104,5 @@ def recorded_change(
         if entry is not None:
             record(request, Act.UNDONE, session_id=session_id, entry=entry.pk)
         raise
+    if request is not None:
+        replica.follow(request)

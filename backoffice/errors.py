@@ -15,6 +15,9 @@ READ_ONLY = "25006"
 DISK_FULL = "53100"
 # A table or a column that was there, or was not yet, when we looked.
 OTHER_TABLES = ("42703", "42P01")
+# Nothing else here runs into these: no transaction of ours is serializable, and what is read locks
+# nothing.
+RECOVERY_CONFLICTS = {"40001", "40P01"}
 # Why a change was not made: (status, title, text).
 NO_WRITING = (
     403,
@@ -42,6 +45,7 @@ REFUSALS = {
     ),
     QUERY_CANCELED: BUSY,
     "55P03": BUSY,
+    "40P01": BUSY,
 }
 
 
@@ -92,6 +96,11 @@ def sent_form(request) -> list[tuple[str, str]] | None:
         for value in values
         if name != "csrfmiddlewaretoken"
     ]
+
+
+def is_recovery_conflict(error: Exception) -> bool:
+    """A replica had to apply something that the statement was still reading."""
+    return sqlstate(error) in RECOVERY_CONFLICTS
 
 
 def error_response(request, status: int, title: str, text: str):
@@ -174,6 +183,12 @@ def server_error(request):
         text = (
             "The search was stopped so that others are not slowed down. "
             "Narrow it by agent or by date, or look for a longer word."
+        )
+    elif is_recovery_conflict(failure):
+        title = "The database was catching up"
+        text = (
+            "This site reads from a copy of the database, which had to make way for something new "
+            "just then. Nothing is lost: try again."
         )
     elif sqlstate(failure) in (READ_ONLY, DISK_FULL):
         title = "Nothing can be written down at the moment"

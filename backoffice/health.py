@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import Error, connections
 from django.http import HttpResponse, JsonResponse
 
+from . import replica
 from .metrics import metrics
 
 
@@ -34,6 +35,8 @@ def probes(get_response):
 def answers(alias: str) -> bool:
     """Whether a new connection can be made; its own time limit also ends a frozen server's."""
     connection = connections.create_connection(alias)
+    # Each for itself.
+    connection.fallback = None
     try:
         connection.ensure_connection()
     except Error:
@@ -44,11 +47,17 @@ def answers(alias: str) -> bool:
 
 
 def readyz() -> JsonResponse:
-    """{alias: "ok" or "unavailable"}, with 503 when a database that pages need does not answer."""
-    aliases = ("default", "agents")
-    with ThreadPoolExecutor(len(aliases)) as pool:
-        states = dict(zip(aliases, pool.map(answers, aliases), strict=True))
+    """
+    {name: "ok" or "unavailable"}, with 503 when a database that pages need does not answer. Of a
+    replica and its primary one is enough.
+    """
+    named = {"default": "default", "agents": "agents"}
+    if replica.is_used():
+        named = {"default": "default", "replica": replica.READER, "primary": replica.PRIMARY}
+    with ThreadPoolExecutor(len(named)) as pool:
+        states = dict(zip(named, pool.map(answers, named.values()), strict=True))
+    readable = any(state for name, state in states.items() if name != "default")
     return JsonResponse(
-        {alias: "ok" if state else "unavailable" for alias, state in states.items()},
-        status=200 if all(states.values()) else 503,
+        {name: "ok" if state else "unavailable" for name, state in states.items()},
+        status=200 if states["default"] and readable else 503,
     )

@@ -156,6 +156,20 @@ DATABASES = {
         test={"MIGRATE": False, "MIRROR": "agents_write"},
     ),
 }
+if replica_uri:
+    # What is read while the replica does not answer, and what it is compared with.
+    DATABASES["agents_primary"] = databases.from_uri(
+        "KAVALAI_DB_URI",
+        agents_uri,
+        schema=AGENT_SCHEMA,
+        read_only=True,
+        timeout_seconds=STATEMENT_TIMEOUT_SECONDS,
+        pool_size=POOL_SIZE,
+        test={"MIGRATE": False, "MIRROR": "agents_write"},
+    )
+    DATABASES["agents"]["ENGINE"] = "backoffice.replica"
+    DATABASES["agents"]["OPTIONS"]["fallback"] = "agents_primary"
+    TEMPLATES[0]["OPTIONS"]["context_processors"].append("backoffice.replica.context")
 if not env.boolean("KAVALAI_DB_READ_ONLY"):
     DATABASES["agents_write"] = databases.from_uri(
         "KAVALAI_DB_WRITE_URI" if write_uri else "KAVALAI_DB_URI",

@@ -1,11 +1,18 @@
 """`manage.py check`: does the agent database look as the models expect?"""
 
+import re
+
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.db import DatabaseError, connections
 
+from backoffice.databases import READING
+
 from . import revision
+
+OPTION = re.compile(r"-c (\w+)=(\S+)")
+IN_EFFECT = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
 
 
 def where() -> str:
@@ -25,15 +32,20 @@ def agent_database(app_configs, databases=None, **kwargs):
         version = read_version() if "alembic_version" in readable else None
     except DatabaseError as error:
         reason = str(error).strip().splitlines()[0]
+        if "startup parameter" in str(error):
+            reason = "PgBouncer needs ignore_startup_parameters = options, see README.md"
         return [
             checks.Error(f"The agent database does not answer: {reason}", id="conversations.E001")
         ]
     if not found:
         message = f"The agent database has none of kavalai's tables in {where()}."
-        if others := schemas_with_sessions():
+        others = schemas_with_sessions()
+        if settings.AGENT_SCHEMA in others:
+            message += f" Behind PgBouncer, {alter_role('search_path', settings.AGENT_SCHEMA)}"
+        elif others:
             message += f" KAVALAI_DB_SCHEMA={others[0]} would find them."
         return [checks.Error(message, id="conversations.E002")]
-    problems = []
+    problems = settings_not_taken()
     for model in models:
         table = model._meta.db_table
         if table not in found:
@@ -57,6 +69,28 @@ def agent_database(app_configs, databases=None, **kwargs):
             )
         )
     return problems
+
+
+def settings_not_taken() -> list[checks.Warning]:
+    """What the connection asked for when it began, and PgBouncer kept to itself."""
+    connection = connections["agents"]
+    asked = dict(OPTION.findall(connection.settings_dict["OPTIONS"].get("options", "")))
+    wanted = {name: asked[name] for name in (*READING, "statement_timeout") if name in asked}
+    with connection.cursor() as cursor:
+        cursor.execute(IN_EFFECT, [list(wanted)])
+        missing = [name for name, value in cursor.fetchall() if value != wanted[name]]
+    if not missing:
+        return []
+    statements = " ".join(alter_role(name, wanted[name]) for name in missing)
+    message = f"The agent database does not take what this site asks for. {statements}"
+    return [checks.Warning(message, id="conversations.W002")]
+
+
+def alter_role(name: str, value: str) -> str:
+    with connections["agents"].cursor() as cursor:
+        query = "SELECT format('ALTER ROLE %%I SET %%I = %%L;', current_user, %s, %s)"
+        cursor.execute(query, [name, value])
+        return cursor.fetchone()[0]
 
 
 def read_version() -> str | None:

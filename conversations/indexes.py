@@ -168,7 +168,9 @@ def indexes() -> list[Index]:
 
 
 STATES = """
-    SELECT i.relname, x.indisvalid, pg_relation_size(i.oid),
+    SELECT i.relname, x.indisvalid,
+           coalesce((SELECT sum(pg_relation_size(relid))::bigint FROM pg_partition_tree(i.oid)),
+                    pg_relation_size(i.oid)),
            coalesce(obj_description(i.oid, 'pg_class'), '')
     FROM pg_class t JOIN pg_index x ON x.indrelid = t.oid JOIN pg_class i ON i.oid = x.indexrelid
     WHERE t.relname = ANY(%s) AND t.oid = to_regclass(quote_ident(t.relname))

@@ -1,87 +1,26 @@
 """Exports through PgBouncer in transaction mode, which gives a connection away between two."""
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
-
 import psycopg
 import pytest
 
-from backoffice.local_postgres import LocalPostgres
-
 from .deployment import deployment, wait_until, write_sessions
 from .exports import URL, read_csv
+from .servers import OpenPostgres, pgbouncer, running
 
-PORT = 6432
-CONFIGURATION = """
-[databases]
-* = host={sockets} port=5432 user=desk
-
-[pgbouncer]
-listen_addr =
-listen_port = {port}
-unix_socket_dir = {place}
-pool_mode = transaction
-default_pool_size = 8
-auth_type = any
-ignore_startup_parameters = options
-"""
-
-pytestmark = pytest.mark.xdist_group("pgbouncer")
-
-
-class OpenPostgres(LocalPostgres):
-    """Lets in everybody who reaches its socket directory: PgBouncer must not run as root."""
-
-    def _write_access_rules(self):
-        super()._write_access_rules()
-        (self.place / "postgres_hba.conf").write_text("local all all trust\n")
-
-
-@pytest.fixture(scope="module")
-def program():
-    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if not found:
-        pytest.fail("No PgBouncer: apt-get install pgbouncer.", pytrace=False)
-    return found
+pytestmark = pytest.mark.xdist_group("pgbouncer exports")
 
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):
-    server = OpenPostgres(tmp_path_factory.mktemp("postgres"))
-    server.start()
-    try:
+    with running(OpenPostgres(tmp_path_factory.mktemp("postgres"))) as server:
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(server.place, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def bouncer(program, postgres):
+def bouncer(postgres):
     """A function: the URI of a database through PgBouncer."""
-    place = Path(tempfile.mkdtemp(prefix="bouncer-"))
-    command = [program]
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        os.chown(place, nobody.pw_uid, nobody.pw_gid)
-        command += ["--user", "nobody"]
-    configuration = place / "pgbouncer.ini"
-    configuration.write_text(
-        CONFIGURATION.format(sockets=postgres.socket_directory, place=place, port=PORT)
-    )
-    with (place / "log").open("w") as log:
-        process = subprocess.Popen([*command, str(configuration)], stderr=log, stdout=log)
-    try:
-        wait_until((place / f".s.PGSQL.{PORT}").exists, seconds=10)
-        yield lambda database: f"postgresql://desk@/{database}?host={place}&port={PORT}"
-    finally:
-        process.terminate()
-        process.wait(10)
-        shutil.rmtree(place)
+    with pgbouncer(postgres) as uri:
+        yield uri
 
 
 @pytest.fixture(scope="module")

@@ -132,11 +132,21 @@ def test_reading_goes_to_the_replica_and_writing_to_the_primary():
     uris = {"KAVALAI_DB_URI": "postgresql:///primary"}
     assert start(names, **uris)[1] == "[('agents', 'primary'), ('agents_write', 'primary')]"
     uris["KAVALAI_DB_REPLICA_URI"] = "postgresql:///replica"
-    assert start(names, **uris)[1] == "[('agents', 'replica'), ('agents_write', 'primary')]"
+    # The primary takes the replica's place while it is gone.
+    both = "('agents', 'replica'), ('agents_primary', 'primary')"
+    assert start(names, **uris)[1] == f"[{both}, ('agents_write', 'primary')]"
     uris["KAVALAI_DB_WRITE_URI"] = "postgresql:///writer"
-    assert start(names, **uris)[1] == "[('agents', 'replica'), ('agents_write', 'writer')]"
+    assert start(names, **uris)[1] == f"[{both}, ('agents_write', 'writer')]"
     uris["KAVALAI_DB_READ_ONLY"] = "1"
-    assert start(names, **uris)[1] == "[('agents', 'replica')]"
+    assert start(names, **uris)[1] == f"[{both}]"
+
+
+def test_without_a_replica_nothing_asks_for_its_lag():
+    shown = "[p for t in s.TEMPLATES for p in t['OPTIONS']['context_processors'] if 'replica' in p]"
+    uri = "postgresql:///primary"
+    assert start(shown, KAVALAI_DB_URI=uri)[1] == "[]"
+    found = start(shown, KAVALAI_DB_URI=uri, KAVALAI_DB_REPLICA_URI=uri)[1]
+    assert found == "['backoffice.replica.context']"
 
 
 def test_a_uri_may_name_a_socket_and_libpq_parameters():

@@ -7,10 +7,11 @@ import time
 from contextlib import contextmanager, suppress
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connections
-from django.template.defaultfilters import filesizeformat
+from django.db import DatabaseError, connections, transaction
 
 from conversations.indexes import KNOWN_NAMES, Index, State, forget, indexes, states
+from conversations.management import partitions
+from conversations.management.build_words import duration, one_line, progress, size
 
 WRITER = "agents_write"
 # Seconds between two looks at a build: on a terminal, which shows one line, and elsewhere.
@@ -29,6 +30,7 @@ MEMORY = """
     SELECT set_config(name, '512MB', false) FROM pg_settings
     WHERE name = 'maintenance_work_mem' AND setting::bigint < 512 * 1024
 """
+BRIEFLY = "SET LOCAL lock_timeout = '5s'"
 # Two builds on one table can wait for each other until one is ended as a deadlock.
 ALONE = "SELECT pg_try_advisory_lock(hashtext('Conversation Desk: agent_indexes'))"
 
@@ -48,7 +50,9 @@ PROGRESS = """
 HAS_EXPRESSIONS = """
     SELECT indexprs IS NOT NULL FROM pg_index WHERE indexrelid = to_regclass(quote_ident(%s))
 """
-IS_PARTITIONED = "SELECT relkind = 'I' FROM pg_class WHERE oid = to_regclass(quote_ident(%s))"
+IS_PARTITIONED = """
+    SELECT EXISTS (SELECT FROM pg_class WHERE relkind = 'I' AND oid = to_regclass(quote_ident(%s)))
+"""
 
 HAS_EXTENSION = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')"
 HAS_PUBLIC = """
@@ -63,19 +67,6 @@ SEARCH_PATH = """
             (SELECT extnamespace FROM pg_extension WHERE extname = 'pg_trgm'),
             to_regnamespace('public'))))
 """
-
-
-def one_line(error: DatabaseError) -> str:
-    return str(error).strip().splitlines()[0]
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
-
-
-def size(state: State) -> str:
-    return filesizeformat(state.size).replace("\xa0", " ")
 
 
 class Command(BaseCommand):
@@ -175,10 +166,24 @@ class Command(BaseCommand):
 
     def statements(self, index: Index, partitioned: bool, there: dict[str, State]) -> list[str]:
         """What an operator would run by hand; the comment is how the site knows its indexes."""
-        before = [self.drop_statement(index.name)] if index.name in there else []
+        goes_on = partitioned and self.is_begun(index, there)
+        before = [self.drop_statement(index.name)] if index.name in there and not goes_on else []
         if index.needs_pg_trgm and not self.value(HAS_EXTENSION):
             before.append(self.extension_statement())
+        if partitioned and self.can_be_parted(index):
+            with self.connection.cursor() as cursor:
+                steps = partitions.steps(cursor, index, exists=goes_on)
+                return [*before, *(step.statement for step in steps)]
         return [*before, index.create(concurrently=not partitioned), index.describe()]
+
+    def is_begun(self, index: Index, there: dict[str, State]) -> bool:
+        """Whether an index on a partitioned table is there and lacks parts."""
+        state = there.get(index.name)
+        return state is not None and not state.valid and index.digest in state.comment
+
+    def can_be_parted(self, index: Index) -> bool:
+        with self.connection.cursor() as cursor:
+            return all(partition.plain for partition in partitions.partitions(cursor, index))
 
     # Questions
 
@@ -211,18 +216,20 @@ class Command(BaseCommand):
                 self.say(f"{index.name}: present, {size(there[index.name])}")
             elif index.table not in tables:
                 self.leave(index.name, f"there is no table {index.table}")
-            elif tables[index.table]:
+            elif index.needs_pg_trgm and refused:
+                by_hand = self.statements(index, tables[index.table], there)
+                self.leave(index.name, refused, by_hand)
+            elif tables[index.table] and not self.can_be_parted(index):
                 reason = (
-                    f"the table {index.table} is partitioned: a build would keep writers waiting"
+                    f"the table {index.table} is partitioned in more than one level, or lies "
+                    "elsewhere: a build would keep writers waiting"
                 )
                 self.leave(index.name, reason, self.statements(index, True, there))
-            elif index.needs_pg_trgm and refused:
-                self.leave(index.name, refused, self.statements(index, False, there))
             elif pid := self.value(BUILDER, index.table):
                 reason = f"process {pid} is building an index on {index.table} at this moment"
                 self.leave(index.name, reason)
             else:
-                self.build(index, index.name in there)
+                self.build(index, tables[index.table], there)
         if unused := self.unused(states(self.alias)):
             self.say(f"No longer used, --drop removes them: {', '.join(unused)}")
         self.finish(f"of {len(wanted)} indexes were not built")
@@ -246,27 +253,48 @@ class Command(BaseCommand):
         self.say("The extension pg_trgm was created.")
         return None
 
-    def build(self, index: Index, leftover: bool):
+    def build(self, index: Index, partitioned: bool, there: dict[str, State]):
         try:
-            if leftover:
+            goes_on = partitioned and self.is_begun(index, there)
+            if index.name in there and not goes_on:
                 self.drop(index.name)
             began = time.monotonic()
-            with self.watched(index.name, describe=index.describe()):
-                self.run(index.create(concurrently=True))
+            if partitioned:
+                self.build_parts(index, goes_on)
+            else:
+                with self.watched(index.name, describe=index.describe()):
+                    self.run(index.create(concurrently=True))
+                self.run(index.describe())
             took = time.monotonic() - began
-            self.run(index.describe())
             if self.value(HAS_EXPRESSIONS, index.name):
                 # Without it the planner guesses how often an expression has a value.
                 self.run(f"ANALYZE {index.table}")
         except DatabaseError as error:
             if not self.connection.is_usable():
                 raise
-            self.clear(index.name)
-            by_hand = self.statements(index, False, states(self.alias))
+            if not partitioned:
+                self.clear(index.name)
+            by_hand = self.statements(index, partitioned, states(self.alias))
             self.leave(index.name, one_line(error), by_hand)
         else:
             state = states(self.alias)[index.name]
             self.say(f"{index.name}: {size(state)}, built in {duration(took)}")
+
+    def build_parts(self, index: Index, goes_on: bool):
+        with self.connection.cursor() as cursor:
+            steps = list(partitions.steps(cursor, index, exists=goes_on))
+        for step in steps:
+            if step.brief:
+                self.run_briefly(step.statement)
+            else:
+                with self.watched(index.name):
+                    self.run(step.statement)
+
+    def run_briefly(self, statement: str):
+        """Whoever comes after a statement that waits for a lock waits as well: not for long."""
+        with transaction.atomic(using=self.alias):
+            self.run(BRIEFLY)
+            self.run(statement)
 
     def clear(self, name: str):
         """What a failed build leaves takes space and is kept up to date, but never used."""
@@ -333,11 +361,23 @@ class Command(BaseCommand):
                 self.leave(name, one_line(error), [self.drop_statement(name)])
             else:
                 self.say(f"{name}: removed")
+        self.drop_left()
         self.finish(f"of {len(names)} indexes were not removed")
 
     def drop(self, name: str):
+        if self.value(IS_PARTITIONED, name):
+            self.run_briefly(f"DROP INDEX {name}")
+            return
         with self.watched(name):
             self.run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+    def drop_left(self):
+        """Parts that an interrupted build did not join."""
+        for index in indexes():
+            with self.connection.cursor() as cursor:
+                left = partitions.left(cursor, index.table, index.name)
+            for name in left:
+                self.run(f"DROP INDEX CONCURRENTLY {name}")
 
     # What could not be done
 
@@ -354,15 +394,3 @@ class Command(BaseCommand):
             self.say_sql([self.search_path_statement(), *by_hand])
         reasons = "; ".join(dict.fromkeys(reason for _, reason, _ in self.left))
         raise CommandError(f"{len(self.left)} {what}: {reasons}")
-
-
-def progress(blocking: list[int], phase: str | None, *amounts: int) -> str:
-    """`amounts`: blocks done, of how many, tuples done, of how many. Not every phase counts."""
-    if blocking:
-        processes = ", ".join(str(pid) for pid in blocking)
-        return f"waiting for older transactions to end (process {processes})"
-    if phase is None:
-        return "at work"
-    counts = {"scanning": amounts[:2], "loading": amounts[2:]}
-    done, total = next((counts[word] for word in counts if word in phase), (0, 0))
-    return f"{phase}, {done * 100 // total}%" if total else phase

@@ -1,0 +1,150 @@
+"""
+A streaming replica for reading: how far it is behind its primary, and what people are told of it.
+
+Positions in the write-ahead log are compared, not times alone: the last change that a replica made
+is old as well where nothing was written since.
+"""
+
+import threading
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.contrib import messages
+from django.db import DatabaseError, InterfaceError, connections
+from django.utils import timezone
+
+from ..fragments import wants_fragment
+
+READER, WRITER, PRIMARY = "agents", "agents_write", "agents_primary"
+# So far behind is usual, and not worth a word.
+USUAL = timedelta(seconds=3)
+KEPT_SECONDS = 3
+# Where the primary did not answer: finding that out may take as long as connecting may.
+KEPT_WITHOUT_PRIMARY = 30
+# How long somebody who changed something waits for the replica to have it.
+FOLLOW_SECONDS = 2
+NOT_YET = (
+    "The change is made. This site reads from a copy of the database that has not got it yet: "
+    "until it has, pages show what was there before."
+)
+
+# Numbers, which no masking touches.
+WRITTEN = "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn, now()"
+INSERTED = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+# A replica that was promoted is none any more, and replays nothing.
+REPLAYED = """
+    SELECT pg_last_wal_replay_lsn() - '0/0'::pg_lsn, pg_last_xact_replay_timestamp()
+    WHERE pg_is_in_recovery()
+"""
+
+
+@dataclass(frozen=True)
+class Lag:
+    """What was committed until then is there; None where the replica cannot tell."""
+
+    until: datetime | None
+    # Whether there is more.
+    known: bool = True
+
+    @property
+    def form(self) -> str:
+        same_day = self.until and timezone.localdate(self.until) == timezone.localdate()
+        return "time" if same_day else "full"
+
+
+_lock = threading.Lock()
+_kept: tuple[float, Lag | None] = (0.0, None)
+
+
+def is_used() -> bool:
+    return PRIMARY in settings.DATABASES
+
+
+def lag() -> Lag | None:
+    """None where the replica is as good as up to date; some seconds old, and never an error."""
+    global _kept
+    # One asks; meanwhile others go by what was known before.
+    if time.monotonic() >= _kept[0] and _lock.acquire(blocking=False):
+        try:
+            found = measure()
+            seconds = KEPT_SECONDS if found is None or found.known else KEPT_WITHOUT_PRIMARY
+            _kept = (time.monotonic() + seconds, found)
+        except (DatabaseError, InterfaceError):
+            # The page finds out itself, and says so.
+            _kept = (time.monotonic() + KEPT_SECONDS, None)
+        finally:
+            _lock.release()
+    return _kept[1]
+
+
+def forget():
+    """Measure again at the next use; for tests."""
+    global _kept
+    _kept = (0.0, None)
+
+
+def measure() -> Lag | None:
+    reader = connections[READER]
+    reader.ensure_connection()
+    if reader.fell_back:
+        return None
+    written = now = None
+    # Asked first: what is written between the two questions is no lag.
+    with suppress(DatabaseError, InterfaceError), closing(primary()) as connection:
+        written, now = ask(connection, WRITTEN)
+    answer = ask(reader, REPLAYED)
+    if answer is None:
+        return None
+    replayed, until = answer
+    if written is None:
+        return Lag(until, known=False)
+    if replayed is not None and replayed >= written:
+        return None
+    return None if until and now - until < USUAL else Lag(until)
+
+
+def primary():
+    # Not the thread's own: each would keep one more connection for this alone.
+    return connections.create_connection(PRIMARY)
+
+
+def ask(connection, query: str):
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()
+
+
+def follow(request):
+    """
+    After a change: wait a moment for the replica to have it, and if it has not, tell the person.
+    """
+    if not is_used():
+        return
+    try:
+        if has_followed():
+            return
+    except (DatabaseError, InterfaceError):
+        # What was changed stays changed.
+        pass
+    messages.warning(request, NOT_YET)
+
+
+def has_followed() -> bool:
+    [position] = ask(connections[WRITER], INSERTED)
+    end = time.monotonic() + FOLLOW_SECONDS
+    while answer := ask(connections[READER], REPLAYED):
+        if answer[0] is not None and answer[0] >= position:
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    # The primary is read.
+    return True
+
+
+def context(request) -> dict:
+    """For templates: asked for only where they show it."""
+    return {"reads_replica": True, "lag": lag, "in_fragment": wants_fragment(request)}

@@ -1,0 +1,82 @@
+"""
+An index of ours on a partitioned table: CONCURRENTLY is for the partitions alone, so each gets its
+own, which are then made parts of one that nobody had to wait for.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from conversations.indexes import Index
+
+# Of one level; whether each has its part, whatever its name, or one that was not joined yet.
+PARTITIONS = """
+    SELECT quote_ident(n.nspname), quote_ident(t.relname), t.relkind = 'r', EXISTS (
+        SELECT FROM pg_inherits part JOIN pg_index x ON x.indexrelid = part.inhrelid
+        WHERE part.inhparent = to_regclass(quote_ident(%(index)s)) AND x.indrelid = t.oid
+    )
+    FROM pg_inherits h JOIN pg_class t ON t.oid = h.inhrelid JOIN pg_namespace n
+        ON n.oid = t.relnamespace
+    WHERE h.inhparent = to_regclass(quote_ident(%(table)s)) ORDER BY 1, 2
+"""
+# What an interrupted build left: {name: whether it is whole}.
+LEFT = """
+    SELECT format('%%I.%%I', n.nspname, i.relname), x.indisvalid
+    FROM pg_inherits h JOIN pg_index x ON x.indrelid = h.inhrelid
+    JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
+    WHERE h.inhparent = to_regclass(quote_ident(%(table)s)) AND NOT i.relispartition
+      AND i.relname ~ ('^' || %(index)s || '_[0-9a-f]{8}$')
+"""
+
+
+@dataclass(frozen=True)
+class Partition:
+    schema: str
+    table: str
+    # A table, and nothing that is partitioned in turn or lies elsewhere.
+    plain: bool
+    has_part: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    statement: str
+    # What keeps others waiting, which must be for a moment at most.
+    brief: bool
+
+
+def partitions(cursor, index: Index) -> list[Partition]:
+    cursor.execute(PARTITIONS, {"index": index.name, "table": index.table})
+    return [Partition(*row) for row in cursor.fetchall()]
+
+
+def left(cursor, table: str, name: str) -> dict[str, bool]:
+    cursor.execute(LEFT, {"index": name, "table": table})
+    return dict(cursor.fetchall())
+
+
+def part_name(index: Index, partition: Partition) -> str:
+    # With the definition in it: what an older version left is not taken for ours.
+    named = f"{partition.schema}.{partition.table} {index.digest}"
+    return f"{index.name}_{hashlib.sha256(named.encode()).hexdigest()[:8]}"
+
+
+def steps(cursor, index: Index, *, exists: bool) -> Iterator[Step]:
+    """What is still to be done; with `exists`, the index itself is there."""
+    found = partitions(cursor, index)
+    made = left(cursor, index.table, index.name)
+    if not exists:
+        yield Step(f"CREATE INDEX {index.name} ON ONLY {index.table} {index.definition}", True)
+    yield Step(index.describe(), True)
+    for partition in found:
+        if exists and partition.has_part:
+            continue
+        name = part_name(index, partition)
+        whole = made.get(f"{partition.schema}.{name}")
+        if whole is False:
+            yield Step(f"DROP INDEX CONCURRENTLY {partition.schema}.{name}", False)
+        if not whole:
+            table = f"{partition.schema}.{partition.table}"
+            create = f"CREATE INDEX CONCURRENTLY {name} ON {table} {index.definition}"
+            yield Step(create, False)
+        yield Step(f"ALTER INDEX {index.name} ATTACH PARTITION {partition.schema}.{name}", True)

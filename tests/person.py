@@ -1,0 +1,97 @@
+"""Somebody at a browser, as far as gunicorn can tell: cookies, forms and redirects."""
+
+import html
+import http.client
+import re
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from urllib.parse import urlencode, urlsplit
+
+from .deployment import HOST, SECONDS, Deployment, Server
+
+PASSWORD = "correct horse battery staple"
+MAKE = """
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+user = get_user_model().objects.create_user(username={name!r}, password={password!r})
+user.groups.add(Group.objects.get(name={group!r}))
+"""
+
+
+@dataclass
+class Page:
+    status: int
+    url: str
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+@dataclass
+class Person:
+    headers: dict[str, str] = field(default_factory=dict)
+    cookies: SimpleCookie = field(default_factory=SimpleCookie)
+
+    @property
+    def cookie(self) -> str:
+        return "; ".join(f"{name}={each.value}" for name, each in self.cookies.items())
+
+    def request(self, server: Server, method: str, path: str, data=None, **headers) -> Page:
+        connection = http.client.HTTPConnection(HOST, server.port, timeout=SECONDS)
+        sent = {**self.headers, "Cookie": self.cookie, **headers}
+        body = None
+        if data is not None:
+            body = urlencode(data, doseq=True)
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
+        connection.request(method, path, body, sent)
+        response = connection.getresponse()
+        for line in response.headers.get_all("Set-Cookie", []):
+            self.cookies.load(line)
+        page = Page(response.status, path, response.headers, response.read())
+        connection.close()
+        return page
+
+    def get(self, server: Server, path: str, **headers) -> Page:
+        page = self.request(server, "GET", path, **headers)
+        while page.status in (301, 302):
+            place = urlsplit(page.headers["Location"])
+            path = place.path + (f"?{place.query}" if place.query else "")
+            page = self.request(server, "GET", path, **headers)
+        return page
+
+    def post(self, server: Server, path: str, answered_by: Server | None = None, **data) -> Page:
+        """
+        Opens the page, fills in its form and sends it, then goes where it leads: all of it at
+        another server if there is one.
+        """
+        form = self.get(server, path).text
+        [token] = set(re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)[-1:])
+        hidden = {
+            name: html.unescape(value)
+            for name, value in re.findall(
+                r'<input type="hidden" name="(\w+)" value="([^"]*)"', form
+            )
+        }
+        data = {**hidden, **data, "csrfmiddlewaretoken": token}
+        server = answered_by or server
+        scheme = self.headers.get("X-Forwarded-Proto", "http")
+        origin = f"{scheme}://{self.headers.get('Host', f'{HOST}:{server.port}')}"
+        page = self.request(server, "POST", path, data, Origin=origin)
+        if page.status == 302:
+            place = urlsplit(page.headers["Location"])
+            return self.get(server, place.path + (f"?{place.query}" if place.query else ""))
+        return page
+
+
+def make_person(site: Deployment, group: str, name: str = "", **headers: str) -> Person:
+    """An account of that group, and somebody who is not signed in yet."""
+    code = MAKE.format(name=name or group.lower(), password=PASSWORD, group=group)
+    site.run("shell", "--verbosity=0", "-c", code, check=True)
+    return Person(headers)
+
+
+def sign_in(person: Person, server: Server, name: str, answered_by: Server | None = None) -> Page:
+    return person.post(server, "/accounts/login/", answered_by, username=name, password=PASSWORD)
