@@ -198,7 +198,8 @@ def test_all_processes_add_up_and_one_that_ended_still_counts(site, tmp_path, mo
         wait_until(lambda: not list(place.glob(f"gauge_livesum_{old[0]}.db")))
         assert scraped(server)[listed] == 20
         assert sum(name.startswith("desk_build_info{") for name in scraped(server)) == 1
-    assert not place.exists()
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until(lambda: not place.exists())
 
 
 def test_exports_are_counted_while_they_run_and_by_how_they_ended(site):
