@@ -15,6 +15,7 @@ from django.test import override_settings
 from audit.models import Act, Entry
 from backoffice import middleware
 from backoffice.errors import is_timeout
+from backoffice.postgresql.connection import Watch
 from conversations import export_stream
 from conversations.export_stream import Export
 from conversations.export_views import Reader
@@ -273,6 +274,22 @@ def test_whoever_is_gone_is_noticed_while_nothing_is_written(db):
     with pytest.raises(ConnectionResetError):
         list(slow)
     assert time.monotonic() - began < 5
+    assert slow.complete is False
+
+
+def test_a_database_that_is_silent_is_given_up(db, monkeypatch):
+    long = File(SLEEP.statement, (60,), b"", csv_line)
+    monkeypatch.setattr(Watch, "is_on", True)
+    monkeypatch.setattr(export_stream, "SILENT_SECONDS", 1)
+    began = time.monotonic()
+    slow = Export(long, None, is_wanted=lambda: time.monotonic() - began < 4.5)
+    with pytest.raises(ConnectionResetError):
+        # It does not write, but greets newcomers.
+        list(slow)
+    monkeypatch.setattr(export_stream, "greets", lambda connected: False)
+    slow = Export(long, None)
+    with pytest.raises(OperationalError, match="does not answer"):
+        list(slow)
     assert slow.complete is False
 
 

@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 
+from backoffice.errors import sent_form
+
 from .faults import LIST, Site, two_servers
 
 pytestmark = pytest.mark.xdist_group("faults_databases")
@@ -159,6 +161,12 @@ def test_a_password_is_not_written_into_the_page(site: Site):
     assert answer.status == 503
     assert "hunter2" not in answer.body
     assert "me" not in re.findall(r'value="([^"]*)"', answer.body)
+
+
+def test_nor_one_that_no_view_has_seen_yet(rf):
+    assert sent_form(rf.post("/", {"reason": "because"})) == [("reason", "because")]
+    assert sent_form(rf.post("/", {"reason": "because", "new_password1": "hunter2"})) is None
+    assert sent_form(rf.get("/")) is None
 
 
 def test_the_filters_stay_in_the_address_to_try_again(site: Site):
