@@ -72,7 +72,6 @@ def callback(request):
             request,
             claims_options={
                 "iss": {"essential": True, "values": [issuer, f"{issuer}/"]},
-                "aud": {"essential": True, "value": settings.OIDC_CLIENT_ID},
                 "sub": {"essential": True},
             },
         )

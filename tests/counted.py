@@ -1,4 +1,4 @@
-"""The settings, and a line in a file for each password that is looked at."""
+"""The settings, and a process's id in a file for each password that it looks at."""
 
 import os
 import time
@@ -16,6 +16,6 @@ class Hasher(MD5PasswordHasher):
     def encode(self, password, salt):
         if path := os.environ.get("COUNTED"):
             with open(path, "a") as file:
-                file.write("looked at\n")
+                file.write(f"{os.getpid()}\n")
             time.sleep(0.2)
         return super().encode(password, salt)
