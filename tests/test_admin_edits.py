@@ -678,4 +678,4 @@ def test_an_audit_trail_that_takes_no_entry_stops_the_edit(boss):
     finally:
         with connections["default"].cursor() as cursor:
             cursor.execute("ALTER TABLE audit_gone RENAME TO audit_entry")
-    assert response.status_code == 500
+    assert response.status_code == 503

@@ -12,7 +12,6 @@ from backoffice import backups
 
 from .deployment import Deployment, deployment
 
-pytestmark = pytest.mark.xdist_group("backup")
 CONTENT = {
     "accounts_user": "id, username, password",
     "accounts_user_groups": "*",

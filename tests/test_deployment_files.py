@@ -19,7 +19,6 @@ from django.conf import settings
 
 from .deployment import HOST, SECONDS, deployment, wait_until, write_sessions
 
-pytestmark = pytest.mark.xdist_group("proxies")
 NAME = "desk.example.com"
 TOKEN = "m-" + "0123456789" * 2
 DEPLOY = settings.BASE_DIR / "deploy"

@@ -7,8 +7,6 @@ from .deployment import deployment, wait_until, write_sessions
 from .exports import URL, read_csv
 from .servers import OpenPostgres, pgbouncer, running
 
-pytestmark = pytest.mark.xdist_group("pgbouncer exports")
-
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):

@@ -22,9 +22,6 @@ MESSAGES_CSV = f"{URL}messages.csv"
 MEGABYTE = 2**20
 ENTRIES = "SELECT details FROM audit_entry WHERE act = 'exported' ORDER BY id"
 
-# What these are asked about is made once.
-pytestmark = pytest.mark.xdist_group("running exports")
-
 
 @pytest.fixture(scope="module")
 def site():
@@ -161,7 +158,8 @@ def test_a_stopped_download_leaves_no_query(site, server):
     server.stop(response)
     wait_until(lambda: not site.exporting(), seconds=2)
     wait_until(lambda: site.database.execute(ENTRIES).fetchall()[-1][0].get("complete") is False)
-    assert not site.database.execute("SELECT FROM pg_locks WHERE locktype = 'advisory'").fetchall()
+    places = "SELECT FROM pg_locks WHERE locktype = 'advisory'"
+    wait_until(lambda: not site.database.execute(places).fetchall())
 
 
 def test_a_download_that_is_stopped_before_anything_comes_leaves_no_query_either(site, server):

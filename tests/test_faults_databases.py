@@ -17,7 +17,6 @@ from backoffice.errors import sent_form
 
 from .faults import LIST, Site, two_servers
 
-pytestmark = pytest.mark.xdist_group("faults_databases")
 PARTS = ("ours", "agents")
 ALIAS = {"ours": "default", "agents": "agents"}
 NAME = {"ours": "our database", "agents": "the agent database"}

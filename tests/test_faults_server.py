@@ -13,7 +13,6 @@ from django.conf import settings
 
 from .deployment import HOST, Server, deployment, wait_until, write_sessions
 
-pytestmark = pytest.mark.xdist_group("faults_server")
 LIST, LOGIN = "/conversations/", "/accounts/login/"
 BIG = 20
 # As backoffice.middleware has it, but for a test's patience.

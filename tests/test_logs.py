@@ -17,7 +17,6 @@ from backoffice import logs
 
 from .deployment import HOST, SECONDS, deployment, wait_until, write_sessions
 
-pytestmark = pytest.mark.xdist_group("logs")
 NAME = "desk.example.com"
 SESSION = "SELECT id FROM sessions ORDER BY updated_at DESC LIMIT 1"
 MESSAGE = "SELECT id FROM chat_messages WHERE session_id = %s LIMIT 1"

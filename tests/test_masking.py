@@ -62,7 +62,7 @@ DOCUMENT = {
 # Where texts are cut, on the list, in transcripts, explanations, reasons and payloads.
 CUTS = (60, 200, 300, 500, 3000)
 NO_CONTENT = {
-    *("home", "favicon", "conversations:reveal"),
+    *("home", "favicon", "csp_report", "conversations:reveal"),
     *(each.name for each in accounts_urls),
     # The address itself names the external id.
     "conversations:erase_all",
@@ -504,4 +504,7 @@ def test_the_audit_trail_keeps_no_personal_data(masked, support_client):
 def test_the_audit_trail_names_accounts_as_they_are(masked, client, django_user_model):
     user = django_user_model.objects.create_user(EMAIL, password="right")
     client.post("/accounts/login/", {"username": user.username, "password": "wrong"})
-    assert Entry.objects.get(act=Act.SIGN_IN_FAILED).details == {"account": EMAIL}
+    assert Entry.objects.get(act=Act.SIGN_IN_FAILED).details == {
+        "account": EMAIL,
+        "how": "password",
+    }

@@ -16,10 +16,7 @@ from .servers import OpenPostgres, pgbouncer, running
 
 README = (settings.BASE_DIR / "README.md").read_text()
 [ALTER_ROLES] = re.findall(r"```sql\n(ALTER ROLE reader .*?)```", README, re.DOTALL)
-[GRANTS] = re.findall(r"```sql\n(GRANT USAGE .*?)```", README, re.DOTALL)
 LIST = "/conversations/"
-
-pytestmark = pytest.mark.xdist_group("pgbouncer")
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +34,9 @@ def database(postgres):
         write_demo(database, count=60)
         database.execute("ALTER DATABASE kavalai RESET search_path")
         database.execute("ALTER DATABASE kavalai SET timezone = 'Asia/Tokyo'")
-        database.execute("CREATE ROLE reader LOGIN; CREATE ROLE editor LOGIN")
-        database.execute(GRANTS)
-        database.execute(GRANTS.splitlines()[0].replace("editor", "reader"))
-        database.execute(GRANTS.splitlines()[1].replace("editor", "reader"))
+        named = ("--schema=agents", "--reader=reader", "--editor=editor")
+        roles = made.run("database_roles", *named, check=True, text=True).stdout
+        database.execute(roles.partition("-- Our own database")[0])
         yield database
 
 

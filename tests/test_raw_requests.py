@@ -9,8 +9,6 @@ from django.conf import settings
 
 from .deployment import HOST, deployment, write_sessions
 
-pytestmark = pytest.mark.xdist_group("raw requests")
-
 # A request that is not answered within this time hangs; a machine may be busy.
 SECONDS = 20
 LIST = b"/conversations/"

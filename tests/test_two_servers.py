@@ -20,8 +20,6 @@ LIST = "/conversations/"
 PROXY = {"Host": "desk.example.com", "X-Forwarded-Proto": "https"}
 EMAIL = "jane.roe@example.com"
 
-pytestmark = pytest.mark.xdist_group("two servers")
-
 
 @pytest.fixture(scope="module")
 def site():
