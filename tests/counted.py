@@ -1,4 +1,4 @@
-"""The settings, and a process's id in a file for each password that it looks at."""
+"""The settings behind a proxy, and a process's id in a file for each password that it looks at."""
 
 import os
 import time
@@ -7,6 +7,8 @@ from django.contrib.auth.hashers import MD5PasswordHasher
 
 from backoffice.settings import *  # noqa: F403
 
+# As in a deployment, which would need HTTPS as well.
+BEHIND_PROXY = True
 PASSWORD_HASHERS = ["tests.counted.Hasher"]
 
 

@@ -156,7 +156,7 @@ def test_an_open_session_is_no_way_to_guess_on(client, path, field):
 def site(django_db_setup, tmp_path_factory):
     counted = tmp_path_factory.mktemp("counted") / "evaluations"
     with deployment("signin_lockout", django_settings.LOCAL_POSTGRES) as site:
-        site.settings = {"BEHIND_PROXY": "1", "DJANGO_SETTINGS_MODULE": "tests.counted"}
+        site.settings["DJANGO_SETTINGS_MODULE"] = "tests.counted"
         site.prepare()
         make = "from tests.signing_in import *; [make_user(n) for n in ('one', 'two')];"
         make += "with_app(make_user('app')); with_app(make_user('again'))"
