@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 run: $(VENV)/installed
 	@$(BIN)/python manage.py serve
 
-# A file's tests stay in one process, which makes what they share once; the browser's come first.
+# Tests that share a server or a large history stay in one process, which makes it once.
 test: $(VENV)/installed-dev tools
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # What the tests need and pip does not bring: a package, how to tell that it is there, what else
 # would do.

@@ -22,6 +22,8 @@ CONTENT = {
     "django_migrations": "*",
 }
 
+pytestmark = pytest.mark.xdist_group("backup")
+
 
 @pytest.fixture(scope="module")
 def site():

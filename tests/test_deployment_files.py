@@ -24,6 +24,8 @@ TOKEN = "m-" + "0123456789" * 2
 DEPLOY = settings.BASE_DIR / "deploy"
 EXPORT = "/conversations/export/messages.csv"
 
+pytestmark = pytest.mark.xdist_group("deployment_files")
+
 
 def program(name: str) -> str:
     # Debian keeps servers where only root's PATH leads.

@@ -7,6 +7,8 @@ from .deployment import deployment, wait_until, write_sessions
 from .exports import URL, read_csv
 from .servers import OpenPostgres, pgbouncer, running
 
+pytestmark = pytest.mark.xdist_group("export_pgbouncer")
+
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):

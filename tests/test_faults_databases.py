@@ -24,6 +24,8 @@ SILENT = "The database does not answer"
 CONVERSATION = f"/conversations/{uuid.UUID(md5(b'session1').hexdigest())}/"
 TOKEN = "t" * 32
 
+pytestmark = pytest.mark.xdist_group("faults_databases")
+
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):

@@ -32,6 +32,8 @@ def pre_request(worker, request):
         file.write("x")
 """
 
+pytestmark = pytest.mark.xdist_group("faults_server")
+
 
 @pytest.fixture(scope="module")
 def site():

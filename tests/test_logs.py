@@ -21,6 +21,8 @@ NAME = "desk.example.com"
 SESSION = "SELECT id FROM sessions ORDER BY updated_at DESC LIMIT 1"
 MESSAGE = "SELECT id FROM chat_messages WHERE session_id = %s LIMIT 1"
 
+pytestmark = pytest.mark.xdist_group("logs")
+
 
 def canary(name: str) -> str:
     return f"canary{name}{os.urandom(6).hex()}"

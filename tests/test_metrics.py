@@ -16,7 +16,7 @@ from .exports import URL
 from .factories import make_session
 
 TOKEN = "m-" + "0123456789" * 2
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("metrics")]
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ README = (settings.BASE_DIR / "README.md").read_text()
 [ALTER_ROLES] = re.findall(r"```sql\n(ALTER ROLE reader .*?)```", README, re.DOTALL)
 LIST = "/conversations/"
 
+pytestmark = pytest.mark.xdist_group("pgbouncer")
+
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):

@@ -19,7 +19,7 @@ from conversations.pagination import Cursor
 from .admin_panel import TABLES, list_url
 from .listing import COUNTS, NEW, URL, be_patient
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("query_plans")]
 NEWEST_FIRST = 'ORDER BY 1 DESC, "sessions"."id" DESC'
 NAME = f"plans_{os.getpid()}"
 SCHEMA = "agents"

@@ -13,6 +13,8 @@ from .deployment import HOST, deployment, write_sessions
 SECONDS = 20
 LIST = b"/conversations/"
 
+pytestmark = pytest.mark.xdist_group("raw_requests")
+
 
 @pytest.fixture(scope="module")
 def site():

@@ -19,6 +19,8 @@ LINE = "Shows what was written"
 NOT_YET = "has not got it yet"
 AGENT = "/admin/conversations/agent/{}/change/"
 
+pytestmark = pytest.mark.xdist_group("replica")
+
 
 @pytest.fixture(scope="module")
 def primary(tmp_path_factory):
