@@ -9,7 +9,7 @@ import pytest
 from backoffice import csp_reports
 
 URL = "/csp-report/"
-PAGE = f"https://desk.example/conversations/{uuid.uuid4()}/?search=secret-word"
+PAGE = f"https://desk.example/conversations/{uuid.UUID(int=7)}/?search=secret-word"
 OLD = "application/csp-report"
 NEW = "application/reports+json"
 LINE = "CSP: img-src blocked tracker.example on conversations:detail"
