@@ -18,19 +18,6 @@ from .errors import method_not_allowed
 from .logs import current_request
 
 access = logging.getLogger("backoffice.access")
-# A reader who takes nothing in this time is as good as gone.
-STALLED_SECONDS = 60
-
-
-def stalled_readers(get_response):
-    """Nobody holds a thread of gunicorn's by standing still; it has no time limit of its own."""
-
-    def middleware(request):
-        if client := request.META.get("gunicorn.socket"):
-            client.settimeout(STALLED_SECONDS)
-        return get_response(request)
-
-    return middleware
 
 
 def request_id(get_response):

@@ -72,7 +72,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "backoffice.middleware.hardened",
-    "backoffice.middleware.stalled_readers",
+    "backoffice.reader.readers_who_leave",
     "backoffice.health.probes",
     "backoffice.middleware.request_id",
     "backoffice.middleware.observed",

@@ -1,8 +1,5 @@
 """What the list's filters leave, as a file: for whoever may export."""
 
-import select
-import socket
-
 from django.conf import settings
 from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.http import Http404, StreamingHttpResponse
@@ -11,6 +8,7 @@ from django.utils import timezone
 from django.views.generic import View
 
 from backoffice.errors import error_response
+from backoffice.reader import Reader
 
 from . import masking
 from .export_stream import Export, TooManyExports
@@ -89,22 +87,3 @@ def too_many(request):
     response = error_response(request, 429, title, text)
     response["Retry-After"] = str(RETRY_SECONDS)
     return response
-
-
-class Reader:
-    """
-    Whoever downloads, at the other end of gunicorn's socket.
-
-    A stopped download is otherwise noticed when something is written, which may take long.
-    """
-
-    def __init__(self, request):
-        self.socket = request.META.get("gunicorn.socket")
-
-    def is_there(self) -> bool:
-        # A socket with TLS cannot be looked at so.
-        if type(self.socket) is not socket.socket:
-            return True
-        there = select.poll()
-        there.register(self.socket, select.POLLIN)
-        return not there.poll(0) or bool(self.socket.recv(1, socket.MSG_PEEK))

@@ -21,6 +21,8 @@ from conversations.agent_tables import create_agent_tables
 from conversations.demo import write_demo
 from conversations.management.commands import agent_indexes
 
+from .deployment import wait_until
+
 NAME = f"indexes_{os.getpid()}"
 ROLE = f"indexes_role_{os.getpid()}"
 SCHEMA = "agents"
@@ -111,17 +113,10 @@ def names() -> set[str]:
 def writer_of(table):
     """A transaction that has the table open for writing; what is built there waits for its end."""
     # The server ends it in time where a test that fails would not.
-    limit = "-c idle_in_transaction_session_timeout=10s"
+    limit = "-c idle_in_transaction_session_timeout=60s"
     with psycopg.connect(settings.LOCAL_POSTGRES.uri(NAME), options=limit) as connection:
         connection.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
         yield connection
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 8
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # Showing

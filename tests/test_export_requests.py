@@ -13,12 +13,12 @@ from django.db import OperationalError
 from django.test import override_settings
 
 from audit.models import Act, Entry
-from backoffice import middleware
+from backoffice import reader
 from backoffice.errors import is_timeout
 from backoffice.postgresql.connection import Watch
+from backoffice.reader import Reader
 from conversations import export_stream
 from conversations.export_stream import Export
-from conversations.export_views import Reader
 from conversations.exports import File, csv_line
 from conversations.list_views import ConversationListView
 
@@ -306,9 +306,9 @@ def test_a_reader_is_there_until_the_socket_says_otherwise(rf):
 
 
 def test_a_reader_who_stands_still_does_not_hold_a_place_for_ever(rf, monkeypatch):
-    monkeypatch.setattr(middleware, "STALLED_SECONDS", 0.5)
+    monkeypatch.setattr(reader, "STALLED_SECONDS", 0.5)
     ours, _theirs = socket.socketpair()
-    middleware.stalled_readers(lambda request: None)(rf.get("/", **{"gunicorn.socket": ours}))
+    reader.readers_who_leave(lambda request: None)(rf.get("/", **{"gunicorn.socket": ours}))
     with pytest.raises(TimeoutError):
         ours.sendall(b"x" * 10_000_000)
 

@@ -15,21 +15,25 @@ from .deployment import HOST, Server, deployment, wait_until, write_sessions
 
 LIST, LOGIN = "/conversations/", "/accounts/login/"
 BIG = 20
-# As backoffice.middleware has it, but for a test's patience.
+# As backoffice.reader has it, but for a test's patience.
 OURS = """
 import runpy
 globals().update(runpy.run_path("gunicorn.conf.py"))
 """
 PATIENCE = f"""{OURS}
 def post_worker_init(worker):
-    from backoffice import middleware
-    middleware.STALLED_SECONDS = {{seconds}}
+    from backoffice import reader
+    reader.STALLED_SECONDS = {{seconds}}
 """
 # A letter for each request that gunicorn has begun to answer.
 BEGUN = f"""{OURS}
 def pre_request(worker, request):
     with open({{file!r}}, "a") as file:
         file.write("x")
+"""
+WAITING = """
+    SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
 
 pytestmark = pytest.mark.xdist_group("faults_server")
@@ -157,6 +161,24 @@ def status_in_background(site, server):
         return found[0]
 
     return result
+
+
+def test_a_query_ends_with_whoever_waited_for_it(site):
+    """A browser that searches anew gives up the search before."""
+
+    def are_waiting() -> int:
+        return len(site.database.execute(WAITING).fetchall())
+
+    with site.serving() as server, site.locked():
+        readers = [StalledReader(site, server, "/conversations/?search=word") for _ in range(3)]
+        wait_until(lambda: are_waiting() == 3)
+        began = time.monotonic()
+        readers[0].close()
+        readers[1].close()
+        wait_until(lambda: are_waiting() == 1)
+        # The one who stays has the time that a search has.
+        assert time.monotonic() - began < 2.5
+        readers[2].close()
 
 
 class StalledReader:

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
@@ -21,6 +20,8 @@ from django.core.management import CommandError, call_command
 
 from backoffice import local_postgres, postgres_binaries
 from backoffice.local_postgres import LocalPostgres, LocalPostgresError
+
+from .deployment import wait_until
 
 PROJECT = Path(__file__).resolve().parent.parent
 IS_ROOT = os.geteuid() == 0
@@ -74,13 +75,6 @@ def postmaster_pid(server):
         return int((server.data / "postmaster.pid").read_text().split()[0])
     except FileNotFoundError:
         return None
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def query(server, statement, database="postgres"):

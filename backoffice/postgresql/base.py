@@ -33,6 +33,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection.watch = watch
         seconds = self.settings_dict["OPTIONS"].get("query_seconds")
         connection.limit_seconds = seconds + GRACE_SECONDS if seconds else math.inf
+        # What has a limit is only read, for whoever waits for the page.
+        connection.ends_with_reader = bool(seconds)
         return connection
 
     def is_usable(self):

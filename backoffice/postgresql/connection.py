@@ -15,6 +15,8 @@ from contextlib import contextmanager
 import psycopg
 from psycopg.errors import ConnectionTimeout, _WaitTimeout
 
+from ..reader import current_reader
+
 # After so long without an answer we ask whether the server is there, and that long for its answer.
 QUIET_SECONDS = 1
 GREETING_SECONDS = 1
@@ -91,11 +93,13 @@ class Connection(psycopg.Connection):
     # Whose connection it is tells it; until then it may only be checked.
     watch = Watch()
     limit_seconds = CHECK_SECONDS
+    ends_with_reader = False
 
     def wait(self, generator, *args, **kwargs):
         if args or kwargs or not Watch.is_on:
             return super().wait(generator, *args, **kwargs)
         end = time.monotonic() + self.limit_seconds
+        reader = current_reader.get() if self.ends_with_reader else None
         while True:
             try:
                 # The generator goes on where it stood.
@@ -103,6 +107,10 @@ class Connection(psycopg.Connection):
             except _WaitTimeout:
                 if time.monotonic() >= end or self.is_unanswered():
                     break
+                if reader and not reader.is_there():
+                    # The query ends like one that ran into its time limit.
+                    reader = None
+                    self.cancel_safe(timeout=QUIET_SECONDS)
         self.close()
         raise Unanswered("The server does not answer.")
 

@@ -33,6 +33,12 @@ def problem_link(page, label):
     return links.filter(has_text=re.compile(rf"^{label}\b"))
 
 
+def follow(page, name):
+    """Clicks a link and waits for the page it leads to."""
+    with page.expect_navigation():
+        page.get_by_role("link", name=name).click()
+
+
 def open_list(page, query=""):
     page.goto(LIST + query)
     page.evaluate("window.stayed = true")

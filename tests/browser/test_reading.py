@@ -20,6 +20,7 @@ from ..factories import (
     make_session,
     make_task,
 )
+from .steps import follow
 from .test_every_page import AXE, barriers, overflow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -247,7 +248,7 @@ def test_a_long_message_opens_without_javascript(page_without_javascript):
     page.locator(".rest > summary").click()
     page.get_by_role("link", name="Open the whole message").click()
     expect(page.locator(".whole strong")).to_have_count(400)
-    page.get_by_role("link", name="Plain source").click()
+    follow(page, "Plain source")
     assert page.locator(".whole .text").text_content() == text
     page.get_by_role("link", name="The conversation").click()
     expect(page.locator(".message.focus")).to_have_count(1)
@@ -272,13 +273,13 @@ def test_later_and_earlier_messages_without_javascript(page_without_javascript, 
     page = page_without_javascript
     page.goto(address(long_conversation))
     parts = [long_conversation.messages[start : start + 80] for start in (0, 80, 160)]
-    page.get_by_role("link", name="Later messages (120 left)").click()
+    follow(page, "Later messages (120 left)")
     assert ids(page) == ids_of(parts[1])
-    page.get_by_role("link", name="Later messages (40 left)").click()
+    follow(page, "Later messages (40 left)")
     assert ids(page) == ids_of(parts[2])
     expect(page.get_by_role("link", name="Later messages")).to_have_count(0)
     for part in (parts[1], parts[0]):
-        page.get_by_role("link", name="Earlier messages").click()
+        follow(page, "Earlier messages")
         assert ids(page) == ids_of(part)
     expect(page.get_by_role("link", name="Earlier messages")).to_have_count(0)
 

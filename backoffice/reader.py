@@ -1,0 +1,49 @@
+"""Whoever waits for an answer, at the other end of gunicorn's socket."""
+
+import select
+import socket
+from contextvars import ContextVar
+
+# A reader who takes nothing in this time is as good as gone.
+STALLED_SECONDS = 60
+
+
+class Reader:
+    """
+    One who has left is otherwise noticed when something is written, which may take long.
+    """
+
+    def __init__(self, request):
+        self.socket = request.META.get("gunicorn.socket")
+
+    def is_there(self) -> bool:
+        # A socket with TLS cannot be looked at so.
+        if type(self.socket) is not socket.socket:
+            return True
+        arrived = select.poll()
+        arrived.register(self.socket, select.POLLIN)
+        try:
+            return not arrived.poll(0) or bool(self.socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+
+# Of the page that is being made, where nobody else needs what is asked for it.
+current_reader: ContextVar[Reader | None] = ContextVar("current_reader", default=None)
+
+
+def readers_who_leave(get_response):
+    """
+    Nobody holds a thread of gunicorn's by standing still, which has no time limit of its own, and
+    no database works on for a page that is not wanted any more.
+    """
+
+    def middleware(request):
+        reader = Reader(request)
+        if reader.socket:
+            reader.socket.settimeout(STALLED_SECONDS)
+        # A change is made whether or not anybody hears of it.
+        current_reader.set(reader if request.method in ("GET", "HEAD") else None)
+        return get_response(request)
+
+    return middleware
