@@ -44,8 +44,9 @@ bench: $(VENV)/installed
 	@$(BIN)/python manage.py bench $(BENCH)
 
 # Fifty people for five minutes at 100,000 conversations, beside exports and searches.
-load: $(VENV)/installed-load
-	@$(BIN)/python manage.py bench --only load $(BENCH)
+LOCUST := .data/locust
+load: $(VENV)/installed $(LOCUST)
+	@LOCUST=$(LOCUST)/bin/locust $(BIN)/python manage.py bench --only load $(BENCH)
 
 # Breaks a database or gunicorn in each way that docs/reliability.md speaks of, and prints its table.
 faults: $(VENV)/installed-dev
@@ -60,9 +61,11 @@ SCAN := .data/scan
 scan: $(VENV)/installed-dev $(SCAN)/sqlmap $(SCAN)/wapiti
 	@DESK_DATA_DIR=$(SCAN) $(BIN)/python -m tests.scan
 
+# Programs with environments of their own.
 $(SCAN)/sqlmap: PACKAGE := sqlmap==1.10.10
 $(SCAN)/wapiti: PACKAGE := wapiti3==3.2.3
-$(SCAN)/sqlmap $(SCAN)/wapiti:
+$(LOCUST): PACKAGE := locust==2.47.0
+$(SCAN)/sqlmap $(SCAN)/wapiti $(LOCUST):
 	$(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGE) || { rm -rf $@; exit 1; }
 
@@ -81,7 +84,3 @@ $(VENV)/installed: requirements.txt | $(VENV)/bin/python
 $(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/installed
-
-$(VENV)/installed-load: requirements-load.txt $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-load.txt
-	@touch $@

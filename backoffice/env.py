@@ -24,6 +24,16 @@ def load(path: Path) -> None:
     load_dotenv(path, interpolate=False)
 
 
+def blank() -> dict[str, str]:
+    """
+    Each setting of .env.example as if it were not set: a name that is there, though empty, is not
+    taken from .env. DESK_DATA_DIR stays, and what gunicorn reads too and cannot take empty.
+    """
+    example = (Path(__file__).parent.parent / ".env.example").read_text()
+    names = re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE)
+    return {name: "" for name in names if name not in ("DESK_DATA_DIR", "WEB_CONCURRENCY")}
+
+
 def text(name: str, default: str = "") -> str:
     return os.environ.get(name, "").strip() or default
 

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -13,12 +12,12 @@ from tempfile import TemporaryDirectory
 
 from django.core.management import CommandError
 
-from .history import RARE_PAIR
+from .history import COMMON, RARE_PAIR
 from .others import p95
 from .site import HOST, Site, signed_in
 from .tables import goal_row, table
 
-LOCUST = Path(__file__).with_name("people.py")
+PEOPLE = Path(__file__).with_name("people.py")
 READERS, SEARCHERS, EXPORTERS = 50, 3, 2
 IDLE_SECONDS = 60
 # Until everybody is there and each process has seen everything once.
@@ -49,19 +48,20 @@ def is_page(name: str) -> bool:
 
 
 def locust(site: Site, seconds: int, settling: int, **people: int) -> Answers:
-    names = [f"person-{number}" for number in range(sum(people.values()))]
-    cookies = [site.cookies(signed_in(name)) for name in names]
+    number = sum(people.values())
+    cookies = [site.cookies(signed_in(f"person-{n}-of-{number}")) for n in range(number)]
     with TemporaryDirectory() as folder:
         answers = Path(folder) / "answers.json"
         environment = {
             **os.environ,
             "BENCH_ANSWERS": str(answers),
             "BENCH_COOKIES": json.dumps(cookies),
+            "BENCH_COMMON": COMMON,
             "BENCH_RARE": RARE_PAIR,
-            **{f"BENCH_{role.upper()}": str(number) for role, number in people.items()},
+            **{f"BENCH_{role.upper()}": str(count) for role, count in people.items()},
         }
-        command = [sys.executable, "-m", "locust", "--locustfile", str(LOCUST), "--headless"]
-        command += ["--users", str(len(names)), "--spawn-rate", "10"]
+        command = [os.environ.get("LOCUST", "locust"), "--locustfile", str(PEOPLE), "--headless"]
+        command += ["--users", str(number), "--spawn-rate", "10"]
         command += ["--run-time", f"{seconds}s", "--stop-timeout", "30s", "--only-summary"]
         command += ["--host", f"http://{HOST}:{site.port}"]
         found = subprocess.run(  # noqa: S603

@@ -10,10 +10,12 @@ import json
 import os
 import random
 import re
+import time
 from html import unescape
 from pathlib import Path
 
 from locust import HttpUser, between, constant, events, task
+from requests import RequestException
 
 LIST = "/conversations/"
 HTMX = {"HX-Request": "true", "HX-Target": "main#browse"}
@@ -21,6 +23,7 @@ FRAGMENT = {"HX-Request": "true"}
 CONVERSATION = re.compile(r'<a class="row [^"]*" href="([^"]+)"')
 RUN = re.compile(r'href="(/conversations/[0-9a-f-]+/runs/[0-9a-f-]+/)')
 OLDER = re.compile(r'rel="next" href="([^"]+)"')
+NEW = re.compile(r'hx-get="([^"]+)" hx-trigger="refresh"')
 AGENT = re.compile(r'<option value="([0-9a-f-]{36})"')
 PROBLEMS = ("any", "failed", "interrupted", "tool_error", "model_error", "task_error")
 
@@ -102,14 +105,14 @@ class Reader(Person):
 
     @task(2)
     def words(self):
-        self.open_list("list: search", "search=restart&go=0")
+        self.open_list("list: search", f"search={os.environ['BENCH_COMMON']}&go=0")
 
     @task(8)
     def conversation(self):
         self.open_one()
 
     @task(3)
-    def run(self):
+    def one_run(self):
         path = RUN.search(self.open_one())
         if path:
             self.ask("run", path[1])
@@ -120,7 +123,9 @@ class Reader(Person):
 
     @task(2)
     def new(self):
-        self.fragment("new", f"{LIST}new/?since=")
+        link = NEW.search(self.body)
+        if link:
+            self.fragment("new", unescape(link[1]))
 
 
 class Searcher(Person):
@@ -148,6 +153,12 @@ class Exporter(Person):
     @task
     def everything(self):
         path = f"{LIST}export/conversations.csv"
-        with self.client.get(path, name="export", stream=True) as response:
-            for _ in response.iter_content(65_536):
-                pass
+        began = time.perf_counter()
+        with self.client.get(path, name="export", stream=True, catch_response=True) as response:
+            try:
+                for _ in response.iter_content(65_536):
+                    pass
+            except RequestException as error:
+                response.failure(error)
+            # Until its end, not its first byte.
+            response.request_meta["response_time"] = (time.perf_counter() - began) * 1000
