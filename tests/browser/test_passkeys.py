@@ -1,14 +1,12 @@
 """A passkey, from its adding to its removal, with the authenticator that Chromium simulates."""
 
-import os
-
 import pytest
 from playwright.sync_api import expect
 
 from audit.models import Act, Entry
 
 from ..signing_in import PASSWORD, make_user
-from .test_every_page import AXE, SIZES, barriers, overflow
+from .test_every_page import flaws
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,42 +41,25 @@ def sign_in(page):
     expect(page.get_by_role("heading", name="Account")).to_be_visible()
 
 
-def look_at(page, name):
-    """No barrier and no overflow; and pictures where somebody wants to see them."""
-    page.evaluate(AXE)
-    found = []
-    for size in SIZES:
-        page.set_viewport_size(size)
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            found += barriers(page)
-            if folder := os.environ.get("PICTURES"):
-                page.screenshot(
-                    path=f"{folder}/{name}-{size['width']}-{scheme}.png", full_page=True
-                )
-        found += overflow(page)
-    assert found == []
-
-
 def test_a_passkey_is_added_signs_in_and_is_removed(opened):
     page, _ = opened
     make_user()
     sign_in(page)
-    look_at(page, "account")
+    assert flaws(page, "account") == []
     page.get_by_role("link", name="Add a passkey").click()
     page.get_by_label("Its name").fill("My <b>laptop</b>")
-    look_at(page, "passkey")
+    assert flaws(page, "passkey") == []
     page.get_by_role("button", name="Add it").click()
     expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
     expect(page.locator(".recovery-codes li")).to_have_count(10)
-    look_at(page, "codes")
+    assert flaws(page, "codes") == []
     page.get_by_role("link", name="I have kept them").click()
     expect(page.get_by_text("My <b>laptop</b>", exact=False).first).to_be_visible()
-    look_at(page, "account-with-passkey")
+    assert flaws(page, "account-with-passkey") == []
 
     page.get_by_role("button", name="Sign out", exact=True).click()
     page.goto("/accounts/login/?next=/conversations/errors/")
-    look_at(page, "login")
+    assert flaws(page, "login") == []
     page.get_by_role("button", name="Use a passkey").click()
     expect(page.get_by_role("heading", name="Errors")).to_be_visible()
     latest = Entry.objects.filter(act=Act.SIGNED_IN).latest("at")
@@ -86,7 +67,7 @@ def test_a_passkey_is_added_signs_in_and_is_removed(opened):
 
     page.goto("/accounts/")
     page.get_by_role("link", name="Remove My").click()
-    look_at(page, "remove")
+    assert flaws(page, "remove") == []
     page.get_by_role("button", name="Remove it").click()
     expect(page.get_by_role("heading", name="Account")).to_be_visible()
     expect(page.locator(".keys")).to_have_count(0)
@@ -108,7 +89,7 @@ def test_a_passkey_is_a_second_factor_too(opened):
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", name="Second factor")).to_be_visible()
-    look_at(page, "code")
+    assert flaws(page, "code") == []
     page.get_by_role("button", name="Use a passkey").click()
     page.wait_for_url("**/conversations/")
 
@@ -118,11 +99,11 @@ def test_an_app_is_added(opened):
     make_user()
     sign_in(page)
     page.get_by_role("link", name="Add an app").click()
-    look_at(page, "app")
+    assert flaws(page, "app") == []
     page.goto("/accounts/password/")
-    look_at(page, "password")
+    assert flaws(page, "password") == []
     page.goto("/accounts/again/")
-    look_at(page, "again")
+    assert flaws(page, "again") == []
 
 
 @pytest.mark.usefixtures("_rows")
