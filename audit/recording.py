@@ -47,6 +47,21 @@ def record_view(request, session_id: uuid.UUID, page: str, *, again: bool):
         record(request, Act.VIEWED, session_id=session_id, page=page)
 
 
+def record_search(request, query: str, *, again: bool, **details):
+    """
+    That somebody looked for words. With `again` off, only if the same person has not asked the
+    same, or for a later page of it, within SAME_VIEW.
+    """
+    recent = Entry.objects.filter(
+        act=Act.SEARCHED,
+        user_id=request.user.pk,
+        at__gt=Now() - SAME_VIEW,
+        details__query__startswith=for_audit({"query": query})["query"],
+    )
+    if again or not recent.exists():
+        record(request, Act.SEARCHED, query=query, **details)
+
+
 def who_and_where(request) -> dict:
     if request is None:
         return {}

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import contextmanager
+from enum import IntEnum
 
 from django.db import connections, transaction
 from psycopg import ProgrammingError
@@ -92,14 +93,49 @@ def from_uri(
     return entry
 
 
+# The lock is the transaction's: it works through PgBouncer and on a replica, and is gone however
+# that ends.
+TURN = """
+    SELECT CASE
+        WHEN pg_try_advisory_xact_lock(%(work)s, 0) THEN ''
+        WHEN pg_try_advisory_xact_lock(%(work)s, 1) THEN ''
+        ELSE pg_advisory_xact_lock(%(work)s, pg_backend_pid() %% 2)::text
+    END
+"""
+
+
+class Work(IntEnum):
+    """
+    What reads so much that few may do it at once, in all processes, and others wait: there is a
+    page to show meanwhile. The numbers are those of locks.
+    """
+
+    EXPORT = 1_684_370_283
+    LOOK_BACK = 1_684_370_284
+    COUNT = 1_684_370_285
+
+
+def take_turn(alias: str, work: Work):
+    """Waits, within a transaction and its limit, until there is a place for such work."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(TURN, {"work": work.value})
+
+
 @contextmanager
 def limited(alias: str, seconds: float):
-    """A transaction whose statements get less time than others; a timeout raises as usual."""
+    """
+    A transaction whose statements get less time than others; a timeout raises as usual. Yields
+    what changes it: a function of seconds.
+    """
     connection = connections[alias]
     within_another = connection.in_atomic_block
     with transaction.atomic(using=alias), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = {max(int(seconds * 1000), 1)}")
-        yield
+
+        def limit(seconds):
+            cursor.execute(f"SET LOCAL statement_timeout = {max(int(seconds * 1000), 1)}")
+
+        limit(seconds)
+        yield limit
         if within_another:
             cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
 

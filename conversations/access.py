@@ -1,6 +1,6 @@
 from django.contrib.auth.mixins import PermissionRequiredMixin
 
-from audit.recording import record_view
+from audit.recording import record_search, record_view
 from backoffice.fragments import wants_fragment
 
 
@@ -15,3 +15,14 @@ class Browse(PermissionRequiredMixin):
             page = request.resolver_match.url_name
             record_view(request, kwargs["session_id"], page, again=not wants_fragment(request))
         return response
+
+
+# Filters that tell something of what was said, or by whom, to whoever guesses it.
+WORDS = ("search", "external_id", "error")
+
+
+def tell_search(request, filters, *, again: bool, **details):
+    """Tells the audit trail what was looked for, if the filters are good and hold such words."""
+    if any(filters.data.get(name) for name in WORDS) and filters.is_valid():
+        query = filters.query(keep_cursor=again)
+        record_search(request, query, again=again, **details)

@@ -185,6 +185,12 @@ class AgentRowAdmin(BigTableAdmin):
             response.status_code = 409
         return response
 
+    def history_view(self, request, object_id, extra_context=None):
+        response = super().history_view(request, object_id, extra_context)
+        if response.status_code == 200:
+            self.record_view(request, response.context_data["object"])
+        return response
+
     def record_view(self, request, row):
         if self.model is not Agent:
             session_id = edits.conversation_of(row)

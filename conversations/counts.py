@@ -1,13 +1,15 @@
 """Numbers that are worth a limited time: how many conversations match, and how many of a kind."""
 
+import hashlib
 import time
 from functools import partial
 
 from django.conf import settings
 from django.core.cache import cache
 from django.db import OperationalError
+from django.utils import timezone
 
-from backoffice.databases import limited
+from backoffice.databases import Work, limited, take_turn
 from backoffice.errors import is_timeout
 
 from . import limits
@@ -36,6 +38,8 @@ def count(
         return None
     try:
         with limited(rows.db, seconds):
+            if matching.conditions:
+                take_turn(rows.db, Work.COUNT)
             return (rows if up_to is None else rows[: up_to + 1]).count()
     except OperationalError as error:
         if not is_timeout(error):
@@ -45,10 +49,12 @@ def count(
 
 def of_list(filters: ConversationFilter) -> dict:
     """{"total", "numbers"}: full_total() and of_problems() of what the filters leave."""
-    if filters.query() or limits.agents() is not None:
+    if limits.agents() is not None:
         return counted(filters)
-    # Everybody's first page asks for these; at a million conversations they take 0.1 s.
-    return cache.get_or_set("counts-of-all-conversations", partial(counted, filters), KEPT_SECONDS)
+    # Each page asks for these, and they cost more than the page. Dates are those of a time zone.
+    asked = f"{timezone.get_current_timezone_name()} {filters.query()}"
+    key = f"counts-{hashlib.sha256(asked.encode()).hexdigest()}"
+    return cache.get_or_set(key, partial(counted, filters), KEPT_SECONDS)
 
 
 def counted(filters: ConversationFilter) -> dict:

@@ -11,6 +11,7 @@ from django.db import connections, transaction
 from psycopg import errors, pq
 
 from audit.recording import Act, record
+from backoffice.databases import Work
 from backoffice.metrics import EXPORTS, EXPORTS_RUNNING
 from backoffice.postgresql.connection import Unanswered, Watch, greets
 
@@ -30,7 +31,6 @@ SETTINGS = """
 """
 # A lock of the transaction in the agent database: it counts the exports of all processes, works
 # through PgBouncer and is gone with the transaction, however that ends.
-LOCK = 1_684_370_283
 TAKE_PLACE = """
     SELECT place FROM generate_series(1, %s) AS place
     WHERE pg_try_advisory_xact_lock(%s, place) LIMIT 1
@@ -110,7 +110,7 @@ class Export:
             connection.cursor() as cursor,
         ):
             cursor.execute(SETTINGS, [f"{settings.EXPORT_TIMEOUT_SECONDS}s"])
-            cursor.execute(TAKE_PLACE, [settings.EXPORTS_AT_ONCE, LOCK])
+            cursor.execute(TAKE_PLACE, [settings.EXPORTS_AT_ONCE, Work.EXPORT.value])
             if cursor.fetchone() is None:
                 EXPORTS.labels("refused").inc()
                 raise TooManyExports

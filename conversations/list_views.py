@@ -10,13 +10,12 @@ from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
 
-from audit.recording import Act, record
 from backoffice.databases import limited
 from backoffice.errors import is_timeout
 from backoffice.fragments import FragmentMixin, wants_fragment
 
 from . import counts
-from .access import Browse
+from .access import Browse, tell_search
 from .filters import ConversationFilter, problem_choices
 from .lookback import find
 from .models import Session
@@ -34,9 +33,19 @@ NEW_SECONDS = 0.3
 
 
 class FilteredView(Browse, TemplateView):
+    # The audit trail knows already what was looked for.
+    is_told = False
+
     @cached_property
     def filterset(self):
         return ConversationFilter(self.request.GET, queryset=Session.objects.all())
+
+    def dispatch(self, request, *args, **kwargs):
+        response = super().dispatch(request, *args, **kwargs)
+        # Whoever guesses words is told by any answer, be it a number or a way to somewhere else.
+        if response.status_code != 403 and not self.is_told:
+            tell_search(request, self.filterset, again=False)
+        return response
 
 
 class ConversationListView(FragmentMixin, FilteredView):
@@ -87,9 +96,8 @@ class ConversationListView(FragmentMixin, FilteredView):
         next_cursor = places[-1] if more else reached
         rows = summaries([place.id for place in places])
         self.add_texts(rows)
-        if self.filterset.is_valid() and self.filterset.form.cleaned_data["search"]:
-            query = self.filterset.query(keep_cursor=True)
-            record(self.request, Act.SEARCHED, query=query, shown=len(rows))
+        tell_search(self.request, self.filterset, again=True, shown=len(rows))
+        self.is_told = True
         return self.around_rows() | {
             "rows": rows,
             "next_cursor": str(next_cursor or ""),

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from django.db import OperationalError
 
-from backoffice.databases import limited
+from backoffice.databases import Work, limited, take_turn
 from backoffice.errors import is_timeout
 
 from . import indexes
@@ -113,10 +113,14 @@ def look_back(part, conditions, limit: int, deadline: float):
     reached = None
     looked_at, step = 0, min(FIRST_STEP, *(condition.probes for condition in conditions))
     while True:
-        began = time.monotonic()
         rest = Matching.behind(part, reached)
         try:
-            with limited(part.db, deadline - began):
+            began = time.monotonic()
+            with limited(part.db, deadline - began) as limit_time:
+                if reached:
+                    take_turn(part.db, Work.LOOK_BACK)
+                    began = time.monotonic()
+                    limit_time(deadline - began)
                 ends = places(rest, 1, skipped=step - 1)
                 window = rest.not_older_than(ends[0].updated_at, ends[0].id) if ends else rest
                 more = places(window.filter(*probes), limit - len(found))
@@ -149,6 +153,7 @@ def collect(part, conditions, cursor, limit, deadline) -> list[Cursor] | None:
     rest = Matching.behind(part, cursor).filter(*chosen)
     try:
         with limited(part.db, (deadline - time.monotonic()) * COLLECT_SHARE):
+            take_turn(part.db, Work.LOOK_BACK)
             return places(rest, limit)
     except OperationalError as error:
         if not is_timeout(error):

@@ -10,7 +10,7 @@ from backoffice.errors import is_timeout
 from backoffice.fragments import FragmentMixin, wants_fragment
 
 from . import masking
-from .access import Browse
+from .access import Browse, tell_search
 from .explain import explain
 from .filters import ConversationFilter
 from .lookback import Matching, find
@@ -43,6 +43,8 @@ class ConversationView(Browse, FragmentMixin, DetailView):
         for name in ("source", "m", "run", "from"):
             filters.pop(name, None)
         came_from = ConversationFilter(filters, queryset=Session.objects.all())
+        # What is newer and older in that list tells of others.
+        tell_search(self.request, came_from, again=False)
         term = self.request.GET.get("search", "")
         focus = self.focus(term)
         run_id = self.named("run")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from django.db import connections
 
-from conversations.export_stream import LOCK
+from backoffice.databases import Work
 from conversations.exports import File, csv_line
 
 URL = "/conversations/export/"
@@ -69,7 +69,7 @@ def places_taken(*places):
     try:
         with others.cursor() as cursor:
             for place in places:
-                cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK, place])
+                cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [Work.EXPORT.value, place])
                 assert cursor.fetchone() == (True,)
         yield
     finally:

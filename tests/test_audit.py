@@ -2,7 +2,9 @@
 
 import uuid
 from datetime import timedelta
+from urllib.parse import unquote
 
+import psycopg
 import pytest
 from django.db import (
     DatabaseError,
@@ -17,6 +19,8 @@ from django.utils import timezone
 
 from audit.models import Act, Entry
 from audit.recording import SAME_VIEW, record, recorded_change
+from conversations import list_views
+from conversations.pagination import EPOCH, Cursor
 
 from .factories import make_agent, make_message, make_run, make_session, make_task
 
@@ -261,6 +265,40 @@ def test_a_search_is_told_and_a_list_is_not(support_client, session):
     entry = only(Act.SEARCHED)
     assert entry.details == {"query": "search=refund", "shown": 1}
     assert entry.session_id is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "counts/?search=refund",
+        "counts/?external_id=jane",
+        f"new/?search=refund&since={Cursor(EPOCH, uuid.UUID(int=0))}",
+        "?search=jane@example.com",
+        "?external_id=jane",
+        "?error=offline",
+        "{session}/?search=refund",
+    ],
+)
+def test_whatever_answers_a_guess_is_told_once(support_client, path):
+    session = make_session(external_id="jane@example.com")
+    make_message(session, content="refund")
+    for _ in range(2):
+        support_client.get("/conversations/" + path.format(session=session.id))
+    told = [entry.details["query"] for entry in entries(Act.SEARCHED)]
+    # A list says each time what it showed.
+    assert len(told) == (2 if path.startswith(("?external", "?error")) else 1)
+    assert unquote(told[0]) in path
+    support_client.get("/conversations/counts/?search=something+else")
+    assert len(entries(Act.SEARCHED)) == len(told) + 1
+
+
+def test_a_search_that_took_too_long_is_told(support_client, monkeypatch):
+    def fail(*args):
+        raise OperationalError from psycopg.errors.QueryCanceled()
+
+    monkeypatch.setattr(list_views, "find", fail)
+    assert support_client.get("/conversations/?search=refund").status_code == 503
+    assert only(Act.SEARCHED).details == {"query": "search=refund"}
 
 
 # Only ever longer
