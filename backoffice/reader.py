@@ -15,8 +15,13 @@ class Reader:
 
     def __init__(self, request):
         self.socket = request.META.get("gunicorn.socket")
+        self.has_left = False
 
     def is_there(self) -> bool:
+        self.has_left = self.has_left or not self.is_connected()
+        return not self.has_left
+
+    def is_connected(self) -> bool:
         # A socket with TLS cannot be looked at so.
         if type(self.socket) is not socket.socket:
             return True

@@ -20,6 +20,8 @@ from ..reader import current_reader
 # After so long without an answer we ask whether the server is there, and that long for its answer.
 QUIET_SECONDS = 1
 GREETING_SECONDS = 1
+# What somebody who has left asks for is given up at once; what needs no longer is not worth it.
+LEFT_SECONDS = 0.01
 # What is no query of a page: a look at whether an idle connection still works.
 CHECK_SECONDS = 2
 # A server that was silent just now need not be asked again.
@@ -77,9 +79,9 @@ class Watch:
 
 def greets(connected: int) -> bool:
     """Whether the server at the other end of that socket answers a newcomer."""
-    with socket.socket(fileno=os.dup(connected)) as known:
-        family, address = known.family, known.getpeername()
     try:
+        with socket.socket(fileno=os.dup(connected)) as known:
+            family, address = known.family, known.getpeername()
         with socket.socket(family, socket.SOCK_STREAM) as newcomer:
             newcomer.settimeout(GREETING_SECONDS)
             newcomer.connect(address)
@@ -87,6 +89,19 @@ def greets(connected: int) -> bool:
             return bool(newcomer.recv(1))
     except OSError:
         return False
+
+
+def resumable(generator):
+    """
+    One of psycopg's that may be waited for again. That begins with next(), which sends None, where
+    one that is in the middle of sending takes nothing but what is ready: so far, nothing is.
+    """
+    ready = None
+    try:
+        while True:
+            ready = (yield generator.send(ready)) or 0
+    except StopIteration as end:
+        return end.value
 
 
 class Connection(psycopg.Connection):
@@ -100,19 +115,31 @@ class Connection(psycopg.Connection):
             return super().wait(generator, *args, **kwargs)
         end = time.monotonic() + self.limit_seconds
         reader = current_reader.get() if self.ends_with_reader else None
+        # Whoever caught the end of one query, as of any that took too long, goes on with the next.
+        seconds = LEFT_SECONDS if reader and reader.has_left else QUIET_SECONDS
+        generator = resumable(generator)
         while True:
             try:
                 # The generator goes on where it stood.
-                return super().wait(generator, timeout=QUIET_SECONDS)
+                return super().wait(generator, timeout=seconds)
             except _WaitTimeout:
-                if time.monotonic() >= end or self.is_unanswered():
-                    break
+                seconds = QUIET_SECONDS
                 if reader and not reader.is_there():
                     # The query ends like one that ran into its time limit.
                     reader = None
-                    self.cancel_safe(timeout=QUIET_SECONDS)
+                    if not self.is_cancelled():
+                        break
+                elif time.monotonic() >= end or self.is_unanswered():
+                    break
         self.close()
         raise Unanswered("The server does not answer.")
+
+    def is_cancelled(self) -> bool:
+        try:
+            self.cancel_safe(timeout=QUIET_SECONDS)
+        except psycopg.Error:
+            return False
+        return True
 
     def is_unanswered(self) -> bool:
         if not self.watch.was_silent_just_now():
