@@ -56,10 +56,14 @@ class ChangeRefused(Exception):
 @contextmanager
 def refusals():
     """Around a change in the agent database: what it refuses is raised as ChangeRefused."""
+    from .metrics import database_failed
+
     try:
         yield
     except DatabaseError as error:
         if known := REFUSALS.get(sqlstate(error)):
+            if is_timeout(error):
+                database_failed(error)
             raise ChangeRefused(*known) from error
         raise
 

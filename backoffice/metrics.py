@@ -28,6 +28,7 @@ from prometheus_client import (
 )
 
 from .errors import is_timeout
+from .reader import current_reader
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -70,12 +71,21 @@ def answered(request, response, seconds: float):
 def request_failed(**kwargs):
     error = sys.exc_info()[1]
     if isinstance(error, Error):
-        kind = "error"
-        if is_timeout(error):
-            kind = "timeout"
-        elif isinstance(error, OperationalError | InterfaceError):
-            kind = "unavailable"
-        DATABASE_FAILURES.labels(alias_of(error), kind).inc()
+        database_failed(error)
+
+
+def database_failed(error: Error):
+    """Count a request that failed so. Whoever makes a page of it says so: no signal tells."""
+    reader = current_reader.get()
+    # What nobody waited for was cancelled, which looks like a timeout.
+    if is_timeout(error) and reader and reader.has_left:
+        return
+    kind = "error"
+    if is_timeout(error):
+        kind = "timeout"
+    elif isinstance(error, OperationalError | InterfaceError):
+        kind = "unavailable"
+    DATABASE_FAILURES.labels(alias_of(error), kind).inc()
 
 
 def alias_of(error: Error) -> str:

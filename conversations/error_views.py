@@ -12,6 +12,7 @@ from django.views.generic import TemplateView
 
 from backoffice.errors import is_timeout
 from backoffice.fragments import FragmentMixin, wants_fragment
+from backoffice.metrics import database_failed
 
 from . import errors
 from .access import Browse
@@ -76,6 +77,7 @@ class ErrorsView(Browse, FragmentMixin, TemplateView):
         except OperationalError as error:
             if not is_timeout(error):
                 raise
+            database_failed(error)
             context = self.around_groups() | {"timed_out": True}
             return self.render_to_response(context, status=503)
 

@@ -13,6 +13,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from backoffice.databases import limited
 from backoffice.errors import is_timeout
 from backoffice.fragments import FragmentMixin, wants_fragment
+from backoffice.metrics import database_failed
 
 from . import counts
 from .access import Browse, tell_search
@@ -61,6 +62,7 @@ class ConversationListView(FragmentMixin, FilteredView):
         except OperationalError as error:
             if not is_timeout(error):
                 raise
+            database_failed(error)
             # Not again, if they were what took too long.
             self.__dict__.setdefault("targets", [])
             context = self.around_rows() | {"timed_out": True}

@@ -9,11 +9,15 @@ from django.conf import settings
 from django.db import connections, transaction
 
 from backoffice.middleware import observed
+from backoffice.reader import current_reader
+from conversations import redaction
+from conversations.error_views import ErrorsView
+from conversations.list_views import ConversationListView
 from conversations.views import ConversationView
 
 from .deployment import deployment, wait_until, write_sessions
 from .exports import URL
-from .factories import make_session
+from .factories import make_message, make_session
 
 TOKEN = "m-" + "0123456789" * 2
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("metrics")]
@@ -122,6 +126,9 @@ def wrong(*args, **kwargs):
         cursor.execute("SELECT 1 / 0")
 
 
+TIMEOUT = 'desk_database_failures_total{{database="{}",kind="timeout"}}'
+
+
 @pytest.mark.parametrize(
     ("failure", "database", "kind"),
     [
@@ -140,6 +147,42 @@ def test_what_a_database_made_fail_is_counted_by_its_name(
     assert viewer_client.get(f"/conversations/{session.id}/").status_code >= 500
     name = f'desk_database_failures_total{{database="{database}",kind="{kind}"}}'
     assert grown(before, scrape(viewer_client))[name] == 1
+
+
+@pytest.mark.parametrize("view", [ConversationListView, ErrorsView])
+def test_a_timeout_that_a_page_catches_is_counted_as_any_other(
+    viewer_client, token, monkeypatch, view
+):
+    path = "/conversations/" if view is ConversationListView else "/conversations/errors/"
+    before = scrape(viewer_client)
+    monkeypatch.setattr(view, "get_context_data", slow)
+    assert viewer_client.get(path).status_code == 503
+    assert grown(before, scrape(viewer_client))[TIMEOUT.format("agents_write")] == 1
+
+
+def test_a_change_that_takes_too_long_is_counted_as_well(admin_client, token, monkeypatch):
+    session = make_session()
+    message = make_message(session)
+    path = f"/conversations/{session.id}/messages/{message.id}/redact/"
+    before = scrape(admin_client)
+    monkeypatch.setattr(redaction, "redact", slow)
+    form = {"words": "word", "confirmation": "redact"}
+    response = admin_client.post(path, form)
+    assert "Something else is writing there" in response.content.decode()
+    assert grown(before, scrape(admin_client))[TIMEOUT.format("agents_write")] == 1
+
+
+def test_what_nobody_waits_for_any_more_did_not_fail(viewer_client, token, monkeypatch):
+    """Its query was cancelled, which looks the same."""
+
+    def left(*args, **kwargs):
+        current_reader.get().has_left = True
+        slow()
+
+    before = scrape(viewer_client)
+    monkeypatch.setattr(ConversationListView, "get_context_data", left)
+    assert viewer_client.get("/conversations/").status_code == 503
+    assert "desk_database" not in "".join(grown(before, scrape(viewer_client)))
 
 
 def test_what_is_wrong_with_the_program_is_not_the_databases(viewer_client, token, monkeypatch):
@@ -172,6 +215,7 @@ def site():
     name = f"metrics_{os.getpid()}"
     with deployment(name, settings.LOCAL_POSTGRES) as made:
         made.settings |= {"METRICS_TOKEN": TOKEN, "EXPORTS_AT_ONCE": "1"}
+        made.settings["STATEMENT_TIMEOUT_SECONDS"] = "1"
         write_sessions(made.database, 2_000, 1, 5_000)
         made.prepare()
         yield made
@@ -215,3 +259,10 @@ def test_exports_are_counted_while_they_run_and_by_how_they_ended(site):
         found = scraped(server)
         for outcome in ("complete", "broken", "refused"):
             assert found[f'desk_exports_total{{outcome="{outcome}"}}'] == 1, outcome
+
+
+def test_a_list_whose_messages_are_locked_took_too_long(site):
+    with site.serving(workers=1) as server:
+        with site.locked("chat_messages"):
+            assert server.get("/conversations/").status == 503
+        assert scraped(server)[TIMEOUT.format("agents")] == 1
