@@ -1,6 +1,7 @@
 """Reading from a PostgreSQL streaming replica, which lags, is cut off, dies and comes back."""
 
 import json
+import logging
 import re
 import threading
 import time
@@ -9,6 +10,11 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from django.conf import settings
+from django.db import OperationalError, connections
+
+from backoffice.logs import JsonFormatter
+from backoffice.postgresql.connection import Connection
+from backoffice.replica import base
 
 from .deployment import deployment, wait_until, write_sessions
 from .person import make_person, sign_in
@@ -274,6 +280,54 @@ def test_both_gone_is_a_calm_page(primary, replica, server, admin):
         replica.start()
     wait_until(lambda: reads_replica(primary, replica, server, admin))
     assert admin.get(server, LIST).status == 200
+
+
+@pytest.fixture
+def pooled(monkeypatch):
+    """A function: a connection of the replica's engine, with a pool for one, to a host."""
+    monkeypatch.setattr(base.DatabaseWrapper, "gone_until", 0.0)
+    known = connections["agents_write"].settings_dict
+    pool = {"connection_class": Connection, "min_size": 0, "max_size": 1, "timeout": 0.5}
+    options = {**known["OPTIONS"], "pool": pool | {"reconnect_timeout": 0}}
+    made = []
+
+    def wrapper(host, **more):
+        own = {"HOST": host, "OPTIONS": options | more, "CONN_MAX_AGE": 0}
+        made.append(base.DatabaseWrapper({**known, **own}, f"pooled {host} {more}"))
+        return made[-1]
+
+    def connected(host=known["HOST"]):
+        replica = wrapper(host, fallback="primary")
+        replica.ensure_connection()
+        return replica
+
+    monkeypatch.setattr(connections, "create_connection", lambda alias: wrapper(known["HOST"]))
+    yield connected
+    for each in made:
+        each.close()
+    for each in made:
+        each.close_pool()
+
+
+@pytest.mark.django_db
+def test_a_pool_that_is_full_is_no_replica_that_is_gone(pooled):
+    assert not pooled().fell_back
+    with pytest.raises(OperationalError):
+        pooled()
+    assert base.DatabaseWrapper.gone_until == 0.0
+
+
+@pytest.mark.django_db
+def test_a_pool_whose_replica_is_gone_is_left_without_a_word_of_its_own(pooled, monkeypatch):
+    lines = []
+    handler = logging.Handler()
+    # Before the one of a single computer, which puts the words in.
+    handler.emit = lambda record: lines.append(JsonFormatter().format(record))
+    monkeypatch.setattr(base.log, "handlers", [handler])
+    assert pooled("/nowhere").fell_back
+    [line] = map(json.loads, lines)
+    assert line["message"] == "The replica does not answer, the primary is read"
+    assert "psycopg_pool.PoolTimeout" in {cause["type"] for cause in line["exception"]}
 
 
 SLOW = """

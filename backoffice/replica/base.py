@@ -3,9 +3,12 @@
 import logging
 import time
 
+import psycopg
 from django.db import OperationalError, connections
+from psycopg_pool import PoolTimeout
 
 from ..postgresql import base
+from ..postgresql.connection import Connection
 
 # Seconds after which a replica that did not answer is asked again.
 ASK_AGAIN = 30
@@ -43,14 +46,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 with self.wrap_database_errors:
                     connection = super().get_new_connection(conn_params)
             except OperationalError as error:
+                if self.answers_others(error, conn_params):
+                    self.note_return(was_gone)
+                    raise
                 engine.gone_until = time.monotonic() + ASK_AGAIN
                 if not was_gone:
-                    reason = str(error).strip().splitlines()[0]
-                    log.warning("The replica does not answer, the primary is read: %s", reason)
+                    # Types and SQLSTATEs: a deployment's log has no text of an exception.
+                    log.warning("The replica does not answer, the primary is read", exc_info=True)
             else:
-                engine.gone_until = 0.0
-                if was_gone:
-                    log.warning("The replica answers again.")
+                self.note_return(was_gone)
                 return connection
         primary = connections.create_connection(self.fallback)
         connection = primary.get_new_connection(primary.get_connection_params())
@@ -59,3 +63,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.close_at is not None:
             self.close_at = min(self.close_at, time.monotonic() + ASK_AGAIN)
         return connection
+
+    def note_return(self, was_gone: float):
+        type(self).gone_until = 0.0
+        if was_gone:
+            log.warning("The replica answers again.")
+
+    @staticmethod
+    def answers_others(error: OperationalError, conn_params: dict) -> bool:
+        """A pool that is merely full says the same as one whose server is gone."""
+        if not isinstance(error.__cause__, PoolTimeout):
+            return False
+        try:
+            with Connection.connect(**conn_params):
+                return True
+        except psycopg.Error:
+            return False
