@@ -28,6 +28,11 @@ if env.text("METRICS_TOKEN") and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="desk-metrics-")
 
 
+def post_request(worker, request, environ, response):
+    # Whoever comes to this thread next may send what is no request, and is somebody else.
+    logs.current_request.set(None)
+
+
 def child_exit(server, worker):
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client import multiprocess

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 
 from . import env
 
-# A stream is read, and may fail, after its view has ended: the thread's last one stays here.
+# Until gunicorn is done with it, see gunicorn.conf.py: a stream is read, and may fail, after its
+# view has ended.
 current_request = ContextVar("current_request", default=None)
 OURS = {"accounts", "audit", "backoffice", "conversations"}
 MOST_FRAMES = 40

@@ -161,10 +161,8 @@ def everything(browser: Browser, site: Site):
     assert ask(redact, {"words": words.redacted}, cookie=site.admin)[0] == 200
     confirmed = {"words": words.redacted, "confirmation": "redact", "confirm": "1"}
     assert ask(redact, confirmed, cookie=site.admin)[0] == 500
-    assert (
-        words.email
-        not in browser.send(f"GET /?q={words.request_line} HTTP/9.9\r\n\r\n".encode()).decode()
-    )
+    answer = browser.send(f"GET /?q={words.request_line} HTTP/9.9\r\n\r\n".encode())
+    assert words.request_line not in answer.decode()
     browser.send(f"{words.request_line}\r\n\r\n".encode())
     browser.send(f"GET / HTTP/1.1\r\nHost: {NAME}\r\n{words.header_line}\r\n\r\n".encode())
 
@@ -273,6 +271,13 @@ def test_a_failure_tells_where_and_of_which_kind_and_for_which_request(written):
     assert any("redaction.py" in frame for cause in causes for frame in cause["frames"])
     # In the middle of an export it is gunicorn that notices.
     assert "gunicorn.error" in {line["logger"] for line in failures}
+
+
+def test_what_is_no_request_is_nobodys(written):
+    """It comes to a thread that has answered somebody before."""
+    invalid = [line for line in lines(written[0]) if line["message"].startswith("Invalid request")]
+    assert len(invalid) == 3
+    assert not [line for line in invalid if line.keys() & {"request_id", "user_id"}]
 
 
 # The formatter itself
