@@ -55,7 +55,7 @@ BUILD = Gauge(
     "What is running",
     ["version", "django", "python"],
     registry=ours,
-    multiprocess_mode="max",
+    multiprocess_mode="livemax",
 )
 
 

@@ -239,7 +239,7 @@ def test_all_processes_add_up_and_one_that_ended_still_counts(site, tmp_path, mo
         old = server.workers()
         os.kill(old[0], signal.SIGKILL)
         wait_until(lambda: len(set(server.workers()) - set(old)) == 1)
-        wait_until(lambda: not list(place.glob(f"gauge_livesum_{old[0]}.db")))
+        wait_until(lambda: not list(place.glob(f"gauge_*_{old[0]}.db")))
         assert scraped(server)[listed] == 20
         assert sum(name.startswith("desk_build_info{") for name in scraped(server)) == 1
         os.kill(server.pid, signal.SIGTERM)
