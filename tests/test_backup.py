@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from backoffice import backups
+from backoffice import backups, postgres_binaries
 
 from .deployment import Deployment, deployment
 
@@ -93,6 +93,15 @@ def test_what_is_there_is_never_overwritten(site, other, tmp_path):
     assert manage(other, "restore", file).startswith(refusal)
 
 
+def test_nothing_that_somebody_else_left_is_written_through(site, tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.write_text("kept")
+    (tmp_path / ".desk.dump.partial").symlink_to(theirs)
+    assert manage(site, "backup", tmp_path / "desk.dump").startswith("0 Wrote")
+    assert theirs.read_text() == "kept"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_half_a_file_restores_nothing(site, other, tmp_path):
     file = tmp_path / "desk.dump"
     manage(site, "backup", file)
@@ -148,6 +157,19 @@ def test_older_programs_are_not_tried(tmp_path, monkeypatch):
         backups.find("pg_dump", 16)
 
 
+def test_a_program_that_cannot_be_run_is_passed_over(tmp_path, monkeypatch):
+    fake_programs(tmp_path, monkeypatch, (18, 17))
+    (tmp_path / "17" / "pg_dump").chmod(0o644)
+    assert backups.find("pg_dump", 17) == tmp_path / "18" / "pg_dump"
+
+
+def test_nothing_is_copied_for_it(monkeypatch):
+    """As for the local server, which root must not run."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(postgres_binaries, "copy_wheel", lambda *args: pytest.fail("copied"))
+    assert backups.find("pg_dump", 15)
+
+
 def fake_programs(place, monkeypatch, versions):
     for version in versions:
         (place / str(version)).mkdir()
@@ -155,5 +177,5 @@ def fake_programs(place, monkeypatch, versions):
         program.write_text(f'#!/bin/sh\necho "pg_dump (PostgreSQL) {version}.4"\n')
         program.chmod(0o755)
     monkeypatch.setattr(
-        backups, "candidates", lambda _: [place / str(version) for version in versions]
+        backups, "candidates", lambda *_: [place / str(version) for version in versions]
     )
