@@ -14,6 +14,8 @@ from . import revision
 OPTION = re.compile(r"-c (\w+)=(\S+)")
 IN_EFFECT = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s)"
 
+FOUND = "SELECT count(to_regclass(quote_ident(name))) FROM unnest(%s::text[]) name"
+
 
 def where() -> str:
     schema = settings.AGENT_SCHEMA
@@ -45,7 +47,7 @@ def agent_database(app_configs, databases=None, **kwargs):
         elif others:
             message += f" KAVALAI_DB_SCHEMA={others[0]} would find them."
         return [checks.Error(message, id="conversations.E002")]
-    problems = settings_not_taken()
+    problems = settings_not_taken() + not_found_by_edits(list(found))
     for model in models:
         table = model._meta.db_table
         if table not in found:
@@ -86,8 +88,27 @@ def settings_not_taken() -> list[checks.Warning]:
     return [checks.Warning(message, id="conversations.W002")]
 
 
-def alter_role(name: str, value: str) -> str:
-    with connections["agents"].cursor() as cursor:
+def not_found_by_edits(tables: list[str]) -> list[checks.Warning]:
+    """Edits have a URI, a role and perhaps a PgBouncer of their own, which may keep the schema."""
+    if "agents_write" not in settings.DATABASES:
+        return []
+    try:
+        with connections["agents_write"].cursor() as cursor:
+            cursor.execute(FOUND, [tables])
+            if cursor.fetchone()[0] == len(tables):
+                return []
+        message = f"Edits do not find the agent database's tables in {where()}."
+        if schema := settings.AGENT_SCHEMA:
+            statement = alter_role("search_path", schema, "agents_write")
+            message += f" Behind PgBouncer, {statement}"
+    except DatabaseError as error:
+        reason = str(error).strip().splitlines()[0]
+        message = f"The agent database does not answer where edits go: {reason}"
+    return [checks.Warning(message, id="conversations.W003")]
+
+
+def alter_role(name: str, value: str, alias: str = "agents") -> str:
+    with connections[alias].cursor() as cursor:
         query = "SELECT format('ALTER ROLE %%I SET %%I = %%L;', current_user, %s, %s)"
         cursor.execute(query, [name, value])
         return cursor.fetchone()[0]

@@ -77,11 +77,13 @@ def test_check_says_what_pgbouncer_keeps_to_itself(site, database):
     assert "ALTER ROLE reader SET search_path = 'agents';" in said
     database.execute("ALTER ROLE reader RESET statement_timeout")
     database.execute("ALTER ROLE reader RESET jit")
+    database.execute("ALTER ROLE editor RESET search_path")
     reconnect(site)
     try:
         said = site.run("check", text=True).stderr
         assert "ALTER ROLE reader SET statement_timeout = '5000';" in said
         assert "ALTER ROLE reader SET jit = 'off';" in said
+        assert "ALTER ROLE editor SET search_path = 'agents';" in said
         assert "read_only" not in said
     finally:
         database.execute(ALTER_ROLES)
