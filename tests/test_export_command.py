@@ -58,7 +58,7 @@ def test_payloads_and_the_site_are_named(tmp_path):
     run(format="jsonl", site="https://desk.example.com/", output=str(path))
     [row] = read_jsonl(path.read_bytes())
     assert row["link"] == f"https://desk.example.com/conversations/{session.id}/"
-    with override_settings(LOCAL=False, ALLOWED_HOSTS=[".example.com"]):
+    with override_settings(LOCAL=False, ALLOWED_HOSTS=["example.com", "desk.example.com"]):
         run(format="jsonl", output=str(path))
     [row] = read_jsonl(path.read_bytes())
     assert row["link"] == f"https://example.com/conversations/{session.id}/"

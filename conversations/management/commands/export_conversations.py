@@ -68,7 +68,7 @@ class Command(BaseCommand):
     def site() -> str:
         if settings.LOCAL:
             return f"http://127.0.0.1:{settings.PORT}"
-        return f"https://{settings.ALLOWED_HOSTS[0].lstrip('.')}"
+        return f"https://{settings.ALLOWED_HOSTS[0]}"
 
     @staticmethod
     def write(export: Export, output: str):
