@@ -8,7 +8,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import RawPostDataException, UnreadablePostError
 from django.shortcuts import render
 
-from .fragments import wants_fragment
+from .fragments import LIST_TARGET, RESULTS_TARGET, wants_fragment
 
 QUERY_CANCELED = "57014"
 READ_ONLY = "25006"
@@ -108,14 +108,15 @@ def is_recovery_conflict(error: Exception) -> bool:
 
 
 def error_response(request, status: int, title: str, text: str):
+    """A page that says what is the matter, or a fragment; from 503 a form can be sent again."""
     template = "_error.html" if wants_fragment(request) else "error.html"
     context = {"status": status, "title": title, "text": text, "retry": request.get_full_path()}
     if status == 503:
         context["form"] = sent_form(request)
     response = render(request, template, context, status=status)
     # The filters stay where they are; the notice takes the place of the results.
-    if template == "_error.html" and request.htmx.target == "main#browse":
-        response["HX-Retarget"] = "#results"
+    if template == "_error.html" and request.htmx.target == LIST_TARGET:
+        response["HX-Retarget"] = RESULTS_TARGET
         response["HX-Reswap"] = "innerHTML"
     return response
 

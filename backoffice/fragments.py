@@ -2,6 +2,9 @@
 
 from django.utils.cache import patch_vary_headers
 
+# What the list and the page Errors replace when they are filtered, and what lies below the filters.
+LIST_TARGET = "main#browse"
+RESULTS_TARGET = "#results"
 HTMX_HEADERS = ("HX-Request", "HX-Boosted", "HX-History-Restore-Request")
 
 

@@ -47,6 +47,7 @@ class Counts:
 
 
 def count(ids: list[uuid.UUID], using: str) -> Counts:
+    """What erasing these conversations would take, as the database `using` has it now."""
     with connections[using].cursor() as cursor:
 
         def number(statement):

@@ -1,29 +1,25 @@
 """The page Errors: what went wrong lately, each leading to its conversations in the list."""
 
-import uuid
-from contextlib import suppress
-
 from django import forms
 from django.conf import settings
 from django.db import OperationalError
-from django.http import QueryDict
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
 from backoffice.errors import is_timeout
-from backoffice.fragments import FragmentMixin, wants_fragment
+from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
 
 from . import errors
 from .access import Browse
-from .filters import PROBLEM_LABELS
-from .list_views import LIST_TARGET, SHARE_OF_TIMEOUT
+from .filters import PROBLEM_LABELS, StrictForm, query_string, with_agent_as_stored
+from .list_views import SHARE_OF_TIMEOUT
 from .models import Agent
 from .querysets import problem_kinds
 from .widgets import AgentSelect
 
 
-class ErrorFilterForm(forms.Form):
+class ErrorFilterForm(StrictForm):
     """One that makes no sense is explained and matches nothing, as in the list."""
 
     agent = forms.ModelChoiceField(
@@ -37,24 +33,9 @@ class ErrorFilterForm(forms.Form):
     kind = forms.ChoiceField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, data):
-        # The form shows an agent as chosen only where its id is spelt as the database does.
-        with suppress(ValueError):
-            if len(data.getlist("agent")) == 1:
-                agent = str(uuid.UUID(data["agent"]))
-                data = data.copy()
-                data["agent"] = agent
-        super().__init__(data)
+        super().__init__(with_agent_as_stored(data))
         self.fields["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
         self.fields["kind"].choices = [(kind, PROBLEM_LABELS[kind]) for kind in problem_kinds()]
-
-    def clean(self):
-        # A misspelt or doubled parameter would widen the page in silence.
-        for name in self.data:
-            if name not in self.fields:
-                self.add_error(None, f"There is no filter called “{name[:40]}”.")
-            elif len(self.data.getlist(name)) > 1:
-                self.add_error(None, f"“{name[:40]}” is given twice.")
-        return super().clean()
 
     def query(self, *left_out: str, **others: str) -> str:
         """The filters as a query string: without empty ones and those left out, with others."""
@@ -136,9 +117,3 @@ def list_query(group: errors.Group, agent: Agent | None) -> str:
     return query_string(
         {"problem": group.kind, "error": group.link, "agent": str(agent.pk) if agent else ""}
     )
-
-
-def query_string(values: dict[str, str]) -> str:
-    query = QueryDict(mutable=True)
-    query.update({name: value for name, value in values.items() if value})
-    return query.urlencode()

@@ -40,7 +40,7 @@ PROBLEM_LABELS = {
     "model_error": "Model call failed",
 }
 # Parameters that are not filters: a place in the list, a search sent by hand, what was seen.
-OTHER_PARAMETERS = {"after", "go", "since"}
+OTHER_PARAMETERS = frozenset({"after", "go", "since"})
 SHORTEST_SEARCH = 2
 
 
@@ -105,15 +105,42 @@ class MomentFilter(django_filters.Filter):
         )
 
 
-class ConversationFilterForm(forms.Form):
+def with_agent_as_stored(data: QueryDict) -> QueryDict:
+    """A form shows an agent as chosen only where its id is spelt as the database does."""
+    with suppress(ValueError):
+        if len(data.getlist("agent")) == 1:
+            agent = str(uuid.UUID(data["agent"]))
+            data = data.copy()
+            data["agent"] = agent
+    return data
+
+
+def query_string(values: dict[str, str]) -> str:
+    """Without those that are empty."""
+    query = QueryDict(mutable=True)
+    query.update({name: value for name, value in values.items() if value})
+    return query.urlencode()
+
+
+class StrictForm(forms.Form):
+    """A misspelt or doubled parameter would widen what is shown in silence."""
+
+    not_filters = frozenset()
+
     def clean(self):
-        cleaned = super().clean()
-        # A misspelt or doubled parameter would widen the list in silence.
         for name in self.data:
-            if name not in self.fields and name not in OTHER_PARAMETERS:
+            if name not in self.fields and name not in self.not_filters:
                 self.add_error(None, f"There is no filter called “{name[:40]}”.")
             elif len(self.data.getlist(name)) > 1:
                 self.add_error(None, f"“{name[:40]}” is given twice.")
+        return super().clean()
+
+
+class ConversationFilterForm(StrictForm):
+    not_filters = OTHER_PARAMETERS
+
+    def clean(self):
+        cleaned = super().clean()
         start, end = cleaned.get("start_date"), cleaned.get("end_date")
         search = cleaned.get("search")
         if search and len(search.strip()) < SHORTEST_SEARCH:
@@ -179,13 +206,7 @@ class ConversationFilter(django_filters.FilterSet):
         form = ConversationFilterForm
 
     def __init__(self, data, **kwargs):
-        # The form shows an agent as chosen only where its id is spelt as the database does.
-        with suppress(ValueError):
-            if len(data.getlist("agent")) == 1:
-                agent = str(uuid.UUID(data["agent"]))
-                data = data.copy()
-                data["agent"] = agent
-        super().__init__(data, **kwargs)
+        super().__init__(with_agent_as_stored(data), **kwargs)
         self.filters["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
         self.filters["problem"].extra["choices"] = problem_choices()
 
@@ -281,10 +302,4 @@ class ConversationFilter(django_filters.FilterSet):
             names.add("after")
         if self.data.get("go") == "0":
             names.add("go")
-        query = QueryDict(mutable=True)
-        for name in self.data:
-            if name in names and self.data[name]:
-                query[name] = self.data[name]
-        for name, value in others.items():
-            query[name] = value
-        return query.urlencode()
+        return query_string({name: self.data[name] for name in self.data if name in names} | others)

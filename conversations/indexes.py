@@ -6,13 +6,13 @@ back only as far as its time allows.
 """
 
 import hashlib
-import time
 from dataclasses import dataclass
 
 from django.db import connections
 
 from . import masking, revision
 from .failures import message_sql, whole_words_sql
+from .kept import Kept
 
 NO_OUTPUT = "output_data IS NULL OR output_data = 'null'::jsonb"
 FAILING = {
@@ -45,8 +45,6 @@ KNOWN_NAMES = {
     "desk_tasks_tool_error_message",
     "desk_tasks_tool_error_words",
 }
-# Looked at again after this many seconds, so that a site that is running takes up a new one.
-LOOK_AGAIN = 60
 
 
 @dataclass(frozen=True)
@@ -201,25 +199,16 @@ def states(alias: str = "agents") -> dict[str, State]:
         }
 
 
-_ready: tuple[float, frozenset[str]] | None = None
-
-
+@Kept
 def ready() -> frozenset[str]:
-    """Names of those of our indexes that can be used now, at most LOOK_AGAIN seconds old."""
-    global _ready
-    now = time.monotonic()
-    if _ready is None or now - _ready[0] > LOOK_AGAIN:
-        there = states()
-        wanted = ((index, there.get(index.name)) for index in indexes())
-        usable = (index.name for index, state in wanted if state and state.serves(index))
-        _ready = (now, frozenset(usable))
-    return _ready[1]
+    """Names of those of our indexes that can be used: a site that is running takes up new ones."""
+    there = states()
+    wanted = ((index, there.get(index.name)) for index in indexes())
+    return frozenset(index.name for index, state in wanted if state and state.serves(index))
 
 
-def forget():
-    """Look again at the next use; for tests and for the command that changes them."""
-    global _ready
-    _ready = None
+# For tests, and for the command that changes them.
+forget = ready.forget
 
 
 def is_ready(name: str) -> bool:

@@ -12,7 +12,7 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from backoffice.databases import limited
 from backoffice.errors import is_timeout
-from backoffice.fragments import FragmentMixin, wants_fragment
+from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
 
 from . import counts
@@ -25,8 +25,6 @@ from .row_texts import snippets, troubles
 from .summaries import summaries
 from .targets import targets
 
-# What htmx names as its target when the list replaces itself.
-LIST_TARGET = "main#browse"
 # Looking for a page's rows may take this part of the time that one query may.
 SHARE_OF_TIMEOUT = 0.6
 NEW_UP_TO = 99

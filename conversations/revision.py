@@ -3,12 +3,11 @@ Which columns the agent database has. Revisions 0002 to 0006 differ; each proces
 minute, since the runtime may be upgraded while the site is up.
 """
 
-import time
-
 from django.db import connections, models
 
+from .kept import Kept
+
 KNOWN_REVISIONS = ("0002", "0003", "0004", "0005", "0006")
-LOOK_AGAIN = 60
 # Columns that came after 0002; all others must be there.
 ADDED_LATER = {
     "model_call_stats": {
@@ -39,16 +38,13 @@ def read_columns(tables: list[str]) -> dict[str, set[str]]:
     return found
 
 
-_columns: tuple[float, dict[str, set[str]]] | None = None
-
-
+@Kept
 def columns() -> dict[str, set[str]]:
-    """{table: its columns}, at most LOOK_AGAIN seconds old."""
-    global _columns
-    now = time.monotonic()
-    if _columns is None or now - _columns[0] > LOOK_AGAIN:
-        _columns = (now, read_columns(list(ADDED_LATER)))
-    return _columns[1]
+    """{table: its columns}, as far as revisions differ in them."""
+    return read_columns(list(ADDED_LATER))
+
+
+forget = columns.forget
 
 
 def missing_fields(model: type[models.Model]) -> tuple[str, ...]:
@@ -60,12 +56,6 @@ def missing_fields(model: type[models.Model]) -> tuple[str, ...]:
     if not lacking:
         return ()
     return tuple(field.name for field in model._meta.fields if field.column in lacking)
-
-
-def forget():
-    """Look again at the next use."""
-    global _columns
-    _columns = None
 
 
 def has_run_durations() -> bool:
