@@ -11,6 +11,7 @@ from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.paginator import EmptyPage, Paginator
 from django.db.models import QuerySet
 from django.http import Http404
+from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
 
@@ -41,6 +42,10 @@ class AdminSite(DjangoAdminSite):
     def autocomplete_view(self, request):
         """No form of ours asks for it, and the audit trail would not tell what it answers."""
         raise PermissionDenied
+
+    def password_change(self, request, extra_context=None):
+        """Ours counts guesses of the old one and is in the audit trail."""
+        return redirect("change_password")
 
     def get_urls(self):
         # "View on site" resolves any model by any text, conversations by non-uuids included.

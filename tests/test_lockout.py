@@ -149,6 +149,19 @@ def test_an_open_session_is_no_way_to_guess_on(client, path, field):
     assert client.post(path, {field: right.get(field) or code(), **new}).status_code == 429
 
 
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_the_panel_has_no_other_place_for_the_old_password(client, method):
+    user = make_user(group="Admin")
+    client.force_login(user)
+    new = {"new_password1": "a whole new one 7", "new_password2": "a whole new one 7"}
+    form = {"old_password": "correct horse battery", **new}
+    response = getattr(client, method)("/admin/password_change/", form)
+    assert response["Location"] == "/accounts/password/"
+    hashed = user.password
+    user.refresh_from_db()
+    assert user.password == hashed
+
+
 # Several processes
 
 
