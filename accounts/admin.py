@@ -4,15 +4,18 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.db import transaction
 
 from audit.models import Act
 from audit.recording import record
 from conversations.models import Agent
 
 from . import second_factors
+from .audited import Audited
 from .models import AgentLimit, User
 
 # Secrets, and a second place for addresses that nothing here reads.
@@ -22,7 +25,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):
+class UserAdmin(Audited, DjangoUserAdmin):
     """Roles are groups: no single permissions, and no flags that would go past them."""
 
     list_display = ["username", "email", "roles", "is_active", "last_login"]
@@ -41,6 +44,31 @@ class UserAdmin(DjangoUserAdmin):
 
     def get_queryset(self, request):
         return super().get_queryset(request).prefetch_related("groups")
+
+    def told(self, user):
+        """No password, but whether there is one."""
+        return {
+            "name": user.get_username(),
+            "first_name": user.first_name,
+            "last_name": user.last_name,
+            "email": user.email,
+            "is_active": user.is_active,
+            "is_superuser": user.is_superuser,
+            "groups": sorted(user.groups.values_list("name", flat=True)),
+            "password": user.has_usable_password(),
+        }
+
+    @transaction.atomic
+    def user_change_password(self, request, id, form_url=""):
+        user = self.get_object(request, unquote(id))
+        response = super().user_change_password(request, id, form_url)
+        before = user.password
+        user.refresh_from_db(fields=["password"])
+        if user.password != before:
+            details = {"table": self.opts.db_table, "row": user.get_username()}
+            after = {"password": "changed" if user.has_usable_password() else "removed"}
+            record(request, Act.EDITED, **details, before={}, after=after)
+        return response
 
     @admin.display(description="Roles")
     def roles(self, user):
@@ -91,8 +119,16 @@ class AgentLimitInline(admin.StackedInline):
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin):
+class GroupAdmin(Audited, DjangoGroupAdmin):
     inlines = [AgentLimitInline]
+
+    def told(self, group):
+        permissions = group.permissions.values_list("content_type__app_label", "codename")
+        return {
+            "name": group.name,
+            "permissions": sorted(map(".".join, permissions)),
+            "members": sorted(group.user_set.values_list("username", flat=True)),
+        }
 
     def save_related(self, request, form, formsets, change):
         group = form.instance

@@ -105,8 +105,8 @@ def install(connection):
 
 
 def for_audit(details: dict) -> dict:
-    """What an entry of the audit trail tells; the name of an account is not a stranger's."""
-    if not settings.MASK_PERSONAL_DATA:
+    """What an entry of the audit trail tells; accounts are not strangers'."""
+    if not settings.MASK_PERSONAL_DATA or details.get("table") in OF_ACCOUNTS:
         return details
     return {name: MASKS.get(name, masked_detail)(value) for name, value in details.items()}
 
@@ -115,4 +115,5 @@ def masked_detail(value):
     return json.loads(mask_json(json.dumps(value)))
 
 
+OF_ACCOUNTS = ("accounts_user", "auth_group")
 MASKS = {"account": lambda name: name, "query": mask_query}
