@@ -5,11 +5,14 @@ import time
 import qrcode
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
+from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
 from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from audit.models import Act
 from audit.recording import address, record
@@ -43,7 +46,22 @@ class AccountAdapter(DefaultAccountAdapter):
     def is_reauthentication_required(self, *, app, **kwargs):
         records = get_authentication_records(self.request, self.request.user)
         latest = max((each["at"] for each in records), default=0)
-        return time.time() - latest > settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
+        required = time.time() - latest > settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
+        if required and not get_reauthentication_flows(self.request.user):
+            # allauth lets pass who has nothing that it could ask for.
+            raise ImmediateHttpResponse(self.ask_provider(self.request))
+        return required
+
+    def ask_provider(self, request):
+        if settings.OIDC_ISSUER and request.user.identity:
+            target = urlencode({"next": request.get_full_path()})
+            return redirect(f"{reverse('provider')}?{target}")
+        return error_response(
+            request,
+            403,
+            "You signed in a while ago",
+            "This changes how you sign in. Sign out, sign in again and then do it.",
+        )
 
     def get_reauthentication_methods(self, user):
         methods = super().get_reauthentication_methods(user)

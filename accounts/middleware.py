@@ -20,6 +20,8 @@ WITHOUT_SECOND_FACTOR = {
     "logout",
     "account_reauthenticate",
     "mfa_reauthenticate",
+    "provider",
+    "provider_callback",
     "mfa_activate_totp",
     "mfa_add_webauthn",
     "mfa_view_recovery_codes",

@@ -1,9 +1,11 @@
 """Signing in at an OpenID Connect provider, and whom that lets in."""
 
+import time
 from functools import cache
 
 import requests
 from allauth.account.internal.flows.login import record_authentication
+from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
 from allauth.account.utils import perform_login
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.django_client import OAuth
@@ -26,6 +28,8 @@ from backoffice.errors import error_response
 
 NEXT = "provider_next"
 SECONDS = 10
+# By which its clock may differ from ours.
+LEEWAY = 120
 # Whoever comes by their domain alone.
 NEWCOMERS = "Viewer"
 
@@ -49,14 +53,17 @@ def client():
 def start(request):
     if not settings.OIDC_ISSUER:
         raise Http404
+    again = {}
     if request.user.is_authenticated:
-        return redirect(settings.LOGIN_REDIRECT_URL)
+        if get_reauthentication_flows(request.user):
+            return redirect(settings.LOGIN_REDIRECT_URL)
+        again["max_age"] = settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
     target = request.GET.get("next", "")
     safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure())
     request.session[NEXT] = target if safe else ""
     try:
         return client().authorize_redirect(
-            request, request.build_absolute_uri(reverse("provider_callback"))
+            request, request.build_absolute_uri(reverse("provider_callback")), **again
         )
     except (requests.RequestException, RuntimeError, ValueError):
         return no_answer(request)
@@ -76,6 +83,8 @@ def callback(request):
             },
         )
         claims = token["userinfo"]
+        if request.user.is_authenticated:
+            return signed_in_already(request, claims)
     except requests.RequestException:
         return no_answer(request)
     except (AuthlibBaseError, JoseError, ValueError, KeyError, TypeError):
@@ -100,6 +109,33 @@ def callback(request):
     return perform_login(request, user, redirect_url=request.session.pop(NEXT, "") or None)
 
 
+def signed_in_already(request, claims: dict):
+    """Whoever has nothing here that could be asked for once more is asked there."""
+    target = request.session.pop(NEXT, "") or settings.LOGIN_REDIRECT_URL
+    if get_reauthentication_flows(request.user):
+        return redirect(target)
+    if identity_of(claims) != request.user.identity:
+        return refused(
+            request,
+            "somebody else",
+            "You are signed in here as somebody else. Sign out here first.",
+        )
+    # Providers that do not know max_age tell no time either.
+    oldest = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT - LEEWAY
+    if claims.get("auth_time", oldest) < oldest:
+        return refused(
+            request,
+            "signed in too long ago",
+            "You signed in there a while ago, and it did not ask again. Sign out there first.",
+        )
+    record_authentication(request, request.user, "provider", reauthenticated=True)
+    return redirect(target)
+
+
+def identity_of(claims: dict) -> str:
+    return f"{claims['iss'].rstrip('/')} {claims['sub']}"
+
+
 def admitted(claims: dict):
     """
     The account of whom the provider vouches for, None for whoever may not enter: the one that has
@@ -107,7 +143,7 @@ def admitted(claims: dict):
     its domain is trusted, a new one.
     """
     users = get_user_model().objects
-    identity = f"{claims['iss'].rstrip('/')} {claims['sub']}"
+    identity = identity_of(claims)
     if user := users.filter(identity=identity).first():
         return user
     email = claims.get("email")

@@ -12,6 +12,7 @@ from conversations import counts, indexes, revision
 from conversations.agent_tables import create_agent_tables
 
 from . import faults
+from .signing_in import let_in
 
 DATABASES = ["default", "agents", "agents_write"]
 
@@ -115,7 +116,7 @@ def user_in(django_user_model, group: str | None):
 def client_fixture(group: str | None):
     @pytest.fixture
     def role_client(client, db, django_user_model):
-        client.force_login(user_in(django_user_model, group))
+        let_in(client, user_in(django_user_model, group))
         return client
 
     return role_client

@@ -1,7 +1,9 @@
 """Signing in over the test client, as people do it."""
 
 import time
+from types import SimpleNamespace
 
+from allauth.account.internal.flows.login import record_authentication
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal import auth as totp
@@ -43,6 +45,14 @@ def code(secret=SECRET, later=0):
 def sign_in(client, name="alice", password=PASSWORD, next="", **extra):
     form = {"username": name, "password": password, "next": next}
     return client.post(LOGIN, form, **extra)
+
+
+def let_in(client, user):
+    """As if they had just signed in, somehow."""
+    client.force_login(user)
+    request = SimpleNamespace(session=client.session)
+    record_authentication(request, user, "test")
+    request.session.save()
 
 
 def is_in(client) -> bool:

@@ -24,6 +24,7 @@ from .signing_in import (
     WRONG,
     code,
     is_in,
+    let_in,
     make_user,
     recovery_codes,
     sign_in,
@@ -245,7 +246,7 @@ def test_whoever_may_use_the_panel_adds_one_first(
     else:
         user = user_in(django_user_model, "Support")
         user.user_permissions.add(Permission.objects.get(codename="use_admin"))
-    client.force_login(user)
+    let_in(client, user)
     for path in ("/", "/conversations/", "/admin/", "/admin/accounts/user/", "/accounts/password/"):
         assert client.get(path)["Location"] == ACCOUNT, path
     assert client.post("/accounts/logout/everywhere/")["Location"] == ACCOUNT
