@@ -1,5 +1,6 @@
 """Signing in at an OpenID Connect provider, and whom that lets in."""
 
+import logging
 import time
 from functools import cache
 
@@ -25,6 +26,8 @@ from joserfc.errors import JoseError
 from audit.models import Act
 from audit.recording import record
 from backoffice.errors import error_response
+
+logger = logging.getLogger(__name__)
 
 NEXT = "provider_next"
 SECONDS = 10
@@ -80,6 +83,8 @@ def callback(request):
             claims_options={
                 "iss": {"essential": True, "values": [issuer, f"{issuer}/"]},
                 "sub": {"essential": True},
+                # Without it Authlib is content with an azp that is ours.
+                "aud": {"essential": True, "value": settings.OIDC_CLIENT_ID},
             },
         )
         claims = token["userinfo"]
@@ -165,8 +170,12 @@ def admitted(claims: dict):
             return None
         if len(email) > 150 or users.filter(username=email).exists():
             return None
+        newcomers = Group.objects.filter(name=NEWCOMERS).first()
+        if newcomers is None:
+            logger.error("Nobody new is let in: there is no group %s.", NEWCOMERS)
+            return None
         user = users.create_user(email, email, identity=identity)
-        user.groups.add(Group.objects.get(name=NEWCOMERS))
+        user.groups.add(newcomers)
         return user
 
 
@@ -175,7 +184,8 @@ def is_address(email) -> bool:
         validate_email(email)
     except ValidationError:
         return False
-    return isinstance(email, str)
+    # Django's expression finds a Kelvin sign to be like a k, and so does lower().
+    return isinstance(email, str) and email.isascii()
 
 
 def refused(request, reason: str, text: str):

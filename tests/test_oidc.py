@@ -5,6 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.test import Client
 from joserfc.jwk import RSAKey
 
@@ -142,6 +143,25 @@ def test_a_dotless_i_is_not_an_i(client, provider, settings):
     assert user.identity is None
 
 
+def test_a_kelvin_sign_is_not_a_k(client, provider, settings):
+    settings.OIDC_DOMAINS = {"kiosk.example"}
+    user = make_user("kim", email="kim@kiosk.example")
+    for email in ("\u212aim@kiosk.example", "kim@\u212aiosk.example", "tom@\u212aiosk.example"):
+        provider.claims["email"] = email
+        assert sign_in(client).status_code == 403
+    user.refresh_from_db()
+    assert user.identity is None
+    assert get_user_model().objects.count() == 1
+
+
+def test_without_a_group_for_newcomers_nobody_new_enters(client, provider, settings, caplog):
+    settings.OIDC_DOMAINS = {"example.com"}
+    Group.objects.get(name="Viewer").delete()
+    assert_refused(client, sign_in(client))
+    assert not get_user_model().objects.exists()
+    assert "there is no group Viewer" in caplog.text
+
+
 def test_an_address_of_two_accounts_is_nobodys(client, provider):
     make_user("ann", email="ann@example.com")
     make_user("anna", email="ANN@example.com")
@@ -205,6 +225,9 @@ def test_it_leads_nowhere_else(client, provider, target):
         {"aud": "another client"},
         {"aud": ["another client"]},
         {"aud": None},
+        {"aud": "other", "azp": CLIENT},
+        {"aud": ["x", "y"], "azp": CLIENT},
+        {"aud": ["x", CLIENT], "azp": "x"},
         {"iss": "https://another.example"},
         {"iss": None},
         {"nonce": "another nonce"},
@@ -219,6 +242,16 @@ def test_a_token_that_is_not_for_this_is_refused(client, provider, lies):
     make_user("ann", email="ann@example.com")
     provider.lies = lies
     assert_refused(client, sign_in(client))
+
+
+@pytest.mark.parametrize(
+    "more", [{"aud": [CLIENT]}, {"azp": CLIENT}, {"aud": ["x", CLIENT], "azp": CLIENT}], ids=str
+)
+def test_a_token_that_names_this_among_others_is_not(client, provider, more):
+    make_user("ann", email="ann@example.com")
+    provider.lies = more
+    sign_in(client)
+    assert is_in(client)
 
 
 def test_a_token_that_somebody_else_signed_is_refused(client, provider):
