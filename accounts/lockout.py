@@ -77,3 +77,13 @@ def locked_until(request, username: str) -> datetime | None:
         if len(times) == GUESSES:
             untils.append(times[-1] + PERIOD)
     return max(untils, default=None)
+
+
+def record_refusal(request, **details):
+    """Strangers are refused as often as they like; the first few times of an address are told."""
+    where = address(request)
+    with transaction.atomic():
+        take_turns(f"refused {where}")
+        told = Entry.objects.filter(act=Act.SIGN_IN_REFUSED, address=where, at__gt=Now() - PERIOD)
+        if told[:GUESSES].count() < GUESSES:
+            record(request, Act.SIGN_IN_REFUSED, **details)

@@ -23,9 +23,9 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from joserfc.errors import JoseError
 
-from audit.models import Act
-from audit.recording import record
 from backoffice.errors import error_response
+
+from .lockout import record_refusal
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,8 @@ def callback(request):
     if not settings.OIDC_ISSUER:
         raise Http404
     issuer = settings.OIDC_ISSUER
+    # Authlib does not look at the state of an answer that is an error.
+    began_here = client().framework.get_state_data(request.session, request.GET.get("state"))
     try:
         token = client().authorize_access_token(
             request,
@@ -95,7 +97,7 @@ def callback(request):
     except (AuthlibBaseError, JoseError, ValueError, KeyError, TypeError):
         return refused(
             request,
-            "the answer was not valid",
+            "the answer was not valid" if began_here else None,
             "The sign-in was not completed there, or took too long. Start again.",
         )
     try:
@@ -188,8 +190,10 @@ def is_address(email) -> bool:
     return isinstance(email, str) and email.isascii()
 
 
-def refused(request, reason: str, text: str):
-    record(request, Act.SIGN_IN_REFUSED, how="provider", reason=reason)
+def refused(request, reason: str | None, text: str):
+    """Without a reason it is nobody's attempt to sign in, and the audit trail is not told."""
+    if reason:
+        record_refusal(request, how="provider", reason=reason)
     return error_response(request, 403, f"{settings.OIDC_NAME} did not sign you in", text)
 
 

@@ -16,6 +16,7 @@ from audit.models import Act
 from audit.recording import record
 
 from .forms import PasswordForm, SignInForm
+from .lockout import record_refusal
 from .middleware import SECOND_FACTOR
 
 
@@ -43,7 +44,7 @@ class SignIn(auth.LoginView):
 
 class PasskeySignIn(LoginWebAuthnView):
     def form_invalid(self, form):
-        record(self.request, Act.SIGN_IN_REFUSED, how="passkey", reason="unknown passkey")
+        record_refusal(self.request, how="passkey", reason="unknown passkey")
         messages.error(self.request, "This passkey is not known here.")
         return redirect("login")
 

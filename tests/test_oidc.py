@@ -46,11 +46,11 @@ def sign_in(client, next=""):
     return client.get(go_there(client, next).removeprefix("http://testserver"))
 
 
-def assert_refused(client, response):
+def assert_refused(client, response, told=1):
     assert response.status_code == 403
     assert "Example ID did not sign you in" in response.content.decode()
     assert not is_in(client)
-    assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == 1
+    assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == told
     assert not Entry.objects.filter(act=Act.SIGNED_IN).exists()
 
 
@@ -270,13 +270,13 @@ def test_another_state_is_refused(client, provider):
     make_user("ann", email="ann@example.com")
     address = urlsplit(go_there(client))
     granted = parse_qs(address.query)["code"][0]
-    assert_refused(client, client.get(CALLBACK, {"code": granted, "state": "another"}))
+    assert_refused(client, client.get(CALLBACK, {"code": granted, "state": "another"}), told=0)
 
 
 def test_the_answer_to_somebody_elses_request_is_refused(client, provider):
     make_user("ann", email="ann@example.com")
     address = go_there(Client()).removeprefix("http://testserver")
-    assert_refused(client, client.get(address))
+    assert_refused(client, client.get(address), told=0)
 
 
 def test_an_answer_serves_once(client, provider):
@@ -302,7 +302,22 @@ def test_a_code_without_its_verifier_is_refused(client, provider):
     "query", ["", "?code=x", "?state=x", "?error=access_denied&state=x", "?code=%00&state=%00"]
 )
 def test_a_callback_out_of_nowhere_is_refused(client, provider, query):
-    assert_refused(client, client.get(CALLBACK + query))
+    for _ in range(50):
+        assert_refused(client, client.get(CALLBACK + query), told=0)
+
+
+def test_that_it_was_declined_there_is_told(client, provider):
+    state = parse_qs(urlsplit(client.get(START)["Location"]).query)["state"][0]
+    assert_refused(client, client.get(CALLBACK, {"error": "access_denied", "state": state}))
+
+
+def test_of_many_refusals_the_first_few_are_told(client, provider):
+    for _ in range(6):
+        assert sign_in(client).status_code == 403
+    assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == 5
+    address = go_there(client).removeprefix("http://testserver")
+    assert client.get(address, REMOTE_ADDR="192.0.2.7").status_code == 403
+    assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == 6
 
 
 def test_a_provider_that_is_away_is_told(client, provider, settings):

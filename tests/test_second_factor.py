@@ -232,6 +232,12 @@ def test_a_passkey_that_is_none_is_refused(client, credential):
     assert not is_in(client)
 
 
+def test_of_many_passkeys_that_are_none_the_first_few_are_told(client):
+    for _ in range(50):
+        assert client.post(PASSKEY, {"credential": "{}"})["Location"] == LOGIN
+    assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == 5
+
+
 # Required of admins
 
 
