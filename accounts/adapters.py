@@ -1,5 +1,6 @@
 """What we decide where allauth asks."""
 
+import logging
 import time
 
 import qrcode
@@ -17,6 +18,10 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from audit.models import Act
 from audit.recording import address, record
 from backoffice.errors import error_response
+
+from . import second_factors
+
+logger = logging.getLogger(__name__)
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -77,6 +82,23 @@ class AccountAdapter(DefaultAccountAdapter):
 
 
 class MFAAdapter(DefaultMFAAdapter):
+    def encrypt(self, text):
+        return second_factors.encrypt(text)
+
+    def decrypt(self, encrypted_text):
+        try:
+            return second_factors.decrypt(encrypted_text)
+        except second_factors.Unreadable:
+            logger.error("A second factor cannot be read: it is of another SECRET_KEY.")
+            response = error_response(
+                context.request,
+                503,
+                "Your second factor cannot be read",
+                "Sign in with a passkey, if you have one. Someone with the Admin role can remove "
+                "your second factors.",
+            )
+            raise ImmediateHttpResponse(response) from None
+
     def get_totp_issuer(self):
         return "Conversation Desk"
 
