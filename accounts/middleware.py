@@ -8,6 +8,7 @@ from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
 
 from backoffice.errors import error_response
+from backoffice.fragments import refreshes_itself
 
 from .lockout import LockedOut
 
@@ -41,8 +42,7 @@ def session_limits(get_response):
             age, idle = settings.SESSION_HOURS * 3600, settings.SESSION_IDLE_MINUTES * 60
             if now - started >= age or now - seen >= idle:
                 session.flush()
-            # The list asks by itself whether there is something new, for as long as it is open.
-            elif now - seen >= SEEN_EVERY and request.path != reverse("conversations:new"):
+            elif now - seen >= SEEN_EVERY and not refreshes_itself(request):
                 session[SEEN] = now
         return get_response(request)
 

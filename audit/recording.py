@@ -32,7 +32,7 @@ def record(request, act: Act, *, session_id: uuid.UUID | None = None, **details)
     )
 
 
-def record_view(request, session_id: uuid.UUID, page: str, *, again: bool):
+def record_view(request, session_id: uuid.UUID, *, again: bool, **details):
     """
     That somebody saw a conversation. With `again` off, only if the same person has not seen it
     within SAME_VIEW.
@@ -44,7 +44,7 @@ def record_view(request, session_id: uuid.UUID, page: str, *, again: bool):
         at__gt=Now() - SAME_VIEW,
     )
     if again or not recent.exists():
-        record(request, Act.VIEWED, session_id=session_id, page=page)
+        record(request, Act.VIEWED, session_id=session_id, **details)
 
 
 def record_search(request, query: str, *, again: bool, **details):

@@ -15,6 +15,14 @@ def wants_fragment(request) -> bool:
     return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
 
 
+def refreshes_itself(request) -> bool:
+    """
+    Whether a page that is open asked, and nobody. The browser says so: it may shorten what its own
+    person has, such as the session, and no more.
+    """
+    return "X-Refresh" in request.headers
+
+
 class FragmentMixin:
     """Answers with `fragment_name` where htmx asked for it, else with `template_name`."""
 

@@ -1,7 +1,7 @@
 from django.contrib.auth.mixins import PermissionRequiredMixin
 
 from audit.recording import record_search, record_view
-from backoffice.fragments import wants_fragment
+from backoffice.fragments import refreshes_itself, wants_fragment
 
 
 class Browse(PermissionRequiredMixin):
@@ -12,8 +12,11 @@ class Browse(PermissionRequiredMixin):
     def dispatch(self, request, *args, **kwargs):
         response = super().dispatch(request, *args, **kwargs)
         if response.status_code == 200 and "session_id" in kwargs:
-            page = request.resolver_match.url_name
-            record_view(request, kwargs["session_id"], page, again=not wants_fragment(request))
+            details = {"page": request.resolver_match.url_name}
+            if refreshes_itself(request):
+                details["by"] = "an open page"
+            again = not wants_fragment(request)
+            record_view(request, kwargs["session_id"], again=again, **details)
         return response
 
 

@@ -214,6 +214,11 @@ def test_a_page_left_open_is_seen_again_after_a_while(support_client, session, m
     assert len(entries(Act.VIEWED)) == 2
 
 
+def test_that_a_page_asked_by_itself_is_told(support_client, session):
+    support_client.get(f"/conversations/{session.id}/", headers={**HTMX, "X-Refresh": "1"})
+    assert only(Act.VIEWED).details == {"page": "detail", "by": "an open page"}
+
+
 def test_a_fragment_is_told_for_each_conversation_and_person(
     client, session, django_user_model, request
 ):

@@ -3,11 +3,14 @@
 import time
 
 import pytest
+from django.contrib.auth import SESSION_KEY
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts import middleware
+from audit.models import Act, Entry
 
+from .factories import make_session
 from .signing_in import is_in, make_user, sign_in
 from .test_settings import KEY, start
 
@@ -68,11 +71,31 @@ def test_htmx_is_sent_to_the_sign_in_page(alice, clock):
     assert response["HX-Redirect"].startswith("/accounts/login/")
 
 
-def test_an_open_list_that_asks_for_new_ones_is_no_use(alice, clock):
+@pytest.mark.parametrize("page", ["new", "conversation"])
+def test_what_an_open_page_asks_for_by_itself_is_no_use(alice, clock, page):
+    path = f"/conversations/{'new' if page == 'new' else make_session().id}/"
+    for _ in range(6):
+        assert SESSION_KEY in alice.session
+        clock.now += 10 * 60
+        alice.get(path, headers={"HX-Request": "true", "X-Refresh": "1"})
+    assert not is_in(alice)
+
+
+def test_what_somebody_opens_in_a_page_is_use(alice, clock):
+    path = f"/conversations/{make_session().id}/"
     for _ in range(8):
         clock.now += 10 * 60
-        alice.get("/conversations/new/")
+        alice.get(path, headers={"HX-Request": "true"})
+    assert is_in(alice)
+
+
+def test_who_forges_it_has_a_shorter_session_and_is_told_all_the_same(alice, clock):
+    session = make_session()
+    for _ in range(6):
+        clock.now += 10 * 60
+        alice.get(f"/conversations/{session.id}/", headers={"X-Refresh": "1"})
     assert not is_in(alice)
+    assert Entry.objects.filter(act=Act.VIEWED, session_id=session.id).count() == 5
 
 
 def test_a_session_from_before_there_were_limits_ends(alice):

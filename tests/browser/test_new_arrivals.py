@@ -12,8 +12,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def ask(page):
     """What the page does every 15 seconds while somebody can see it."""
-    with page.expect_response("**/conversations/new/**"):
+    with page.expect_response("**/conversations/new/**") as response:
         page.evaluate("htmx.trigger(document.querySelector('.new'), 'refresh')")
+    assert response.value.request.headers["x-refresh"] == "1"
 
 
 def announced(page):
@@ -36,7 +37,9 @@ def test_new_ones_are_announced_without_moving_the_rows_and_shown_on_request(pag
     talk("and another")
     ask(page)
     expect(announced(page)).to_have_text("2 new")
-    announced(page).click()
+    with page.expect_request("**/conversations/**") as request:
+        announced(page).click()
+    assert "x-refresh" not in request.value.headers
     expect(said(page).nth(0)).to_have_text("and another")
     expect(said(page)).to_have_count(5)
     expect(announced(page)).to_have_count(0)

@@ -560,8 +560,9 @@ def test_a_conversation_with_a_running_run_refreshes_until_it_ends(page, watch, 
     expect(page.locator(".outcome.running")).to_be_visible()
     assert polls(page, watch, running) == 0
     for count in (1, 2):
-        with page.expect_response(f"**{address(running)}"):
+        with page.expect_response(f"**{address(running)}") as response:
             page.clock.run_for(POLL)
+        assert response.value.request.headers["x-refresh"] == "1"
         assert polls(page, watch, running) == count
     expect(page.locator(".outcome.running")).to_be_visible()
     end(running)
