@@ -1,5 +1,5 @@
 """
-What can be guessed is guessed five times in a quarter of an hour, by account and by address.
+What can be guessed is guessed five times in a quarter of an hour, by name and by address.
 
 The audit trail is what counts: every failure is in it, whichever process it happened in.
 """
@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.utils.crypto import salted_hmac
 
 from audit.models import Act, Entry
 from audit.recording import address, record
@@ -46,7 +47,8 @@ def guess(request, username: str, how: str, check: Callable):
             wrong = error
             # Whatever else was typed may be a password in the wrong field.
             known = get_user_model().objects.filter(username=username).exists()
-            record(request, Act.SIGN_IN_FAILED, account=username if known else None, how=how)
+            details = {"account": username if known else None, "guessed": guessed(username)}
+            record(request, Act.SIGN_IN_FAILED, **details, how=how)
             if locked_until(request, username):
                 record(request, Act.LOCKED_OUT, account=username if known else None)
     if wrong:
@@ -65,10 +67,18 @@ def refuse_locked_out(request, username: str):
         raise LockedOut(until)
 
 
+def guessed(username: str) -> str:
+    """
+    A name by which failures are counted. Names that nobody has are locked like others, or it would
+    tell which ones somebody has; what was typed is not kept.
+    """
+    return salted_hmac("accounts.lockout", username, algorithm="sha256").hexdigest()[:32]
+
+
 def locked_until(request, username: str) -> datetime | None:
-    """When the fifth last failure of the account or of the address will be a period old."""
+    """When the fifth last failure of the name or of the address will be a period old."""
     failures = Entry.objects.filter(act=Act.SIGN_IN_FAILED, at__gt=Now() - PERIOD).order_by("-at")
-    by = [failures.filter(details__account=username)]
+    by = [failures.filter(details__guessed=guessed(username))]
     if where := address(request):
         by.append(failures.filter(address=where))
     untils = []

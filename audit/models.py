@@ -54,6 +54,12 @@ class Entry(models.Model):
                 condition=models.Q(act=Act.SIGN_IN_FAILED),
                 name="audit_entry_of_failed_account",
             ),
+            # By which accounts.lockout counts.
+            models.Index(
+                models.F("details__guessed"),
+                condition=models.Q(act=Act.SIGN_IN_FAILED),
+                name="audit_entry_of_guessed_name",
+            ),
         ]
 
     def __str__(self):

@@ -28,4 +28,6 @@ def tell_search(request, filters, *, again: bool, **details):
     """Tells the audit trail what was looked for, if the filters are good and hold such words."""
     if any(filters.data.get(name) for name in WORDS) and filters.is_valid():
         query = filters.query(keep_cursor=again)
+        if refreshes_itself(request):
+            details["by"] = "an open page"
         record_search(request, query, again=again, **details)

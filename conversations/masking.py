@@ -116,4 +116,4 @@ def masked_detail(value):
 
 
 OF_ACCOUNTS = ("accounts_user", "auth_group")
-MASKS = {"account": lambda name: name, "query": mask_query}
+MASKS = {"account": lambda name: name, "guessed": lambda code: code, "query": mask_query}

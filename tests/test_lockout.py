@@ -55,6 +55,19 @@ def test_an_account_is_locked_wherever_the_guesses_came_from(client):
     assert sign_in(client, **THERE).status_code == 429
 
 
+@pytest.mark.parametrize("name", ["alice", "nobody"])
+def test_being_locked_does_not_tell_whether_there_is_an_account(client, name, settings):
+    settings.MASK_PERSONAL_DATA = True
+    make_user()
+    for number in range(5):
+        guess_wrong(client, 1, name, REMOTE_ADDR=f"192.0.2.{number}")
+    assert sign_in(client, name, REMOTE_ADDR="192.0.2.9").status_code == 429
+    entries = Entry.objects.values_list("details", flat=True)
+    assert len(entries) == 6
+    # What nobody is called may be a password.
+    assert name == "alice" or not any(name in str(details) for details in entries)
+
+
 def test_an_address_is_locked_whomever_it_guessed(client):
     make_user()
     for number in range(5):
