@@ -2,10 +2,17 @@
 
 import select
 import socket
+import threading
+import time
 from contextvars import ContextVar
 
 # A reader who takes nothing in this time is as good as gone.
 STALLED_SECONDS = 60
+# Within so many seconds somebody who asked is taken to be there still.
+LATELY = 1
+
+# {thread: when it began to answer somebody last, in seconds}
+_began: dict[int, float] = {}
 
 
 class Reader:
@@ -33,6 +40,13 @@ class Reader:
             return False
 
 
+def others_ask() -> bool:
+    """Whether another thread of this process has begun to answer somebody just now."""
+    since = time.monotonic() - LATELY
+    here = threading.get_ident()
+    return any(began > since for thread, began in list(_began.items()) if thread != here)
+
+
 # Of the page that is being made, where nobody else needs what is asked for it.
 current_reader: ContextVar[Reader | None] = ContextVar("current_reader", default=None)
 
@@ -44,6 +58,7 @@ def readers_who_leave(get_response):
     """
 
     def middleware(request):
+        _began[threading.get_ident()] = time.monotonic()
         reader = Reader(request)
         if reader.socket:
             reader.socket.settimeout(STALLED_SECONDS)

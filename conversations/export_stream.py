@@ -11,9 +11,10 @@ from django.db import connections, transaction
 from psycopg import errors, pq
 
 from audit.recording import Act, record
-from backoffice.databases import Work
+from backoffice.databases import Work, take_place
 from backoffice.metrics import EXPORTS, EXPORTS_RUNNING
 from backoffice.postgresql.connection import Unanswered, Watch, greets
+from backoffice.reader import others_ask
 
 from .exports import File
 from .models import Session
@@ -29,12 +30,8 @@ SILENT_SECONDS = 10
 SETTINGS = """
     SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)
 """
-# A lock of the transaction in the agent database: it counts the exports of all processes, works
-# through PgBouncer and is gone with the transaction, however that ends.
-TAKE_PLACE = """
-    SELECT place FROM generate_series(1, %s) AS place
-    WHERE pg_try_advisory_xact_lock(%s, place) LIMIT 1
-"""
+# While others ask for pages, it rests so many times as long as it worked.
+REST = 3
 
 
 class TooManyExports(Exception):
@@ -110,8 +107,7 @@ class Export:
             connection.cursor() as cursor,
         ):
             cursor.execute(SETTINGS, [f"{settings.EXPORT_TIMEOUT_SECONDS}s"])
-            cursor.execute(TAKE_PLACE, [settings.EXPORTS_AT_ONCE, Work.EXPORT.value])
-            if cursor.fetchone() is None:
+            if not take_place(connection.alias, Work.EXPORT, settings.EXPORTS_AT_ONCE):
                 EXPORTS.labels("refused").inc()
                 raise TooManyExports
             statement = cursor.cursor.mogrify(self.file.statement, self.file.params)
@@ -151,6 +147,7 @@ class Export:
                 heard = time.monotonic()
             late = not length and time.monotonic() - began >= SECONDS
             if late or size >= BLOCK:
+                worked = time.monotonic() - began
                 # Perhaps an empty one: the first is waited for.
                 yield b"".join(lines)
                 if late and not self.is_wanted():
@@ -158,6 +155,9 @@ class Export:
                 silent = late and Watch.is_on and time.monotonic() - heard > SILENT_SECONDS
                 if silent and not greets(pgconn.socket):
                     raise Unanswered("The server does not answer.")
+                if size and others_ask():
+                    # PostgreSQL rests as well, as soon as nobody takes what it has found.
+                    time.sleep(min(worked * REST, SECONDS))
                 lines, size, began = [], 0, time.monotonic()
         check(pgconn.get_result(), pgconn)
         rest(pgconn)

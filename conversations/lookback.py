@@ -24,6 +24,8 @@ from .querysets import SessionQuerySet
 # Conversations in the first step back at most, and how much longer the next step is.
 FIRST_STEP = 1_000
 STEP_GROWTH = 4
+# How long the others that take turns wait for one step.
+STEP_SECONDS = 0.1
 # A page that so many more conversations should fill is looked for among them, not collected.
 WORTH_WALKING = 5_000
 # Of the time there is, what collecting may take before one looks back without it.
@@ -111,13 +113,14 @@ def look_back(part, conditions, limit: int, deadline: float):
     collect_after = [condition.probes for condition in conditions if condition.indexed]
     found: list[Cursor] = []
     reached = None
-    looked_at, step = 0, min(FIRST_STEP, *(condition.probes for condition in conditions))
+    quick = min(condition.probes for condition in conditions)
+    looked_at, step = 0, min(FIRST_STEP, quick)
     while True:
         rest = Matching.behind(part, reached)
         try:
             began = time.monotonic()
             with limited(part.db, deadline - began) as limit_time:
-                if reached:
+                if looked_at >= quick:
                     take_turn(part.db, Work.LOOK_BACK)
                     began = time.monotonic()
                     limit_time(deadline - began)
@@ -141,10 +144,11 @@ def look_back(part, conditions, limit: int, deadline: float):
                 return found + more, None
         now = time.monotonic()
         # No step that could not be finished in time.
-        in_time = step * (deadline - now) / (now - began) / 2
-        step = int(min(step * STEP_GROWTH, in_time))
-        if step < 1:
+        a_second = step / (now - began)
+        in_time = a_second * (deadline - now) / 2
+        if in_time < 1:
             return found, reached
+        step = int(min(step * STEP_GROWTH, in_time, max(a_second * STEP_SECONDS, 1)))
 
 
 def collect(part, conditions, cursor, limit, deadline) -> list[Cursor] | None:

@@ -68,6 +68,7 @@ def django_db_setup(django_db_setup, django_db_blocker):
 def _fresh(monkeypatch):
     """What a process keeps about its databases."""
     monkeypatch.setattr(counts, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(counts, "KEPT_TIMES", 0)
     revision.forget()
     indexes.forget()
     cache.clear()

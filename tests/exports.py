@@ -63,13 +63,13 @@ def ids(client, file="conversations.csv", **parameters) -> list[str]:
 
 
 @contextmanager
-def places_taken(*places):
-    """As if others were exporting there."""
+def places_taken(*places, work=Work.EXPORT):
+    """As if others were doing such work there."""
     others = connections.create_connection("agents_write")
     try:
         with others.cursor() as cursor:
             for place in places:
-                cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [Work.EXPORT.value, place])
+                cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [work.value, place])
                 assert cursor.fetchone() == (True,)
         yield
     finally:

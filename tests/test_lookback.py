@@ -296,6 +296,7 @@ def test_when_time_is_up_with_indexes_too(short_history, clock, eager, collected
 def second_step_sleeps(monkeypatch, clock):
     """The first step has all the time that it needs, the second one 50 ms, and takes longer."""
     monkeypatch.setattr(lookback, "FIRST_STEP", 7)
+    monkeypatch.setattr(lookback, "STEP_SECONDS", 100)
     # When it begins, before the first step, after it, before the second one.
     clock += [0, 0, 1, 98.95]
     slow = []

@@ -1,0 +1,195 @@
+"""What reads much waits for its turn, or rests, and leaves the database to the pages."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+from django.db import OperationalError, connections, transaction
+from django.http import HttpResponse, QueryDict
+
+from backoffice import databases, reader
+from backoffice.databases import Work, limited, take_turn
+from backoffice.errors import is_timeout
+from conversations import conditions, counts, export_stream, indexes, lookback
+from conversations.filters import ConversationFilter
+from conversations.models import Session
+
+from .exports import export, places_taken
+from .factories import make_message, make_session
+from .histories import build_indexes, key, make_history
+
+# A turn ends with its transaction, here with the test.
+pytestmark = pytest.mark.django_db
+ALL = (1, 2)
+
+
+@pytest.fixture(autouse=True)
+def _two_places(monkeypatch):
+    monkeypatch.setattr(databases, "PLACES", len(ALL))
+    indexes.forget()
+    yield
+    indexes.forget()
+
+
+def matching(query=""):
+    found = ConversationFilter(QueryDict(query), queryset=Session.objects.all())
+    assert found.is_valid(), found.errors
+    return found.matching
+
+
+def gets_a_turn(work: Work) -> bool:
+    try:
+        with limited("agents", 0.3):
+            take_turn("agents", work)
+    except OperationalError as error:
+        if not is_timeout(error):
+            raise
+        return False
+    return True
+
+
+def test_as_many_as_there_are_places_and_no_more():
+    with places_taken(*ALL, work=Work.LOOK_BACK):
+        assert not gets_a_turn(Work.LOOK_BACK)
+        assert gets_a_turn(Work.COUNT)
+    with places_taken(1, work=Work.LOOK_BACK):
+        assert gets_a_turn(Work.LOOK_BACK)
+
+
+def test_whoever_waits_goes_on_when_a_place_is_free():
+    began, took = threading.Event(), threading.Event()
+
+    def wait():
+        try:
+            with transaction.atomic(using="agents"):
+                began.set()
+                take_turn("agents", Work.COUNT)
+                took.set()
+        finally:
+            connections["agents"].close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with places_taken(*ALL, work=Work.COUNT):
+            waiting = pool.submit(wait)
+            assert began.wait(10)
+            assert not took.wait(0.3)
+        waiting.result(10)
+    assert took.is_set()
+
+
+def small_steps(monkeypatch):
+    monkeypatch.setattr(lookback, "FIRST_STEP", 7)
+    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7,))
+
+
+def test_a_search_looks_back_no_further_than_its_turn(monkeypatch):
+    history = make_history(seed=1, size=100)
+    small_steps(monkeypatch)
+    newest = sorted((each.place for each in history), key=key, reverse=True)
+    with places_taken(*ALL, work=Work.LOOK_BACK):
+        found, reached = lookback.find(matching("search=missing"), None, 51, 1)
+    assert (found, reached) == ([], newest[6])
+    found, reached = lookback.find(matching("search=missing"), None, 51, 60)
+    assert (found, reached) == ([], None)
+
+
+def test_what_is_among_the_newest_is_found_without_a_turn():
+    make_history(seed=1, size=100)
+    with places_taken(*ALL, work=Work.LOOK_BACK):
+        for query in ("", "search=missing", "search=alpha", "problem=any"):
+            _, reached = lookback.find(matching(query), None, 51, 60)
+            assert reached is None, query
+
+
+def test_collecting_waits_for_a_turn(monkeypatch):
+    make_history(seed=1, size=100)
+    build_indexes()
+    small_steps(monkeypatch)
+    monkeypatch.setattr(lookback, "WORTH_WALKING", 0)
+    collected = []
+    collect = lookback.collect
+
+    def spied(*args):
+        collected.append(collect(*args))
+        return collected[-1]
+
+    monkeypatch.setattr(lookback, "collect", spied)
+    with places_taken(*ALL, work=Work.LOOK_BACK):
+        lookback.find(matching("search=missing"), None, 51, 1)
+    lookback.find(matching("search=missing"), None, 51, 60)
+    assert collected == [None, []]
+
+
+def test_a_step_leaves_the_others_their_turn_in_time(monkeypatch):
+    """A row takes 10 ms here, so a step has no more than ten, whatever time there is."""
+    make_history(seed=1, size=60)
+    small_steps(monkeypatch)
+    steps = []
+    places = lookback.places
+
+    def spied(queryset, limit, skipped=0):
+        if limit == 1:
+            steps.append(skipped + 1)
+            with connections["agents"].cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(%s)", [steps[-1] / 100])
+        return places(queryset, limit, skipped)
+
+    monkeypatch.setattr(lookback, "places", spied)
+    lookback.find(matching("search=missing"), None, 51, 60)
+    assert steps[0] == 7
+    assert len(steps) >= 6
+    assert max(steps) <= 10
+
+
+def test_counts_under_a_condition_wait_for_a_turn_and_others_do_not():
+    make_history(seed=1, size=100)
+    with places_taken(*ALL, work=Work.COUNT):
+        assert counts.count(matching(), 5) == 100
+        assert counts.count(matching("problem=any"), 0.3) is None
+    assert counts.count(matching("problem=any"), 5) > 0
+
+
+def test_what_took_long_to_count_is_kept_longer(monkeypatch):
+    monkeypatch.setattr(counts, "KEPT_SECONDS", 10)
+    monkeypatch.setattr(counts, "KEPT_TIMES", 20)
+    filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
+    kept = []
+    monkeypatch.setattr(counts.cache, "get", lambda key: None)
+    monkeypatch.setattr(counts.cache, "set", lambda key, value, seconds: kept.append(seconds))
+    times = iter([0, 0.1, 100, 102])
+    monkeypatch.setattr(counts, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(counts, "counted", lambda filters: {})
+    for _ in range(2):
+        counts.of_list(filters)
+    assert kept == [10, 40]
+
+
+def ask_elsewhere():
+    answer = reader.readers_who_leave(lambda request: HttpResponse())
+    thread = threading.Thread(
+        target=answer, args=[type("Request", (), {"META": {}, "method": "GET"})]
+    )
+    thread.start()
+    thread.join()
+
+
+def test_others_ask_until_a_second_after(monkeypatch, client):
+    monkeypatch.setattr(reader, "_began", {})
+    client.get("/livez")
+    assert not reader.others_ask()
+    ask_elsewhere()
+    assert reader.others_ask()
+    monkeypatch.setattr(reader, "LATELY", 0)
+    assert not reader.others_ask()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_export_rests_while_others_ask(support_client, monkeypatch, asked):
+    make_message(make_session(), content="word " * 30_000)
+    rests = []
+    monkeypatch.setattr(export_stream, "others_ask", lambda: asked)
+    monkeypatch.setattr(export_stream.time, "sleep", rests.append)
+    assert b"word " * 30_000 in export(support_client, "messages.csv")
+    assert bool(rests) is asked
+    assert all(0 < seconds <= export_stream.SECONDS for seconds in rests)
