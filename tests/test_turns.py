@@ -38,9 +38,9 @@ def matching(query=""):
     return found.matching
 
 
-def gets_a_turn(work: Work) -> bool:
+def gets_a_turn(work: Work, seconds: float = 30) -> bool:
     try:
-        with limited("agents", 0.3):
+        with limited("agents", seconds):
             take_turn("agents", work)
     except OperationalError as error:
         if not is_timeout(error):
@@ -51,7 +51,7 @@ def gets_a_turn(work: Work) -> bool:
 
 def test_as_many_as_there_are_places_and_no_more():
     with places_taken(*ALL, work=Work.LOOK_BACK):
-        assert not gets_a_turn(Work.LOOK_BACK)
+        assert not gets_a_turn(Work.LOOK_BACK, 0.3)
         assert gets_a_turn(Work.COUNT)
     with places_taken(1, work=Work.LOOK_BACK):
         assert gets_a_turn(Work.LOOK_BACK)
