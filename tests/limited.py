@@ -32,8 +32,10 @@ class Side:
         sessions = Session.objects.filter(agent_id=self.agent).values("pk")
         self.rows = {Agent: [self.agent], Session: [row["pk"] for row in sessions]}
         for model in (Run, Task, ChatMessage, ModelCall):
-            rows = model.objects.filter(session_id__in=sessions)
-            self.rows[model] = list(rows.values_list("pk", flat=True))
+            rows = model.objects.filter(session_id__in=sessions).values_list("session_id", "pk")
+            # Those of the conversation that named() is about come first.
+            own_first = sorted(rows, key=lambda row: row[0] != self.session.id)
+            self.rows[model] = [pk for _, pk in own_first]
         self.ids = {str(pk) for pks in self.rows.values() for pk in pks}
 
     def named(self, model):

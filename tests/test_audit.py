@@ -17,6 +17,7 @@ from django.db import (
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts import lockout
 from audit.models import Act, Entry
 from audit.recording import SAME_VIEW, record, recorded_change
 from conversations import list_views
@@ -69,13 +70,17 @@ def test_a_failed_sign_in_names_the_account_but_nobody(client, alice):
     assert entry.act == Act.SIGN_IN_FAILED
     assert (entry.user_id, entry.username) == (None, "")
     assert entry.address == "192.0.2.7"
-    assert entry.details == {"account": "alice", "how": "password"}
+    guessed = lockout.guessed("alice")
+    assert entry.details == {"account": "alice", "guessed": guessed, "how": "password"}
 
 
 @pytest.mark.parametrize("typed", ["a-password-typed-into-the-wrong-field", "ALICE", "x" * 140])
 def test_a_name_that_is_no_account_is_not_stored(client, alice, typed):
     sign_in(client, typed, "wrong")
-    assert Entry.objects.get().details == {"account": None, "how": "password"}
+    guessed = lockout.guessed(typed)
+    details = {"account": None, "guessed": guessed, "how": "password"}
+    assert Entry.objects.get().details == details
+    assert len(guessed) == 32
     assert typed not in str(Entry.objects.values())
 
 

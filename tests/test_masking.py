@@ -16,6 +16,7 @@ from django.urls import reverse
 from psycopg.types.json import JsonLoader
 from psycopg.types.string import TextLoader
 
+from accounts import lockout
 from accounts.urls import urlpatterns as accounts_urls
 from audit.models import Act, Entry
 from conversations import apps, indexes, masking, sessions
@@ -510,5 +511,6 @@ def test_the_audit_trail_names_accounts_as_they_are(masked, client, django_user_
     client.post("/accounts/login/", {"username": user.username, "password": "wrong"})
     assert Entry.objects.get(act=Act.SIGN_IN_FAILED).details == {
         "account": EMAIL,
+        "guessed": lockout.guessed(EMAIL),
         "how": "password",
     }

@@ -18,11 +18,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_an_expired_session_goes_to_sign_in_and_back_to_the_filtered_list(
     page, context, talks, django_user_model
 ):
-    open_list(page, f"?agent={talks['Bank'].id}")
+    # What the list asks for after itself must not find the cookie gone.
+    with page.expect_response(re.compile("/counts/")):
+        open_list(page, f"?agent={talks['Bank'].id}")
     user = django_user_model.objects.get(username="support")
     user.set_password("a long password")
     user.save()
-    # What the list asks for after itself must not find the cookie gone.
     page.wait_for_load_state("networkidle")
     context.clear_cookies(name="desk_session")
     field(page, "Search").fill("refuse")
