@@ -115,6 +115,7 @@ class Work(IntEnum):
     EXPORT = 1_684_370_283
     LOOK_BACK = 1_684_370_284
     COUNT = 1_684_370_285
+    COLLECT = 1_684_370_286
 
 
 def take_place(alias: str, work: Work, places: int) -> bool:

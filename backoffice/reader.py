@@ -40,11 +40,16 @@ class Reader:
             return False
 
 
-def others_ask() -> bool:
-    """Whether another thread of this process has begun to answer somebody just now."""
+def others() -> int:
+    """How many other threads of this process have begun to answer somebody just now."""
     since = time.monotonic() - LATELY
     here = threading.get_ident()
-    return any(began > since for thread, began in list(_began.items()) if thread != here)
+    return sum(began > since for thread, began in list(_began.items()) if thread != here)
+
+
+def give_way(worked: float, at_most: float):
+    """Who has worked so many seconds rests twice as long for each other who asks for something."""
+    time.sleep(max(min(worked * others() * 2, at_most), 0))
 
 
 # Of the page that is being made, where nobody else needs what is asked for it.

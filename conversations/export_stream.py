@@ -14,7 +14,7 @@ from audit.recording import Act, record
 from backoffice.databases import Work, take_place
 from backoffice.metrics import EXPORTS, EXPORTS_RUNNING
 from backoffice.postgresql.connection import Unanswered, Watch, greets
-from backoffice.reader import others_ask
+from backoffice.reader import give_way
 
 from .exports import File
 from .models import Session
@@ -23,6 +23,10 @@ BLOCK = 65_536
 # What there is by then is sent, if only the first line.
 SECONDS = 1
 CANCEL_SECONDS = 5
+# How long it works before it lets others go ahead. What is sent in advance, some blocks, is taken
+# sooner than it was made: less would let PostgreSQL work on all the time.
+BURST = 0.2
+REST_SECONDS = 2
 # A frozen server does not even stop at the time limit.
 SILENT_SECONDS = 10
 # The time that one query of a page may take is too short. Compiling a query of many subqueries
@@ -30,8 +34,6 @@ SILENT_SECONDS = 10
 SETTINGS = """
     SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)
 """
-# While others ask for pages, it rests so many times as long as it worked.
-REST = 3
 
 
 class TooManyExports(Exception):
@@ -126,7 +128,7 @@ class Export:
         lines, size, began = [self.file.head], 0, time.monotonic()
         heard = began
         pgconn.send_query(statement)
-        copying = False
+        copying, worked = False, 0
         while True:
             if copying:
                 length, row = pgconn.get_copy_data(1)
@@ -147,7 +149,7 @@ class Export:
                 heard = time.monotonic()
             late = not length and time.monotonic() - began >= SECONDS
             if late or size >= BLOCK:
-                worked = time.monotonic() - began
+                worked += time.monotonic() - began
                 # Perhaps an empty one: the first is waited for.
                 yield b"".join(lines)
                 if late and not self.is_wanted():
@@ -155,9 +157,10 @@ class Export:
                 silent = late and Watch.is_on and time.monotonic() - heard > SILENT_SECONDS
                 if silent and not greets(pgconn.socket):
                     raise Unanswered("The server does not answer.")
-                if size and others_ask():
-                    # PostgreSQL rests as well, as soon as nobody takes what it has found.
-                    time.sleep(min(worked * REST, SECONDS))
+                if worked > BURST:
+                    # PostgreSQL rests as well, once nobody takes what it finds.
+                    give_way(worked, REST_SECONDS)
+                    worked = 0
                 lines, size, began = [], 0, time.monotonic()
         check(pgconn.get_result(), pgconn)
         rest(pgconn)

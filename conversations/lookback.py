@@ -15,6 +15,7 @@ from django.db import OperationalError
 
 from backoffice.databases import Work, limited, take_turn
 from backoffice.errors import is_timeout
+from backoffice.reader import give_way
 
 from . import indexes
 from .conditions import Condition
@@ -127,6 +128,9 @@ def look_back(part, conditions, limit: int, deadline: float):
                 ends = places(rest, 1, skipped=step - 1)
                 window = rest.not_older_than(ends[0].updated_at, ends[0].id) if ends else rest
                 more = places(window.filter(*probes), limit - len(found))
+                worked = time.monotonic() - began
+                if looked_at >= quick:
+                    give_way(worked, deadline - began - worked)
         except OperationalError as error:
             if reached is None or not is_timeout(error):
                 raise
@@ -142,10 +146,9 @@ def look_back(part, conditions, limit: int, deadline: float):
             more = collect(part, conditions, reached, limit - len(found), deadline)
             if more is not None:
                 return found + more, None
-        now = time.monotonic()
         # No step that could not be finished in time.
-        a_second = step / (now - began)
-        in_time = a_second * (deadline - now) / 2
+        a_second = step / worked
+        in_time = a_second * (deadline - time.monotonic()) / 2
         if in_time < 1:
             return found, reached
         step = int(min(step * STEP_GROWTH, in_time, max(a_second * STEP_SECONDS, 1)))
@@ -157,7 +160,7 @@ def collect(part, conditions, cursor, limit, deadline) -> list[Cursor] | None:
     rest = Matching.behind(part, cursor).filter(*chosen)
     try:
         with limited(part.db, (deadline - time.monotonic()) * COLLECT_SHARE):
-            take_turn(part.db, Work.LOOK_BACK)
+            take_turn(part.db, Work.COLLECT)
             return places(rest, limit)
     except OperationalError as error:
         if not is_timeout(error):

@@ -19,6 +19,7 @@ from .models import ChatMessage, Run, Session, Task
 from .pagination import Cursor
 from .payloads import PAYLOAD_LABELS, PAYLOADS
 from .querysets import is_storable
+from .summaries import summaries
 from .templatetags.desk import message_text
 from .transcript import ROOM_FOR_MESSAGES, SHORT, Entry, add_reasons, nested, transcript
 from .waterfall import waterfall
@@ -30,11 +31,12 @@ NEIGHBOUR_SECONDS = 0.5
 class ConversationView(Browse, FragmentMixin, DetailView):
     template_name = "conversations/detail.html"
     fragment_name = "conversations/_conversation.html"
-    pk_url_kwarg = "session_id"
     context_object_name = "conversation"
 
-    def get_queryset(self):
-        return Session.objects.with_summary()
+    def get_object(self):
+        for conversation in summaries([self.kwargs["session_id"]]):
+            return conversation
+        raise Http404
 
     def get_context_data(self, **kwargs):
         conversation = self.object

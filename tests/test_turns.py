@@ -115,7 +115,7 @@ def test_collecting_waits_for_a_turn(monkeypatch):
         return collected[-1]
 
     monkeypatch.setattr(lookback, "collect", spied)
-    with places_taken(*ALL, work=Work.LOOK_BACK):
+    with places_taken(*ALL, work=Work.COLLECT):
         lookback.find(matching("search=missing"), None, 51, 1)
     lookback.find(matching("search=missing"), None, 51, 60)
     assert collected == [None, []]
@@ -174,22 +174,47 @@ def ask_elsewhere():
     thread.join()
 
 
-def test_others_ask_until_a_second_after(monkeypatch, client):
+def test_others_are_counted_until_a_second_after(monkeypatch, client):
     monkeypatch.setattr(reader, "_began", {})
     client.get("/livez")
-    assert not reader.others_ask()
+    assert reader.others() == 0
     ask_elsewhere()
-    assert reader.others_ask()
+    assert reader.others() == 1
     monkeypatch.setattr(reader, "LATELY", 0)
-    assert not reader.others_ask()
+    assert reader.others() == 0
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_an_export_rests_while_others_ask(support_client, monkeypatch, asked):
-    make_message(make_session(), content="word " * 30_000)
+@pytest.mark.parametrize(
+    ("others", "worked", "rest"), [(0, 0.5, 0), (1, 0.5, 1), (2, 0.5, 2), (3, 0.5, 2), (1, 9, 0)]
+)
+def test_who_works_rests_twice_as_long_for_each_other(monkeypatch, others, worked, rest):
     rests = []
-    monkeypatch.setattr(export_stream, "others_ask", lambda: asked)
-    monkeypatch.setattr(export_stream.time, "sleep", rests.append)
-    assert b"word " * 30_000 in export(support_client, "messages.csv")
-    assert bool(rests) is asked
-    assert all(0 < seconds <= export_stream.SECONDS for seconds in rests)
+    monkeypatch.setattr(reader, "others", lambda: others)
+    monkeypatch.setattr(reader, "time", SimpleNamespace(sleep=rests.append))
+    # Time that has run out already leaves none.
+    reader.give_way(worked, 2 if worked < 1 else -1)
+    assert rests == [rest]
+
+
+def test_an_export_gives_way_after_each_burst(support_client, monkeypatch):
+    for _ in range(4):
+        make_message(make_session(), content="word " * 30_000)
+    given, now = [], iter(range(10_000))
+    monkeypatch.setattr(export_stream, "give_way", lambda worked, at_most: given.append(worked))
+    # Each look at the clock is a tenth of a second after the one before.
+    clock = SimpleNamespace(monotonic=lambda: next(now) / 10)
+    monkeypatch.setattr(export_stream, "time", clock)
+    assert export(support_client, "messages.csv").count(b"word " * 30_000) == 4
+    assert given
+    assert all(export_stream.BURST < worked < 10 for worked in given)
+
+
+def test_a_search_gives_way_after_each_turn(monkeypatch):
+    make_history(seed=1, size=60)
+    small_steps(monkeypatch)
+    given, turns = [], []
+    monkeypatch.setattr(lookback, "give_way", lambda worked, at_most: given.append(worked))
+    monkeypatch.setattr(lookback, "take_turn", lambda alias, work: turns.append(work))
+    lookback.find(matching("search=missing"), None, 51, 60)
+    assert set(turns) == {Work.LOOK_BACK}
+    assert len(given) == len(turns)
