@@ -174,7 +174,7 @@ def wapiti(address: str, cookie: str) -> list[str]:
     report = FOLDER / "wapiti.json"
     arguments = ["--url", f"{address}/conversations/", "--scope", "domain", "--flush-session"]
     arguments += ["--module", WAPITI_MODULES, "--header", f"Cookie: {cookie}"]
-    arguments += ["--header", f"Referer: {address}/", "--exclude", f"{address}/accounts/logout/"]
+    arguments += ["--header", f"Referer: {address}/", "--exclude", f"{address}/accounts/logout/*"]
     arguments += ["--depth", "4", "--max-links-per-page", "30", "--max-files-per-dir", "40"]
     arguments += ["--max-scan-time", "900", "--max-attack-time", "120", "--tasks", "2"]
     arguments += ["--format", "json", "--output", str(report), "--no-bugreport"]
