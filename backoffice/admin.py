@@ -1,10 +1,12 @@
 from collections.abc import Callable, Iterable
+from functools import wraps
 
 from csp.decorators import csp_replace
 from django.contrib.admin import AdminSite as DjangoAdminSite
 from django.contrib.admin import ModelAdmin, ShowFacets
 from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
-from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.exceptions import DisallowedModelAdminToField
+from django.contrib.admin.options import TO_FIELD_VAR, IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -26,9 +28,16 @@ class AdminSite(DjangoAdminSite):
         return request.user.is_active and request.user.has_perm("accounts.use_admin")
 
     def admin_view(self, view, cacheable=False):
+        @wraps(view)
+        def checked(request, *args, **kwargs):
+            # Django refuses a field that there is not, but fails at one without a name.
+            if "" in (request.GET.get(TO_FIELD_VAR), request.POST.get(TO_FIELD_VAR)):
+                raise DisallowedModelAdminToField("A field without a name cannot be referenced.")
+            return view(request, *args, **kwargs)
+
         # The panel's own scripts write HTML.
         free = csp_replace({"require-trusted-types-for": None, "trusted-types": None})
-        return free(super().admin_view(view, cacheable))
+        return free(super().admin_view(checked, cacheable))
 
     @method_decorator(login_not_required)
     def login(self, request, extra_context=None):

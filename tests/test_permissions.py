@@ -143,13 +143,20 @@ def admin_paths(objects):
     yield "app_list", reverse("admin:app_list", args=["accounts"])
 
 
+def objects_of(rows, django_user_model) -> dict:
+    """What admin_paths() asks for."""
+    return {
+        **{f"conversations/{model}/": row.id for model, row in vars(rows).items()},
+        "accounts/user/": django_user_model.objects.create_user("other").pk,
+        "auth/group/": Group.objects.first().pk,
+        "audit/entry/": Entry.objects.create(act=Act.VIEWED).pk,
+    }
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_the_admin_panel_is_for_admins_alone(role, client, request, django_user_model):
     rows = make_rows()
-    objects = {f"conversations/{model}/": row.id for model, row in vars(rows).items()}
-    objects["accounts/user/"] = django_user_model.objects.create_user("other").pk
-    objects["auth/group/"] = Group.objects.first().pk
-    objects["audit/entry/"] = Entry.objects.create(act=Act.VIEWED).pk
+    objects = objects_of(rows, django_user_model)
     if role != "anonymous":
         client = request.getfixturevalue(f"{role}_client")
     paths = dict(admin_paths(objects))
@@ -266,3 +273,20 @@ def test_nobody_writes_by_get(support_client):
 def test_answers_are_stored_nowhere(client):
     for path in ("/accounts/login/", "/livez", "/readyz", "/conversations/", "/nowhere/"):
         assert "no-store" in client.get(path)["Cache-Control"]
+
+
+@pytest.mark.parametrize("column", ["", "nothing", "a.b", "password"])
+def test_the_panel_names_no_row_by_another_column(column, admin_client, django_user_model):
+    objects = objects_of(make_rows(), django_user_model)
+    asked = {}
+    for name, path in admin_paths(objects):
+        if name == "logout":
+            continue
+        for response in (
+            admin_client.get(path, {"_to_field": column}),
+            admin_client.post(path, {"_to_field": column}),
+        ):
+            assert response.status_code < 500, (name, response.status_code)
+            asked.setdefault(name, []).append(response.status_code)
+    for name in ("accounts_user_change", "auth_group_delete", "audit_entry_change"):
+        assert asked[name] == [400, 400], name
