@@ -9,7 +9,7 @@ run: $(VENV)/installed
 
 # Tests that share a server or a large history stay in one process, which makes it once.
 test: $(VENV)/installed-dev tools
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 # What the tests need and pip does not bring: a package, how to tell that it is there, what else
 # would do.
