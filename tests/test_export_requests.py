@@ -13,7 +13,7 @@ from django.db import OperationalError
 from django.test import override_settings
 
 from audit.models import Act, Entry
-from backoffice import reader
+from backoffice import databases, reader
 from backoffice.errors import is_timeout
 from backoffice.postgresql.connection import Watch
 from backoffice.reader import Reader
@@ -187,7 +187,7 @@ def test_one_place_that_is_free_is_enough(support_client):
 
 def test_a_database_that_fails_has_a_page_of_its_own(support_client, monkeypatch):
     support_client.raise_request_exception = False
-    monkeypatch.setattr(export_stream, "TAKE_PLACE", "SELECT 1/0 WHERE %s < %s")
+    monkeypatch.setattr(databases, "TAKE_PLACE", "SELECT 1/0 WHERE %(places)s < %(work)s")
     response = support_client.get(f"{URL}conversations.csv")
     assert response.status_code == 500
     assert "Content-Disposition" not in response
