@@ -6,7 +6,6 @@ import time
 import qrcode
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
-from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
 from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
@@ -52,7 +51,7 @@ class AccountAdapter(DefaultAccountAdapter):
         records = get_authentication_records(self.request, self.request.user)
         latest = max((each["at"] for each in records), default=0)
         required = time.time() - latest > settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
-        if required and not get_reauthentication_flows(self.request.user):
+        if required and not second_factors.asked_again(self.request.user):
             # allauth lets pass who has nothing that it could ask for.
             raise ImmediateHttpResponse(self.ask_provider(self.request))
         return required
@@ -69,8 +68,7 @@ class AccountAdapter(DefaultAccountAdapter):
         )
 
     def get_reauthentication_methods(self, user):
-        methods = super().get_reauthentication_methods(user)
-        return [each for each in methods if each["id"] != "mfa_reauthenticate:webauthn"]
+        return second_factors.asked_again(user)
 
     def add_message(self, request, level, message_template=None, *args, message=None, **kwargs):
         """Not that one has signed in: the page says who one is."""

@@ -6,7 +6,6 @@ from functools import cache
 
 import requests
 from allauth.account.internal.flows.login import record_authentication
-from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
 from allauth.account.utils import perform_login
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.django_client import OAuth
@@ -26,6 +25,7 @@ from joserfc.errors import JoseError
 from backoffice.errors import error_response
 
 from .lockout import record_refusal
+from .second_factors import asked_again
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def start(request):
         raise Http404
     again = {}
     if request.user.is_authenticated:
-        if get_reauthentication_flows(request.user):
+        if asked_again(request.user):
             return redirect(settings.LOGIN_REDIRECT_URL)
         again["max_age"] = settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
     target = request.GET.get("next", "")
@@ -119,7 +119,7 @@ def callback(request):
 def signed_in_already(request, claims: dict):
     """Whoever has nothing here that could be asked for once more is asked there."""
     target = request.session.pop(NEXT, "") or settings.LOGIN_REDIRECT_URL
-    if get_reauthentication_flows(request.user):
+    if asked_again(request.user):
         return redirect(target)
     if identity_of(claims) != request.user.identity:
         return refused(

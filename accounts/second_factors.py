@@ -2,10 +2,12 @@
 
 from base64 import urlsafe_b64encode
 
+from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
 from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db import transaction
+from django.urls import reverse
 from django.utils.crypto import salted_hmac
 
 # Neither base32 nor hexadecimal, as they were kept before, begins with it.
@@ -64,3 +66,17 @@ def reset(user):
     """Takes every second factor and session from whoever has lost one."""
     Authenticator.objects.filter(user=user).delete()
     user.end_sessions()
+
+
+def asked_again(user) -> list[dict]:
+    """
+    What somebody can be asked for once more here, the best first: {"id", "description", "url"}, as
+    allauth has them. Not a passkey: it has no such page of ours.
+    """
+    flows = {flow["id"]: flow for flow in get_reauthentication_flows(user)}
+    found = []
+    if "reauthenticate" in flows:
+        found.append(("reauthenticate", "Use your password", "account_reauthenticate"))
+    if {"totp", "recovery_codes"} & set(flows.get("mfa_reauthenticate", {}).get("types", ())):
+        found.append(("mfa_reauthenticate", "Use a code", "mfa_reauthenticate"))
+    return [{"id": id, "description": text, "url": reverse(name)} for id, text, name in found]

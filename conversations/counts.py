@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from backoffice.databases import Work, limited, take_turn
 from backoffice.errors import is_timeout
+from backoffice.reader import current_reader
 
 from . import limits
 from .filters import ConversationFilter
@@ -60,7 +61,11 @@ def of_list(filters: ConversationFilter) -> dict:
         began = time.monotonic()
         found = counted(filters)
         took = time.monotonic() - began
-        cache.set(key, found, max(KEPT_SECONDS, took * KEPT_TIMES))
+        reader = current_reader.get()
+        # Of a reader who left, queries are cancelled: it says nothing to anybody else.
+        if not (reader and reader.has_left):
+            whole = found["total"] and None not in found["numbers"].values()
+            cache.set(key, found, max(KEPT_SECONDS, took * KEPT_TIMES * bool(whole)))
     return found
 
 

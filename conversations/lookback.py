@@ -129,7 +129,7 @@ def look_back(part, conditions, limit: int, deadline: float):
                 window = rest.not_older_than(ends[0].updated_at, ends[0].id) if ends else rest
                 more = places(window.filter(*probes), limit - len(found))
                 worked = time.monotonic() - began
-                if looked_at >= quick:
+                if looked_at >= quick and ends and len(found) + len(more) < limit:
                     give_way(worked, deadline - began - worked)
         except OperationalError as error:
             if reached is None or not is_timeout(error):

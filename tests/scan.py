@@ -143,6 +143,8 @@ def run(tool: str, *arguments: str) -> str:
 def sqlmap(address: str, cookie: str, values: dict[str, str]) -> list[str]:
     urls = [address + path.format(**values) for path in PATHS]
     common = ["--batch", "--flush-session", "--disable-coloring", "--dbms=PostgreSQL"]
+    # It takes a cursor for an injection, and asks.
+    common += ["--answers=really sure=Y"]
     common += ["--ignore-code=*", "--drop-set-cookie", "--threads=2", "--timeout=60", "--retries=1"]
     common += [
         f"--cookie={cookie}",

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -192,6 +193,29 @@ def test_a_session_that_is_ten_minutes_old_is_asked_again(client, path, monkeypa
     assert client.post("/accounts/again/", {"password": "wrong"}).status_code == 200
     monkeypatch.undo()
     assert client.post("/accounts/again/", {"password": PASSWORD, "next": path}).status_code == 302
+
+
+@pytest.mark.parametrize("password", [PASSWORD, None])
+def test_who_has_a_passkey_is_asked_for_something_else(client, monkeypatch, password):
+    user = make_user()
+    sign_in(client)
+    user.set_password(password)
+    user.save()
+    client.force_login(user)
+    Authenticator.objects.create(user=user, type="webauthn", data={"name": "Mine"})
+    late = SimpleNamespace(time=lambda: time.time() + 601)
+    monkeypatch.setattr(adapters, "time", late)
+    answer = client.get("/accounts/app/add/")
+    if password:
+        assert answer["Location"].startswith("/accounts/again/")
+        page = client.get(answer["Location"])
+        assert page.status_code == 200
+        assert "passkey" not in page.content.decode().lower()
+    else:
+        assert answer.status_code == 403
+        assert "Sign out, sign in again" in answer.content.decode()
+    for path in ("again/", "again/code/"):
+        assert client.get(f"/accounts/{path}").status_code < 500
 
 
 def test_nobody_touches_anothers_passkey(client, support_client):

@@ -157,12 +157,18 @@ def test_what_took_long_to_count_is_kept_longer(monkeypatch):
     kept = []
     monkeypatch.setattr(counts.cache, "get", lambda key: None)
     monkeypatch.setattr(counts.cache, "set", lambda key, value, seconds: kept.append(seconds))
-    times = iter([0, 0.1, 100, 102])
+    times = iter([0, 0.1, 100, 102, 200, 202, 300, 302])
     monkeypatch.setattr(counts, "time", SimpleNamespace(monotonic=lambda: next(times)))
-    monkeypatch.setattr(counts, "counted", lambda filters: {})
-    for _ in range(2):
+    whole, part = {"total": {"exact": 1}, "numbers": {"any": 1}}, {"total": {}, "numbers": {}}
+    for found in (whole, whole, part):
+        monkeypatch.setattr(counts, "counted", lambda filters, found=found: found)
         counts.of_list(filters)
-    assert kept == [10, 40]
+    assert kept == [10, 40, 10]
+    # What was cancelled for whoever has left.
+    left = reader.current_reader.set(SimpleNamespace(has_left=True))
+    counts.of_list(filters)
+    reader.current_reader.reset(left)
+    assert len(kept) == 3
 
 
 def ask_elsewhere():
@@ -217,4 +223,5 @@ def test_a_search_gives_way_after_each_turn(monkeypatch):
     monkeypatch.setattr(lookback, "take_turn", lambda alias, work: turns.append(work))
     lookback.find(matching("search=missing"), None, 51, 60)
     assert set(turns) == {Work.LOOK_BACK}
-    assert len(given) == len(turns)
+    # Not after the last one.
+    assert len(given) == len(turns) - 1
