@@ -28,7 +28,7 @@ PROBLEM_SECONDS = 0.4
 PROBLEMS_SECONDS = 2
 # What was counted is shown for so long, or for so many times as long as it took.
 KEPT_SECONDS = 10
-KEPT_TIMES = 20
+KEPT_TIMES = 60
 
 
 def count(

@@ -26,7 +26,9 @@ CANCEL_SECONDS = 5
 # How long it works before it lets others go ahead. What is sent in advance, some blocks, is taken
 # sooner than it was made: less would let PostgreSQL work on all the time.
 BURST = 0.2
-REST_SECONDS = 2
+REST_SECONDS = 4
+# Of the time it has, after which it hurries, so as not to break for having rested.
+REST_SHARE = 0.5
 # A frozen server does not even stop at the time limit.
 SILENT_SECONDS = 10
 # The time that one query of a page may take is too short. Compiling a query of many subqueries
@@ -127,6 +129,7 @@ class Export:
         line = self.file.line
         lines, size, began = [self.file.head], 0, time.monotonic()
         heard = began
+        rested_by = began + settings.EXPORT_TIMEOUT_SECONDS * REST_SHARE
         pgconn.send_query(statement)
         copying, worked = False, 0
         while True:
@@ -159,7 +162,7 @@ class Export:
                     raise Unanswered("The server does not answer.")
                 if worked > BURST:
                     # PostgreSQL rests as well, once nobody takes what it finds.
-                    give_way(worked, REST_SECONDS)
+                    give_way(worked, min(REST_SECONDS, rested_by - time.monotonic()))
                     worked = 0
                 lines, size, began = [], 0, time.monotonic()
         check(pgconn.get_result(), pgconn)

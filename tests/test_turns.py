@@ -27,6 +27,8 @@ ALL = (1, 2)
 @pytest.fixture(autouse=True)
 def _two_places(monkeypatch):
     monkeypatch.setattr(databases, "PLACES", len(ALL))
+    # As on four processors.
+    monkeypatch.setattr(reader, "RESTS", 2)
     indexes.forget()
     yield
     indexes.forget()
@@ -225,3 +227,19 @@ def test_a_search_gives_way_after_each_turn(monkeypatch):
     assert set(turns) == {Work.LOOK_BACK}
     # Not after the last one.
     assert len(given) == len(turns) - 1
+
+
+@pytest.mark.parametrize(("share", "rests"), [(0.5, True), (0, False)])
+def test_an_export_rests_in_the_first_part_of_its_time_alone(
+    support_client, monkeypatch, share, rests
+):
+    for _ in range(4):
+        make_message(make_session(), content="word " * 30_000)
+    given = []
+    monkeypatch.setattr(export_stream, "give_way", lambda worked, at_most: given.append(at_most))
+    monkeypatch.setattr(export_stream, "BURST", -1)
+    monkeypatch.setattr(export_stream, "REST_SHARE", share)
+    assert export(support_client, "messages.csv").count(b"word " * 30_000) == 4
+    assert given
+    assert all((at_most == export_stream.REST_SECONDS) == rests for at_most in given)
+    assert all((at_most > 0) == rests for at_most in given)
