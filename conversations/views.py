@@ -13,7 +13,7 @@ from . import masking
 from .access import Browse, tell_search
 from .explain import explain
 from .filters import ConversationFilter
-from .lookback import Matching, find
+from .lookback import Matching, find, next_newer
 from .model_calls import model_calls, totals
 from .models import ChatMessage, Run, Session, Task
 from .pagination import Cursor
@@ -112,16 +112,16 @@ def position(text: str) -> int:
 def neighbours(matching: Matching, conversation):
     """(id of the next newer, of the next older) conversation of a list, None where none is near."""
     place = Cursor(conversation.updated_at, conversation.pk)
-    newer = matching.queryset().newer_than(place.updated_at, place.id)
+    alias = matching.base.db
     try:
-        with limited(newer.db, NEIGHBOUR_SECONDS):
-            above = newer.order_by("updated_at", "id").values_list("pk", flat=True).first()
+        with limited(alias, NEIGHBOUR_SECONDS):
+            above = next_newer(matching, place)
     except OperationalError as error:
         if not is_timeout(error):
             raise
         above = None
     try:
-        with limited(newer.db, NEIGHBOUR_SECONDS):
+        with limited(alias, NEIGHBOUR_SECONDS):
             below, _ = find(matching, place, 1, NEIGHBOUR_SECONDS)
     except OperationalError as error:
         if not is_timeout(error):

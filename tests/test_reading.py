@@ -253,6 +253,40 @@ def test_newer_and_older_walk_the_list_that_the_reader_came_from(support_client)
     assert around(middle, "?external_id=c") == (None, None)
 
 
+def failing(minutes: int, agent, words="Error: lost"):
+    """A conversation that ended so many minutes after the others' day, with a tool's answer."""
+    at = timezone.now() - timedelta(days=1) + timedelta(minutes=minutes)
+    session = make_session(agent, updated_at=at)
+    make_task(make_run(session), session, "look up", "tool_call", output=Json({"result": words}))
+    return session
+
+
+@pytest.mark.parametrize("probes", [1, 2, 3, 200])
+def test_the_newer_of_a_filtered_list_is_found_near_and_far(support_client, monkeypatch, probes):
+    monkeypatch.setattr("conversations.conditions.SLOW_PROBES", probes)
+    agent = make_agent()
+    here, *_, wanted, _ = (
+        failing(n, agent, words)
+        for n, words in enumerate(["Error: a", "fine", "fine", "Error: b", "Error: c"])
+    )
+    response = get(support_client, url("detail", here.id) + "?problem=tool_error")
+    assert response.context["newer"] == wanted.id
+
+
+def test_the_newer_of_a_filtered_list_is_not_collected_where_it_is_near(
+    support_client, monkeypatch
+):
+    agent = make_agent()
+    here, wanted = (failing(n, agent) for n in range(2))
+
+    def met(self):
+        raise AssertionError("All rows that meet it are asked for.")
+
+    monkeypatch.setattr("conversations.conditions.Condition.met", met)
+    response = get(support_client, url("detail", here.id) + "?problem=tool_error")
+    assert response.context["newer"] == wanted.id
+
+
 @pytest.mark.parametrize("query", ["", "?external_id=t", "?search=Message"])
 @pytest.mark.parametrize("sides", [["newer_than"], ["older_than"], ["newer_than", "older_than"]])
 def test_slow_neighbours_do_not_take_the_page_with_them(support_client, monkeypatch, query, sides):
@@ -310,6 +344,6 @@ def test_query_counts_do_not_grow_with_messages_runs_tasks_or_failures(
         make_task(run, session, errors=Json("x"))
     path = url("detail", session.id) + "?search=needle"
     get(support_client, path)
-    # A search looks for its first message, and for the older neighbour in two steps.
-    with django_assert_num_queries(26, connection=connections["agents"]):
+    # A search looks for its first message, and for each neighbour in two steps.
+    with django_assert_num_queries(27, connection=connections["agents"]):
         get(support_client, path)
