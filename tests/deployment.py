@@ -24,6 +24,11 @@ from .environment import BLANK
 
 HOST = "127.0.0.1"
 SECONDS = 30
+MAKE = """
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+call_command("collectstatic", interactive=False, verbosity=0)
+"""
 SIGN_IN = """
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -66,13 +71,11 @@ class Deployment:
         )
 
     def prepare(self):
-        self.run("migrate", "--verbosity=0", check=True)
-        self.run("collectstatic", "--no-input", "--verbosity=0", check=True)
-        self.cookie = self.sign_in("Support")
+        self.cookie = self.sign_in("Support", MAKE)
 
-    def sign_in(self, group: str) -> str:
+    def sign_in(self, group: str, before="") -> str:
         """The cookie of somebody new in the group."""
-        script = SIGN_IN.format(group=group)
+        script = before + SIGN_IN.format(group=group)
         found = self.run("shell", "--verbosity=0", "-c", script, check=True, text=True)
         return found.stdout.strip()
 

@@ -77,7 +77,7 @@ def pages() -> list[str]:
     found += [f"{LIST}errors/", f"{LIST}errors/?days=30"]
     found += [f"{URL}{name}.{form}" for name in ("messages", "tasks") for form in ("csv", "jsonl")]
     found += [f"{URL}conversations.csv", f"{URL}tasks.jsonl?payloads=1"]
-    for session in Session.objects.newest_first()[:15]:
+    for session in Session.objects.newest_first()[:10]:
         place = f"{LIST}{session.pk}/"
         found += [place, f"{place}transcript.txt"]
         runs = Run.objects.filter(session_id=session.pk).order_by("created_at", "id")
