@@ -77,6 +77,16 @@ def is_timeout(error: Exception) -> bool:
     return sqlstate(error) == QUERY_CANCELED
 
 
+@contextmanager
+def timeouts_ignored():
+    """Around what a page can do without: with limited() inside, it ends where time runs out."""
+    try:
+        yield
+    except OperationalError as error:
+        if not is_timeout(error):
+            raise
+
+
 def is_outage(error: Exception) -> bool:
     """The database's failure and not ours: gone, too slow, full, or changed under our feet."""
     lasting = (READ_ONLY, *OTHER_TABLES)

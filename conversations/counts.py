@@ -5,11 +5,10 @@ import time
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db import OperationalError
 from django.utils import timezone
 
 from backoffice.databases import Work, limited, take_turn
-from backoffice.errors import is_timeout
+from backoffice.errors import timeouts_ignored
 from backoffice.reader import current_reader
 
 from . import limits
@@ -38,15 +37,11 @@ def count(
     rows = matching.queryset(probed).order_by()
     if seconds <= 0:
         return None
-    try:
-        with limited(rows.db, seconds):
-            if matching.conditions:
-                take_turn(rows.db, Work.COUNT)
-            return (rows if up_to is None else rows[: up_to + 1]).count()
-    except OperationalError as error:
-        if not is_timeout(error):
-            raise
-        return None
+    with timeouts_ignored(), limited(rows.db, seconds):
+        if matching.conditions:
+            take_turn(rows.db, Work.COUNT)
+        return (rows if up_to is None else rows[: up_to + 1]).count()
+    return None
 
 
 def of_list(filters: ConversationFilter) -> dict:

@@ -15,7 +15,7 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from backoffice.databases import limited
-from backoffice.errors import is_timeout
+from backoffice.errors import is_timeout, timeouts_ignored
 
 from . import failures, indexes, masking
 from .conditions import message_kinds
@@ -152,13 +152,9 @@ def from_indexes(kinds, sessions: QuerySet | None, starts, seconds: float) -> li
             rows = rows.filter(session_id__in=sessions.values("pk"))
         rows_sql, params = compiled(rows.order_by("-created_at")[:NEWEST])
         sources.append((kind, WITH_SESSION.format(rows=rows_sql), params))
-    try:
-        with limited(Session.objects.db, seconds):
-            return grouped(sources, starts)
-    except OperationalError as error:
-        if not is_timeout(error):
-            raise
-        return None
+    with timeouts_ignored(), limited(Session.objects.db, seconds):
+        return grouped(sources, starts)
+    return None
 
 
 def look_back(kinds, sessions: QuerySet, starts, deadline) -> tuple[list, datetime | None]:
@@ -315,13 +311,13 @@ def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str], 
             same = same.filter(session_id__in=Session.objects.filter(agent=agent).values("pk"))
         first, params = compiled(same.order_by("created_at").values("created_at")[:1])
         sql = FIRST_SEEN.format(first=first)
-        try:
-            with limited(alias, FIRST_SEEN_SECONDS), connections[alias].cursor() as cursor:
-                cursor.execute(sql, [*params, messages])
-                found |= {(kind, masking.raw(each)): moment for each, moment in cursor if moment}
-        except OperationalError as error:
-            if not is_timeout(error):
-                raise
+        with (
+            timeouts_ignored(),
+            limited(alias, FIRST_SEEN_SECONDS),
+            connections[alias].cursor() as cursor,
+        ):
+            cursor.execute(sql, [*params, messages])
+            found |= {(kind, masking.raw(each)): moment for each, moment in cursor if moment}
     return found
 
 

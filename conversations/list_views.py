@@ -11,7 +11,7 @@ from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
 
 from backoffice.databases import limited
-from backoffice.errors import is_timeout
+from backoffice.errors import is_timeout, timeouts_ignored
 from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
 
@@ -189,11 +189,7 @@ class NewArrivalsView(FilteredView):
         newer = matching.base.newer_than(since.updated_at, since.id)
         # There are few of them: to ask each is quicker than to collect.
         newer = newer.filter(*(condition.probed() for condition in matching.conditions))
-        try:
-            with limited(newer.db, NEW_SECONDS):
-                number = newer.order_by()[: NEW_UP_TO + 1].count()
-        except OperationalError as error:
-            if not is_timeout(error):
-                raise
-            number = 0
+        number = 0
+        with timeouts_ignored(), limited(newer.db, NEW_SECONDS):
+            number = newer.order_by()[: NEW_UP_TO + 1].count()
         return {"number": number, "up_to": NEW_UP_TO, "query": self.filterset.query()}

@@ -14,7 +14,7 @@ from datetime import datetime
 from django.db import OperationalError
 
 from backoffice.databases import Work, limited, take_turn
-from backoffice.errors import is_timeout
+from backoffice.errors import is_timeout, timeouts_ignored
 from backoffice.reader import give_way
 
 from . import indexes
@@ -177,11 +177,8 @@ def collect(part, conditions, cursor, limit, deadline) -> list[Cursor] | None:
     """The rest of the page, from all rows that meet the conditions; None if that takes too long."""
     chosen = (each.collected() if each.indexed else each.probed() for each in conditions)
     rest = Matching.behind(part, cursor).filter(*chosen)
-    try:
-        with limited(part.db, (deadline - time.monotonic()) * COLLECT_SHARE):
-            take_turn(part.db, Work.COLLECT)
-            return places(rest, limit)
-    except OperationalError as error:
-        if not is_timeout(error):
-            raise
-        return None
+    seconds = (deadline - time.monotonic()) * COLLECT_SHARE
+    with timeouts_ignored(), limited(part.db, seconds):
+        take_turn(part.db, Work.COLLECT)
+        return places(rest, limit)
+    return None

@@ -4,11 +4,11 @@ import re
 import uuid
 from dataclasses import dataclass
 
-from django.db import OperationalError, connections
+from django.db import connections
 from django.urls import reverse
 
 from backoffice.databases import limited
-from backoffice.errors import is_timeout
+from backoffice.errors import timeouts_ignored
 
 from . import failures, indexes, masking, personal_data, revision
 from .conditions import message_kinds
@@ -168,11 +168,7 @@ def marked_excerpt(excerpt: str, text: str, cut_before: bool) -> str:
 def read(sql: str, values: dict) -> list[tuple]:
     """The rows; none where that takes too long, since a page without them is better than none."""
     alias = Session.objects.db
-    try:
-        with limited(alias, SECONDS), connections[alias].cursor() as cursor:
-            cursor.execute(sql, values)
-            return cursor.fetchall()
-    except OperationalError as error:
-        if not is_timeout(error):
-            raise
-        return []
+    with timeouts_ignored(), limited(alias, SECONDS), connections[alias].cursor() as cursor:
+        cursor.execute(sql, values)
+        return cursor.fetchall()
+    return []

@@ -1,12 +1,11 @@
 import uuid
 
-from django.db import OperationalError
 from django.db.models import F
 from django.http import Http404
 from django.views.generic import DetailView
 
 from backoffice.databases import limited
-from backoffice.errors import is_timeout
+from backoffice.errors import timeouts_ignored
 from backoffice.fragments import FragmentMixin, wants_fragment
 
 from . import masking
@@ -113,20 +112,11 @@ def neighbours(matching: Matching, conversation):
     """(id of the next newer, of the next older) conversation of a list, None where none is near."""
     place = Cursor(conversation.updated_at, conversation.pk)
     alias = matching.base.db
-    try:
-        with limited(alias, NEIGHBOUR_SECONDS):
-            above = next_newer(matching, place)
-    except OperationalError as error:
-        if not is_timeout(error):
-            raise
-        above = None
-    try:
-        with limited(alias, NEIGHBOUR_SECONDS):
-            below, _ = find(matching, place, 1, NEIGHBOUR_SECONDS)
-    except OperationalError as error:
-        if not is_timeout(error):
-            raise
-        below = []
+    above, below = None, []
+    with timeouts_ignored(), limited(alias, NEIGHBOUR_SECONDS):
+        above = next_newer(matching, place)
+    with timeouts_ignored(), limited(alias, NEIGHBOUR_SECONDS):
+        below, _ = find(matching, place, 1, NEIGHBOUR_SECONDS)
     return above, below[0].id if below else None
 
 
