@@ -103,22 +103,27 @@ def find(
     return found, None
 
 
-def next_newer(matching: Matching, cursor: Cursor) -> uuid.UUID | None:
+def next_newer(matching: Matching, cursor: Cursor, seconds: float) -> uuid.UUID | None:
     """
     The conversation that matches and stands nearest above a place. The nearest are asked one by
     one, so that what is common is not collected from the whole history.
+
+    Raises OperationalError if it is not found within that many seconds.
     """
+    deadline = time.monotonic() + seconds
     upwards = ("updated_at", "id")
     newer = matching.base.newer_than(cursor.updated_at, cursor.id).order_by(*upwards)
     quick = min((condition.probes for condition in matching.conditions), default=0)
     ends = newer.values_list(*upwards)[quick - 1 : quick] if quick else ()
     near = newer.filter(*(condition.probed() for condition in matching.conditions))
-    for updated_at, _ in ends:
-        near = near.filter(updated_at__lte=updated_at)
-    found = near.values_list("pk", flat=True).first()
-    for end in ends if found is None else ():
-        further = matching.queryset().newer_than(*end).order_by(*upwards)
-        found = further.values_list("pk", flat=True).first()
+    with limited(newer.db, seconds) as limit_time:
+        for updated_at, _ in ends:
+            near = near.filter(updated_at__lte=updated_at)
+        found = near.values_list("pk", flat=True).first()
+        for end in ends if found is None else ():
+            limit_time(deadline - time.monotonic())
+            further = matching.queryset().newer_than(*end).order_by(*upwards)
+            found = further.values_list("pk", flat=True).first()
     return found
 
 

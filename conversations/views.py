@@ -111,11 +111,10 @@ def position(text: str) -> int:
 def neighbours(matching: Matching, conversation):
     """(id of the next newer, of the next older) conversation of a list, None where none is near."""
     place = Cursor(conversation.updated_at, conversation.pk)
-    alias = matching.base.db
     above, below = None, []
-    with timeouts_ignored(), limited(alias, NEIGHBOUR_SECONDS):
-        above = next_newer(matching, place)
-    with timeouts_ignored(), limited(alias, NEIGHBOUR_SECONDS):
+    with timeouts_ignored():
+        above = next_newer(matching, place, NEIGHBOUR_SECONDS)
+    with timeouts_ignored(), limited(matching.base.db, NEIGHBOUR_SECONDS):
         below, _ = find(matching, place, 1, NEIGHBOUR_SECONDS)
     return above, below[0].id if below else None
 
