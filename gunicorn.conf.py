@@ -1,5 +1,6 @@
 """What gunicorn reads by itself when it is started here; its command line and environment win."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -26,6 +27,17 @@ logconfig_dict = logs.configuration()
 # Where processes add up what Prometheus asks for; those that ended keep counting.
 if env.text("METRICS_TOKEN") and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="desk-metrics-")
+
+
+def post_worker_init(worker):
+    # What is there for good need not be looked through again and again for what is not: that holds
+    # up all threads for a tenth of a second.
+    from django.urls import reverse
+
+    # Imports every view.
+    reverse("home")
+    gc.collect()
+    gc.freeze()
 
 
 def post_request(worker, request, environ, response):
