@@ -16,6 +16,7 @@ try:
 except ImportError:
     genai_prices = None
 
+PRICE_LIST = f"genai-prices {version('genai-prices')}" if genai_prices else ""
 SHOWN = 200
 TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
 
@@ -38,7 +39,7 @@ class Totals:
     @property
     def price_list(self) -> str:
         """The list that prices come from and its version; empty where it is not installed."""
-        return f"genai-prices {version('genai-prices')}" if genai_prices else ""
+        return PRICE_LIST if genai_prices else ""
 
     @property
     def tokens(self) -> int:
