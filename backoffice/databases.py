@@ -2,7 +2,7 @@
 
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import IntEnum
 
 from django.db import connections, transaction
@@ -125,30 +125,38 @@ def take_place(alias: str, work: Work, places: int) -> bool:
         return cursor.fetchone() is not None
 
 
-def take_turn(alias: str, work: Work):
-    """Waits, within a transaction and its limit, until there is a place for such work."""
-    if not take_place(alias, work, PLACES):
-        with connections[alias].cursor() as cursor:
-            cursor.execute(AWAIT_PLACE, {"work": work.value, "places": PLACES})
+@contextmanager
+def turn(alias: str, work: Work):
+    """A transaction that begins when there is a place for such work, within its time limit."""
+    with transaction.atomic(using=alias):
+        if not take_place(alias, work, PLACES):
+            with connections[alias].cursor() as cursor:
+                cursor.execute(AWAIT_PLACE, {"work": work.value, "places": PLACES})
+        yield
 
 
 @contextmanager
 def limited(alias: str, seconds: float):
     """
-    A transaction whose statements get less time than others; a timeout raises as usual. Yields
-    what changes it: a function of seconds.
+    Each statement gets less time than others; a timeout raises as usual. Yields what changes the
+    limit of those to come: a function of seconds.
     """
     connection = connections[alias]
-    within_another = connection.in_atomic_block
-    with transaction.atomic(using=alias), connection.cursor() as cursor:
+    outer, within_another = connection.statement_seconds, connection.in_atomic_block
 
-        def limit(seconds):
-            cursor.execute(f"SET LOCAL statement_timeout = {max(int(seconds * 1000), 1)}")
+    def limit(seconds):
+        connection.statement_seconds = seconds
 
+    # A timeout undoes what is in here and nothing else.
+    with transaction.atomic(using=alias) if within_another else nullcontext():
         limit(seconds)
-        yield limit
-        if within_another:
-            cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
+        try:
+            yield limit
+        finally:
+            connection.statement_seconds = outer
+        if within_another and outer is None:
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
 
 
 class Router:

@@ -2,12 +2,13 @@
 
 import hashlib
 import time
+from contextlib import nullcontext
 
 from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
 
-from backoffice.databases import Work, limited, take_turn
+from backoffice.databases import Work, limited, turn
 from backoffice.errors import timeouts_ignored
 from backoffice.reader import current_reader
 
@@ -37,9 +38,8 @@ def count(
     rows = matching.queryset(probed).order_by()
     if seconds <= 0:
         return None
-    with timeouts_ignored(), limited(rows.db, seconds):
-        if matching.conditions:
-            take_turn(rows.db, Work.COUNT)
+    in_turn = turn(rows.db, Work.COUNT) if matching.conditions else nullcontext()
+    with timeouts_ignored(), limited(rows.db, seconds), in_turn:
         return (rows if up_to is None else rows[: up_to + 1]).count()
     return None
 

@@ -14,8 +14,9 @@ from contextvars import ContextVar
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.db.backends.postgresql.base import Cursor
 from psycopg.sql import Composable
+
+from backoffice.postgresql.base import Cursor
 
 from . import revision
 

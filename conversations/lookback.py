@@ -8,12 +8,13 @@ where there is none, or it takes too long, one looks back as far as time allows,
 
 import time
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import OperationalError
 
-from backoffice.databases import Work, limited, take_turn
+from backoffice.databases import Work, limited, turn
 from backoffice.errors import is_timeout, timeouts_ignored
 from backoffice.reader import give_way
 
@@ -143,12 +144,10 @@ def look_back(part, conditions, limit: int, deadline: float):
     while True:
         rest = Matching.behind(part, reached)
         try:
-            began = time.monotonic()
-            with limited(part.db, deadline - began) as limit_time:
-                if looked_at >= quick:
-                    take_turn(part.db, Work.LOOK_BACK)
-                    began = time.monotonic()
-                    limit_time(deadline - began)
+            in_turn = turn(part.db, Work.LOOK_BACK) if looked_at >= quick else nullcontext()
+            with limited(part.db, deadline - time.monotonic()) as limit_time, in_turn:
+                began = time.monotonic()
+                limit_time(deadline - began)
                 ends = places(rest, 1, skipped=step - 1)
                 window = rest.not_older_than(ends[0].updated_at, ends[0].id) if ends else rest
                 more = places(window.filter(*probes), limit - len(found))
@@ -183,7 +182,6 @@ def collect(part, conditions, cursor, limit, deadline) -> list[Cursor] | None:
     chosen = (each.collected() if each.indexed else each.probed() for each in conditions)
     rest = Matching.behind(part, cursor).filter(*chosen)
     seconds = (deadline - time.monotonic()) * COLLECT_SHARE
-    with timeouts_ignored(), limited(part.db, seconds):
-        take_turn(part.db, Work.COLLECT)
+    with timeouts_ignored(), limited(part.db, seconds), turn(part.db, Work.COLLECT):
         return places(rest, limit)
     return None

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AgentLimit
 from audit.models import Act, Entry
+from backoffice.databases import limited as time_limited
 from backoffice.middleware import streams_keep_context
 from conversations import counts, limits, sessions
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session
@@ -326,6 +327,9 @@ def test_every_way_to_run_a_statement_is_limited(request_of):
         [message] = ChatMessage.objects.select_related("session", "agent")
         assert message.agent.name == "Shop"
         assert not Agent.objects.exclude(name="Shop").exists()
+        # A time limit is told in front of it.
+        with time_limited("agents", 5):
+            assert Session.objects.count() == 1
         return HttpResponse()
 
     request_of(view)

@@ -585,9 +585,10 @@ def test_words_of_failures_and_of_messages_cost_the_same_for_many_rows(
         make_message(session, content="Where is my needle?")
     query = "?search=needle&problem=tool_error"
     get(support_client, query)
-    # What the search names outright, the agents and the rows; under a time limit each, which takes
-    # four more, two steps back for the places, the failures' words and the messages' excerpts.
-    with django_assert_num_queries(3 + 6 + 5 + 5, connection=connections["agents"]):
+    # What the search names outright, the agents and the rows; under a time limit each, which within
+    # the test's transaction takes three more, two for the places, the failures' words and the
+    # messages' excerpts.
+    with django_assert_num_queries(3 + 5 + 4 + 4, connection=connections["agents"]):
         page = get(support_client, query)
     assert len(listed(page)) == sessions
     assert text(page).count("run failed: tool look-up: offline") == sessions

@@ -167,7 +167,7 @@ def test_a_conversation_costs_the_same_queries_whatever_its_size(
     get(support_client, url("detail", session.id))
     # The session, ids and times of its runs and messages, then those shown and their steps; the
     # two neighbours in the list, each under a time limit of its own; the totals of model calls.
-    with django_assert_num_queries(17, connection=connections["agents"]):
+    with django_assert_num_queries(15, connection=connections["agents"]):
         get(support_client, url("detail", session.id))
 
 

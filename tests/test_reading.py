@@ -345,5 +345,5 @@ def test_query_counts_do_not_grow_with_messages_runs_tasks_or_failures(
     path = url("detail", session.id) + "?search=needle"
     get(support_client, path)
     # A search looks for its first message, and for each neighbour in two steps.
-    with django_assert_num_queries(27, connection=connections["agents"]):
+    with django_assert_num_queries(23, connection=connections["agents"]):
         get(support_client, path)

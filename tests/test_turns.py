@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
-from django.db import OperationalError, connections, transaction
+from django.db import OperationalError, connections
 from django.http import HttpResponse, QueryDict
 
 from backoffice import databases, reader
-from backoffice.databases import Work, limited, take_turn
+from backoffice.databases import Work, limited, turn
 from backoffice.errors import is_timeout
 from conversations import conditions, counts, export_stream, indexes, lookback
 from conversations.filters import ConversationFilter
@@ -42,13 +42,12 @@ def matching(query=""):
 
 def gets_a_turn(work: Work, seconds: float = 30) -> bool:
     try:
-        with limited("agents", seconds):
-            take_turn("agents", work)
+        with limited("agents", seconds), turn("agents", work):
+            return True
     except OperationalError as error:
         if not is_timeout(error):
             raise
         return False
-    return True
 
 
 def test_as_many_as_there_are_places_and_no_more():
@@ -64,9 +63,8 @@ def test_whoever_waits_goes_on_when_a_place_is_free():
 
     def wait():
         try:
-            with transaction.atomic(using="agents"):
-                began.set()
-                take_turn("agents", Work.COUNT)
+            began.set()
+            with turn("agents", Work.COUNT):
                 took.set()
         finally:
             connections["agents"].close()
@@ -221,8 +219,13 @@ def test_a_search_gives_way_after_each_turn(monkeypatch):
     make_history(seed=1, size=60)
     small_steps(monkeypatch)
     given, turns = [], []
+
+    def spied(alias, work):
+        turns.append(work)
+        return turn(alias, work)
+
     monkeypatch.setattr(lookback, "give_way", lambda worked, at_most: given.append(worked))
-    monkeypatch.setattr(lookback, "take_turn", lambda alias, work: turns.append(work))
+    monkeypatch.setattr(lookback, "turn", spied)
     lookback.find(matching("search=missing"), None, 51, 60)
     assert set(turns) == {Work.LOOK_BACK}
     # Not after the last one.
