@@ -7,15 +7,15 @@ can be collected first. Which is quicker depends on how common they are, and whe
 
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db import connections
-from django.db.models import OuterRef, Q, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db.models import OuterRef, Q, QuerySet
 
-from . import failures, indexes, limits, masking, revision
-from .models import ChatMessage, Task
-from .querysets import failing_rows, problem_kinds
+from . import failures, indexes, limits, masking, revision, statements
+from .models import ChatMessage, Session, Task
+from .querysets import any_of, failing_rows, problem_kinds
 
 # Conversations that are asked one by one before collecting is tried: a microsecond each where an
 # index holds nothing but such rows, ten and more where messages are read.
@@ -43,13 +43,13 @@ TOOL_NAMES = """
 @dataclass(frozen=True)
 class Condition:
     """
-    A conversation meets it with one row, by session_id, in any of the `sources`.
+    A conversation meets it with one row, by session_id, in any of the `sources()`.
 
     `indexed`: indexes of ours find all these rows. `probes`: how many conversations are asked one
     by one before that.
     """
 
-    sources: tuple[QuerySet, ...]
+    sources: Callable[[], tuple[QuerySet, ...]]
     indexed: bool
     probes: int = SLOW_PROBES
 
@@ -62,25 +62,41 @@ class Condition:
         return Q(pk__in=self.session_ids()[:MOST_ROWS])
 
     def session_ids(self) -> QuerySet:
-        first, *others = (source.order_by().values("session_id") for source in self.sources)
+        first, *others = (source.order_by().values("session_id") for source in self.sources())
         return first.union(*others, all=True) if others else first
 
     def probed(self) -> Q:
-        """In a form that it cannot turn into a hash of whole tables."""
+        """Asked of one conversation after the other."""
         met = Q()
-        for source in self.sources:
-            rows = source.filter(session_id=OuterRef("pk")).order_by()
-            one = rows.annotate(found=Value(True)).values("found")[:1]
-            met |= Q(Coalesce(Subquery(one), False))
+        for source in self.sources():
+            met |= any_of(source.filter(session_id=OuterRef("pk")))
         return met
 
 
-def has_problem(kind: str) -> Condition:
+@dataclass(frozen=True)
+class Problem(Condition):
+    """One that holds no words is asked in the same SQL each time."""
+
+    kinds: tuple[str, ...] = ()
+
+    def probed(self) -> Q:
+        return Q(statements.condition(probed_sessions, self.kinds))
+
+
+def failing(kinds: tuple[str, ...]) -> tuple[QuerySet, ...]:
+    return tuple(failing_rows(kind) for kind in kinds)
+
+
+def probed_sessions(kinds: tuple[str, ...]) -> QuerySet:
+    return Session.objects.filter(Condition(lambda: failing(kinds), indexed=False).probed())
+
+
+def has_problem(kind: str) -> Problem:
     """Any kind of `problem_kinds()`, "any" of them, or "running"."""
     kinds = problem_kinds() if kind == "any" else (kind,)
     indexed = all(indexes.is_ready(indexes.failing_name(kind)) for kind in kinds)
-    sources = tuple(failing_rows(kind) for kind in kinds)
-    return Condition(sources, indexed, QUICK_PROBES if indexed else SLOW_PROBES)
+    probes = QUICK_PROBES if indexed else SLOW_PROBES
+    return Problem(lambda: failing(kinds), indexed, probes, kinds)
 
 
 def says(text: str, everywhere: bool) -> Condition:
@@ -94,7 +110,7 @@ def says(text: str, everywhere: bool) -> Condition:
             indexed = indexed and indexes.is_ready(indexes.words_name(kind))
         sources.append(tool_calls(text))
         indexed = indexed and revision.has_task_order()
-    return Condition(tuple(sources), indexed)
+    return Condition(lambda: tuple(sources), indexed)
 
 
 def tool_calls(text: str) -> QuerySet:
@@ -138,4 +154,4 @@ def failed_with(message: str, problem: str) -> Condition:
         for kind in kinds
     )
     indexed = all(indexes.is_ready(indexes.message_name(kind)) for kind in kinds)
-    return Condition(sources, indexed)
+    return Condition(lambda: sources, indexed)

@@ -21,7 +21,7 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Cast, JSONObject, Least, Left
+from django.db.models.functions import Cast, Coalesce, JSONObject, Least, Left
 from django.utils import timezone
 
 from . import revision
@@ -37,9 +37,15 @@ def rows(model: str) -> QuerySet:
     return apps.get_model("conversations", model).objects.all()
 
 
-def run_signs() -> tuple[Exists, Q, Q]:
+def any_of(queryset: QuerySet) -> Q:
+    """That there is a row, in a form which PostgreSQL cannot turn into a hash of a whole table."""
+    one = queryset.order_by().annotate(found=Value(True)).values("found")[:1]
+    return Q(Coalesce(Subquery(one), False))
+
+
+def run_signs() -> tuple[Q, Q, Q]:
     """Conditions on Run, from 0006 on: it answered, it ended, it shows signs of life."""
-    answered = Exists(rows("ChatMessage").filter(run_id=OuterRef("pk"), role="assistant"))
+    answered = any_of(rows("ChatMessage").filter(run_id=OuterRef("pk"), role="assistant"))
     since = timezone.now() - INTERRUPTED_AFTER
     steps = rows("Task").filter(run_id=OuterRef("pk"), updated_at__gt=since)
     # 0006 has 0005's links.

@@ -47,6 +47,11 @@ def columns() -> dict[str, set[str]]:
 forget = columns.forget
 
 
+def known() -> frozenset[tuple[str, str]]:
+    """The same as pairs, for what is kept by it."""
+    return frozenset((table, column) for table, found in columns().items() for column in found)
+
+
 def missing_fields(model: type[models.Model]) -> tuple[str, ...]:
     """Names of the model's fields that this agent database lacks."""
     table = model._meta.db_table

@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models import Window
+from django.db.models import QuerySet, Window
 from django.db.models.functions import Left, Length, RowNumber
 from django.utils.html import escape
 
 from . import masking, revision
 from .models import ChatMessage, ModelCall, Run, Task
 from .querysets import MODEL_ERROR, TASK_ERROR, TOOL_ERROR, payload_text
+from .statements import by_id
+from .summaries import run_summaries
 
 ITEMS_PER_PAGE = 80
 NAMES_SHOWN = 24
@@ -120,13 +122,8 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
         start = found // ITEMS_PER_PAGE * ITEMS_PER_PAGE
     shown = places[start : start + ITEMS_PER_PAGE]
     run_ids = {place.run_id for place in shown if place.run_id}
-    runs = Run.objects.filter(pk__in=run_ids).without_payloads().with_summary().in_bulk()
-    contents = (
-        ChatMessage.objects.filter(pk__in=[place.message_id for place in shown if place.message_id])
-        .defer("content")
-        .annotate(text=Left("content", FOLD), length=Length("content"))
-        .in_bulk()
-    )
+    runs = run_summaries(run_ids)
+    contents = by_id(folded, [place.message_id for place in shown if place.message_id])
     entries: list[Entry] = []
     by_run: dict[uuid.UUID, Entry] = {}
     before = places[start - 1].at if start and shown else None
@@ -152,6 +149,11 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
     add_steps(entry for entry in by_run.values() if entry.ends)
     add_reasons(entry for entry in by_run.values() if entry.ends)
     return Transcript(entries, start, start + len(shown), len(places))
+
+
+def folded(ids) -> QuerySet:
+    messages = ChatMessage.objects.filter(pk__in=ids).defer("content")
+    return messages.annotate(text=Left("content", FOLD), length=Length("content"))
 
 
 def mask_cut(message: ChatMessage):

@@ -14,11 +14,11 @@ from .explain import explain
 from .filters import ConversationFilter
 from .lookback import Matching, find, next_newer
 from .model_calls import model_calls, totals
-from .models import ChatMessage, Run, Session, Task
+from .models import ChatMessage, Session, Task
 from .pagination import Cursor
 from .payloads import PAYLOAD_LABELS, PAYLOADS
 from .querysets import is_storable
-from .summaries import summaries
+from .summaries import run_summaries, summaries
 from .templatetags.desk import message_text
 from .transcript import ROOM_FOR_MESSAGES, SHORT, Entry, add_reasons, nested, transcript
 from .waterfall import waterfall
@@ -157,9 +157,11 @@ class RunView(Browse, FragmentMixin, DetailView):
     context_object_name = "run"
     page_size = 200
 
-    def get_queryset(self):
-        runs = Run.objects.filter(session_id=self.kwargs["session_id"])
-        return runs.without_payloads().with_summary()
+    def get_object(self):
+        for run in run_summaries([self.kwargs["run_id"]]).values():
+            if run.session_id == self.kwargs["session_id"]:
+                return run
+        raise Http404
 
     def get_context_data(self, **kwargs):
         start = position(self.request.GET.get("from", "0"))
