@@ -13,6 +13,7 @@ from backoffice.errors import timeouts_ignored
 from backoffice.reader import current_reader
 
 from . import limits
+from .conditions import QUICK_PROBES
 from .filters import ConversationFilter
 from .lookback import Matching
 from .querysets import problem_kinds, unfinished_runs
@@ -26,19 +27,30 @@ COMMON_SECONDS = 0.8
 PROBLEM_UP_TO = 1_000
 PROBLEM_SECONDS = 0.4
 PROBLEMS_SECONDS = 2
+# So many conversations are looked at as soon as those with a problem are collected.
+FEW = 5_000
 # What was counted is shown for so long, or for so many times as long as it took.
 KEPT_SECONDS = 10
 KEPT_TIMES = 60
 
 
 def count(
-    matching: Matching, seconds: float, up_to: int | None = None, probed: int = 0
+    matching: Matching,
+    seconds: float,
+    up_to: int | None = None,
+    probed: int = 0,
+    *,
+    few: bool = False,
 ) -> int | None:
-    """How many match: at most one more than `up_to`, None where it takes too long."""
+    """
+    How many match: at most one more than `up_to`, None where it takes too long. What looks at few
+    conversations waits for no turn.
+    """
     rows = matching.queryset(probed).order_by()
     if seconds <= 0:
         return None
-    in_turn = turn(rows.db, Work.COUNT) if matching.conditions else nullcontext()
+    waits = matching.conditions and not few
+    in_turn = turn(rows.db, Work.COUNT) if waits else nullcontext()
     with timeouts_ignored(), limited(rows.db, seconds), in_turn:
         return (rows if up_to is None else rows[: up_to + 1]).count()
     return None
@@ -65,7 +77,11 @@ def of_list(filters: ConversationFilter) -> dict:
 
 
 def counted(filters: ConversationFilter) -> dict:
-    return {"total": full_total(filters.matching), "numbers": of_problems(filters)}
+    matching = filters.matching
+    found = full_total(matching)
+    # Of which the problems are asked one after the other, not collected from the whole history.
+    few = not matching.conditions and found.get("exact", FEW) < FEW
+    return {"total": found, "numbers": of_problems(filters, few=few)}
 
 
 def quick_total(matching: Matching) -> dict:
@@ -76,9 +92,11 @@ def quick_total(matching: Matching) -> dict:
 def full_total(matching: Matching) -> dict:
     """The exact total; that there are more than UP_TO where words or problems are as common."""
     if matching.conditions:
-        # What is common is soon found so often; what is rare is soon counted.
-        probed = len(matching.conditions)
-        number = count(matching, COMMON_SECONDS, UP_TO, probed=probed)
+        # What is common is soon found so often; what is rare, as problems are, is soon counted.
+        rare = all(condition.probes == QUICK_PROBES for condition in matching.conditions)
+        number = count(matching, PROBLEM_SECONDS, UP_TO) if rare else None
+        if number is None:
+            number = count(matching, COMMON_SECONDS, UP_TO, probed=len(matching.conditions))
         if number is not None:
             return total(number)
     number = count(matching, settings.STATEMENT_TIMEOUT_SECONDS * 0.4)
@@ -91,15 +109,15 @@ def total(number: int | None) -> dict:
     return {"at_least": UP_TO} if number > UP_TO else {"exact": number}
 
 
-def of_problems(filters: ConversationFilter) -> dict[str, int | None]:
+def of_problems(filters: ConversationFilter, *, few: bool) -> dict[str, int | None]:
     """{kind: number under the other filters}: one more than PROBLEM_UP_TO stands for any more."""
     deadline = time.monotonic() + PROBLEMS_SECONDS
 
     def number(kind):
         matching = filters.matching_problem(kind)
-        for probed in range(len(matching.conditions)):
+        for probed in range(few, len(matching.conditions) + few):
             seconds = min(PROBLEM_SECONDS, deadline - time.monotonic())
-            found = count(matching, seconds, PROBLEM_UP_TO, probed)
+            found = count(matching, seconds, PROBLEM_UP_TO, probed, few=few)
             if found is not None:
                 return found
         return None

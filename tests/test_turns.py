@@ -150,6 +150,37 @@ def test_counts_under_a_condition_wait_for_a_turn_and_others_do_not():
     assert counts.count(matching("problem=any"), 5) > 0
 
 
+def test_few_conversations_are_counted_without_a_turn(monkeypatch):
+    make_history(seed=1, size=100)
+    filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
+    in_turn = counts.counted(filters)
+    assert in_turn["numbers"]["any"] > 0
+    with places_taken(*ALL, work=Work.COUNT):
+        assert counts.counted(filters) == in_turn
+        monkeypatch.setattr(counts, "FEW", 100)
+        monkeypatch.setattr(counts, "PROBLEM_SECONDS", 0.05)
+        assert set(counts.counted(filters)["numbers"].values()) == {None}
+    assert counts.counted(filters) == in_turn
+
+
+@pytest.mark.parametrize(
+    ("query", "ways"), [("problem=any", [0, 1]), ("search=alpha", [1]), ("", [0])]
+)
+def test_a_total_is_counted_the_quickest_way_first(monkeypatch, query, ways):
+    """Rows with a problem are collected, where indexes hold them; words are asked for."""
+    make_history(seed=1, size=100)
+    build_indexes()
+    tried = []
+
+    def never(matching, seconds, up_to=None, probed=0):
+        tried.append(probed)
+
+    monkeypatch.setattr(counts, "count", never)
+    assert counts.full_total(matching(query)) == {}
+    # The last one is exact.
+    assert tried == ([*ways, 0] if query else ways)
+
+
 def test_what_took_long_to_count_is_kept_longer(monkeypatch):
     monkeypatch.setattr(counts, "KEPT_SECONDS", 10)
     monkeypatch.setattr(counts, "KEPT_TIMES", 20)
