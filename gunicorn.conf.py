@@ -29,6 +29,11 @@ if env.text("METRICS_TOKEN") and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="desk-metrics-")
 
 
+def post_fork(server, worker):
+    # Else gunicorn waits for ever for one that hangs before it has begun to work.
+    worker.notify()
+
+
 def post_worker_init(worker):
     # What is there for good need not be looked through again and again for what is not: that holds
     # up all threads for a tenth of a second.

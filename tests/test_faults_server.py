@@ -89,6 +89,21 @@ def test_a_worker_that_hangs_is_replaced_and_the_others_answer(site):
         wait_until(lambda: len(server.workers()) == 2)
 
 
+def test_a_worker_that_hangs_as_it_starts_is_replaced(site):
+    with site.serving("--timeout", "3") as server:
+        assert status(server) == 200
+        one, other = server.workers()
+        os.kill(one, signal.SIGKILL)
+        wait_until(lambda: len(server.workers()) == 2 and one not in server.workers())
+        [starting] = set(server.workers()) - {other}
+        # It has been forked, and imports Django for a while.
+        time.sleep(0.1)
+        os.kill(starting, signal.SIGSTOP)
+        wait_until(lambda: starting not in server.workers())
+        wait_until(lambda: len(server.workers()) == 2)
+        assert status(server) == 200
+
+
 def test_a_server_that_ends_answers_what_it_has_accepted(site, tmp_path):
     """And refuses the rest, so that a balancer can ask another one."""
     begun, hooks = tmp_path / "begun", tmp_path / "gunicorn_begun.py"
