@@ -5,11 +5,12 @@ from datetime import date
 from decimal import Decimal
 from importlib.metadata import version
 
-from django.db.models import Case, Count, Max, Q, Sum, Value, When
+from django.db.models import Case, Count, Max, Q, QuerySet, Sum, Value, When
 
 from . import revision
 from .models import ModelCall
 from .querysets import MODEL_ERROR
+from .statements import tuples
 
 try:
     import genai_prices
@@ -19,6 +20,7 @@ except ImportError:
 PRICE_LIST = f"genai-prices {version('genai-prices')}" if genai_prices else ""
 SHOWN = 200
 TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
+BY_MODEL = ("model", "calls", "seconds", "unknown", "last", *TOKENS)
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,8 @@ def totals(**owner) -> Totals | None:
     """Sums of the calls of `run_id=…` or `session_id=…` in one query; None without calls."""
     if not revision.has_model_call_links():
         return None
-    # From 0005 on, so 0003's token columns are there.
-    sums = {name: Sum(name) for name in TOKENS}
-    by_model = list(
-        ModelCall.objects.filter(**owner)
-        .values("model")
-        .annotate(
-            calls=Count("pk"),
-            seconds=Sum("duration_seconds"),
-            unknown=Count("pk", filter=~MODEL_ERROR & Q(prompt_tokens__isnull=True)),
-            last=Max("created_at"),
-            **sums,
-        )
-        .order_by("model")
-    )
+    [(field, value)] = owner.items()
+    by_model = [dict(zip(BY_MODEL, row, strict=True)) for row in tuples(SUMS[field], [value])]
     if not by_model:
         return None
 
@@ -87,11 +77,29 @@ def totals(**owner) -> Totals | None:
 
     return Totals(
         calls=total("calls"),
-        seconds=total("seconds"),
+        seconds=None if total("seconds") is None else float(total("seconds")),
         **{name: total(name) for name in TOKENS},
         cost=sum(prices) if prices else None,
         prices_of=max(row["last"] for row in by_model).date(),
     )
+
+
+def sums_by_model(calls: QuerySet) -> QuerySet:
+    # From 0005 on, so 0003's token columns are there.
+    sums = calls.values("model").annotate(
+        calls=Count("pk"),
+        seconds=Sum("duration_seconds"),
+        unknown=Count("pk", filter=~MODEL_ERROR & Q(prompt_tokens__isnull=True)),
+        last=Max("created_at"),
+        **{name: Sum(name) for name in TOKENS},
+    )
+    return sums.order_by("model").values_list(*BY_MODEL)
+
+
+SUMS = {
+    "session_id": lambda ids: sums_by_model(ModelCall.objects.filter(session_id__in=ids)),
+    "run_id": lambda ids: sums_by_model(ModelCall.objects.filter(run_id__in=ids)),
+}
 
 
 def price(row) -> Decimal | None:

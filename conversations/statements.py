@@ -36,6 +36,17 @@ def by_id(build: Callable[[RawSQL], QuerySet], ids: Iterable) -> dict:
     return found
 
 
+def tuples(build: Callable[[RawSQL], QuerySet], ids: Iterable) -> list[tuple]:
+    """The same of a values_list(): values as psycopg reads them, JSON as text."""
+    ids = list(ids)
+    if not ids:
+        return []
+    model, sql, params = statement(build, revision.known())
+    with connections[model.objects.db].cursor() as cursor:
+        cursor.execute(sql, filled(params, ids))
+        return cursor.fetchall()
+
+
 def condition(build: Callable[..., QuerySet], *args: Any) -> RawSQL:
     """
     What a function of these arguments asks of rows, as a condition for others of that table. Not

@@ -12,9 +12,9 @@ from django.db.models.functions import Left, Length, RowNumber
 from django.utils.html import escape
 
 from . import masking, revision
-from .models import ChatMessage, ModelCall, Run, Task
+from .models import NO_NAME, ChatMessage, ModelCall, Run, Task
 from .querysets import MODEL_ERROR, TASK_ERROR, TOOL_ERROR, payload_text
-from .statements import by_id
+from .statements import by_id, tuples
 from .summaries import run_summaries
 
 ITEMS_PER_PAGE = 80
@@ -47,15 +47,16 @@ class Entry:
 
     run: Run | None = None
     messages: list[ChatMessage] = field(default_factory=list)
-    tasks: list[Task] = field(default_factory=list)
+    # The names of its first steps.
+    steps: list[str] = field(default_factory=list)
     # Whether the run ends on this page, so that its outcome and steps are shown.
     ends: bool = False
     # What failed and with which words, most telling first.
     reasons: list[str] = field(default_factory=list)
 
     @property
-    def tasks_left_out(self) -> int:
-        return self.run.tasks_count - len(self.tasks)
+    def steps_left_out(self) -> int:
+        return self.run.tasks_count - len(self.steps)
 
 
 @dataclass
@@ -84,11 +85,10 @@ class Transcript:
 
 def outline(session_id) -> list[Place]:
     """The order of everything in a conversation, from ids and times alone."""
-    runs = dict(Run.objects.filter(session_id=session_id).values_list("pk", "created_at"))
+    runs = dict(tuples(times_of_runs, [session_id]))
     grouped = defaultdict(list)
     groups = [(at, run_id) for run_id, at in runs.items()]
-    messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()
-    for message_id, run_id, at in messages.values_list("pk", "run_id", "created_at"):
+    for message_id, run_id, at in tuples(times_of_messages, [session_id]):
         if run_id in runs:
             grouped[run_id].append(Place(at, run_id, message_id))
         else:
@@ -100,6 +100,15 @@ def outline(session_id) -> list[Place]:
         if key in runs:
             places.append(Place(grouped[key][-1].at if grouped[key] else at, key))
     return places
+
+
+def times_of_runs(session_ids) -> QuerySet:
+    return Run.objects.filter(session_id__in=session_ids).values_list("pk", "created_at")
+
+
+def times_of_messages(session_ids) -> QuerySet:
+    messages = ChatMessage.objects.filter(session_id__in=session_ids).oldest_first()
+    return messages.values_list("pk", "run_id", "created_at")
 
 
 def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> Transcript:
@@ -168,17 +177,18 @@ def mask_cut(message: ChatMessage):
 
 def add_steps(entries: Iterable[Entry]):
     by_run = {entry.run.pk: entry for entry in entries}
-    # A run may have thousands of steps, and a name any length.
-    tasks = Task.objects.filter(run_id__in=by_run).in_order()
-    shown = tasks.only("run_id").annotate(
-        place=Window(RowNumber(), partition_by="run_id", order_by=tasks.query.order_by),
-        short_name=Left("name", NAME_LENGTH),
-        short_type=Left("node_type", NAME_LENGTH),
-    )
-    for task in shown.filter(place__lte=NAMES_SHOWN).order_by("run_id", "place"):
-        task.short_name = masking.cut(task.short_name, NAME_LENGTH)
-        task.short_type = masking.cut(task.short_type, NAME_LENGTH)
-        by_run[task.run_id].tasks.append(task)
+    for run_id, name, node_type, _ in tuples(first_steps, by_run):
+        shown = masking.cut(name, NAME_LENGTH) or masking.cut(node_type, NAME_LENGTH)
+        by_run[run_id].steps.append(shown or NO_NAME)
+
+
+def first_steps(run_ids) -> QuerySet:
+    """A run may have thousands of steps, and a name any length."""
+    tasks = Task.objects.filter(run_id__in=run_ids).in_order()
+    place = Window(RowNumber(), partition_by="run_id", order_by=tasks.query.order_by)
+    shown = tasks.annotate(place=place).filter(place__lte=NAMES_SHOWN).order_by("run_id", "place")
+    names = (Left(field, NAME_LENGTH) for field in ("name", "node_type"))
+    return shown.values_list("run_id", *names, "place")
 
 
 def add_reasons(entries: Iterable[Entry]):

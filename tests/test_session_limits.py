@@ -111,8 +111,7 @@ def test_a_page_costs_no_more_queries_than_before(alice, clock):
     def asked():
         with CaptureQueriesContext(connection) as queries:
             alice.get("/conversations/")
-        words = [each["sql"].split()[0] for each in queries if "audit" not in each["sql"]]
-        return [word.lstrip("(") for word in words]
+        return [each["sql"].split()[0] for each in queries if "audit" not in each["sql"]]
 
     # The session, the user, the permissions of the user and of its groups together.
     assert asked() == ["SELECT"] * 3

@@ -3,6 +3,7 @@
 import json
 import math
 from datetime import timedelta
+from functools import cache
 
 from django import template
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -133,6 +134,7 @@ def seconds(value):
 
 
 @register.simple_tag
+@cache
 def icon(name):
     return format_html(
         '<svg class="icon" aria-hidden="true"><use href="{}#{}"/></svg>',
