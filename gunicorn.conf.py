@@ -30,7 +30,8 @@ if env.text("METRICS_TOKEN") and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
 
 
 def post_fork(server, worker):
-    # Else gunicorn waits for ever for one that hangs before it has begun to work.
+    # Else gunicorn waits for ever for one that hangs before it has begun to work. It has until the
+    # timeout to begin.
     worker.notify()
 
 

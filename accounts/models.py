@@ -89,7 +89,8 @@ class User(AbstractUser):
             return frozenset(name for (name,) in cursor.fetchall())
 
     def has_perm(self, perm, obj=None):
-        if not self.is_active or not (self.is_superuser or perm in self.granted):
+        # As Django's own backend has it, the only one here: of a single object nothing is granted.
+        if not self.is_active or not (self.is_superuser or (obj is None and perm in self.granted)):
             return False
         app = perm.partition(".")[0]
         allowed = app not in NOT_WITH_A_LIMIT or perm == "accounts.use_admin"

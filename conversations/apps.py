@@ -52,7 +52,10 @@ def limit_to_agents(connection, **kwargs):
 def look_again(sender, **kwargs):
     """A column was there when we looked, and is not now: the next request knows."""
     if sqlstate(sys.exc_info()[1]) in OTHER_TABLES:
+        from . import statements
+
         revision.forget()
+        statements.forget()
 
 
 class ConversationsConfig(AppConfig):

@@ -27,8 +27,6 @@ COMMON_SECONDS = 0.8
 PROBLEM_UP_TO = 1_000
 PROBLEM_SECONDS = 0.4
 PROBLEMS_SECONDS = 2
-# So many conversations are looked at as soon as those with a problem are collected.
-FEW = 5_000
 # What was counted is shown for so long, or for so many times as long as it took.
 KEPT_SECONDS = 10
 KEPT_TIMES = 60
@@ -77,11 +75,11 @@ def of_list(filters: ConversationFilter) -> dict:
 
 
 def counted(filters: ConversationFilter) -> dict:
-    matching = filters.matching
-    found = full_total(matching)
-    # Of which the problems are asked one after the other, not collected from the whole history.
-    few = not matching.conditions and found.get("exact", FEW) < FEW
-    return {"total": found, "numbers": of_problems(filters, few=few)}
+    began = time.monotonic()
+    found = full_total(filters.matching)
+    quick = time.monotonic() - began < SECONDS and not filters.matching.conditions
+    few = found.get("exact") if quick else None
+    return {"total": found, "numbers": of_problems(filters, few)}
 
 
 def quick_total(matching: Matching) -> dict:
@@ -109,15 +107,22 @@ def total(number: int | None) -> dict:
     return {"at_least": UP_TO} if number > UP_TO else {"exact": number}
 
 
-def of_problems(filters: ConversationFilter, *, few: bool) -> dict[str, int | None]:
-    """{kind: number under the other filters}: one more than PROBLEM_UP_TO stands for any more."""
+def of_problems(filters: ConversationFilter, few: int | None) -> dict[str, int | None]:
+    """
+    {kind: number under the other filters}: one more than PROBLEM_UP_TO stands for any more. `few`:
+    how many conversations the other filters leave, where that is little work to find out.
+    """
     deadline = time.monotonic() + PROBLEMS_SECONDS
 
     def number(kind):
         matching = filters.matching_problem(kind)
-        for probed in range(few, len(matching.conditions) + few):
+        ways = [(probed, False) for probed in range(len(matching.conditions))]
+        if few is not None and few <= matching.conditions[0].probes:
+            # Each of them is asked, instead of collecting from the whole history.
+            ways.insert(0, (1, True))
+        for probed, quick in ways:
             seconds = min(PROBLEM_SECONDS, deadline - time.monotonic())
-            found = count(matching, seconds, PROBLEM_UP_TO, probed, few=few)
+            found = count(matching, seconds, PROBLEM_UP_TO, probed, few=quick)
             if found is not None:
                 return found
         return None

@@ -26,7 +26,9 @@ CANCEL_SECONDS = 5
 # How long it works before it lets others go ahead. What is sent in advance, some blocks, is taken
 # sooner than it was made: less would let PostgreSQL work on all the time.
 BURST = 0.2
-REST_SECONDS = 4
+REST_SECONDS = 8
+# Nobody looks at it meanwhile: it rests so many times as long as a search.
+PATIENCE = 2
 # Of the time it has, after which it hurries, so as not to break for having rested.
 REST_SHARE = 0.5
 # A frozen server does not even stop at the time limit.
@@ -162,7 +164,8 @@ class Export:
                     raise Unanswered("The server does not answer.")
                 if worked > BURST:
                     # PostgreSQL rests as well, once nobody takes what it finds.
-                    give_way(worked, min(REST_SECONDS, rested_by - time.monotonic()))
+                    at_most = min(REST_SECONDS, rested_by - time.monotonic())
+                    give_way(worked * PATIENCE, at_most)
                     worked = 0
                 lines, size, began = [], 0, time.monotonic()
         check(pgconn.get_result(), pgconn)

@@ -1,8 +1,10 @@
 """Model calls of a run or a conversation: each without its payloads, and their totals."""
 
+import uuid
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from importlib.metadata import version
 
 from django.db.models import Case, Count, Max, Q, QuerySet, Sum, Value, When
@@ -17,7 +19,6 @@ try:
 except ImportError:
     genai_prices = None
 
-PRICE_LIST = f"genai-prices {version('genai-prices')}" if genai_prices else ""
 SHOWN = 200
 TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
 BY_MODEL = ("model", "calls", "seconds", "unknown", "last", *TOKENS)
@@ -41,7 +42,7 @@ class Totals:
     @property
     def price_list(self) -> str:
         """The list that prices come from and its version; empty where it is not installed."""
-        return PRICE_LIST if genai_prices else ""
+        return f"genai-prices {price_list_version()}" if genai_prices else ""
 
     @property
     def tokens(self) -> int:
@@ -57,12 +58,13 @@ def model_calls(run_id) -> list[ModelCall]:
     return list(calls.annotate(failed=failed).order_by("created_at", "pk")[:SHOWN])
 
 
-def totals(**owner) -> Totals | None:
+def totals(**owner: uuid.UUID) -> Totals | None:
     """Sums of the calls of `run_id=…` or `session_id=…` in one query; None without calls."""
     if not revision.has_model_call_links():
         return None
-    [(field, value)] = owner.items()
-    by_model = [dict(zip(BY_MODEL, row, strict=True)) for row in tuples(SUMS[field], [value])]
+    [(kind, owner_id)] = owner.items()
+    rows = tuples(SUMS[kind], owner_id)
+    by_model = [dict(zip(BY_MODEL, row, strict=True)) for row in rows]
     if not by_model:
         return None
 
@@ -96,10 +98,20 @@ def sums_by_model(calls: QuerySet) -> QuerySet:
     return sums.order_by("model").values_list(*BY_MODEL)
 
 
-SUMS = {
-    "session_id": lambda ids: sums_by_model(ModelCall.objects.filter(session_id__in=ids)),
-    "run_id": lambda ids: sums_by_model(ModelCall.objects.filter(run_id__in=ids)),
-}
+def sums_of_session(session_id) -> QuerySet:
+    return sums_by_model(ModelCall.objects.filter(session_id=session_id))
+
+
+def sums_of_run(run_id) -> QuerySet:
+    return sums_by_model(ModelCall.objects.filter(run_id=run_id))
+
+
+SUMS = {"session_id": sums_of_session, "run_id": sums_of_run}
+
+
+@cache
+def price_list_version() -> str:
+    return version("genai-prices")
 
 
 def price(row) -> Decimal | None:

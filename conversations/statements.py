@@ -5,6 +5,7 @@ Building the larger statements takes Django longer than running them takes Postg
 """
 
 import json
+import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache
@@ -22,12 +23,19 @@ from .querysets import INTERRUPTED_AFTER
 COUNTS = ("message_counts", "run_counts", "task_counts", "model_call_counts")
 
 
-def by_id(build: Callable[[RawSQL], QuerySet], ids: Iterable) -> dict:
+# What a statement has in the place of ids, of one id, and of a time: see filled().
+IDS = RawSQL("SELECT unnest(%s::uuid[])", [[]])
+ID = RawSQL("%s::uuid", [[]])
+
+Build = Callable[[RawSQL], QuerySet]
+
+
+def by_id(build: Build, ids: Iterable) -> dict:
     """{id: row} of what a function makes of an expression that stands for some ids."""
     ids = list(ids)
     if not ids:
         return {}
-    model, sql, params = statement(build, revision.known())
+    model, sql, params = statement(build, IDS, revision.known())
     found = {row.pk: row for row in model.objects.raw(sql, filled(params, ids))}
     for row in found.values():
         for group in COUNTS:
@@ -36,14 +44,18 @@ def by_id(build: Callable[[RawSQL], QuerySet], ids: Iterable) -> dict:
     return found
 
 
-def tuples(build: Callable[[RawSQL], QuerySet], ids: Iterable) -> list[tuple]:
-    """The same of a values_list(): values as psycopg reads them, JSON as text."""
-    ids = list(ids)
-    if not ids:
+def tuples(build: Build, given: uuid.UUID | Iterable) -> list[tuple]:
+    """
+    The same of a values_list() and of some ids, or of one, for which PostgreSQL plans as if it were
+    written there. Values are as psycopg reads them: JSON is text.
+    """
+    one = isinstance(given, uuid.UUID)
+    given = given if one else list(given)
+    if not given:
         return []
-    model, sql, params = statement(build, revision.known())
+    model, sql, params = statement(build, ID if one else IDS, revision.known())
     with connections[model.objects.db].cursor() as cursor:
-        cursor.execute(sql, filled(params, ids))
+        cursor.execute(sql, filled(params, given))
         return cursor.fetchall()
 
 
@@ -56,26 +68,34 @@ def condition(build: Callable[..., QuerySet], *args: Any) -> RawSQL:
     return RawSQL(sql, filled(params), output_field=BooleanField())  # noqa: S611
 
 
-IDS = RawSQL("SELECT unnest(%s::uuid[])", [[]])
-
-
 @cache
-def statement(build, known) -> tuple[type[Model], str, tuple]:
-    queryset = build(IDS)
-    return queryset.model, *queryset.query.sql_with_params()
+def statement(build, ids, known) -> tuple[type[Model], str, tuple]:
+    queryset = build(ids)
+    return queryset.model, *compiler(queryset).as_sql()
 
 
 @cache
 def where(build, args, known) -> tuple[str, tuple]:
     queryset = build(*args)
-    compiler = queryset.query.get_compiler(connection=connections[queryset.db])
-    sql, params = compiler.compile(queryset.query.where)
+    sql, params = compiler(queryset).compile(queryset.query.where)
     return sql, tuple(params)
 
 
-def filled(params, ids=()) -> list:
-    """With the ids for the list of none, and for each time the one that is meant by it now."""
+def compiler(queryset):
+    """For the server that is asked: another version of PostgreSQL than ours has other words."""
+    return queryset.query.get_compiler(queryset.db)
+
+
+def forget():
+    """Build them again, where the tables may have changed while one was built."""
+    statement.cache_clear()
+    where.cache_clear()
+
+
+def filled(params, given=()) -> list:
+    """With what is given for each empty list, and for each time the one that is meant by it now."""
     since = timezone.now() - INTERRUPTED_AFTER
     return [
-        ids if type(each) is list else since if type(each) is datetime else each for each in params
+        given if type(each) is list else since if type(each) is datetime else each
+        for each in params
     ]

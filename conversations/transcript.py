@@ -85,10 +85,10 @@ class Transcript:
 
 def outline(session_id) -> list[Place]:
     """The order of everything in a conversation, from ids and times alone."""
-    runs = dict(tuples(times_of_runs, [session_id]))
+    runs = dict(tuples(times_of_runs, session_id))
     grouped = defaultdict(list)
     groups = [(at, run_id) for run_id, at in runs.items()]
-    for message_id, run_id, at in tuples(times_of_messages, [session_id]):
+    for message_id, run_id, at in tuples(times_of_messages, session_id):
         if run_id in runs:
             grouped[run_id].append(Place(at, run_id, message_id))
         else:
@@ -102,12 +102,12 @@ def outline(session_id) -> list[Place]:
     return places
 
 
-def times_of_runs(session_ids) -> QuerySet:
-    return Run.objects.filter(session_id__in=session_ids).values_list("pk", "created_at")
+def times_of_runs(session_id) -> QuerySet:
+    return Run.objects.filter(session_id=session_id).values_list("pk", "created_at")
 
 
-def times_of_messages(session_ids) -> QuerySet:
-    messages = ChatMessage.objects.filter(session_id__in=session_ids).oldest_first()
+def times_of_messages(session_id) -> QuerySet:
+    messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()
     return messages.values_list("pk", "run_id", "created_at")
 
 

@@ -153,7 +153,6 @@ class RunView(Browse, FragmentMixin, DetailView):
 
     template_name = "conversations/run.html"
     fragment_name = "conversations/_run_tasks.html"
-    pk_url_kwarg = "run_id"
     context_object_name = "run"
     page_size = 200
 

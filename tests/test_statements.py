@@ -4,13 +4,16 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.core.signals import got_request_exception
+from django.db import ProgrammingError, connections
 from django.utils import timezone
+from psycopg.errors import UndefinedColumn
 
-from conversations import statements
+from conversations import revision, statements
 from conversations.conditions import has_problem
 from conversations.models import Run, Session
 from conversations.querysets import problem_kinds
-from conversations.summaries import run_summaries, summaries
+from conversations.summaries import run_summaries, runs, sessions, summaries
 
 from .factories import (
     Json,
@@ -104,6 +107,34 @@ def test_each_revision_has_statements_of_its_own(at_revision, number):
             Session.objects.filter(has_problem(kind).met()).values_list("pk", flat=True)
         )
         assert healthy.id not in found
+
+
+@pytest.mark.parametrize("newer", ["agents", "default"])
+def test_they_are_in_the_words_of_the_server_that_is_asked(monkeypatch, newer):
+    """Which need not be of the same version as ours."""
+    for alias in ("agents", "default"):
+        features = connections[alias].features
+        monkeypatch.setattr(features, "is_postgresql_16", alias == newer, raising=False)
+    statements.forget()
+    try:
+        for build in (sessions, runs):
+            _, sql, _ = statements.statement(build, statements.IDS, revision.known())
+            assert ("RETURNING JSONB" in sql) == (newer == "agents")
+    finally:
+        statements.forget()
+
+
+def test_they_are_built_anew_after_the_tables_have_changed(unfinished):
+    session, _ = unfinished
+    summaries([session.id])
+    assert statements.statement.cache_info().currsize
+    error = ProgrammingError()
+    error.__cause__ = UndefinedColumn()
+    try:
+        raise error
+    except ProgrammingError:
+        got_request_exception.send(None)
+    assert not statements.statement.cache_info().currsize
 
 
 def test_they_are_built_once(unfinished, monkeypatch):

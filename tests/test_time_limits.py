@@ -92,6 +92,21 @@ def test_it_ends_with_the_block_within_another_transaction_too(agents):
     assert agents.get_autocommit()
 
 
+@pytest.mark.parametrize("inner", ["limited", "turn", "atomic"])
+def test_what_is_stopped_deep_within_a_transaction_undoes_no_more_than_itself(inner):
+    usual = limit_in_force()
+    with transaction.atomic(using="agents"), limited("agents", 7):
+        within = {
+            "limited": lambda: limited("agents", 0.05),
+            "turn": lambda: turn("agents", Work.COUNT),
+            "atomic": lambda: transaction.atomic(using="agents"),
+        }[inner]
+        with pytest.raises(OperationalError), within(), limited("agents", 0.05):
+            ask("SELECT pg_sleep(1)")
+        assert limit_in_force() == "7s"
+    assert limit_in_force() == usual
+
+
 def test_the_answer_is_the_statements_own(agents):
     session = make_session(external_id="50%; SELECT 1")
     with limited("agents", 5):

@@ -5,6 +5,7 @@ from collections import defaultdict
 
 from django.db.backends.postgresql import base
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
+from psycopg.pq import TransactionStatus
 from psycopg.sql import Composable
 
 from .connection import CHECK_SECONDS, Connection, Watch
@@ -22,12 +23,17 @@ class Cursor(base.Cursor):
     limit_seconds: float | None = None
 
     def execute(self, query, params=None, **options):
-        if self.limit_seconds is None:
+        # A transaction that failed takes nothing before it is rolled back.
+        failed = self.connection.info.transaction_status == TransactionStatus.INERROR
+        if self.limit_seconds is None or failed:
             return super().execute(query, params, **options)
         if isinstance(query, Composable):
             query = query.as_string(self)
         text = query.decode() if isinstance(query, bytes) else query
         milliseconds = max(int(self.limit_seconds * 1000), 1)
+        if milliseconds > 100:
+            # What psycopg knows of a statement it knows by its text.
+            milliseconds -= milliseconds % 10
         super().execute(f"SET LOCAL statement_timeout = {milliseconds}; {text}", params, **options)
         self.nextset()
         return self
