@@ -55,6 +55,7 @@ INSTALLED_APPS = [
     "accounts",
     "conversations",
     "audit",
+    "bench",
     "django_filters",
     "django_htmx",
     "csp",

@@ -11,9 +11,9 @@ import pytest
 from django.conf import settings
 from django.db import connections
 
+from bench import history
 from conversations import conditions, indexes, lookback
 from conversations.agent_tables import create_agent_tables
-from conversations.bench import history
 from conversations.pagination import Cursor
 
 from .admin_panel import TABLES, list_url

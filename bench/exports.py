@@ -11,9 +11,10 @@ from django.core.management import CommandError
 from django.http import QueryDict
 from django.urls import reverse
 
-from ..exports import File, export_file
-from ..filters import ConversationFilter
-from ..models import Session
+from conversations.exports import File, export_file
+from conversations.filters import ConversationFilter
+from conversations.models import Session
+
 from .databases import reading
 from .list_cases import LIST
 from .others import first_page_table, in_turns, p95

@@ -2,8 +2,9 @@
 
 from django.urls import reverse
 
-from ..payloads import TEXT_UP_TO, TREE_TEXT
-from ..transcript import FOLD
+from conversations.payloads import TEXT_UP_TO, TREE_TEXT
+from conversations.transcript import FOLD
+
 from .conversation_rows import Conversation, Conversations
 from .measuring import Case, plain
 from .site import Site

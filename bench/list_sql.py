@@ -1,7 +1,8 @@
 """Bare SQL for the list: the page's rows by an index, then what is counted for them."""
 
-from ..failures import message_sql
-from ..indexes import FAILING
+from conversations.failures import message_sql
+from conversations.indexes import FAILING
+
 from .conversation_cases import COUNTS
 from .measuring import plain
 

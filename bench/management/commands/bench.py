@@ -18,17 +18,17 @@ from django.core.management.base import BaseCommand
 
 from backoffice import env
 from backoffice.local_postgres import LocalPostgresError
+from bench import databases
+from bench.conversation_cases import conversation_cases
+from bench.conversation_rows import write_conversations
+from bench.exports import export_tables
+from bench.list_cases import NOTHING, list_cases
+from bench.load import load_tables
+from bench.measuring import count_queries, measure
+from bench.others import others_first_page
+from bench.site import serving, signed_in
+from bench.tables import INDEXED, ListResults, conversations_table
 from conversations.agent_tables import create_agent_tables
-from conversations.bench import databases
-from conversations.bench.conversation_cases import conversation_cases
-from conversations.bench.conversation_rows import write_conversations
-from conversations.bench.exports import export_tables
-from conversations.bench.list_cases import NOTHING, list_cases
-from conversations.bench.load import load_tables
-from conversations.bench.measuring import count_queries, measure
-from conversations.bench.others import others_first_page
-from conversations.bench.site import serving, signed_in
-from conversations.bench.tables import INDEXED, ListResults, conversations_table
 
 # Holds the people who ask, and the heavy conversations.
 DATABASE = "bench"

@@ -10,7 +10,8 @@ from django.core.management import call_command
 from django.db import connections
 from psycopg import sql
 
-from .. import agent_tables, indexes
+from conversations import agent_tables, indexes
+
 from . import history
 
 SCHEMA = "agents"
