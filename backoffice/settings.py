@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "conversations",
     "audit",
     "bench",
+    "demo",
     "django_filters",
     "django_htmx",
     "csp",

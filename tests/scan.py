@@ -18,7 +18,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 
-from conversations.demo import write_demo  # noqa: E402
+from demo import write_demo  # noqa: E402
 
 from .deployment import HOST, Deployment, deployment  # noqa: E402
 

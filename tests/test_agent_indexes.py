@@ -18,8 +18,8 @@ from django.db import connections
 from backoffice.management.commands import serve
 from conversations import indexes, revision
 from conversations.agent_tables import create_agent_tables
-from conversations.demo import write_demo
 from conversations.management.commands import agent_indexes
+from demo import write_demo
 
 from .deployment import wait_until
 

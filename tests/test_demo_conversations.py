@@ -8,10 +8,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections
 
-from conversations.demo import write_demo
-from conversations.demo.agents import AGENTS
-from conversations.demo.scripts import load
-from conversations.demo.slots import fill
+from demo import write_demo
+from demo.agents import AGENTS
+from demo.scripts import load
+from demo.slots import fill
 
 pytestmark = pytest.mark.django_db(databases=["default", "agents", "agents_write"])
 

@@ -13,10 +13,10 @@ from django.utils import timezone
 
 from conversations import explain as module
 from conversations import revision
-from conversations.demo import write_demo
 from conversations.explain import explain, readable
 from conversations.models import Run, Task
 from conversations.transcript import nested
+from demo import write_demo
 
 from .factories import NULL, Json, insert, make_run, make_session, make_task
 

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from conversations import indexes
 from conversations.agent_tables import DDL
-from conversations.demo import write_demo
 from conversations.models import ChatMessage, Run, Session, Task
+from demo import write_demo
 
 from .exports import URL
 

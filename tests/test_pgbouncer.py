@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from conversations.demo import write_demo
+from demo import write_demo
 
 from .deployment import Deployment, deployment
 from .exports import URL, read_csv

@@ -10,7 +10,7 @@ import shutil
 import pytest
 from django.conf import settings
 
-from conversations.demo import write_demo
+from demo import write_demo
 
 from .deployment import deployment
 from .exports import URL, read_csv

@@ -13,7 +13,7 @@ from django.db import OperationalError
 
 from backoffice.local_postgres import LocalPostgresError
 from conversations.agent_tables import create_agent_tables
-from conversations.demo import write_demo
+from demo import write_demo
 
 DEMO_USERS = {"support": "Support", "admin": "Admin"}
 CTRL_C = 130

@@ -2,7 +2,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from django.utils.connection import ConnectionDoesNotExist
 
-from conversations.demo import write_demo
+from demo import write_demo
 
 
 class Command(BaseCommand):

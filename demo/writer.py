@@ -3,10 +3,10 @@
 import random
 from datetime import UTC, datetime, timedelta
 
-from conversations.demo.agents import AGENTS, INPUT, OUTPUT, workflow
-from conversations.demo.plan import Planner
-from conversations.demo.rows import Rows, as_json
-from conversations.demo.trace import Conversation, Run
+from .agents import AGENTS, INPUT, OUTPUT, workflow
+from .plan import Planner
+from .rows import Rows, as_json
+from .trace import Conversation, Run
 
 
 def write_demo(connection, count=300, seed=1, now=None):

@@ -1,5 +1,5 @@
 """Demo conversations for a fresh local database, in the very shape that the runtime writes."""
 
-from conversations.demo.writer import write_demo
+from .writer import write_demo
 
 __all__ = ["write_demo"]

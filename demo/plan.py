@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import cycle
 
-from conversations.demo.agents import AGENTS
-from conversations.demo.scripts import load, phrases
-from conversations.demo.slots import fill, person
-from conversations.demo.trace import Outcome
+from .agents import AGENTS
+from .scripts import load, phrases
+from .slots import fill, person
+from .trace import Outcome
 
 ERRORS = [
     "Request timed out after 30.0 seconds.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 
-from conversations.demo.rows import as_json
+from .rows import as_json
 
 PLANNER = """You fulfil the prompt below and call tools where they help.
 
