@@ -3,7 +3,6 @@ import secrets
 import socket
 import sys
 
-import psycopg
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
@@ -12,8 +11,6 @@ from django.core.management.base import BaseCommand
 from django.db import OperationalError
 
 from backoffice.local_postgres import LocalPostgresError
-from conversations.agent_tables import create_agent_tables
-from demo import write_demo
 
 DEMO_USERS = {"support": "Support", "admin": "Admin"}
 CTRL_C = 130
@@ -30,7 +27,7 @@ class Command(BaseCommand):
         if local:
             self.start_local_postgres(local)
         if "agents" in local:
-            self.prepare_agent_database()
+            call_command("demo_conversations", local=True, stdout=self.stdout)
             if "agents_write" in settings.DATABASES:
                 self.build_indexes()
         self.check(databases=["agents"])
@@ -78,15 +75,6 @@ class Command(BaseCommand):
                 "The local PostgreSQL was started and goes on after Ctrl-C; "
                 ".venv/bin/python manage.py local_postgres stop ends it."
             )
-
-    def prepare_agent_database(self):
-        uri = settings.LOCAL_POSTGRES.uri(settings.LOCAL_DATABASES["agents"])
-        with psycopg.connect(uri) as connection:
-            create_agent_tables(connection, settings.AGENT_SCHEMA)
-            if connection.execute("SELECT EXISTS (SELECT FROM agents)").fetchone()[0]:
-                return
-            count = write_demo(connection)
-        self.say(f"{count} demo conversations were written.")
 
     def build_indexes(self):
         try:

@@ -1,7 +1,10 @@
+import psycopg
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from django.utils.connection import ConnectionDoesNotExist
 
+from conversations.agent_tables import create_agent_tables
 from demo import write_demo
 
 
@@ -12,20 +15,40 @@ class Command(BaseCommand):
         parser.add_argument("--database", default="agents_write")
         parser.add_argument("--count", type=int, default=300)
         parser.add_argument("--seed", type=int, default=1)
+        parser.add_argument(
+            "--local",
+            action="store_true",
+            help="Fill the local PostgreSQL's agent database instead: create its tables if they "
+            "are missing, and do nothing if it holds agents.",
+        )
 
-    def handle(self, *, database, count, seed, **options):
+    def handle(self, *, database, local, count, seed, **options):
+        if local:
+            return self.fill_local(count, seed)
         try:
             connection = connections[database]
         except ConnectionDoesNotExist:
             raise CommandError(f"There is no database {database!r} to write to.") from None
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT EXISTS (SELECT FROM agents)")
-            (has_agents,) = cursor.fetchone()
-        if has_agents:
+        connection.ensure_connection()
+        if has_agents(connection.connection):
             raise CommandError(
                 f"The database {database!r} has agents already; demo conversations are only "
                 "written into an empty one."
             )
-        connection.ensure_connection()
         written = write_demo(connection.connection, count=count, seed=seed)
         self.stdout.write(f"Wrote {written} demo conversations.")
+
+    def fill_local(self, count, seed):
+        name = settings.LOCAL_DATABASES.get("agents")
+        if not name:
+            raise CommandError("KAVALAI_DB_URI is set: the agent database is not the local one.")
+        # A connection of its own: where the site may only read, it has none to write with.
+        with psycopg.connect(settings.LOCAL_POSTGRES.uri(name)) as connection:
+            create_agent_tables(connection, settings.AGENT_SCHEMA)
+            if not has_agents(connection):
+                written = write_demo(connection, count=count, seed=seed)
+                self.stdout.write(f"{written} demo conversations were written.")
+
+
+def has_agents(connection: psycopg.Connection) -> bool:
+    return connection.execute("SELECT EXISTS (SELECT FROM agents)").fetchone()[0]
