@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from backoffice import replica
-from conversations.masking import for_audit
+from privacy.masking import for_audit
 
 from .models import Act, Entry
 

@@ -17,8 +17,9 @@ from django.http import Http404, HttpResponseRedirect
 from audit.recording import Act, record
 from backoffice.admin import BigTableAdmin
 from backoffice.errors import BUSY, NO_WRITING, ChangeRefused, error_response, refusals
+from privacy import masking
 
-from . import edits, masking, revision
+from . import edits, revision
 from .admin_columns import (
     DURATION,
     change_link,

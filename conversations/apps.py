@@ -9,8 +9,9 @@ from django.db.backends.signals import connection_created
 from psycopg.types.datetime import TimestamptzLoader
 
 from backoffice.errors import OTHER_TABLES, sqlstate
+from privacy import masking
 
-from . import masking, revision
+from . import revision
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)

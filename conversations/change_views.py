@@ -13,8 +13,9 @@ from django.views.generic import FormView
 
 from audit.recording import Act, recorded_change
 from backoffice.errors import NO_WRITING, ChangeRefused, error_response, refusals
+from privacy import masking
 
-from . import erasure, limits, masking, redaction
+from . import erasure, limits, redaction
 from .access import Browse
 from .models import ChatMessage, Session
 from .querysets import is_storable

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from django.db import connections
 from django.db.models import OuterRef, Q, QuerySet
 
-from . import failures, indexes, limits, masking, revision, statements
+from privacy import masking
+
+from . import failures, indexes, limits, revision, statements
 from .models import ChatMessage, Session, Task
 from .querysets import any_of, failing_rows, problem_kinds
 

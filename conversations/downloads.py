@@ -13,7 +13,9 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.views.generic import View
 
-from . import masking, sessions
+from privacy import masking
+
+from . import sessions
 from .access import Browse
 from .fields import PayloadField
 from .models import ChatMessage, Run, Session, Task

@@ -16,8 +16,9 @@ from django.utils import timezone
 
 from backoffice.databases import limited
 from backoffice.errors import is_timeout, timeouts_ignored
+from privacy import masking
 
-from . import failures, indexes, masking
+from . import failures, indexes
 from .conditions import message_kinds
 from .models import Agent, Session
 from .querysets import failing_rows, problem_kinds

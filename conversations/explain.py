@@ -13,8 +13,9 @@ from typing import NamedTuple
 from django.db.models import Case, When
 from django.db.models.functions import Left
 
-from . import masking, personal_data
-from .json_text import tokens, whole_part
+from backoffice.json_text import tokens, whole_part
+from privacy import masking, personal_data
+
 from .models import Task
 from .querysets import payload_text
 

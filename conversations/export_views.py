@@ -9,13 +9,13 @@ from django.views.generic import View
 
 from backoffice.errors import error_response
 from backoffice.reader import Reader
+from privacy import masking
+from privacy.personal_data import mask, mask_json
 
-from . import masking
 from .export_stream import Export, TooManyExports
 from .exports import FILES, FORMS, Column, Kind, export_file
 from .filters import ConversationFilter
 from .models import Session
-from .personal_data import mask, mask_json
 
 RETRY_SECONDS = 60
 # What names a place in the list: a file is all of it.

@@ -9,7 +9,7 @@ import re
 
 from django.db.models import F, Func, TextField
 
-from . import masking
+from privacy import masking
 
 KINDS = ("tool_error", "model_error", "task_error")
 LENGTH = 300

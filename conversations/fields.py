@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models.lookups import BuiltinLookup
 
-from . import json_text
+from backoffice import json_text
 
 
 class PayloadField(models.JSONField):

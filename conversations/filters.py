@@ -13,7 +13,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.functional import cached_property
 
-from . import masking
+from privacy import masking
+
 from .conditions import Condition, failed_with, folded_message, has_problem, says
 from .failures import shown_message
 from .lookback import Matching

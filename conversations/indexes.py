@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from django.db import connections
 
-from . import masking, revision
+from privacy import masking
+
+from . import revision
 from .failures import message_sql, whole_words_sql
 from .kept import Kept
 

@@ -10,9 +10,11 @@ from django.shortcuts import get_object_or_404
 from django.utils.html import escape
 from django.views.generic import DetailView, View
 
+from backoffice import json_text
 from backoffice.fragments import FragmentMixin
+from privacy import masking
 
-from . import json_text, masking, revision
+from . import revision
 from .access import Browse
 from .models import ModelCall, Run, Task
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from django.db import connections
 from psycopg import sql
 
-from . import json_text, revision
+from backoffice import json_text
+
+from . import revision
 
 REDACTED = "[redacted]"
 SHORTEST = 2

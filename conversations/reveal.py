@@ -16,8 +16,8 @@ from django.urls import reverse
 from django.views.generic import View
 
 from audit.recording import Act, record
+from privacy import masking
 
-from . import masking
 from .models import Session
 
 REVEALED_FOR = timedelta(minutes=30)

@@ -9,8 +9,9 @@ from django.urls import reverse
 
 from backoffice.databases import limited
 from backoffice.errors import timeouts_ignored
+from privacy import masking, personal_data
 
-from . import failures, indexes, masking, personal_data, revision
+from . import failures, indexes, revision
 from .conditions import message_kinds
 from .message_text import as_plain_text
 from .models import Session

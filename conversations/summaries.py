@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from django.db.models import QuerySet
 
-from . import masking
+from privacy import masking
+
 from .models import Run, Session
 from .querysets import PREVIEW_LENGTH
 from .statements import by_id

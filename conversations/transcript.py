@@ -11,7 +11,9 @@ from django.db.models import QuerySet, Window
 from django.db.models.functions import Left, Length, RowNumber
 from django.utils.html import escape
 
-from . import masking, revision
+from privacy import masking
+
+from . import revision
 from .models import NO_NAME, ChatMessage, ModelCall, Run, Task
 from .querysets import MODEL_ERROR, TASK_ERROR, TOOL_ERROR, payload_text
 from .statements import by_id, tuples

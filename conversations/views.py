@@ -7,8 +7,8 @@ from django.views.generic import DetailView
 from backoffice.databases import limited
 from backoffice.errors import timeouts_ignored
 from backoffice.fragments import FragmentMixin, wants_fragment
+from privacy import masking
 
-from . import masking
 from .access import Browse, tell_search
 from .explain import explain
 from .filters import ConversationFilter

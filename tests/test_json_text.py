@@ -3,7 +3,7 @@ import tracemalloc
 
 import pytest
 
-from conversations import json_text
+from backoffice import json_text
 
 VALUES = [
     None,

@@ -19,10 +19,11 @@ from psycopg.types.string import TextLoader
 from accounts import lockout
 from accounts.urls import urlpatterns as accounts_urls
 from audit.models import Act, Entry
-from conversations import apps, indexes, masking, sessions
+from conversations import apps, indexes, sessions
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
 from conversations.pagination import EPOCH, Cursor
 from conversations.payloads import PAYLOADS
+from privacy import masking
 
 from .factories import (
     NULL,

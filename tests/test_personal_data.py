@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from conversations import json_text
-from conversations.personal_data import mask, mask_json, mask_query
+from backoffice import json_text
+from privacy.personal_data import mask, mask_json, mask_query
 
 FOUND = {
     "[e-mail]": [

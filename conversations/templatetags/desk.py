@@ -14,7 +14,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from .. import json_text
+from backoffice import json_text
+
 from ..message_text import as_markdown, as_plain_text
 from ..querysets import INTERRUPTED_AFTER
 

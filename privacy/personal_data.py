@@ -23,7 +23,7 @@ import re
 from itertools import accumulate
 from urllib.parse import parse_qsl, urlencode
 
-from . import json_text
+from backoffice import json_text
 
 EMAIL, PHONE, CARD, IBAN = "[e-mail]", "[phone]", "[card]", "[IBAN]"
 CUT = "…"
