@@ -16,7 +16,7 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from audit.models import Act
 from audit.recording import address, record
-from backoffice.errors import error_response
+from backoffice.error_pages import error_response
 
 from . import second_factors
 

@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_htmx.http import HttpResponseClientRedirect
 
-from backoffice.errors import error_response
+from backoffice.error_pages import error_response
 from backoffice.fragments import refreshes_itself
 
 from .lockout import LockedOut

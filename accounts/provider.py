@@ -22,7 +22,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from joserfc.errors import JoseError
 
-from backoffice.errors import error_response
+from backoffice.error_pages import error_response
 
 from .lockout import record_refusal
 from .second_factors import asked_again

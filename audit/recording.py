@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
-from backoffice import replica
+from backoffice.databases.replica import lag
 from privacy.masking import for_audit
 
 from .models import Act, Entry
@@ -120,4 +120,4 @@ def recorded_change(
             record(request, Act.UNDONE, session_id=session_id, entry=entry.pk)
         raise
     if request is not None:
-        replica.follow(request)
+        lag.follow(request)

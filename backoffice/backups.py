@@ -8,7 +8,7 @@ from pathlib import Path
 from django.core.management import CommandError
 from django.db import Error, connections
 
-from .postgres_binaries import candidates, version_of
+from .local_postgres.binaries import candidates, version_of
 
 ANYTHING = """
     SELECT EXISTS (

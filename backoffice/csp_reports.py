@@ -14,7 +14,7 @@ from django.urls import Resolver404, resolve
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from .errors import error_response
+from .error_pages import error_response
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import Error, connections
 from django.http import HttpResponse, JsonResponse
 
-from . import replica
+from .databases.replica import lag
 from .metrics import metrics
 
 
@@ -52,8 +52,8 @@ def readyz() -> JsonResponse:
     replica and its primary one is enough.
     """
     named = {"default": "default", "agents": "agents"}
-    if replica.is_used():
-        named = {"default": "default", "replica": replica.READER, "primary": replica.PRIMARY}
+    if lag.is_used():
+        named = {"default": "default", "replica": lag.READER, "primary": lag.PRIMARY}
     with ThreadPoolExecutor(len(named)) as pool:
         states = dict(zip(named, pool.map(answers, named.values()), strict=True))
     readable = any(state for name, state in states.items() if name != "default")

@@ -27,8 +27,8 @@ from prometheus_client import (
     multiprocess,
 )
 
-from .errors import is_timeout
-from .reader import current_reader
+from .client import current_reader
+from .error_pages import is_timeout
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 

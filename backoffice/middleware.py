@@ -14,7 +14,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 
 from . import metrics
-from .errors import method_not_allowed
+from .error_pages import method_not_allowed
 from .logs import current_request
 
 access = logging.getLogger("backoffice.access")

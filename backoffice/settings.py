@@ -4,8 +4,9 @@ import re
 import zoneinfo
 from pathlib import Path
 
-from . import databases, env, logs
-from .local_postgres import LocalPostgres, LocalPostgresError
+from . import env, logs
+from .databases import uris
+from .local_postgres.server import LocalPostgres, LocalPostgresError
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env.load(BASE_DIR / ".env")
@@ -74,7 +75,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "backoffice.middleware.hardened",
-    "backoffice.reader.readers_who_leave",
+    "backoffice.client.readers_who_leave",
     "backoffice.health.probes",
     "backoffice.middleware.request_id",
     "backoffice.middleware.observed",
@@ -147,8 +148,8 @@ except LocalPostgresError as error:
     raise env.stop(str(error)) from None
 
 DATABASES = {
-    "default": databases.from_uri("DATABASE_URL", desk_uri, pool_size=POOL_SIZE),
-    "agents": databases.from_uri(
+    "default": uris.from_uri("DATABASE_URL", desk_uri, pool_size=POOL_SIZE),
+    "agents": uris.from_uri(
         "KAVALAI_DB_REPLICA_URI" if replica_uri else "KAVALAI_DB_URI",
         replica_uri or agents_uri,
         schema=AGENT_SCHEMA,
@@ -160,7 +161,7 @@ DATABASES = {
 }
 if replica_uri:
     # What is read while the replica does not answer, and what it is compared with.
-    DATABASES["agents_primary"] = databases.from_uri(
+    DATABASES["agents_primary"] = uris.from_uri(
         "KAVALAI_DB_URI",
         agents_uri,
         schema=AGENT_SCHEMA,
@@ -169,18 +170,18 @@ if replica_uri:
         pool_size=POOL_SIZE,
         test={"MIGRATE": False, "MIRROR": "agents_write"},
     )
-    DATABASES["agents"]["ENGINE"] = "backoffice.replica"
+    DATABASES["agents"]["ENGINE"] = "backoffice.databases.replica"
     DATABASES["agents"]["OPTIONS"]["fallback"] = "agents_primary"
-    TEMPLATES[0]["OPTIONS"]["context_processors"].append("backoffice.replica.context")
+    TEMPLATES[0]["OPTIONS"]["context_processors"].append("backoffice.databases.replica.lag.context")
 if not env.boolean("KAVALAI_DB_READ_ONLY"):
-    DATABASES["agents_write"] = databases.from_uri(
+    DATABASES["agents_write"] = uris.from_uri(
         "KAVALAI_DB_WRITE_URI" if write_uri else "KAVALAI_DB_URI",
         write_uri or agents_uri,
         schema=AGENT_SCHEMA,
         pool_size=POOL_SIZE,
         test={"MIGRATE": False},
     )
-DATABASE_ROUTERS = ["backoffice.databases.Router"]
+DATABASE_ROUTERS = ["backoffice.databases.uris.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # People
@@ -284,7 +285,7 @@ CONTENT_SECURITY_POLICY = {
         "report-uri": ["/csp-report/"],
     }
 }
-CSRF_FAILURE_VIEW = "backoffice.errors.csrf_failure"
+CSRF_FAILURE_VIEW = "backoffice.error_pages.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 # Other sites are told nothing. "no-referrer" would tell our own forms' origin as null, which the
 # check against forged requests refuses.

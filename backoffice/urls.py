@@ -23,7 +23,7 @@ urlpatterns = [
     path("csp-report/", csp_report, name="csp_report"),
 ]
 
-handler400 = "backoffice.errors.bad_request"
-handler403 = "backoffice.errors.permission_denied"
-handler404 = "backoffice.errors.not_found"
-handler500 = "backoffice.errors.server_error"
+handler400 = "backoffice.error_pages.bad_request"
+handler403 = "backoffice.error_pages.permission_denied"
+handler404 = "backoffice.error_pages.not_found"
+handler500 = "backoffice.error_pages.server_error"

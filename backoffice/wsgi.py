@@ -3,7 +3,7 @@ import re
 
 from django.core.wsgi import get_wsgi_application
 
-from .postgresql.connection import Watch
+from .databases.postgresql.connection import Watch
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backoffice.settings")
 

@@ -16,7 +16,7 @@ from django.http import Http404, HttpResponseRedirect
 
 from audit.recording import Act, record
 from backoffice.admin import BigTableAdmin
-from backoffice.errors import BUSY, NO_WRITING, ChangeRefused, error_response, refusals
+from backoffice.error_pages import BUSY, NO_WRITING, ChangeRefused, error_response, refusals
 from privacy import masking
 
 from . import edits, revision

@@ -12,7 +12,7 @@ from django.utils.functional import cached_property
 from django.views.generic import FormView
 
 from audit.recording import Act, recorded_change
-from backoffice.errors import NO_WRITING, ChangeRefused, error_response, refusals
+from backoffice.error_pages import NO_WRITING, ChangeRefused, error_response, refusals
 from privacy import masking
 
 from . import erasure, limits, redaction

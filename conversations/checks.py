@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core import checks
 from django.db import DatabaseError, connections
 
-from backoffice.databases import READING
+from backoffice.databases.uris import READING
 
 from . import revision
 

@@ -8,9 +8,9 @@ from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
 
-from backoffice.databases import Work, limited, turn
-from backoffice.errors import timeouts_ignored
-from backoffice.reader import current_reader
+from backoffice.client import current_reader
+from backoffice.databases.uris import Work, limited, turn
+from backoffice.error_pages import timeouts_ignored
 
 from . import limits
 from .conditions import QUICK_PROBES

@@ -12,8 +12,8 @@ from django.utils.crypto import salted_hmac
 from django.utils.html import format_html, format_html_join
 
 from audit.recording import Act, recorded_change
-from backoffice.databases import limited
-from backoffice.errors import refusals
+from backoffice.databases.uris import limited
+from backoffice.error_pages import refusals
 
 from . import limits
 from .models import Agent, ChatMessage, Session

@@ -11,10 +11,10 @@ from django.db import connections, transaction
 from psycopg import errors, pq
 
 from audit.recording import Act, record
-from backoffice.databases import Work, take_place
+from backoffice.client import give_way
+from backoffice.databases.postgresql.connection import Unanswered, Watch, greets
+from backoffice.databases.uris import Work, take_place
 from backoffice.metrics import EXPORTS, EXPORTS_RUNNING
-from backoffice.postgresql.connection import Unanswered, Watch, greets
-from backoffice.reader import give_way
 
 from .exports import File
 from .models import Session

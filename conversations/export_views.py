@@ -7,8 +7,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.generic import View
 
-from backoffice.errors import error_response
-from backoffice.reader import Reader
+from backoffice.client import Reader
+from backoffice.error_pages import error_response
 from privacy import masking
 from privacy.personal_data import mask, mask_json
 

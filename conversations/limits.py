@@ -16,7 +16,7 @@ from uuid import UUID
 from django.core.exceptions import PermissionDenied
 from psycopg.sql import Composable
 
-from backoffice.postgresql.base import Cursor
+from backoffice.databases.postgresql.base import Cursor
 
 from . import revision
 

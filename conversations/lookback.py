@@ -14,9 +14,9 @@ from datetime import datetime
 
 from django.db import OperationalError
 
-from backoffice.databases import Work, limited, turn
-from backoffice.errors import is_timeout, timeouts_ignored
-from backoffice.reader import give_way
+from backoffice.client import give_way
+from backoffice.databases.uris import Work, limited, turn
+from backoffice.error_pages import is_timeout, timeouts_ignored
 
 from . import indexes
 from .conditions import Condition

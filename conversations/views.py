@@ -4,8 +4,8 @@ from django.db.models import F
 from django.http import Http404
 from django.views.generic import DetailView
 
-from backoffice.databases import limited
-from backoffice.errors import timeouts_ignored
+from backoffice.databases.uris import limited
+from backoffice.error_pages import timeouts_ignored
 from backoffice.fragments import FragmentMixin, wants_fragment
 from privacy import masking
 

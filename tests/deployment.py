@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 from django.conf import settings
 
-from backoffice.local_postgres import LocalPostgres
+from backoffice.local_postgres.server import LocalPostgres
 from conversations.agent_tables import create_agent_tables
 
 from .environment import BLANK

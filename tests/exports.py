@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from django.db import connections
 
-from backoffice.databases import Work
+from backoffice.databases.uris import Work
 from conversations.exports import File, csv_line
 
 URL = "/conversations/export/"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from backoffice.local_postgres import LocalPostgres
+from backoffice.local_postgres.server import LocalPostgres
 
 from .deployment import HOST, Deployment, Server, deployment, wait_until, write_sessions
 

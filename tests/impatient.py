@@ -6,8 +6,7 @@ control_socket_disable = True
 
 
 def post_worker_init(worker):
-    from backoffice import replica
-    from backoffice.replica import base
+    from backoffice.databases.replica import base, lag
 
     base.ASK_AGAIN = 1
-    replica.KEPT_SECONDS = replica.KEPT_WITHOUT_PRIMARY = 0.5
+    lag.KEPT_SECONDS = lag.KEPT_WITHOUT_PRIMARY = 0.5

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backoffice.local_postgres import ROLE, LocalPostgres
-from backoffice.postgres_binaries import find_binaries
+from backoffice.local_postgres.binaries import find_binaries
+from backoffice.local_postgres.server import ROLE, LocalPostgres
 
 from .deployment import wait_until
 

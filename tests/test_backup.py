@@ -8,7 +8,8 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from backoffice import backups, postgres_binaries
+from backoffice import backups
+from backoffice.local_postgres import binaries
 
 from .deployment import Deployment, deployment
 
@@ -166,7 +167,7 @@ def test_a_program_that_cannot_be_run_is_passed_over(tmp_path, monkeypatch):
 def test_nothing_is_copied_for_it(monkeypatch):
     """As for the local server, which root must not run."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(postgres_binaries, "copy_wheel", lambda *args: pytest.fail("copied"))
+    monkeypatch.setattr(binaries, "copy_wheel", lambda *args: pytest.fail("copied"))
     assert backups.find("pg_dump", 15)
 
 

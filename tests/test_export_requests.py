@@ -13,10 +13,11 @@ from django.db import OperationalError
 from django.test import override_settings
 
 from audit.models import Act, Entry
-from backoffice import databases, reader
-from backoffice.errors import is_timeout
-from backoffice.postgresql.connection import Watch
-from backoffice.reader import Reader
+from backoffice import client
+from backoffice.client import Reader
+from backoffice.databases import uris
+from backoffice.databases.postgresql.connection import Watch
+from backoffice.error_pages import is_timeout
 from conversations import export_stream
 from conversations.export_stream import Export
 from conversations.exports import File, csv_line
@@ -187,7 +188,7 @@ def test_one_place_that_is_free_is_enough(support_client):
 
 def test_a_database_that_fails_has_a_page_of_its_own(support_client, monkeypatch):
     support_client.raise_request_exception = False
-    monkeypatch.setattr(databases, "TAKE_PLACE", "SELECT 1/0 WHERE %(places)s < %(work)s")
+    monkeypatch.setattr(uris, "TAKE_PLACE", "SELECT 1/0 WHERE %(places)s < %(work)s")
     response = support_client.get(f"{URL}conversations.csv")
     assert response.status_code == 500
     assert "Content-Disposition" not in response
@@ -306,9 +307,9 @@ def test_a_reader_is_there_until_the_socket_says_otherwise(rf):
 
 
 def test_a_reader_who_stands_still_does_not_hold_a_place_for_ever(rf, monkeypatch):
-    monkeypatch.setattr(reader, "STALLED_SECONDS", 0.5)
+    monkeypatch.setattr(client, "STALLED_SECONDS", 0.5)
     ours, _theirs = socket.socketpair()
-    reader.readers_who_leave(lambda request: None)(rf.get("/", **{"gunicorn.socket": ours}))
+    client.readers_who_leave(lambda request: None)(rf.get("/", **{"gunicorn.socket": ours}))
     with pytest.raises(TimeoutError):
         ours.sendall(b"x" * 10_000_000)
 

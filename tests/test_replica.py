@@ -12,9 +12,9 @@ import pytest
 from django.conf import settings
 from django.db import OperationalError, connections
 
+from backoffice.databases.postgresql.connection import Connection
+from backoffice.databases.replica import base
 from backoffice.logs import JsonFormatter
-from backoffice.postgresql.connection import Connection
-from backoffice.replica import base
 
 from .deployment import deployment, wait_until, write_sessions
 from .person import make_person, sign_in

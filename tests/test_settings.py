@@ -9,7 +9,7 @@ import sys
 import pytest
 from django.conf import settings
 
-from backoffice import databases
+from backoffice.databases import uris as databases
 
 from .environment import BLANK
 
@@ -146,7 +146,7 @@ def test_without_a_replica_nothing_asks_for_its_lag():
     uri = "postgresql:///primary"
     assert start(shown, KAVALAI_DB_URI=uri)[1] == "[]"
     found = start(shown, KAVALAI_DB_URI=uri, KAVALAI_DB_REPLICA_URI=uri)[1]
-    assert found == "['backoffice.replica.context']"
+    assert found == "['backoffice.databases.replica.lag.context']"
 
 
 def test_a_uri_may_name_a_socket_and_libpq_parameters():
@@ -189,7 +189,7 @@ def test_a_pool_is_the_operators_choice():
 def test_every_setting_is_described():
     source = "".join(
         (settings.BASE_DIR / path).read_text()
-        for path in ("backoffice/settings.py", "backoffice/databases.py", "gunicorn.conf.py")
+        for path in ("backoffice/settings.py", "backoffice/databases/uris.py", "gunicorn.conf.py")
     )
     names = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source))
     example = (settings.BASE_DIR / ".env.example").read_text()

@@ -1,4 +1,4 @@
-"""What a page asks under a time limit of its own: see backoffice.databases.limited()."""
+"""What a page asks under a time limit of its own: see backoffice.databases.uris.limited()."""
 
 import time
 
@@ -7,9 +7,9 @@ import pytest
 from django.db import OperationalError, connections, transaction
 from psycopg import sql
 
-from backoffice.databases import Work, limited, turn
-from backoffice.errors import is_timeout
-from backoffice.postgresql.connection import Connection
+from backoffice.databases.postgresql.connection import Connection
+from backoffice.databases.uris import Work, limited, turn
+from backoffice.error_pages import is_timeout
 from conversations.models import Session
 
 from .factories import make_session

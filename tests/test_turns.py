@@ -8,9 +8,10 @@ import pytest
 from django.db import OperationalError, connections
 from django.http import HttpResponse, QueryDict
 
-from backoffice import databases, reader
-from backoffice.databases import Work, limited, turn
-from backoffice.errors import is_timeout
+from backoffice import client as reader
+from backoffice.databases import uris
+from backoffice.databases.uris import Work, limited, turn
+from backoffice.error_pages import is_timeout
 from conversations import conditions, counts, export_stream, indexes, lookback
 from conversations.conditions import SLOW_PROBES
 from conversations.filters import ConversationFilter
@@ -27,7 +28,7 @@ ALL = (1, 2)
 
 @pytest.fixture(autouse=True)
 def _two_places(monkeypatch):
-    monkeypatch.setattr(databases, "PLACES", len(ALL))
+    monkeypatch.setattr(uris, "PLACES", len(ALL))
     # As on four processors.
     monkeypatch.setattr(reader, "RESTS", 2)
     indexes.forget()

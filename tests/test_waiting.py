@@ -11,9 +11,9 @@ import pytest
 from django.conf import settings
 from psycopg.conninfo import conninfo_to_dict
 
-from backoffice.postgresql import connection as waiting
-from backoffice.postgresql.connection import Connection, Unanswered, Watch, greets
-from backoffice.reader import Reader, current_reader
+from backoffice.client import Reader, current_reader
+from backoffice.databases.postgresql import connection as waiting
+from backoffice.databases.postgresql.connection import Connection, Unanswered, Watch, greets
 
 from .deployment import HOST
 

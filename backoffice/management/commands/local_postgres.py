@@ -3,7 +3,7 @@ import sys
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from backoffice.local_postgres import LocalPostgres, LocalPostgresError
+from backoffice.local_postgres.server import LocalPostgres, LocalPostgresError
 
 
 class Command(BaseCommand):

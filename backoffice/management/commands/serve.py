@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
 from django.db import OperationalError
 
-from backoffice.local_postgres import LocalPostgresError
+from backoffice.local_postgres.server import LocalPostgresError
 
 DEMO_USERS = {"support": "Support", "admin": "Admin"}
 CTRL_C = 130

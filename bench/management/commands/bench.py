@@ -17,7 +17,7 @@ from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
 
 from backoffice import env
-from backoffice.local_postgres import LocalPostgresError
+from backoffice.local_postgres.server import LocalPostgresError
 from bench import databases
 from bench.conversation_cases import conversation_cases
 from bench.conversation_rows import write_conversations

@@ -16,7 +16,7 @@ from django.contrib import messages
 from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 
-from ..fragments import wants_fragment
+from backoffice.fragments import wants_fragment
 
 READER, WRITER, PRIMARY = "agents", "agents_write", "agents_primary"
 # So far behind is usual, and not worth a word.

@@ -27,7 +27,7 @@ import psycopg
 from django.utils.functional import cached_property
 from psycopg import pq, sql
 
-from .postgres_binaries import LocalPostgresError, find_binaries
+from .binaries import LocalPostgresError, find_binaries
 
 ROLE = "desk"
 PLACE_FOR_ROOT = Path("/var/lib/conversation-desk")

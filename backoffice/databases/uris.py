@@ -9,7 +9,7 @@ from django.db import connections, transaction
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from . import env
+from .. import env
 from .postgresql.connection import Connection
 
 # Of whatever reads the agent database. Compiling a query of many subqueries took 2 s where running
@@ -64,7 +64,7 @@ def from_uri(
         options.append(f"-c statement_timeout={timeout_seconds * 1000}")
     user = params.pop("user", "")
     entry = {
-        "ENGINE": "backoffice.postgresql",
+        "ENGINE": "backoffice.databases.postgresql",
         "NAME": params.pop("dbname", "") or user or "postgres",
         "USER": user,
         "PASSWORD": params.pop("password", ""),

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg.errors import ConnectionTimeout, _WaitTimeout
 
-from ..reader import current_reader
+from backoffice.client import current_reader
 
 # After so long without an answer we ask whether the server is there, and that long for its answer.
 QUIET_SECONDS = 1
