@@ -12,8 +12,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.timezone import make_aware
 
 from backoffice.admin import BigTableAdmin
-from conversations.querysets import is_storable
-from conversations.templatetags import desk
+from backoffice.databases.text import is_storable
+from backoffice.words import at
 
 from .models import Act, Entry
 
@@ -50,7 +50,7 @@ class EntryAdmin(BigTableAdmin):
 
     @admin.display(description="time")
     def when(self, entry):
-        return desk.at(entry.at)
+        return at(entry.at)
 
     @admin.display(description="user")
     def who(self, entry):

@@ -14,8 +14,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from backoffice.databases.replica import lag
-from privacy.masking import for_audit
 
+from .masking import for_audit
 from .models import Act, Entry
 
 # What htmx asks for from an open page belongs to the view of that page for so long.

@@ -4,20 +4,22 @@ import sys
 from contextlib import contextmanager
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError
 from django.http import RawPostDataException, UnreadablePostError
 from django.shortcuts import render
 
+from .databases.errors import (
+    DISK_FULL,
+    OTHER_TABLES,
+    QUERY_CANCELED,
+    READ_ONLY,
+    is_outage,
+    is_recovery_conflict,
+    is_timeout,
+    sqlstate,
+)
 from .fragments import LIST_TARGET, RESULTS_TARGET, wants_fragment
 
-QUERY_CANCELED = "57014"
-READ_ONLY = "25006"
-DISK_FULL = "53100"
-# A table or a column that was there, or was not yet, when we looked.
-OTHER_TABLES = ("42703", "42P01")
-# Nothing else here runs into these: no transaction of ours is serializable, and what is read locks
-# nothing.
-RECOVERY_CONFLICTS = {"40001", "40P01"}
 # Why a change was not made: (status, title, text).
 NO_WRITING = (
     403,
@@ -68,31 +70,6 @@ def refusals():
         raise
 
 
-def sqlstate(error: Exception) -> str | None:
-    return getattr(error.__cause__, "sqlstate", None)
-
-
-def is_timeout(error: Exception) -> bool:
-    """A statement that ran into its time limit; Django raises the same as for an outage."""
-    return sqlstate(error) == QUERY_CANCELED
-
-
-@contextmanager
-def timeouts_ignored():
-    """Around what a page can do without: with limited() inside, it ends where time runs out."""
-    try:
-        yield
-    except OperationalError as error:
-        if not is_timeout(error):
-            raise
-
-
-def is_outage(error: Exception) -> bool:
-    """The database's failure and not ours: gone, too slow, full, or changed under our feet."""
-    lasting = (READ_ONLY, *OTHER_TABLES)
-    return isinstance(error, OperationalError | InterfaceError) or sqlstate(error) in lasting
-
-
 def sent_form(request) -> list[tuple[str, str]] | None:
     """What a form held, to be sent again; None where there is none or it was not for showing."""
     if request.method != "POST":
@@ -110,11 +87,6 @@ def sent_form(request) -> list[tuple[str, str]] | None:
         for value in values
         if name != "csrfmiddlewaretoken"
     ]
-
-
-def is_recovery_conflict(error: Exception) -> bool:
-    """A replica had to apply something that the statement was still reading."""
-    return sqlstate(error) in RECOVERY_CONFLICTS
 
 
 def error_response(request, status: int, title: str, text: str):

@@ -58,7 +58,7 @@ class OneLine(logging.Filter):
     """
 
     def filter(self, record):
-        from .error_pages import is_outage
+        from .databases.errors import is_outage
 
         error = record.exc_info and record.exc_info[1]
         if error and (is_outage(error) or isinstance(error, TimeoutError | ConnectionError)):

@@ -28,7 +28,7 @@ from prometheus_client import (
 )
 
 from .client import current_reader
-from .error_pages import is_timeout
+from .databases.errors import is_timeout
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 

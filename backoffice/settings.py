@@ -181,7 +181,7 @@ if not env.boolean("KAVALAI_DB_READ_ONLY"):
         pool_size=POOL_SIZE,
         test={"MIGRATE": False},
     )
-DATABASE_ROUTERS = ["backoffice.databases.uris.Router"]
+DATABASE_ROUTERS = ["backoffice.databases.router.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # People

@@ -16,6 +16,7 @@ from django.http import Http404, HttpResponseRedirect
 
 from audit.recording import Act, record
 from backoffice.admin import BigTableAdmin
+from backoffice.databases.text import is_storable
 from backoffice.error_pages import BUSY, NO_WRITING, ChangeRefused, error_response, refusals
 from privacy import masking
 
@@ -34,7 +35,6 @@ from .admin_columns import (
 )
 from .models import Agent, ChatMessage, ModelCall, Run, Session, Task
 from .payloads import PAYLOADS
-from .querysets import is_storable
 
 # What has no page of its own.
 SHOWN_OF_AGENT = 20_000

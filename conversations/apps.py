@@ -8,7 +8,7 @@ from django.core.signals import got_request_exception
 from django.db.backends.signals import connection_created
 from psycopg.types.datetime import TimestamptzLoader
 
-from backoffice.error_pages import OTHER_TABLES, sqlstate
+from backoffice.databases.errors import OTHER_TABLES, sqlstate
 from privacy import masking
 
 from . import revision

@@ -12,13 +12,13 @@ from django.utils.functional import cached_property
 from django.views.generic import FormView
 
 from audit.recording import Act, recorded_change
+from backoffice.databases.text import is_storable
 from backoffice.error_pages import NO_WRITING, ChangeRefused, error_response, refusals
 from privacy import masking
 
 from . import erasure, limits, redaction
 from .access import Browse
 from .models import ChatMessage, Session
-from .querysets import is_storable
 
 # More than so many at once is work for manage.py purge.
 MOST_AT_ONCE = 1_000

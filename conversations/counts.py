@@ -9,8 +9,9 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from backoffice.client import current_reader
-from backoffice.databases.uris import Work, limited, turn
-from backoffice.error_pages import timeouts_ignored
+from backoffice.databases.errors import timeouts_ignored
+from backoffice.databases.time_limits import limited
+from backoffice.databases.work_slots import Work, turn
 
 from . import limits
 from .conditions import QUICK_PROBES

@@ -13,13 +13,13 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.views.generic import View
 
+from backoffice.words import exact
 from privacy import masking
 
 from . import sessions
 from .access import Browse
 from .fields import PayloadField
 from .models import ChatMessage, Run, Session, Task
-from .templatetags.desk import exact
 
 ROWS_AT_ONCE = 100
 SPEAKERS = {"user": "User", "assistant": "Agent"}

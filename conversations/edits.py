@@ -12,7 +12,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.html import format_html, format_html_join
 
 from audit.recording import Act, recorded_change
-from backoffice.databases.uris import limited
+from backoffice.databases.time_limits import limited
 from backoffice.error_pages import refusals
 
 from . import limits

@@ -6,7 +6,7 @@ from django.db import OperationalError
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
-from backoffice.error_pages import is_timeout
+from backoffice.databases.errors import is_timeout
 from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
 

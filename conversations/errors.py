@@ -14,8 +14,8 @@ from django.db.models import Exists, F, Func, OuterRef, QuerySet, TextField
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-from backoffice.databases.uris import limited
-from backoffice.error_pages import is_timeout, timeouts_ignored
+from backoffice.databases.errors import is_timeout, timeouts_ignored
+from backoffice.databases.time_limits import limited
 from privacy import masking
 
 from . import failures, indexes

@@ -13,7 +13,7 @@ from psycopg import errors, pq
 from audit.recording import Act, record
 from backoffice.client import give_way
 from backoffice.databases.postgresql.connection import Unanswered, Watch, greets
-from backoffice.databases.uris import Work, take_place
+from backoffice.databases.work_slots import Work, take_place
 from backoffice.metrics import EXPORTS, EXPORTS_RUNNING
 
 from .exports import File

@@ -13,13 +13,14 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.functional import cached_property
 
+from backoffice.databases.text import is_storable
 from privacy import masking
 
 from .conditions import Condition, failed_with, folded_message, has_problem, says
 from .failures import shown_message
 from .lookback import Matching
 from .models import Agent, Session
-from .querysets import is_storable, problem_kinds
+from .querysets import problem_kinds
 from .widgets import (
     DATE,
     AgentSelect,

@@ -10,8 +10,8 @@ from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
 
-from backoffice.databases.uris import limited
-from backoffice.error_pages import is_timeout, timeouts_ignored
+from backoffice.databases.errors import is_timeout, timeouts_ignored
+from backoffice.databases.time_limits import limited
 from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
 

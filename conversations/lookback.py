@@ -15,8 +15,9 @@ from datetime import datetime
 from django.db import OperationalError
 
 from backoffice.client import give_way
-from backoffice.databases.uris import Work, limited, turn
-from backoffice.error_pages import is_timeout, timeouts_ignored
+from backoffice.databases.errors import is_timeout, timeouts_ignored
+from backoffice.databases.time_limits import limited
+from backoffice.databases.work_slots import Work, turn
 
 from . import indexes
 from .conditions import Condition

@@ -24,6 +24,8 @@ from django.db.models import (
 from django.db.models.functions import Cast, Coalesce, JSONObject, Least, Left
 from django.utils import timezone
 
+from backoffice.databases.text import is_storable
+
 from . import revision
 
 # A run that has not ended and shows no sign of life for this long lost its process.
@@ -168,15 +170,6 @@ def payload_text(field: str, length: int, *path: str):
         ),
         length,
     )
-
-
-def is_storable(text: str) -> bool:
-    """Whether PostgreSQL could hold the text at all; if not, nothing there equals it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
 
 
 class SessionQuerySet(QuerySet):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from django.db import connections
 from django.urls import reverse
 
-from backoffice.databases.uris import limited
-from backoffice.error_pages import timeouts_ignored
+from backoffice.databases.errors import timeouts_ignored
+from backoffice.databases.time_limits import limited
 from privacy import masking, personal_data
 
 from . import failures, indexes, revision

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 
+from backoffice.databases.text import is_storable
+
 from .models import ChatMessage, Run, Session, Task
-from .querysets import is_storable
 
 # More conversations of one external id than this are a list, not a choice.
 MOST = 5

@@ -4,8 +4,9 @@ from django.db.models import F
 from django.http import Http404
 from django.views.generic import DetailView
 
-from backoffice.databases.uris import limited
-from backoffice.error_pages import timeouts_ignored
+from backoffice.databases.errors import timeouts_ignored
+from backoffice.databases.text import is_storable
+from backoffice.databases.time_limits import limited
 from backoffice.fragments import FragmentMixin, wants_fragment
 from privacy import masking
 
@@ -17,7 +18,6 @@ from .model_calls import model_calls, totals
 from .models import ChatMessage, Session, Task
 from .pagination import Cursor
 from .payloads import PAYLOAD_LABELS, PAYLOADS
-from .querysets import is_storable
 from .summaries import run_summaries, summaries
 from .templatetags.desk import message_text
 from .transcript import ROOM_FOR_MESSAGES, SHORT, Entry, add_reasons, nested, transcript

@@ -5,8 +5,9 @@ import unicodedata
 import uuid
 from dataclasses import dataclass
 
+from backoffice.words import seconds
+
 from .models import Task
-from .templatetags.desk import seconds
 
 BARS = 100
 

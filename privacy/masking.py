@@ -8,15 +8,13 @@ commands and for other programs, nothing is masked; nor is what is read from `ag
 it may be written back.
 """
 
-import json
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from django.conf import settings
 from psycopg.types.json import JsonLoader
 from psycopg.types.string import TextLoader
 
-from .personal_data import mask, mask_json, mask_query
+from .personal_data import mask, mask_json
 
 _active: ContextVar[bool] = ContextVar("masking", default=False)
 
@@ -102,18 +100,3 @@ def install(connection):
         adapters.register_loader(kind, MaskingLoader)
     adapters.register_loader("jsonb", MaskingJsonbLoader)
     adapters.register_loader("json", MaskingJsonLoader)
-
-
-def for_audit(details: dict) -> dict:
-    """What an entry of the audit trail tells; accounts are not strangers'."""
-    if not settings.MASK_PERSONAL_DATA or details.get("table") in OF_ACCOUNTS:
-        return details
-    return {name: MASKS.get(name, masked_detail)(value) for name, value in details.items()}
-
-
-def masked_detail(value):
-    return json.loads(mask_json(json.dumps(value)))
-
-
-OF_ACCOUNTS = ("accounts_user", "auth_group")
-MASKS = {"account": lambda name: name, "guessed": lambda code: code, "query": mask_query}

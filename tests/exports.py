@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from django.db import connections
 
-from backoffice.databases.uris import Work
+from backoffice.databases.work_slots import Work
 from conversations.exports import File, csv_line
 
 URL = "/conversations/export/"

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
 from django.db.utils import InternalError
 
-from backoffice.databases.uris import Router
+from backoffice.databases.router import Router
 from conversations.filters import problem_choices
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
 

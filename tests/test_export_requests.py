@@ -15,9 +15,9 @@ from django.test import override_settings
 from audit.models import Act, Entry
 from backoffice import client
 from backoffice.client import Reader
-from backoffice.databases import uris
+from backoffice.databases import work_slots
+from backoffice.databases.errors import is_timeout
 from backoffice.databases.postgresql.connection import Watch
-from backoffice.error_pages import is_timeout
 from conversations import export_stream
 from conversations.export_stream import Export
 from conversations.exports import File, csv_line
@@ -188,7 +188,7 @@ def test_one_place_that_is_free_is_enough(support_client):
 
 def test_a_database_that_fails_has_a_page_of_its_own(support_client, monkeypatch):
     support_client.raise_request_exception = False
-    monkeypatch.setattr(uris, "TAKE_PLACE", "SELECT 1/0 WHERE %(places)s < %(work)s")
+    monkeypatch.setattr(work_slots, "TAKE_PLACE", "SELECT 1/0 WHERE %(places)s < %(work)s")
     response = support_client.get(f"{URL}conversations.csv")
     assert response.status_code == 500
     assert "Content-Disposition" not in response

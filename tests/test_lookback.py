@@ -12,7 +12,7 @@ from django.db import OperationalError, connections
 from django.http import QueryDict
 from psycopg.errors import QueryCanceled
 
-from backoffice.error_pages import is_timeout
+from backoffice.databases.errors import is_timeout
 from conversations import conditions, indexes, lookback
 from conversations.filters import ConversationFilter
 from conversations.models import Session

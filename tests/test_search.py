@@ -7,7 +7,7 @@ from django.db import connections
 from django.http import QueryDict
 from django.urls import reverse
 
-from backoffice.databases.uris import limited
+from backoffice.databases.time_limits import limited
 from conversations import targets
 from conversations.filters import ConversationFilter
 from conversations.models import Session

@@ -1,4 +1,4 @@
-"""What a page asks under a time limit of its own: see backoffice.databases.uris.limited()."""
+"""What a page asks under a time limit of its own: see backoffice/databases/time_limits.py."""
 
 import time
 
@@ -7,9 +7,10 @@ import pytest
 from django.db import OperationalError, connections, transaction
 from psycopg import sql
 
+from backoffice.databases.errors import is_timeout
 from backoffice.databases.postgresql.connection import Connection
-from backoffice.databases.uris import Work, limited, turn
-from backoffice.error_pages import is_timeout
+from backoffice.databases.time_limits import limited
+from backoffice.databases.work_slots import Work, turn
 from conversations.models import Session
 
 from .factories import make_session

@@ -9,9 +9,10 @@ from django.db import OperationalError, connections
 from django.http import HttpResponse, QueryDict
 
 from backoffice import client as reader
-from backoffice.databases import uris
-from backoffice.databases.uris import Work, limited, turn
-from backoffice.error_pages import is_timeout
+from backoffice.databases import work_slots
+from backoffice.databases.errors import is_timeout
+from backoffice.databases.time_limits import limited
+from backoffice.databases.work_slots import Work, turn
 from conversations import conditions, counts, export_stream, indexes, lookback
 from conversations.conditions import SLOW_PROBES
 from conversations.filters import ConversationFilter
@@ -28,7 +29,7 @@ ALL = (1, 2)
 
 @pytest.fixture(autouse=True)
 def _two_places(monkeypatch):
-    monkeypatch.setattr(uris, "PLACES", len(ALL))
+    monkeypatch.setattr(work_slots, "PLACES", len(ALL))
     # As on four processors.
     monkeypatch.setattr(reader, "RESTS", 2)
     indexes.forget()

@@ -1,11 +1,7 @@
 """libpq URIs to Django's DATABASES entries, and what all of them share."""
 
-import os
 import re
-from contextlib import contextmanager, nullcontext
-from enum import IntEnum
 
-from django.db import connections, transaction
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
@@ -92,90 +88,3 @@ def from_uri(
         # A new one costs a page as much again: the server's process has to learn the tables first.
         entry["CONN_MAX_AGE"] = 3600
     return entry
-
-
-# The lock is the transaction's: it works through PgBouncer and on a replica, and is gone however
-# that ends.
-TAKE_PLACE = """
-    SELECT place FROM generate_series(1, %(places)s) AS place
-    WHERE pg_try_advisory_xact_lock(%(work)s, place) LIMIT 1
-"""
-AWAIT_PLACE = "SELECT pg_advisory_xact_lock(%(work)s, 1 + pg_backend_pid() %% %(places)s)"
-# One such query keeps a processor of PostgreSQL busy. Often that machine is this one, or like it,
-# and pages need the other half.
-PLACES = max((os.cpu_count() or 1) // 2, 1)
-
-
-class Work(IntEnum):
-    """
-    What reads so much that few may do it at once, in all processes, and others wait: there is a
-    page to show meanwhile. The numbers are those of locks.
-    """
-
-    EXPORT = 1_684_370_283
-    LOOK_BACK = 1_684_370_284
-    COUNT = 1_684_370_285
-    COLLECT = 1_684_370_286
-
-
-def take_place(alias: str, work: Work, places: int) -> bool:
-    """Whether one of so many places was free; it is taken until the transaction ends."""
-    with connections[alias].cursor() as cursor:
-        cursor.execute(TAKE_PLACE, {"work": work.value, "places": places})
-        return cursor.fetchone() is not None
-
-
-@contextmanager
-def turn(alias: str, work: Work):
-    """A transaction that begins when there is a place for such work, within its time limit."""
-    with transaction.atomic(using=alias):
-        if not take_place(alias, work, PLACES):
-            with connections[alias].cursor() as cursor:
-                cursor.execute(AWAIT_PLACE, {"work": work.value, "places": PLACES})
-        yield
-
-
-@contextmanager
-def limited(alias: str, seconds: float):
-    """
-    Each statement gets less time than others; a timeout raises as usual. Yields what changes the
-    limit of those to come: a function of seconds.
-    """
-    connection = connections[alias]
-    outer, within_another = connection.statement_seconds, connection.in_atomic_block
-
-    def limit(seconds):
-        connection.statement_seconds = seconds
-
-    # A timeout undoes what is in here and nothing else.
-    with transaction.atomic(using=alias) if within_another else nullcontext():
-        limit(seconds)
-        try:
-            yield limit
-        finally:
-            connection.statement_seconds = outer
-        if within_another and outer is None:
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
-
-
-class Router:
-    """Conversations live in the agent database, everything else in ours."""
-
-    def db_for_read(self, model, **hints):
-        return "agents" if model._meta.app_label == "conversations" else "default"
-
-    def db_for_write(self, model, **hints):
-        from django.conf import settings
-
-        if model._meta.app_label != "conversations":
-            return "default"
-        return "agents_write" if "agents_write" in settings.DATABASES else "agents"
-
-    def allow_relation(self, one, other, **hints):
-        # Both sides of `agents` and `agents_write` are one database; no join leaves it.
-        apps = {one._meta.app_label, other._meta.app_label}
-        return "conversations" not in apps or len(apps) == 1
-
-    def allow_migrate(self, db, app_label, **hints):
-        return db == "default" and app_label != "conversations"

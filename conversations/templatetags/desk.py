@@ -1,12 +1,10 @@
 """How the pages word and show times, durations, states and problems."""
 
 import json
-import math
 from datetime import timedelta
 from functools import cache
 
 from django import template
-from django.contrib.humanize.templatetags.humanize import intcomma
 from django.template.defaultfilters import pluralize
 from django.template.loader import render_to_string
 from django.templatetags.static import static
@@ -15,11 +13,14 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from backoffice import json_text
+from backoffice.words import at, counted, elapsed_words, exact, seconds, time_element
 
 from ..message_text import as_markdown, as_plain_text
 from ..querysets import INTERRUPTED_AFTER
 
 register = template.Library()
+register.simple_tag(at)
+register.filter(seconds)
 
 STATUSES = {
     "completed": "Completed",
@@ -57,34 +58,7 @@ NODE_ICONS = {
     "end": "flag",
 }
 BAD = ' class="bad"'
-DAY = 24 * 3600
-UNITS = (
-    (365 * DAY, "year"),
-    (30 * DAY, "month"),
-    (7 * DAY, "week"),
-    (DAY, "day"),
-    (3600, "hour"),
-    (60, "minute"),
-)
 ROLE_ICONS = {"user": "user", "assistant": "bot"}
-
-
-def exact(moment) -> str:
-    try:
-        local = timezone.localtime(moment)
-    except OverflowError:
-        # At the calendar's ends a moment may have no place in the viewer's zone.
-        local = moment
-    # A third of the time that date_format takes; a list shows a hundred.
-    return f"{local.day} {local:%b %Y, %H:%M:%S} {local.tzname()}"
-
-
-def elapsed_words(elapsed: timedelta) -> str:
-    """The largest whole unit, as timesince(depth=1) has it within a day or two in a year."""
-    for seconds_each, noun in UNITS:
-        if number := int(elapsed.total_seconds() // seconds_each):
-            return f"{number}\xa0{noun}{pluralize(number)}"
-    return "0\xa0minutes"
 
 
 @register.simple_tag
@@ -98,40 +72,6 @@ def ago(moment):
     else:
         words = f"{elapsed_words(elapsed)} ago"
     return time_element(moment, words)
-
-
-@register.simple_tag
-def at(moment, form="full"):
-    """The exact time with its zone, or the time of day with both in the title."""
-    full = exact(moment)
-    return time_element(moment, full if form == "full" else full.split(", ")[1].split(" ")[0])
-
-
-def time_element(moment, words):
-    # Nothing here is a stranger's word, and escaping all the same takes longer than the rest.
-    return SafeString(
-        f'<time datetime="{moment.isoformat()}" title="{exact(moment)}">{words}</time>'
-    )
-
-
-@register.filter
-def seconds(value):
-    """A duration in words: < 1 ms, 820 ms, 4.2 s, 3 min 20 s; empty for None."""
-    if value is None:
-        return ""
-    if not math.isfinite(value) or value < 0:
-        return f"{value} s"
-    if value < 0.001:
-        return "< 1 ms" if value else "0 ms"
-    if value < 0.9995:
-        return f"{value * 1000:.0f} ms"
-    if value < 99.95:
-        return f"{value:.1f} s"
-    if value < 86_400_000:
-        minutes, rest = divmod(round(value), 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-    return f"{value:.3g} s"
 
 
 @register.simple_tag
@@ -221,10 +161,6 @@ def row_counts(row):
             for noun, number in numbers.items()
         )
     )
-
-
-def counted(count, noun):
-    return f"{intcomma(count)} {noun}{pluralize(count)}"
 
 
 @register.filter

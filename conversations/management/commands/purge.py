@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from audit.recording import Act, recorded_change
+from backoffice.databases.text import is_storable
 from conversations import erasure
 from conversations.models import Agent, Session
-from conversations.querysets import is_storable
 
 BATCH = 500
 

@@ -1,0 +1,21 @@
+"""Personal data in what the audit trail keeps."""
+
+import json
+
+from django.conf import settings
+
+from privacy.personal_data import mask_json, mask_query
+
+OF_ACCOUNTS = ("accounts_user", "auth_group")
+MASKS = {"account": lambda name: name, "guessed": lambda code: code, "query": mask_query}
+
+
+def for_audit(details: dict) -> dict:
+    """What an entry of the audit trail tells; accounts are not strangers'."""
+    if not settings.MASK_PERSONAL_DATA or details.get("table") in OF_ACCOUNTS:
+        return details
+    return {name: MASKS.get(name, masked_detail)(value) for name, value in details.items()}
+
+
+def masked_detail(value):
+    return json.loads(mask_json(json.dumps(value)))
