@@ -92,8 +92,8 @@ MIDDLEWARE = [
     "backoffice.middleware.LoginRequiredMiddleware",
     "accounts.middleware.SignInMiddleware",
     "backoffice.middleware.viewer_time_zone",
-    "conversations.limits.middleware",
-    "conversations.reveal.MaskingMiddleware",
+    "conversations.access.agent_limits.middleware",
+    "conversations.access.reveal.MaskingMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "backoffice.middleware.streams_keep_context",
 ]

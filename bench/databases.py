@@ -10,7 +10,8 @@ from django.core.management import call_command
 from django.db import connections
 from psycopg import sql
 
-from conversations import agent_tables, indexes
+from conversations.agentdb import agent_tables
+from conversations.indexes import catalogue
 
 from . import history
 
@@ -95,7 +96,7 @@ def reading(name: str):
         for alias, database in zip(aliases, names, strict=True):
             connections[alias].close()
             connections.settings[alias]["NAME"] = database
-        indexes.forget()
+        catalogue.forget()
 
     lead_to(name, name)
     try:

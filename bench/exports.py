@@ -12,8 +12,8 @@ from django.http import QueryDict
 from django.urls import reverse
 
 from conversations.exports import File, export_file
-from conversations.filters import ConversationFilter
 from conversations.models import Session
+from conversations.selection.filters import ConversationFilter
 
 from .databases import reading
 from .list_cases import LIST

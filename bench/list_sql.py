@@ -1,7 +1,7 @@
 """Bare SQL for the list: the page's rows by an index, then what is counted for them."""
 
-from conversations.failures import message_sql
-from conversations.indexes import FAILING
+from conversations.indexes.catalogue import FAILING
+from conversations.problems.messages import message_sql
 
 from .conversation_cases import COUNTS
 from .measuring import plain

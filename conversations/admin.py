@@ -20,7 +20,7 @@ from backoffice.databases.text import is_storable
 from backoffice.error_pages import BUSY, NO_WRITING, ChangeRefused, error_response, refusals
 from privacy import masking
 
-from . import edits, revision
+from . import edits
 from .admin_columns import (
     DURATION,
     change_link,
@@ -33,6 +33,7 @@ from .admin_columns import (
     text,
     time,
 )
+from .agentdb import revision
 from .models import Agent, ChatMessage, ModelCall, Run, Session, Task
 from .payloads import PAYLOADS
 

@@ -8,12 +8,12 @@ from django.contrib import admin
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
-from backoffice import words
+from backoffice.words import at, seconds
 
 from . import edits
+from .agentdb.revision import missing_fields
 from .models import ChatMessage
 from .payloads import PAYLOADS
-from .revision import missing_fields
 
 CELL = 200
 SHOWN = 2_000
@@ -33,7 +33,7 @@ def field(name: str, words, label: str | None = None):
 
 
 def time(name: str, label: str | None = None):
-    return field(name, words.at, label)
+    return field(name, at, label)
 
 
 def text(name: str):
@@ -140,4 +140,4 @@ def its_conversations(agent):
     return format_html('<a href="{}?agent={}">Open</a>', reverse("conversations:list"), agent.pk)
 
 
-DURATION = field("duration_seconds", words.seconds, "duration")
+DURATION = field("duration_seconds", seconds, "duration")

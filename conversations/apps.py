@@ -11,7 +11,7 @@ from psycopg.types.datetime import TimestamptzLoader
 from backoffice.databases.errors import OTHER_TABLES, sqlstate
 from privacy import masking
 
-from . import revision
+from .agentdb import revision
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
@@ -45,25 +45,25 @@ def clamp_times(connection, **kwargs):
 def limit_to_agents(connection, **kwargs):
     # All but our own lead to the agent database.
     if connection.alias != "default":
-        from . import limits
+        from .access import agent_limits
 
-        connection.connection.cursor_factory = limits.LimitedCursor
+        connection.connection.cursor_factory = agent_limits.LimitedCursor
 
 
 def look_again(sender, **kwargs):
     """A column was there when we looked, and is not now: the next request knows."""
     if sqlstate(sys.exc_info()[1]) in OTHER_TABLES:
-        from . import statements
+        from .agentdb import compiled
 
         revision.forget()
-        statements.forget()
+        compiled.forget()
 
 
 class ConversationsConfig(AppConfig):
     name = "conversations"
 
     def ready(self):
-        from . import checks  # noqa: F401
+        from .agentdb import checks  # noqa: F401
 
         got_request_exception.connect(look_again, dispatch_uid="look_again")
         connection_created.connect(clamp_times, dispatch_uid="clamp_times")

@@ -16,8 +16,9 @@ from backoffice.databases.text import is_storable
 from backoffice.error_pages import NO_WRITING, ChangeRefused, error_response, refusals
 from privacy import masking
 
-from . import erasure, limits, redaction
-from .access import Browse
+from . import erasure, redaction
+from .access import agent_limits
+from .access.browse import Browse
 from .models import ChatMessage, Session
 
 # More than so many at once is work for manage.py purge.
@@ -84,7 +85,7 @@ class RedactView(ChangeView):
         change = recorded_change(
             self.request, Act.REDACTED, session_id=session_id, characters=len(words)
         )
-        with change as details, refusals(), limits.lifted():
+        with change as details, refusals(), agent_limits.lifted():
             found = redaction.redact(session_id, words, using="agents_write", write=True)
             details |= {each.label: each.times for each in found}
         times = sum(each.times for each in found)
@@ -150,7 +151,7 @@ class EraseView(ChangeView):
 
     def form_valid(self, form):
         change = recorded_change(self.request, Act.ERASED, session_id=self.named())
-        with change as details, refusals(), limits.lifted():
+        with change as details, refusals(), agent_limits.lifted():
             counts = erasure.erase(self.ids)
             details |= counts.as_details()
         number = counts.going["conversations"]

@@ -13,11 +13,11 @@ from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import limited
 from backoffice.databases.work_slots import Work, turn
 
-from . import limits
-from .conditions import QUICK_PROBES
-from .filters import ConversationFilter
-from .lookback import Matching
+from .access import agent_limits
 from .querysets import problem_kinds, unfinished_runs
+from .selection.conditions import QUICK_PROBES
+from .selection.filters import ConversationFilter
+from .selection.find import Matching
 
 # A list's total as far as it is counted together with the page, and within which time.
 UP_TO = 10_000
@@ -57,7 +57,7 @@ def count(
 
 def of_list(filters: ConversationFilter) -> dict:
     """{"total", "numbers"}: full_total() and of_problems() of what the filters leave."""
-    if limits.agents() is not None:
+    if agent_limits.agents() is not None:
         return counted(filters)
     # Each page asks for these, and they cost more than the page. Dates are those of a time zone.
     asked = f"{timezone.get_current_timezone_name()} {filters.query()}"

@@ -17,8 +17,8 @@ from backoffice.words import exact
 from privacy import masking
 
 from . import sessions
-from .access import Browse
-from .fields import PayloadField
+from .access.browse import Browse
+from .agentdb.fields import PayloadField
 from .models import ChatMessage, Run, Session, Task
 
 ROWS_AT_ONCE = 100

@@ -15,7 +15,7 @@ from audit.recording import Act, recorded_change
 from backoffice.databases.time_limits import limited
 from backoffice.error_pages import refusals
 
-from . import limits
+from .access import agent_limits
 from .models import Agent, ChatMessage, Session
 
 EDITABLE = {
@@ -192,7 +192,7 @@ def save_edit(request, form: EditForm) -> bool:
         recorded_change(request, Act.EDITED, session_id=conversation_of(row), **details),
         refusals(),
         limited("agents_write", settings.STATEMENT_TIMEOUT_SECONDS),
-        limits.lifted(),
+        agent_limits.lifted(),
     ):
         # Keys stay: the runtime may go on adding rows that refer to this one.
         locked = rows.select_for_update(no_key=True).only(*form.before).first()

@@ -11,12 +11,12 @@ from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
 
 from . import errors
-from .access import Browse
-from .filters import PROBLEM_LABELS, StrictForm, query_string, with_agent_as_stored
+from .access.browse import Browse
 from .list_views import SHARE_OF_TIMEOUT
 from .models import Agent
 from .querysets import problem_kinds
-from .widgets import AgentSelect
+from .selection.filters import PROBLEM_LABELS, StrictForm, query_string, with_agent_as_stored
+from .selection.widgets import AgentSelect
 
 
 class ErrorFilterForm(StrictForm):

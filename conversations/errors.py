@@ -18,11 +18,12 @@ from backoffice.databases.errors import is_timeout, timeouts_ignored
 from backoffice.databases.time_limits import limited
 from privacy import masking
 
-from . import failures, indexes
-from .conditions import message_kinds
+from .display.charts import Day, Trend
+from .indexes import catalogue
 from .models import Agent, Session
+from .problems import messages as failures
 from .querysets import failing_rows, problem_kinds
-from .trend import Day, Trend
+from .selection.conditions import message_kinds
 
 DAYS = 14
 GROUPS = 100
@@ -122,7 +123,7 @@ def errors(seconds: float, kind: str = "", agent: Agent | None = None) -> Errors
     starts = day_starts()
     sessions = Session.objects.filter(agent=agent) if agent else Session.objects.all()
     rows, reached = None, None
-    if all(indexes.is_ready(indexes.failing_name(kind)) for kind in kinds):
+    if all(catalogue.is_ready(catalogue.failing_name(kind)) for kind in kinds):
         rows = from_indexes(kinds, sessions if agent else None, starts, seconds * INDEXED_SHARE)
     if rows is None:
         rows, reached = look_back(kinds, sessions, starts, deadline)
@@ -304,7 +305,7 @@ def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str], 
     found = {}
     for kind in message_kinds():
         messages = [masking.raw(row[1]) for row in rows if row[0] == kind]
-        if not messages or not indexes.is_ready(indexes.message_name(kind)):
+        if not messages or not catalogue.is_ready(catalogue.message_name(kind)):
             continue
         same = failing_rows(kind).annotate(message=failures.failure_message(kind))
         same = same.filter(message=RawSQL("wanted.message", []))

@@ -14,8 +14,8 @@ from privacy.personal_data import mask, mask_json
 
 from .export_stream import Export, TooManyExports
 from .exports import FILES, FORMS, Column, Kind, export_file
-from .filters import ConversationFilter
 from .models import Session
+from .selection.filters import ConversationFilter
 
 RETRY_SECONDS = 60
 # What names a place in the list: a file is all of it.

@@ -16,12 +16,12 @@ from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
 
 from . import counts
-from .access import Browse, tell_search
-from .filters import ConversationFilter, problem_choices
-from .lookback import find
+from .access.browse import Browse, tell_search
 from .models import Session
-from .pagination import Cursor
 from .row_texts import snippets, troubles
+from .selection.filters import ConversationFilter, problem_choices
+from .selection.find import find
+from .selection.pagination import Cursor
 from .summaries import summaries
 from .targets import targets
 

@@ -7,8 +7,8 @@ import uuid
 from django.db import models
 from django.utils.functional import cached_property
 
-from . import revision
-from .fields import PayloadField, SecondsField
+from .agentdb import revision
+from .agentdb.fields import PayloadField, SecondsField
 from .querysets import (
     EVALUATION_PREFIX,
     ChatMessageQuerySet,

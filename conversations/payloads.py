@@ -14,8 +14,8 @@ from backoffice import json_text
 from backoffice.fragments import FragmentMixin
 from privacy import masking
 
-from . import revision
-from .access import Browse
+from .access.browse import Browse
+from .agentdb import revision
 from .models import ModelCall, Run, Task
 
 # A tree of 500 nodes fits into this many characters, whatever the payload's size.

@@ -26,7 +26,7 @@ from django.utils import timezone
 
 from backoffice.databases.text import is_storable
 
-from . import revision
+from .agentdb import revision
 
 # A run that has not ended and shows no sign of life for this long lost its process.
 INTERRUPTED_AFTER = timedelta(minutes=15)

@@ -11,10 +11,12 @@ from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import limited
 from privacy import masking, personal_data
 
-from . import failures, indexes, revision
-from .conditions import message_kinds
-from .message_text import as_plain_text
+from .agentdb import revision
+from .display.message_text import as_plain_text
+from .indexes import catalogue
 from .models import Session
+from .problems import messages as failures
+from .selection.conditions import message_kinds
 
 SECONDS = 1
 TROUBLE_LENGTH = 160
@@ -45,8 +47,8 @@ def troubles(sessions: list[Session]) -> dict[uuid.UUID, str]:
             who=failures.SOURCES[kind][1].strip("{}"),
             who_length=failures.WHO_LENGTH,
             words=failures.words_sql(kind),
-            table=indexes.FAILING[kind][0],
-            condition=indexes.FAILING[kind][1],
+            table=catalogue.FAILING[kind][0],
+            condition=catalogue.FAILING[kind][1],
         ).replace("%", "%%")
         for kind in message_kinds()
     ]
@@ -133,7 +135,7 @@ def places(everywhere: bool):
     if not everywhere:
         return
     for kind in message_kinds():
-        table, condition = indexes.FAILING[kind]
+        table, condition = catalogue.FAILING[kind]
         label = f"'{WHO[kind]} ' || coalesce({failures.SOURCES[kind][1].strip('{}')}, '')"
         yield (
             "model-call" if kind == "model_error" else "task",

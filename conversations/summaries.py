@@ -6,9 +6,9 @@ from django.db.models import QuerySet
 
 from privacy import masking
 
+from .agentdb.compiled import by_id
 from .models import Run, Session
 from .querysets import PREVIEW_LENGTH
-from .statements import by_id
 
 
 def sessions(ids) -> QuerySet:

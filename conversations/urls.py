@@ -1,15 +1,7 @@
 from django.urls import path
 
-from . import (
-    change_views,
-    downloads,
-    error_views,
-    export_views,
-    list_views,
-    payloads,
-    reveal,
-    views,
-)
+from . import change_views, downloads, error_views, export_views, list_views, payloads, views
+from .access import reveal
 
 app_name = "conversations"
 urlpatterns = [

@@ -8,8 +8,10 @@ from django.db import connections
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from conversations import counts, indexes, revision
-from conversations.agent_tables import create_agent_tables
+from conversations import counts
+from conversations.agentdb import revision
+from conversations.agentdb.agent_tables import create_agent_tables
+from conversations.indexes import catalogue
 
 from . import faults
 from .signing_in import let_in
@@ -70,11 +72,11 @@ def _fresh(monkeypatch):
     monkeypatch.setattr(counts, "KEPT_SECONDS", 0)
     monkeypatch.setattr(counts, "KEPT_TIMES", 0)
     revision.forget()
-    indexes.forget()
+    catalogue.forget()
     cache.clear()
     yield
     revision.forget()
-    indexes.forget()
+    catalogue.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

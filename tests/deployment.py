@@ -18,7 +18,7 @@ import psycopg
 from django.conf import settings
 
 from backoffice.local_postgres.server import LocalPostgres
-from conversations.agent_tables import create_agent_tables
+from conversations.agentdb.agent_tables import create_agent_tables
 
 from .environment import BLANK
 

@@ -9,8 +9,8 @@ from django.db import connections
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from conversations import indexes
-from conversations.pagination import Cursor
+from conversations.indexes import catalogue
+from conversations.selection.pagination import Cursor
 
 FIRST_DAY = datetime(2026, 6, 1, tzinfo=UTC)
 DAYS = 10
@@ -190,14 +190,14 @@ def expected(made: list[Made], filters: dict) -> list[Cursor]:
 
 def build_indexes(chosen=lambda name: True):
     """Those of our indexes that are chosen, within the test's transaction; returns their names."""
-    wanted = [index for index in indexes.indexes() if chosen(index.name)]
+    wanted = [index for index in catalogue.indexes() if chosen(index.name)]
     with connections["agents_write"].cursor() as cursor:
         cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
         for index in wanted:
             cursor.execute(index.create(concurrently=False))
             cursor.execute(index.describe())
         cursor.execute("ANALYZE")
-    indexes.forget()
+    catalogue.forget()
     names = {index.name for index in wanted}
-    assert indexes.ready() == names
+    assert catalogue.ready() == names
     return names

@@ -13,8 +13,8 @@ from psycopg.errors import QueryCanceled
 
 from audit.models import Act, Entry
 from backoffice.admin import CappedPaginator
-from conversations import revision
 from conversations.admin_columns import CELL, SHOWN
+from conversations.agentdb import revision
 from conversations.payloads import PAYLOADS
 
 from .admin_panel import (

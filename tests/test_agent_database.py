@@ -12,8 +12,8 @@ from django.db import OperationalError, connections
 from django.db.utils import InternalError
 
 from backoffice.databases.router import Router
-from conversations.filters import problem_choices
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
+from conversations.selection.filters import problem_choices
 
 from .factories import make_conversation, make_message, make_run, make_session, make_task
 
@@ -138,7 +138,7 @@ def test_check_says_that_the_database_does_not_answer(monkeypatch):
     def refuse(tables):
         raise OperationalError("connection refused\nmore\nlines")
 
-    monkeypatch.setattr("conversations.revision.read_columns", refuse)
+    monkeypatch.setattr("conversations.agentdb.revision.read_columns", refuse)
     [message] = check()
     assert message.msg == "The agent database does not answer: connection refused"
 

@@ -16,8 +16,9 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from backoffice.management.commands import serve
-from conversations import indexes, revision
-from conversations.agent_tables import create_agent_tables
+from conversations.agentdb import revision
+from conversations.agentdb.agent_tables import create_agent_tables
+from conversations.indexes import catalogue as indexes
 from conversations.management.commands import agent_indexes
 from demo import write_demo
 

@@ -12,7 +12,8 @@ from accounts.models import AgentLimit
 from audit.models import Act, Entry
 from backoffice.databases.time_limits import limited as time_limited
 from backoffice.middleware import streams_keep_context
-from conversations import counts, limits, sessions
+from conversations import counts, sessions
+from conversations.access import agent_limits
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session
 
 from .admin_panel import lone_call, open_form, save
@@ -254,7 +255,7 @@ def request_of(rf, person, django_user_model, agents, conversations):
     def through(view):
         request = rf.get("/")
         request.user = django_user_model.objects.get(pk=person.pk)
-        return limits.middleware(streams_keep_context(view))(request)
+        return agent_limits.middleware(streams_keep_context(view))(request)
 
     return through
 
@@ -304,7 +305,7 @@ def test_what_cannot_be_limited_is_refused(request_of, statement):
         with connections["agents_write"].cursor() as cursor:
             cursor.execute(statement)
 
-    with pytest.raises(limits.NotLimited):
+    with pytest.raises(agent_limits.NotLimited):
         request_of(view)
     assert Session.objects.count() == 3
 
@@ -347,7 +348,7 @@ def test_a_stream_is_limited_after_its_request_has_ended(request_of, conversatio
 def test_whoever_is_not_signed_in_reads_nothing(rf, conversations):
     request = rf.get("/")
     request.user = AnonymousUser()
-    answered = limits.middleware(lambda request: Session.objects.count())(request)
+    answered = agent_limits.middleware(lambda request: Session.objects.count())(request)
     assert answered == 0
 
 
@@ -365,7 +366,7 @@ def test_every_connection_to_the_agent_database_is_limited(request_of, alias):
         try:
             with another.cursor() as cursor:
                 cursor.execute("SELECT count(*) FROM pg_class")
-                with pytest.raises(limits.NotLimited):
+                with pytest.raises(agent_limits.NotLimited):
                     cursor.execute("DELETE FROM sessions")
         finally:
             another.close()

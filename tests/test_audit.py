@@ -21,7 +21,7 @@ from accounts import lockout
 from audit.models import Act, Entry
 from audit.recording import SAME_VIEW, record, recorded_change
 from conversations import list_views
-from conversations.pagination import EPOCH, Cursor
+from conversations.selection.pagination import EPOCH, Cursor
 
 from .factories import make_agent, make_message, make_run, make_session, make_task
 

@@ -8,9 +8,9 @@ from django.db import connections
 from django.urls import reverse
 from django.utils import timezone
 
-from conversations.conditions import has_problem
 from conversations.models import Session
-from conversations.pagination import Cursor
+from conversations.selection.conditions import has_problem
+from conversations.selection.pagination import Cursor
 
 from .factories import (
     NULL,

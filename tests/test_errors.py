@@ -13,9 +13,10 @@ from django.db import OperationalError, connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from conversations import errors, indexes
+from conversations import errors
+from conversations.display.charts import Day, Trend
+from conversations.indexes import catalogue
 from conversations.models import Agent
-from conversations.trend import Day, Trend
 
 from .factories import (
     NULL,
@@ -36,18 +37,18 @@ SECONDS = 5
 
 @pytest.fixture(autouse=True)
 def _fresh_indexes(db):
-    indexes.forget()
+    catalogue.forget()
     yield
-    indexes.forget()
+    catalogue.forget()
 
 
 def build_indexes():
     with connections["agents_write"].cursor() as cursor:
-        for index in indexes.indexes():
+        for index in catalogue.indexes():
             if not index.needs_pg_trgm:
                 cursor.execute(index.create(concurrently=False))
                 cursor.execute(index.describe())
-    indexes.forget()
+    catalogue.forget()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from conversations import explain as module
-from conversations import revision
+from conversations.agentdb import revision
 from conversations.explain import explain, readable
 from conversations.models import Run, Task
 from conversations.transcript import nested

@@ -11,8 +11,8 @@ from django.db import connections
 from django.http import QueryDict
 
 from conversations.exports import Kind, export_file
-from conversations.filters import ConversationFilter
 from conversations.models import Session
+from conversations.selection.filters import ConversationFilter
 from conversations.sessions import get_session_details, get_sessions_summary
 
 from .exports import FORMULA, export, ids, original, read_csv, read_jsonl, rows

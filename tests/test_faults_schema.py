@@ -3,7 +3,7 @@
 import pytest
 from django.db import connections
 
-from conversations import kept, revision
+from conversations.agentdb import process_cache, revision
 
 from .factories import make_conversation, make_run
 
@@ -19,8 +19,8 @@ def alter(statement: str):
 
 
 def later(monkeypatch, seconds: float):
-    real = kept.time.monotonic
-    monkeypatch.setattr(kept.time, "monotonic", lambda: real() + seconds)
+    real = process_cache.time.monotonic
+    monkeypatch.setattr(process_cache.time, "monotonic", lambda: real() + seconds)
 
 
 def test_a_new_column_is_noticed_within_a_minute(support_client, at_revision, monkeypatch):
@@ -32,7 +32,7 @@ def test_a_new_column_is_noticed_within_a_minute(support_client, at_revision, mo
     run = make_run(session, duration_seconds=3)
     assert support_client.get(f"{LIST}{session.id}/").status_code == 200
     assert not revision.has_run_durations()
-    later(monkeypatch, kept.LOOK_AGAIN + 1)
+    later(monkeypatch, process_cache.LOOK_AGAIN + 1)
     page = support_client.get(f"{LIST}{session.id}/runs/{run.id}/")
     assert page.status_code == 200
     assert revision.has_run_durations()

@@ -7,7 +7,7 @@ import pytest
 from django.db import connections
 from django.urls import reverse
 
-from conversations.fields import PayloadField
+from conversations.agentdb.fields import PayloadField
 
 from .factories import (
     NULL,

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backoffice.wsgi import known_type
-from conversations.filters import OTHER_PARAMETERS, ConversationFilter
+from conversations.selection.filters import OTHER_PARAMETERS, ConversationFilter
 
 from .addresses import ADDRESSES, PIECE, filled, make_examples, pieces
 from .conftest import user_in

@@ -13,10 +13,11 @@ from django.http import QueryDict
 from psycopg.errors import QueryCanceled
 
 from backoffice.databases.errors import is_timeout
-from conversations import conditions, indexes, lookback
-from conversations.filters import ConversationFilter
+from conversations.indexes import catalogue
 from conversations.models import Session
-from conversations.pagination import Cursor
+from conversations.selection import conditions, find
+from conversations.selection.filters import ConversationFilter
+from conversations.selection.pagination import Cursor
 
 from .factories import make_agent, make_message, make_session
 from .histories import AGENTS, SAME_ERROR, build_indexes, expected, key, make_history
@@ -66,10 +67,10 @@ CONDITIONED = [
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    indexes.forget()
+    catalogue.forget()
     be_patient(monkeypatch)
     yield
-    indexes.forget()
+    catalogue.forget()
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def check(history, filters, seconds=60, page=PAGE) -> list[Cursor]:
     wanted = expected(history, filters)
     cursor, seen, ends = None, [], []
     for _ in range(len(history) + 3):
-        found, reached = lookback.find(matching(filters), cursor, page + 1, seconds)
+        found, reached = find.find(matching(filters), cursor, page + 1, seconds)
         rest = behind(wanted, cursor)
         assert found == rest[: len(found)], filters
         if reached:
@@ -126,7 +127,7 @@ class Spy:
     def __init__(self, monkeypatch):
         self.given = []
         self.active = False
-        collect = lookback.collect
+        collect = find.collect
 
         def spied(*args):
             self.active = True
@@ -136,7 +137,7 @@ class Spy:
                 self.active = False
             return self.given[-1]
 
-        monkeypatch.setattr(lookback, "collect", spied)
+        monkeypatch.setattr(find, "collect", spied)
 
 
 @pytest.fixture
@@ -147,8 +148,8 @@ def collected(monkeypatch):
 @pytest.fixture
 def eager(monkeypatch):
     """Small steps, and nothing is worth walking for once a step was taken."""
-    monkeypatch.setattr(lookback, "FIRST_STEP", 7)
-    monkeypatch.setattr(lookback, "WORTH_WALKING", 0)
+    monkeypatch.setattr(find, "FIRST_STEP", 7)
+    monkeypatch.setattr(find, "WORTH_WALKING", 0)
     monkeypatch.setattr(conditions, "QUICK_PROBES", 7)
     # The default of its `probes`.
     monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7,))
@@ -164,7 +165,7 @@ def clock(monkeypatch):
         return now.elapsed
 
     now = SimpleNamespace(elapsed=0.0)
-    monkeypatch.setattr(lookback, "time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr(find, "time", SimpleNamespace(monotonic=monotonic))
     return steps
 
 
@@ -186,7 +187,7 @@ def test_page_after_page_without_indexes_of_ours(history, collected):
 
 
 def test_in_small_steps(short_history, collected, monkeypatch):
-    monkeypatch.setattr(lookback, "FIRST_STEP", 7)
+    monkeypatch.setattr(find, "FIRST_STEP", 7)
     for filters in CONDITIONED:
         assert check(short_history, filters) == []
     assert collected.given == []
@@ -194,8 +195,8 @@ def test_in_small_steps(short_history, collected, monkeypatch):
 
 @pytest.mark.parametrize("step", [1, 3, 10, 11])
 def test_steps_that_end_where_a_page_does(monkeypatch, step):
-    monkeypatch.setattr(lookback, "FIRST_STEP", step)
-    monkeypatch.setattr(lookback, "STEP_GROWTH", 1)
+    monkeypatch.setattr(find, "FIRST_STEP", step)
+    monkeypatch.setattr(find, "STEP_GROWTH", 1)
     history = make_history(seed=9, size=80)
     for filters in ({"search": "alpha"}, {"problem": "any"}, {"search": "beta", **UNTIL}):
         assert check(history, filters) == []
@@ -242,7 +243,7 @@ def test_collecting_that_takes_too_long_gives_the_same_pages(
     short_history, collected, eager, monkeypatch
 ):
     build_indexes()
-    monkeypatch.setattr(lookback, "COLLECT_SHARE", 0.0005)
+    monkeypatch.setattr(find, "COLLECT_SHARE", 0.0005)
 
     def slow(execute, sql, params, many, context):
         if collected.active and "SELECT" in sql:
@@ -266,7 +267,7 @@ def test_some_of_the_indexes_and_another_history(collected, eager, seed):
         collected.given.clear()
         check(history, filters)
         if filters == {"search": "missing"}:
-            assert bool(collected.given) == (indexes.TRIGRAMS.name in names)
+            assert bool(collected.given) == (catalogue.TRIGRAMS.name in names)
         if filters == {"error": SAME_ERROR} and not collected.given:
             assert not {f"desk_{each}_message" for each in (
                 "tasks_task_error", "tasks_tool_error", "model_call_stats_model_error"
@@ -277,7 +278,7 @@ def test_some_of_the_indexes_and_another_history(collected, eager, seed):
 
 
 def test_when_time_is_up_it_says_how_far_it_looked(short_history, clock, monkeypatch):
-    monkeypatch.setattr(lookback, "FIRST_STEP", 7)
+    monkeypatch.setattr(find, "FIRST_STEP", 7)
     for filters in CONDITIONED:
         ends = check(short_history, filters, seconds=5)
         # A page of what is common is full before that, and few are soon looked at.
@@ -295,8 +296,8 @@ def test_when_time_is_up_with_indexes_too(short_history, clock, eager, collected
 @pytest.fixture
 def second_step_sleeps(monkeypatch, clock):
     """The first step has all the time that it needs, the second one 50 ms, and takes longer."""
-    monkeypatch.setattr(lookback, "FIRST_STEP", 7)
-    monkeypatch.setattr(lookback, "STEP_SECONDS", 100)
+    monkeypatch.setattr(find, "FIRST_STEP", 7)
+    monkeypatch.setattr(find, "STEP_SECONDS", 100)
     # When it begins, before the first step, after it, before the second one.
     clock += [0, 0, 1, 98.95]
     slow = []
@@ -315,7 +316,7 @@ def second_step_sleeps(monkeypatch, clock):
 def test_a_step_that_is_stopped_leaves_what_was_found_before(history, second_step_sleeps):
     filters = {"search": "alpha"}
     newest = sorted((each.place for each in history), key=key, reverse=True)
-    found, reached = lookback.find(matching(filters), None, 51, seconds=100)
+    found, reached = find.find(matching(filters), None, 51, seconds=100)
     assert reached == newest[6]
     assert found == [each for each in expected(history, filters) if key(each) >= key(reached)]
     assert found
@@ -342,8 +343,8 @@ def stopped_at(words: str, number: int):
 def test_wherever_a_step_is_stopped_no_row_is_shown_twice(
     short_history, monkeypatch, statement, number
 ):
-    monkeypatch.setattr(lookback, "FIRST_STEP", 7)
-    monkeypatch.setattr(lookback, "STEP_GROWTH", 1)
+    monkeypatch.setattr(find, "FIRST_STEP", 7)
+    monkeypatch.setattr(find, "STEP_GROWTH", 1)
     # The first step's own end is not in question: nothing was looked at before.
     number += statement is NEWEST_FIRST
     filters = {"search": "alpha"}
@@ -359,18 +360,18 @@ def test_a_range_of_dates_goes_on_where_its_first_part_ended(short_history, filt
     # The part that was still going on then takes one statement, or two with a condition.
     number = 3 if "search" in filters else 2
     with stopped_at(NEWEST_FIRST, number) as matched:
-        found, reached = lookback.find(matching(filters), None, 51, 60)
+        found, reached = find.find(matching(filters), None, 51, 60)
     assert len(matched) == number
     assert reached.updated_at == until
     wanted = expected(short_history, filters)
     assert found == [each for each in wanted if each.updated_at > until]
     assert found
-    rest, _ = lookback.find(matching(filters), reached, 200, 60)
+    rest, _ = find.find(matching(filters), reached, 200, 60)
     assert found + rest == wanted
 
 
 def test_nothing_but_the_time_limit_is_taken_for_it(history, monkeypatch):
-    monkeypatch.setattr(lookback, "FIRST_STEP", 7)
+    monkeypatch.setattr(find, "FIRST_STEP", 7)
     slow = []
 
     def broken(execute, sql, params, many, context):
@@ -380,7 +381,7 @@ def test_nothing_but_the_time_limit_is_taken_for_it(history, monkeypatch):
         return execute(sql, params, many, context)
 
     with connections["agents"].execute_wrapper(broken), pytest.raises(OperationalError) as caught:
-        lookback.find(matching({"search": "missing"}), None, 51, seconds=100)
+        find.find(matching({"search": "missing"}), None, 51, seconds=100)
     assert not is_timeout(caught.value)
 
 
@@ -405,7 +406,7 @@ def follow(response) -> str:
 
 
 def test_the_page_says_how_far_it_looked_and_leads_further(support_client, clock, monkeypatch):
-    monkeypatch.setattr(lookback, "FIRST_STEP", 7)
+    monkeypatch.setattr(find, "FIRST_STEP", 7)
     agent = make_agent()
     made = [make_session(agent) for _ in range(60)]
     for oldest in made[:2]:
@@ -446,5 +447,5 @@ def test_a_cursor_between_the_rows_is_a_place_too(history):
         for at in sorted({each.updated_at for each in history})[::7]:
             for number in (0, 2**127, 2**128 - 1):
                 cursor = Cursor(at, uuid.UUID(int=number))
-                found, _ = lookback.find(matching(filters), cursor, 3, 60)
+                found, _ = find.find(matching(filters), cursor, 3, 60)
                 assert found == behind(wanted, cursor)[:3]

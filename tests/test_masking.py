@@ -19,10 +19,11 @@ from psycopg.types.string import TextLoader
 from accounts import lockout
 from accounts.urls import urlpatterns as accounts_urls
 from audit.models import Act, Entry
-from conversations import apps, indexes, sessions
+from conversations import apps, sessions
+from conversations.indexes import catalogue
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
-from conversations.pagination import EPOCH, Cursor
 from conversations.payloads import PAYLOADS
+from conversations.selection.pagination import EPOCH, Cursor
 from privacy import masking
 
 from .factories import (
@@ -452,12 +453,12 @@ def test_a_payload_that_is_one_number_stays_json(masked, support_client):
 
 def test_our_indexes_are_known_while_masking_is_active(masked, monkeypatch):
     # What tells their versions may look like anything.
-    monkeypatch.setattr(indexes.Index, "digest", CARD)
+    monkeypatch.setattr(catalogue.Index, "digest", CARD)
     build_indexes()
-    names = indexes.ready()
-    indexes.forget()
+    names = catalogue.ready()
+    catalogue.forget()
     with masking.active():
-        assert indexes.ready() == names
+        assert catalogue.ready() == names
 
 
 # How it is done

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from conversations.message_text import MARKDOWN_UP_TO, as_markdown, as_plain_text, marked
+from conversations.display.message_text import MARKDOWN_UP_TO, as_markdown, as_plain_text, marked
 
 from .payloads import PAYLOADS
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from conversations.pagination import Cursor
+from conversations.selection.pagination import Cursor
 
 from .factories import Json, make_agent, make_message, make_run, make_session, make_task
 from .listing import HTMX, NEW, be_patient, get, slowed, text

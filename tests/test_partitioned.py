@@ -8,8 +8,8 @@ from django.core import checks
 from django.db import connections
 from django.utils import timezone
 
-from conversations import indexes
-from conversations.agent_tables import DDL
+from conversations.agentdb.agent_tables import DDL
+from conversations.indexes import catalogue
 from conversations.models import ChatMessage, Run, Session, Task
 from demo import write_demo
 
@@ -52,10 +52,10 @@ def partition(table, layout):
 
 def build_indexes():
     execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
-    for index in indexes.indexes():
+    for index in catalogue.indexes():
         execute(index.create(concurrently=False))
         execute(index.describe())
-    indexes.forget()
+    catalogue.forget()
 
 
 def pages() -> list[str]:
@@ -115,12 +115,12 @@ def test_partitioned_tables_give_the_same_pages(admin_client, monkeypatch, layou
     for table in ("tasks", "chat_messages"):
         partition(table, layout)
     if indexed:
-        for index in indexes.indexes():
+        for index in catalogue.indexes():
             if index.table in ("tasks", "chat_messages"):
                 execute(index.create(concurrently=False))
                 execute(index.describe())
-        indexes.forget()
-        assert indexes.ready() == {index.name for index in indexes.indexes()}
+        catalogue.forget()
+        assert catalogue.ready() == {index.name for index in catalogue.indexes()}
     after = answers(admin_client, paths)
     assert [path for path in paths if before[path] != after[path]] == []
     # Something is compared.

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from django.urls import URLPattern, get_resolver, reverse
 
 from audit.models import Act, Entry
-from conversations.pagination import Cursor
+from conversations.selection.pagination import Cursor
 
 from .admin_panel import make_rows
 from .factories import make_message, make_run, make_session, make_task

@@ -12,9 +12,10 @@ from django.conf import settings
 from django.db import connections
 
 from bench import history
-from conversations import conditions, indexes, lookback
-from conversations.agent_tables import create_agent_tables
-from conversations.pagination import Cursor
+from conversations.agentdb.agent_tables import create_agent_tables
+from conversations.indexes import catalogue
+from conversations.selection import conditions, find
+from conversations.selection.pagination import Cursor
 
 from .admin_panel import TABLES, list_url
 from .listing import COUNTS, NEW, URL, be_patient
@@ -49,11 +50,11 @@ def owner(django_db_setup, django_db_blocker):
             psycopg.connect(postgres.uri(NAME), autocommit=True, options=options) as connection,
             reading(NAME, django_db_blocker),
         ):
-            for index in indexes.indexes():
+            for index in catalogue.indexes():
                 connection.execute(index.create(concurrently=False))
                 connection.execute(index.describe())
             connection.execute("ANALYZE")
-            assert len(indexes.ready()) == len(indexes.indexes())
+            assert len(catalogue.ready()) == len(catalogue.indexes())
             connections["agents"].close()
             yield connection
     finally:
@@ -72,7 +73,7 @@ def reading(name, blocker):
         given = connections.settings[alias]["OPTIONS"]
         connections.settings[alias]["OPTIONS"] = {**given, "options": options}
         connections[alias] = connections.create_connection(alias)
-    indexes.forget()
+    catalogue.forget()
     try:
         with blocker.unblock():
             yield
@@ -82,7 +83,7 @@ def reading(name, blocker):
                 connections[alias].close()
             connections[alias] = connection
             connections.settings[alias].update(settled[alias])
-        indexes.forget()
+        catalogue.forget()
 
 
 @pytest.fixture
@@ -90,10 +91,10 @@ def without_indexes(owner):
     """As if ours were not there."""
     change = "UPDATE pg_index SET indisvalid = %s WHERE indexrelid::regclass::text LIKE 'desk\\_%%'"
     owner.execute(change, [False])
-    indexes.forget()
+    catalogue.forget()
     yield
     owner.execute(change, [True])
-    indexes.forget()
+    catalogue.forget()
 
 
 class Plans:
@@ -156,8 +157,8 @@ def ask(client, words, url=URL, **filters) -> Plans:
 @pytest.fixture
 def collecting(monkeypatch):
     """After the newest ten, what meets a condition is collected."""
-    monkeypatch.setattr(lookback, "FIRST_STEP", 10)
-    monkeypatch.setattr(lookback, "WORTH_WALKING", 0)
+    monkeypatch.setattr(find, "FIRST_STEP", 10)
+    monkeypatch.setattr(find, "WORTH_WALKING", 0)
     monkeypatch.setattr(conditions, "QUICK_PROBES", 10)
     # The default of its `probes`.
     monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (10,))

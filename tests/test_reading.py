@@ -263,7 +263,7 @@ def failing(minutes: int, agent, words="Error: lost"):
 
 @pytest.mark.parametrize("probes", [1, 2, 3, 200])
 def test_the_newer_of_a_filtered_list_is_found_near_and_far(support_client, monkeypatch, probes):
-    monkeypatch.setattr("conversations.conditions.SLOW_PROBES", probes)
+    monkeypatch.setattr("conversations.selection.conditions.SLOW_PROBES", probes)
     agent = make_agent()
     here, *_, wanted, _ = (
         failing(n, agent, words)
@@ -282,7 +282,7 @@ def test_the_newer_of_a_filtered_list_is_not_collected_where_it_is_near(
     def met(self):
         raise AssertionError("All rows that meet it are asked for.")
 
-    monkeypatch.setattr("conversations.conditions.Condition.met", met)
+    monkeypatch.setattr("conversations.selection.conditions.Condition.met", met)
     response = get(support_client, url("detail", here.id) + "?problem=tool_error")
     assert response.context["newer"] == wanted.id
 

@@ -14,7 +14,7 @@ from django.db import connections
 from django.urls import reverse
 from psycopg.rows import dict_row
 
-from conversations import revision
+from conversations.agentdb import revision
 from conversations.models import Session
 from conversations.sessions import get_session_details, get_sessions_summary
 

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from django.test import Client
 
 from audit.models import Act, Entry
-from conversations import reveal
+from conversations.access import reveal
 
 from .factories import Json, make_message, make_run, make_session, make_task
 from .test_masking import EMAIL, PHONE, body, masked  # noqa: F401 (a fixture)
@@ -87,9 +87,9 @@ def test_nobody_else_sees_it_then(support_client, session, django_user_model):
 def test_it_ends(support_client, session, monkeypatch):
     ask(support_client, session)
     later = time.time() + reveal.REVEALED_FOR.total_seconds()
-    monkeypatch.setattr("conversations.reveal.time.time", lambda: later - 5)
+    monkeypatch.setattr("conversations.access.reveal.time.time", lambda: later - 5)
     assert sees(support_client, session)
-    monkeypatch.setattr("conversations.reveal.time.time", lambda: later + 5)
+    monkeypatch.setattr("conversations.access.reveal.time.time", lambda: later + 5)
     assert not sees(support_client, session)
 
 
@@ -135,7 +135,7 @@ def test_without_an_entry_nothing_is_revealed(support_client, session, monkeypat
     def fail(*args, **kwargs):
         raise DatabaseError
 
-    monkeypatch.setattr("conversations.reveal.record", fail)
+    monkeypatch.setattr("conversations.access.reveal.record", fail)
     with pytest.raises(DatabaseError):
         ask(support_client, session)
     monkeypatch.undo()

@@ -9,9 +9,9 @@ from django.urls import reverse
 
 from backoffice.databases.time_limits import limited
 from conversations import targets
-from conversations.filters import ConversationFilter
 from conversations.models import Session
-from conversations.pagination import Cursor
+from conversations.selection.filters import ConversationFilter
+from conversations.selection.pagination import Cursor
 
 from .factories import make_agent, make_message, make_run, make_session, make_task
 from .listing import TYPING, get, listed, match, text

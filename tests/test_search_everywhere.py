@@ -2,7 +2,7 @@
 
 import pytest
 
-from conversations import conditions
+from conversations.selection import conditions
 
 from .factories import (
     Json,

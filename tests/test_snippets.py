@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from conversations.pagination import Cursor
+from conversations.selection.pagination import Cursor
 
 from .factories import (
     Json,

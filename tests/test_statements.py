@@ -9,10 +9,10 @@ from django.db import ProgrammingError, connections
 from django.utils import timezone
 from psycopg.errors import UndefinedColumn
 
-from conversations import revision, statements
-from conversations.conditions import has_problem
+from conversations.agentdb import compiled, revision
 from conversations.models import Run, Session
 from conversations.querysets import problem_kinds
+from conversations.selection.conditions import has_problem
 from conversations.summaries import run_summaries, runs, sessions, summaries
 
 from .factories import (
@@ -115,26 +115,26 @@ def test_they_are_in_the_words_of_the_server_that_is_asked(monkeypatch, newer):
     for alias in ("agents", "default"):
         features = connections[alias].features
         monkeypatch.setattr(features, "is_postgresql_16", alias == newer, raising=False)
-    statements.forget()
+    compiled.forget()
     try:
         for build in (sessions, runs):
-            _, sql, _ = statements.statement(build, statements.IDS, revision.known())
+            _, sql, _ = compiled.statement(build, compiled.IDS, revision.known())
             assert ("RETURNING JSONB" in sql) == (newer == "agents")
     finally:
-        statements.forget()
+        compiled.forget()
 
 
 def test_they_are_built_anew_after_the_tables_have_changed(unfinished):
     session, _ = unfinished
     summaries([session.id])
-    assert statements.statement.cache_info().currsize
+    assert compiled.statement.cache_info().currsize
     error = ProgrammingError()
     error.__cause__ = UndefinedColumn()
     try:
         raise error
     except ProgrammingError:
         got_request_exception.send(None)
-    assert not statements.statement.cache_info().currsize
+    assert not compiled.statement.cache_info().currsize
 
 
 def test_they_are_built_once(unfinished, monkeypatch):
@@ -143,8 +143,8 @@ def test_they_are_built_once(unfinished, monkeypatch):
     for kind in kinds:
         having(kind)
     summaries([session.id]), run_summaries([run.id])
-    built = (statements.statement.cache_info().misses, statements.where.cache_info().misses)
+    built = (compiled.statement.cache_info().misses, compiled.where.cache_info().misses)
     for kind in kinds:
         having(kind)
     summaries([session.id, uuid.uuid4()]), run_summaries([run.id])
-    assert built == (statements.statement.cache_info().misses, statements.where.cache_info().misses)
+    assert built == (compiled.statement.cache_info().misses, compiled.where.cache_info().misses)

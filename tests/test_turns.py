@@ -13,10 +13,12 @@ from backoffice.databases import work_slots
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.time_limits import limited
 from backoffice.databases.work_slots import Work, turn
-from conversations import conditions, counts, export_stream, indexes, lookback
-from conversations.conditions import SLOW_PROBES
-from conversations.filters import ConversationFilter
+from conversations import counts, export_stream
+from conversations.indexes import catalogue
 from conversations.models import Session
+from conversations.selection import conditions, find
+from conversations.selection.conditions import SLOW_PROBES
+from conversations.selection.filters import ConversationFilter
 
 from .exports import export, places_taken
 from .factories import make_message, make_session
@@ -32,9 +34,9 @@ def _two_places(monkeypatch):
     monkeypatch.setattr(work_slots, "PLACES", len(ALL))
     # As on four processors.
     monkeypatch.setattr(reader, "RESTS", 2)
-    indexes.forget()
+    catalogue.forget()
     yield
-    indexes.forget()
+    catalogue.forget()
 
 
 def matching(query=""):
@@ -82,7 +84,7 @@ def test_whoever_waits_goes_on_when_a_place_is_free():
 
 
 def small_steps(monkeypatch):
-    monkeypatch.setattr(lookback, "FIRST_STEP", 7)
+    monkeypatch.setattr(find, "FIRST_STEP", 7)
     monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7,))
 
 
@@ -91,9 +93,9 @@ def test_a_search_looks_back_no_further_than_its_turn(monkeypatch):
     small_steps(monkeypatch)
     newest = sorted((each.place for each in history), key=key, reverse=True)
     with places_taken(*ALL, work=Work.LOOK_BACK):
-        found, reached = lookback.find(matching("search=missing"), None, 51, 1)
+        found, reached = find.find(matching("search=missing"), None, 51, 1)
     assert (found, reached) == ([], newest[6])
-    found, reached = lookback.find(matching("search=missing"), None, 51, 60)
+    found, reached = find.find(matching("search=missing"), None, 51, 60)
     assert (found, reached) == ([], None)
 
 
@@ -101,7 +103,7 @@ def test_what_is_among_the_newest_is_found_without_a_turn():
     make_history(seed=1, size=100)
     with places_taken(*ALL, work=Work.LOOK_BACK):
         for query in ("", "search=missing", "search=alpha", "problem=any"):
-            _, reached = lookback.find(matching(query), None, 51, 60)
+            _, reached = find.find(matching(query), None, 51, 60)
             assert reached is None, query
 
 
@@ -109,18 +111,18 @@ def test_collecting_waits_for_a_turn(monkeypatch):
     make_history(seed=1, size=100)
     build_indexes()
     small_steps(monkeypatch)
-    monkeypatch.setattr(lookback, "WORTH_WALKING", 0)
+    monkeypatch.setattr(find, "WORTH_WALKING", 0)
     collected = []
-    collect = lookback.collect
+    collect = find.collect
 
     def spied(*args):
         collected.append(collect(*args))
         return collected[-1]
 
-    monkeypatch.setattr(lookback, "collect", spied)
+    monkeypatch.setattr(find, "collect", spied)
     with places_taken(*ALL, work=Work.COLLECT):
-        lookback.find(matching("search=missing"), None, 51, 1)
-    lookback.find(matching("search=missing"), None, 51, 60)
+        find.find(matching("search=missing"), None, 51, 1)
+    find.find(matching("search=missing"), None, 51, 60)
     assert collected == [None, []]
 
 
@@ -129,7 +131,7 @@ def test_a_step_leaves_the_others_their_turn_in_time(monkeypatch):
     make_history(seed=1, size=60)
     small_steps(monkeypatch)
     steps = []
-    places = lookback.places
+    places = find.places
 
     def spied(queryset, limit, skipped=0):
         if limit == 1:
@@ -138,8 +140,8 @@ def test_a_step_leaves_the_others_their_turn_in_time(monkeypatch):
                 cursor.execute("SELECT pg_sleep(%s)", [steps[-1] / 100])
         return places(queryset, limit, skipped)
 
-    monkeypatch.setattr(lookback, "places", spied)
-    lookback.find(matching("search=missing"), None, 51, 60)
+    monkeypatch.setattr(find, "places", spied)
+    find.find(matching("search=missing"), None, 51, 60)
     assert steps[0] == 7
     assert len(steps) >= 6
     assert max(steps) <= 10
@@ -263,9 +265,9 @@ def test_a_search_gives_way_after_each_turn(monkeypatch):
         turns.append(work)
         return turn(alias, work)
 
-    monkeypatch.setattr(lookback, "give_way", lambda worked, at_most: given.append(worked))
-    monkeypatch.setattr(lookback, "turn", spied)
-    lookback.find(matching("search=missing"), None, 51, 60)
+    monkeypatch.setattr(find, "give_way", lambda worked, at_most: given.append(worked))
+    monkeypatch.setattr(find, "turn", spied)
+    find.find(matching("search=missing"), None, 51, 60)
     assert set(turns) == {Work.LOOK_BACK}
     # Not after the last one.
     assert len(given) == len(turns) - 1

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from backoffice import json_text
 from backoffice.words import at, counted, elapsed_words, exact, seconds, time_element
 
-from ..message_text import as_markdown, as_plain_text
+from ..display.message_text import as_markdown, as_plain_text
 from ..querysets import INTERRUPTED_AFTER
 
 register = template.Library()

@@ -28,7 +28,7 @@ from bench.measuring import count_queries, measure
 from bench.others import others_first_page
 from bench.site import serving, signed_in
 from bench.tables import INDEXED, ListResults, conversations_table
-from conversations.agent_tables import create_agent_tables
+from conversations.agentdb.agent_tables import create_agent_tables
 
 # Holds the people who ask, and the heavy conversations.
 DATABASE = "bench"

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections, transaction
 
-from conversations.indexes import KNOWN_NAMES, Index, State, forget, indexes, states
-from conversations.management import partitions
-from conversations.management.build_words import duration, one_line, progress, size
+from conversations.indexes import partitions
+from conversations.indexes.build_words import duration, one_line, progress, size
+from conversations.indexes.catalogue import KNOWN_NAMES, Index, State, forget, indexes, states
 
 WRITER = "agents_write"
 # Seconds between two looks at a build: on a terminal, which shows one line, and elsewhere.

@@ -15,7 +15,7 @@ from django.urls import reverse
 from conversations.export_stream import Export, TooManyExports
 from conversations.export_views import parse
 from conversations.exports import FILES, FORMS, export_file
-from conversations.filters import ConversationFilter
+from conversations.selection.filters import ConversationFilter
 
 
 class Command(BaseCommand):

@@ -4,7 +4,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from django.utils.connection import ConnectionDoesNotExist
 
-from conversations.agent_tables import create_agent_tables
+from conversations.agentdb.agent_tables import create_agent_tables
 from demo import write_demo
 
 

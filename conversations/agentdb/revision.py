@@ -5,7 +5,7 @@ minute, since the runtime may be upgraded while the site is up.
 
 from django.db import connections, models
 
-from .kept import Kept
+from .process_cache import Kept
 
 KNOWN_REVISIONS = ("0002", "0003", "0004", "0005", "0006")
 # Columns that came after 0002; all others must be there.

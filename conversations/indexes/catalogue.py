@@ -12,9 +12,9 @@ from django.db import connections
 
 from privacy import masking
 
-from . import revision
-from .failures import message_sql, whole_words_sql
-from .kept import Kept
+from ..agentdb import revision
+from ..agentdb.process_cache import Kept
+from ..problems.messages import message_sql, whole_words_sql
 
 NO_OUTPUT = "output_data IS NULL OR output_data = 'null'::jsonb"
 FAILING = {

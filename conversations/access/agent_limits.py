@@ -18,7 +18,7 @@ from psycopg.sql import Composable
 
 from backoffice.databases.postgresql.base import Cursor
 
-from . import revision
+from ..agentdb import revision
 
 _request: ContextVar = ContextVar("limited_request", default=None)
 

@@ -16,11 +16,11 @@ from django.utils.functional import cached_property
 from backoffice.databases.text import is_storable
 from privacy import masking
 
+from ..models import Agent, Session
+from ..problems.messages import shown_message
+from ..querysets import problem_kinds
 from .conditions import Condition, failed_with, folded_message, has_problem, says
-from .failures import shown_message
-from .lookback import Matching
-from .models import Agent, Session
-from .querysets import problem_kinds
+from .find import Matching
 from .widgets import (
     DATE,
     AgentSelect,

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from conversations.indexes import Index
+from .catalogue import Index
 
 # Of one level; whether each has its part, whatever its name, or one that was not joined yet.
 PARTITIONS = """

@@ -19,10 +19,10 @@ from backoffice.databases.errors import is_timeout, timeouts_ignored
 from backoffice.databases.time_limits import limited
 from backoffice.databases.work_slots import Work, turn
 
-from . import indexes
+from ..indexes import catalogue
+from ..querysets import SessionQuerySet
 from .conditions import Condition
 from .pagination import Cursor
-from .querysets import SessionQuerySet
 
 # Conversations in the first step back at most, and how much longer the next step is.
 FIRST_STEP = 1_000
@@ -64,7 +64,7 @@ class Matching:
             yield self.behind(self.base, cursor), None
             return
         late = self.base.filter(updated_at__gt=self.until)
-        if indexes.is_ready("desk_sessions_lifetime"):
+        if catalogue.is_ready("desk_sessions_lifetime"):
             late = late.alive_at(self.until)
         yield self.behind(late, cursor), None
         yield self.base.filter(updated_at__lte=self.until), Cursor(self.until, HIGHEST_ID)

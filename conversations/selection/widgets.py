@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from .models import NO_NAME
+from ..models import NO_NAME
 
 # What the browser's pickers take; both write ASCII digits.
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

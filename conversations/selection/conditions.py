@@ -15,9 +15,12 @@ from django.db.models import OuterRef, Q, QuerySet
 
 from privacy import masking
 
-from . import failures, indexes, limits, revision, statements
-from .models import ChatMessage, Session, Task
-from .querysets import any_of, failing_rows, problem_kinds
+from ..access import agent_limits
+from ..agentdb import compiled, revision
+from ..indexes import catalogue
+from ..models import ChatMessage, Session, Task
+from ..problems import messages
+from ..querysets import any_of, failing_rows, problem_kinds
 
 # Conversations that are asked one by one before collecting is tried: a microsecond each where an
 # index holds nothing but such rows, ten and more where messages are read.
@@ -82,7 +85,7 @@ class Problem(Condition):
     kinds: tuple[str, ...] = ()
 
     def probed(self) -> Q:
-        return Q(statements.condition(probed_sessions, self.kinds))
+        return Q(compiled.condition(probed_sessions, self.kinds))
 
 
 def failing(kinds: tuple[str, ...]) -> tuple[QuerySet, ...]:
@@ -96,7 +99,7 @@ def probed_sessions(kinds: tuple[str, ...]) -> QuerySet:
 def has_problem(kind: str) -> Problem:
     """Any kind of `problem_kinds()`, "any" of them, or "running"."""
     kinds = problem_kinds() if kind == "any" else (kind,)
-    indexed = all(indexes.is_ready(indexes.failing_name(kind)) for kind in kinds)
+    indexed = all(catalogue.is_ready(catalogue.failing_name(kind)) for kind in kinds)
     probes = QUICK_PROBES if indexed else SLOW_PROBES
     return Problem(lambda: failing(kinds), indexed, probes, kinds)
 
@@ -104,12 +107,12 @@ def has_problem(kind: str) -> Problem:
 def says(text: str, everywhere: bool) -> Condition:
     """A message holds the text, in any case; or, `everywhere`, an error or a tool's name does."""
     sources = [ChatMessage.objects.filter(content__contains_text=text)]
-    indexed = indexes.is_ready(indexes.TRIGRAMS.name) and bool(TRIGRAM.search(text))
+    indexed = catalogue.is_ready(catalogue.TRIGRAMS.name) and bool(TRIGRAM.search(text))
     if everywhere:
         for kind in message_kinds():
-            failing = failing_rows(kind).annotate(words=failures.whole_words(kind))
+            failing = failing_rows(kind).annotate(words=messages.whole_words(kind))
             sources.append(failing.filter(words__contains_text=text))
-            indexed = indexed and indexes.is_ready(indexes.words_name(kind))
+            indexed = indexed and catalogue.is_ready(catalogue.words_name(kind))
         sources.append(tool_calls(text))
         indexed = indexed and revision.has_task_order()
     return Condition(lambda: tuple(sources), indexed)
@@ -120,7 +123,7 @@ def tool_calls(text: str) -> QuerySet:
         return Task.objects.filter(node_type="tool_call", name__contains_text=text)
     alias = Task.objects.db
     # Shown to nobody; and of all tools each takes one step, of some agents' many.
-    with limits.lifted(), connections[alias].cursor() as cursor:
+    with agent_limits.lifted(), connections[alias].cursor() as cursor:
         pattern = f"%{connections[alias].ops.prep_for_like_query(text)}%"
         cursor.execute(TOOL_NAMES, [pattern])
         return Task.objects.filter(tool_uri__in=[masking.raw(name) for (name,) in cursor])
@@ -128,7 +131,7 @@ def tool_calls(text: str) -> QuerySet:
 
 def message_kinds() -> list[str]:
     """The kinds of problems that come with words, as far as this revision can tell them."""
-    return [kind for kind in problem_kinds() if kind in failures.SOURCES]
+    return [kind for kind in problem_kinds() if kind in messages.SOURCES]
 
 
 def folded_message(text: str) -> str | None:
@@ -142,7 +145,7 @@ def folded_message(text: str) -> str | None:
         return text
     for kind in message_kinds():
         same = failing_rows(kind).filter(pk=row_id)
-        message = same.annotate(message=failures.failure_message(kind)).values_list("message")
+        message = same.annotate(message=messages.failure_message(kind)).values_list("message")
         if found := message.first():
             return found[0]
     return None
@@ -152,8 +155,8 @@ def failed_with(message: str, problem: str) -> Condition:
     """Failures whose folded message this is: of one kind, or of all where `problem` is no kind."""
     kinds = [kind for kind in message_kinds() if kind == problem] or message_kinds()
     sources = tuple(
-        failing_rows(kind).annotate(message=failures.failure_message(kind)).filter(message=message)
+        failing_rows(kind).annotate(message=messages.failure_message(kind)).filter(message=message)
         for kind in kinds
     )
-    indexed = all(indexes.is_ready(indexes.message_name(kind)) for kind in kinds)
+    indexed = all(catalogue.is_ready(catalogue.message_name(kind)) for kind in kinds)
     return Condition(lambda: sources, indexed)

@@ -18,7 +18,7 @@ from django.views.generic import View
 from audit.recording import Act, record
 from privacy import masking
 
-from .models import Session
+from ..models import Session
 
 REVEALED_FOR = timedelta(minutes=30)
 # Of one person at a time; the oldest go first.
