@@ -2,8 +2,8 @@
 
 from django.urls import reverse
 
-from conversations.payloads import TEXT_UP_TO, TREE_TEXT
-from conversations.transcript import FOLD
+from conversations.detail.payloads import TEXT_UP_TO, TREE_TEXT
+from conversations.detail.transcript import FOLD
 
 from .conversation_rows import Conversation, Conversations
 from .measuring import Case, plain

@@ -11,7 +11,7 @@ from django.core.management import CommandError
 from django.http import QueryDict
 from django.urls import reverse
 
-from conversations.exports import File, export_file
+from conversations.exports.files import File, export_file
 from conversations.models import Session
 from conversations.selection.filters import ConversationFilter
 

@@ -1,7 +1,11 @@
 from django.urls import path
 
-from . import change_views, downloads, error_views, export_views, list_views, payloads, views
 from .access import reveal
+from .changes import views as change_views
+from .detail import downloads, payloads, views
+from .errors import views as error_views
+from .exports import views as export_views
+from .listing import views as list_views
 
 app_name = "conversations"
 urlpatterns = [

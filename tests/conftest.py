@@ -8,10 +8,10 @@ from django.db import connections
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from conversations import counts
 from conversations.agentdb import revision
 from conversations.agentdb.agent_tables import create_agent_tables
 from conversations.indexes import catalogue
+from conversations.listing import counts
 
 from . import faults
 from .signing_in import let_in

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from django.db import connections
 
 from backoffice.databases.work_slots import Work
-from conversations.exports import File, csv_line
+from conversations.exports.files import File, csv_line
 
 URL = "/conversations/export/"
 BOM = "\ufeff".encode()

@@ -43,12 +43,12 @@ def shown_counts(response) -> dict[str, str]:
 def be_patient(monkeypatch):
     """What has a limited time on the list gets a time that no test needs, on a busy machine too."""
     for name in (
-        "counts.SECONDS",
-        "counts.COMMON_SECONDS",
-        "counts.PROBLEM_SECONDS",
-        "counts.PROBLEMS_SECONDS",
-        "list_views.NEW_SECONDS",
-        "row_texts.SECONDS",
+        "listing.counts.SECONDS",
+        "listing.counts.COMMON_SECONDS",
+        "listing.counts.PROBLEM_SECONDS",
+        "listing.counts.PROBLEMS_SECONDS",
+        "listing.views.NEW_SECONDS",
+        "listing.snippets.SECONDS",
     ):
         monkeypatch.setattr(f"conversations.{name}", 60)
 

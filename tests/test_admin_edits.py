@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.html import escape
 
 from audit.models import Act, Entry
-from conversations import edits
+from conversations.changes import edits
 from conversations.models import ChatMessage
 
 from .admin_panel import TABLES, form_url, make_rows, open_form, save, sql, untouched, value

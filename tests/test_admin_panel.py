@@ -13,9 +13,9 @@ from psycopg.errors import QueryCanceled
 
 from audit.models import Act, Entry
 from backoffice.admin import CappedPaginator
-from conversations.admin_columns import CELL, SHOWN
+from conversations.admin.columns import CELL, SHOWN
 from conversations.agentdb import revision
-from conversations.payloads import PAYLOADS
+from conversations.detail.payloads import PAYLOADS
 
 from .admin_panel import (
     EDITABLE,

@@ -157,7 +157,7 @@ def break_database(monkeypatch, error):
     def broken(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("conversations.list_views.find", broken)
+    monkeypatch.setattr("conversations.listing.views.find", broken)
 
 
 def timeout():
@@ -255,7 +255,7 @@ def test_counts_that_take_too_long_say_so(support_client, monkeypatch, settings)
     make_session()
     monkeypatch.setattr("conversations.querysets.SessionQuerySet.count", slow_count)
     for name in ("PROBLEM_SECONDS", "PROBLEMS_SECONDS"):
-        monkeypatch.setattr(f"conversations.counts.{name}", 0.05)
+        monkeypatch.setattr(f"conversations.listing.counts.{name}", 0.05)
     settings.STATEMENT_TIMEOUT_SECONDS = 0.1
     response = support_client.get("/conversations/counts/")
     assert response.status_code == 200

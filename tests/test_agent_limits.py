@@ -12,8 +12,9 @@ from accounts.models import AgentLimit
 from audit.models import Act, Entry
 from backoffice.databases.time_limits import limited as time_limited
 from backoffice.middleware import streams_keep_context
-from conversations import counts, sessions
+from conversations import sessions
 from conversations.access import agent_limits
+from conversations.listing import counts
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session
 
 from .admin_panel import lone_call, open_form, save

@@ -20,7 +20,7 @@ from django.utils import timezone
 from accounts import lockout
 from audit.models import Act, Entry
 from audit.recording import SAME_VIEW, record, recorded_change
-from conversations import list_views
+from conversations.listing import views
 from conversations.selection.pagination import EPOCH, Cursor
 
 from .factories import make_agent, make_message, make_run, make_session, make_task
@@ -306,7 +306,7 @@ def test_a_search_that_took_too_long_is_told(support_client, monkeypatch):
     def fail(*args):
         raise OperationalError from psycopg.errors.QueryCanceled()
 
-    monkeypatch.setattr(list_views, "find", fail)
+    monkeypatch.setattr(views, "find", fail)
     assert support_client.get("/conversations/?search=refund").status_code == 503
     assert only(Act.SEARCHED).details == {"query": "search=refund"}
 

@@ -501,11 +501,11 @@ def test_the_total_is_exact_up_to_its_cap(support_client, monkeypatch):
     agent = make_agent()
     for _ in range(55):
         make_session(agent)
-    monkeypatch.setattr("conversations.counts.UP_TO", 55)
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 55)
     page = get(support_client)
     assert page.context["total"] == {"exact": 55}
     assert "55 conversations" in text(page)
-    monkeypatch.setattr("conversations.counts.UP_TO", 54)
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 54)
     page = get(support_client)
     assert page.context["total"] == {"at_least": 54}
     assert "54+ conversations" in text(page)

@@ -7,7 +7,7 @@ from django.db import connections
 from django.urls import reverse
 
 from audit.models import Act, Entry
-from conversations import erasure
+from conversations.changes import erasure
 
 from .factories import (
     Json,
@@ -174,7 +174,7 @@ def test_an_external_id_of_nobody(admin_client, query):
 
 
 def test_too_many_at_once_are_left_to_the_command(admin_client, monkeypatch):
-    monkeypatch.setattr("conversations.change_views.MOST_AT_ONCE", 2)
+    monkeypatch.setattr("conversations.changes.views.MOST_AT_ONCE", 2)
     agent = make_agent()
     for _ in range(3):
         make_session(agent, external_id="a")

@@ -13,8 +13,8 @@ from django.db import OperationalError, connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from conversations import errors
 from conversations.display.charts import Day, Trend
+from conversations.errors import groups as errors
 from conversations.indexes import catalogue
 from conversations.models import Agent
 

@@ -11,11 +11,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from conversations import explain as module
 from conversations.agentdb import revision
-from conversations.explain import explain, readable
+from conversations.detail import steps as module
+from conversations.detail.steps import explain, readable
+from conversations.detail.transcript import nested
 from conversations.models import Run, Task
-from conversations.transcript import nested
 from demo import write_demo
 
 from .factories import NULL, Json, insert, make_run, make_session, make_task

@@ -18,10 +18,10 @@ from backoffice.client import Reader
 from backoffice.databases import work_slots
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.postgresql.connection import Watch
-from conversations import export_stream
-from conversations.export_stream import Export
-from conversations.exports import File, csv_line
-from conversations.list_views import ConversationListView
+from conversations.exports import stream
+from conversations.exports.files import File, csv_line
+from conversations.exports.stream import Export
+from conversations.listing.views import ConversationListView
 
 from .exports import SLEEP, URL, export, ids, places_taken, rows
 from .factories import make_agent, make_conversation, make_message, make_session
@@ -237,7 +237,7 @@ def test_what_cannot_be_recorded_is_not_exported(support_client, monkeypatch):
     def fail(*args, **kwargs):
         raise OperationalError("The disk is full.")
 
-    monkeypatch.setattr(export_stream, "record", fail)
+    monkeypatch.setattr(stream, "record", fail)
     response = support_client.get(f"{URL}conversations.csv")
     assert response.status_code == 503
     assert "Content-Disposition" not in response
@@ -281,13 +281,13 @@ def test_whoever_is_gone_is_noticed_while_nothing_is_written(db):
 def test_a_database_that_is_silent_is_given_up(db, monkeypatch):
     long = File(SLEEP.statement, (60,), b"", csv_line)
     monkeypatch.setattr(Watch, "is_on", True)
-    monkeypatch.setattr(export_stream, "SILENT_SECONDS", 1)
+    monkeypatch.setattr(stream, "SILENT_SECONDS", 1)
     began = time.monotonic()
     slow = Export(long, None, is_wanted=lambda: time.monotonic() - began < 4.5)
     with pytest.raises(ConnectionResetError):
         # It does not write, but greets newcomers.
         list(slow)
-    monkeypatch.setattr(export_stream, "greets", lambda connected: False)
+    monkeypatch.setattr(stream, "greets", lambda connected: False)
     slow = Export(long, None)
     with pytest.raises(OperationalError, match="does not answer"):
         list(slow)
@@ -366,14 +366,14 @@ def test_pages_further_back_offer_everything(support_client, monkeypatch):
 
 
 def test_the_number_is_as_true_as_the_total(support_client, monkeypatch):
-    monkeypatch.setattr("conversations.counts.UP_TO", 3)
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 3)
     monkeypatch.setattr(ConversationListView, "page_size", 2)
     for _ in range(5):
         make_session()
     assert offered(get(support_client))["Export"] == "Export 3+ conversations"
     counted = get(support_client, "/conversations/counts/").content.decode()
     assert '<span id="export-number" hx-swap-oob="true">5 conversations</span>' in counted
-    monkeypatch.setattr("conversations.counts.full_total", lambda matching: {})
+    monkeypatch.setattr("conversations.listing.counts.full_total", lambda matching: {})
     counted = get(support_client, "/conversations/counts/").content.decode()
     assert '<span id="export-number" hx-swap-oob="true">all that match</span>' in counted
 

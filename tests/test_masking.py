@@ -20,9 +20,9 @@ from accounts import lockout
 from accounts.urls import urlpatterns as accounts_urls
 from audit.models import Act, Entry
 from conversations import apps, sessions
+from conversations.detail.payloads import PAYLOADS
 from conversations.indexes import catalogue
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
-from conversations.payloads import PAYLOADS
 from conversations.selection.pagination import EPOCH, Cursor
 from privacy import masking
 
@@ -285,7 +285,7 @@ def test_without_the_setting_everybody_sees_it(planted, support_client):
 @pytest.mark.parametrize("indexed", [False, True])
 def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_client, indexed):
     be_patient(monkeypatch)
-    monkeypatch.setattr("conversations.errors.GROUPS", 10_000)
+    monkeypatch.setattr("conversations.errors.groups.GROUPS", 10_000)
     made = plant_at_cuts(make_agent("Shop"))
     if indexed:
         build_indexes()
@@ -334,7 +334,7 @@ def test_the_planted_words_do_lie_across_every_edge(monkeypatch, support_client)
 @pytest.mark.parametrize("field", ["input_data", "output_data"])
 def test_a_payload_cut_for_the_page_tells_no_part(masked, monkeypatch, support_client, field):
     session = make_session()
-    monkeypatch.setattr("conversations.payloads.TREE_TEXT", 600)
+    monkeypatch.setattr("conversations.detail.payloads.TREE_TEXT", 600)
     for piece, offset in cuts():
         text = straddling(piece, offset + len('{"text": "'), 600)
         run = make_run(session, **{field: Json({"text": text + "word " * 50})})
@@ -346,7 +346,7 @@ def test_a_payload_cut_for_the_page_tells_no_part(masked, monkeypatch, support_c
 
 
 def test_a_prompt_cut_for_the_page_tells_no_part(masked, monkeypatch, support_client):
-    monkeypatch.setattr("conversations.payloads.TEXT_UP_TO", 600)
+    monkeypatch.setattr("conversations.detail.payloads.TEXT_UP_TO", 600)
     session = make_session()
     run = make_run(session)
     for piece, offset in cuts():

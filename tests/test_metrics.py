@@ -10,10 +10,10 @@ from django.db import connections, transaction
 
 from backoffice.client import current_reader
 from backoffice.middleware import observed
-from conversations import redaction
-from conversations.error_views import ErrorsView
-from conversations.list_views import ConversationListView
-from conversations.views import ConversationView
+from conversations.changes import redaction
+from conversations.detail.views import ConversationView
+from conversations.errors.views import ErrorsView
+from conversations.listing.views import ConversationListView
 
 from .deployment import deployment, wait_until, write_sessions
 from .exports import URL

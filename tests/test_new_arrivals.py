@@ -137,7 +137,7 @@ def test_a_filter_that_makes_no_sense_finds_nothing_new(support_client, agent, f
 
 @pytest.mark.parametrize("filters", [{}, {"search": "needle"}, {"problem": "any"}])
 def test_what_takes_too_long_says_nothing(support_client, agent, monkeypatch, filters):
-    monkeypatch.setattr("conversations.list_views.NEW_SECONDS", 0.02)
+    monkeypatch.setattr("conversations.listing.views.NEW_SECONDS", 0.02)
     make_session(agent)
     since = Cursor(timezone.now() - timedelta(days=9), uuid.UUID(int=0))
     with slowed(r"COUNT\(\*\)") as slow:

@@ -7,7 +7,7 @@ from django.core.cache import cache
 from django.db import connections
 from django.utils import timezone
 
-from conversations import counts as product
+from conversations.listing import counts as product
 
 from .factories import (
     Json,
@@ -148,10 +148,10 @@ def test_the_fragment_has_the_exact_total_and_marks_what_is_chosen(support_clien
 
 
 def test_more_than_are_counted_are_said_to_be_more(support_client, troubled, monkeypatch):
-    monkeypatch.setattr("conversations.counts.PROBLEM_UP_TO", 3)
+    monkeypatch.setattr("conversations.listing.counts.PROBLEM_UP_TO", 3)
     shown = counts(support_client)
     assert shown == expected(**NUMBERS) | {LABELS["any"]: "3+", LABELS["failed"]: "3+"}
-    monkeypatch.setattr("conversations.counts.PROBLEM_UP_TO", 4)
+    monkeypatch.setattr("conversations.listing.counts.PROBLEM_UP_TO", 4)
     assert counts(support_client) == expected(**NUMBERS) | {
         LABELS["any"]: "4+",
         LABELS["failed"]: "4",
@@ -175,8 +175,8 @@ def test_a_number_that_takes_too_long_is_unavailable(
     support_client, troubled, monkeypatch, quick, ways
 ):
     """Of few conversations, which are quickly counted, each is asked before all are collected."""
-    monkeypatch.setattr("conversations.counts.SECONDS", quick)
-    monkeypatch.setattr("conversations.counts.PROBLEM_SECONDS", 0.02)
+    monkeypatch.setattr("conversations.listing.counts.SECONDS", quick)
+    monkeypatch.setattr("conversations.listing.counts.PROBLEM_SECONDS", 0.02)
     with slowed(PROBLEM_COUNTS) as slow:
         response = get(support_client, COUNTS)
     assert len(slow) == ways * len(LABELS)
@@ -185,7 +185,7 @@ def test_a_number_that_takes_too_long_is_unavailable(
 
 
 def test_only_the_kind_that_is_slow_is_unavailable(support_client, troubled, monkeypatch):
-    monkeypatch.setattr("conversations.counts.PROBLEM_SECONDS", 0.5)
+    monkeypatch.setattr("conversations.listing.counts.PROBLEM_SECONDS", 0.5)
     with slowed("model_call_stats.*response_code", seconds=60):
         shown = counts(support_client)
     slow = {"any": "unavailable", "model_error": "unavailable"}
@@ -195,13 +195,13 @@ def test_only_the_kind_that_is_slow_is_unavailable(support_client, troubled, mon
 def test_when_all_the_time_is_up_nothing_is_asked_and_nothing_is_zero(
     support_client, troubled, monkeypatch
 ):
-    monkeypatch.setattr("conversations.counts.PROBLEMS_SECONDS", 0)
+    monkeypatch.setattr("conversations.listing.counts.PROBLEMS_SECONDS", 0)
     assert set(counts(support_client).values()) == {"unavailable"}
 
 
 def test_a_search_whose_counts_take_too_long(support_client, troubled, monkeypatch):
     for name in ("PROBLEM_SECONDS", "COMMON_SECONDS"):
-        monkeypatch.setattr(f"conversations.counts.{name}", 0.02)
+        monkeypatch.setattr(f"conversations.listing.counts.{name}", 0.02)
     monkeypatch.setattr("django.conf.settings.STATEMENT_TIMEOUT_SECONDS", 0.05)
     with slowed(r"SELECT COUNT\(\*\)"):
         response = get(support_client, COUNTS, search="needle")
@@ -219,28 +219,28 @@ def test_a_filter_that_makes_no_sense_has_no_numbers(support_client, troubled):
 
 
 def test_the_total_beyond_what_the_list_counts_is_exact(support_client, monkeypatch):
-    monkeypatch.setattr("conversations.counts.UP_TO", 54)
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 54)
     agent = make_agent()
     for _ in range(60):
         make_session(agent)
     assert "54+ conversations" in text(get(support_client))
     assert "60 conversations" in text(get(support_client, COUNTS))
-    monkeypatch.setattr("conversations.counts.UP_TO", 60)
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 60)
     assert " 60 conversations" in text(get(support_client))
 
 
 def test_what_is_common_is_counted_so_far(support_client, monkeypatch):
-    monkeypatch.setattr("conversations.counts.UP_TO", 4)
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 4)
     agent = make_agent()
     for _ in range(5):
         make_message(make_session(agent), content="hello")
     assert "4+ conversations" in text(get(support_client, COUNTS, search="hello"))
-    monkeypatch.setattr("conversations.counts.UP_TO", 5)
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 5)
     assert " 5 conversations" in text(get(support_client, COUNTS, search="hello"))
 
 
 def test_a_list_without_its_total_asks_for_it_and_claims_nothing(support_client, monkeypatch):
-    monkeypatch.setattr("conversations.counts.SECONDS", 0.02)
+    monkeypatch.setattr("conversations.listing.counts.SECONDS", 0.02)
     agent = make_agent()
     for _ in range(60):
         make_session(agent)

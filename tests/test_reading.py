@@ -10,7 +10,7 @@ from django.db import connections
 from django.urls import reverse
 from django.utils import timezone
 
-from conversations.transcript import FOLD, ITEMS_PER_PAGE, outline, transcript
+from conversations.detail.transcript import FOLD, ITEMS_PER_PAGE, outline, transcript
 
 from .factories import (
     NULL,
@@ -112,7 +112,7 @@ def test_a_run_that_vanished_between_two_queries_is_left_out(monkeypatch):
     places = outline(session.id)
     gone = uuid.uuid4()
     places[0].run_id = gone
-    monkeypatch.setattr("conversations.transcript.outline", lambda session_id: places)
+    monkeypatch.setattr("conversations.detail.transcript.outline", lambda session_id: places)
     assert gone not in {entry.run and entry.run.pk for entry in transcript(session.id).entries}
 
 
@@ -297,7 +297,7 @@ def test_slow_neighbours_do_not_take_the_page_with_them(support_client, monkeypa
 
     for side in sides:
         monkeypatch.setattr(f"conversations.querysets.SessionQuerySet.{side}", slow)
-    monkeypatch.setattr("conversations.views.NEIGHBOUR_SECONDS", 0.05)
+    monkeypatch.setattr("conversations.detail.views.NEIGHBOUR_SECONDS", 0.05)
     began = time.monotonic()
     response = get(support_client, url("detail", middle.id) + query)
     assert time.monotonic() - began < 4

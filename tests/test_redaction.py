@@ -7,7 +7,7 @@ from django.db import connections
 from django.urls import reverse
 
 from audit.models import Act, Entry
-from conversations import redaction
+from conversations.changes import redaction
 
 from .factories import (
     Json,

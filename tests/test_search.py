@@ -8,7 +8,7 @@ from django.http import QueryDict
 from django.urls import reverse
 
 from backoffice.databases.time_limits import limited
-from conversations import targets
+from conversations.listing import direct_hits
 from conversations.models import Session
 from conversations.selection.filters import ConversationFilter
 from conversations.selection.pagination import Cursor
@@ -113,9 +113,9 @@ def test_several_conversations_of_one_external_id_are_offered_above_the_search(s
 
 def test_many_conversations_of_one_external_id_are_a_list_not_a_choice(support_client):
     agent = make_agent()
-    made = [make_session(agent, external_id="user-1") for _ in range(targets.MOST + 2)]
+    made = [make_session(agent, external_id="user-1") for _ in range(direct_hits.MOST + 2)]
     response = get(support_client, search="user-1")
-    newest = [detail(session) for session in reversed(made)][: targets.MOST]
+    newest = [detail(session) for session in reversed(made)][: direct_hits.MOST]
     assert [target.url for target in response.context["targets"]] == newest
 
 
@@ -292,7 +292,7 @@ def test_a_lone_surrogate_matches_nothing_and_names_nothing():
         filters = ConversationFilter(data, queryset=Session.objects.all())
         assert filters.is_valid()
         assert list(filters.qs) == []
-    assert targets.targets("\ud800") == targets.targets("a\0b") == []
+    assert direct_hits.targets("\ud800") == direct_hits.targets("a\0b") == []
 
 
 def test_a_slow_look_for_what_the_search_names_keeps_the_list(support_client, monkeypatch):
@@ -300,7 +300,7 @@ def test_a_slow_look_for_what_the_search_names_keeps_the_list(support_client, mo
         with limited("agents", 0.02), connections["agents"].cursor() as cursor:
             cursor.execute("SELECT pg_sleep(5)")
 
-    monkeypatch.setattr("conversations.list_views.targets", too_slow)
+    monkeypatch.setattr("conversations.listing.views.targets", too_slow)
     response = get(support_client, status=503, search="ticket-1")
     assert "That took too long" in text(response)
     assert 'value="ticket-1"' in response.content.decode()

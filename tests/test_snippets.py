@@ -228,7 +228,7 @@ def test_a_tool_is_found_by_its_name(support_client):
 
 
 def test_a_page_whose_snippets_take_too_long_lacks_only_them(support_client, monkeypatch):
-    monkeypatch.setattr("conversations.row_texts.SECONDS", 0.02)
+    monkeypatch.setattr("conversations.listing.snippets.SECONDS", 0.02)
     make_message(make_session(), content="needle")
     with slowed("strpos") as slow:
         response = get(support_client, search="needle")
@@ -333,7 +333,7 @@ def test_healthy_rows_have_none(support_client):
 
 
 def test_a_page_whose_troubles_take_too_long_lacks_only_them(support_client, monkeypatch):
-    monkeypatch.setattr("conversations.row_texts.SECONDS", 0.02)
+    monkeypatch.setattr("conversations.listing.snippets.SECONDS", 0.02)
     tool_error(make_session(), "Error: offline")
     with slowed("LATERAL") as slow:
         found = row(support_client)

@@ -13,8 +13,9 @@ from backoffice.databases import work_slots
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.time_limits import limited
 from backoffice.databases.work_slots import Work, turn
-from conversations import counts, export_stream
+from conversations.exports import stream
 from conversations.indexes import catalogue
+from conversations.listing import counts
 from conversations.models import Session
 from conversations.selection import conditions, find
 from conversations.selection.conditions import SLOW_PROBES
@@ -246,14 +247,14 @@ def test_an_export_gives_way_after_each_burst(support_client, monkeypatch):
     for _ in range(4):
         make_message(make_session(), content="word " * 30_000)
     given, now = [], iter(range(10_000))
-    monkeypatch.setattr(export_stream, "give_way", lambda worked, at_most: given.append(worked))
+    monkeypatch.setattr(stream, "give_way", lambda worked, at_most: given.append(worked))
     # Each look at the clock is a tenth of a second after the one before.
     clock = SimpleNamespace(monotonic=lambda: next(now) / 10)
-    monkeypatch.setattr(export_stream, "time", clock)
+    monkeypatch.setattr(stream, "time", clock)
     assert export(support_client, "messages.csv").count(b"word " * 30_000) == 4
     assert given
-    least = export_stream.BURST * export_stream.PATIENCE
-    assert all(least < worked < 10 * export_stream.PATIENCE for worked in given)
+    least = stream.BURST * stream.PATIENCE
+    assert all(least < worked < 10 * stream.PATIENCE for worked in given)
 
 
 def test_a_search_gives_way_after_each_turn(monkeypatch):
@@ -280,10 +281,10 @@ def test_an_export_rests_in_the_first_part_of_its_time_alone(
     for _ in range(4):
         make_message(make_session(), content="word " * 30_000)
     given = []
-    monkeypatch.setattr(export_stream, "give_way", lambda worked, at_most: given.append(at_most))
-    monkeypatch.setattr(export_stream, "BURST", -1)
-    monkeypatch.setattr(export_stream, "REST_SHARE", share)
+    monkeypatch.setattr(stream, "give_way", lambda worked, at_most: given.append(at_most))
+    monkeypatch.setattr(stream, "BURST", -1)
+    monkeypatch.setattr(stream, "REST_SHARE", share)
     assert export(support_client, "messages.csv").count(b"word " * 30_000) == 4
     assert given
-    assert all((at_most == export_stream.REST_SECONDS) == rests for at_most in given)
+    assert all((at_most == stream.REST_SECONDS) == rests for at_most in given)
     assert all((at_most > 0) == rests for at_most in given)

@@ -9,9 +9,8 @@ import pytest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from conversations.models import Task
-from conversations.transcript import nested
-from conversations.waterfall import (
+from conversations.detail.transcript import nested
+from conversations.detail.waterfall import (
     BARS,
     HEADER,
     ROW,
@@ -20,6 +19,7 @@ from conversations.waterfall import (
     TRACK_START,
     waterfall,
 )
+from conversations.models import Task
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SESSION = uuid.UUID(int=7)

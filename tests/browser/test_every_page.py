@@ -10,7 +10,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from conversations import list_views
+from conversations.listing import views
 
 from ..factories import NULL, Json, make_agent, make_message, make_run, make_session, make_task
 
@@ -120,7 +120,7 @@ def look_back_in_vain(find):
 
     def found(*args):
         places, _ = find(*args)
-        return places[:1], places[0] if places else list_views.Cursor(timezone.now(), uuid.uuid4())
+        return places[:1], places[0] if places else views.Cursor(timezone.now(), uuid.uuid4())
 
     return found
 
@@ -135,9 +135,9 @@ def opened(new_context, session_cookie, address, monkeypatch):
 
     def open_page(kind):
         if kind.endswith("ends where time did"):
-            monkeypatch.setattr(list_views, "find", look_back_in_vain(list_views.find))
+            monkeypatch.setattr(views, "find", look_back_in_vain(views.find))
         if kind == "list that took too long":
-            monkeypatch.setattr(list_views, "find", take_too_long)
+            monkeypatch.setattr(views, "find", take_too_long)
         context, watch = new_context(None if kind == "sign-in" else session_cookie)
         page = context.new_page()
         page.goto(address[kind])

@@ -66,8 +66,8 @@ def test_the_files_follow_the_filters(page, talks):
 
 
 def test_the_number_is_counted_while_the_menu_is_open(page, monkeypatch):
-    monkeypatch.setattr("conversations.counts.UP_TO", 3)
-    monkeypatch.setattr("conversations.list_views.ConversationListView.page_size", 2)
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 3)
+    monkeypatch.setattr("conversations.listing.views.ConversationListView.page_size", 2)
     for _ in range(7):
         make_session()
     held = []

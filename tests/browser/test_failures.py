@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError
 from playwright.sync_api import expect
 
-from conversations import list_views
+from conversations.listing import views
 
 from ..factories import make_conversation
 from .steps import LIST, assert_not_reloaded, field, open_list, said, wait_for_query
@@ -56,7 +56,7 @@ def test_a_failure_of_the_database_leaves_the_filters_in_place(
     open_list(page, f"?agent={talks['Bank'].id}")
     search = field(page, "Search")
     with monkeypatch.context() as broken:
-        broken.setattr(list_views, "find", failure)
+        broken.setattr(views, "find", failure)
         search.press_sequentially("refuse")
         expect(page.get_by_role("heading", name=title)).to_be_visible()
     watch.expect_status(503)
@@ -77,7 +77,7 @@ def test_the_list_recovers_from_a_failure_as_soon_as_the_reader_types_on(
     open_list(page)
     search = field(page, "Search")
     with monkeypatch.context() as broken:
-        broken.setattr(list_views, "find", unreachable)
+        broken.setattr(views, "find", unreachable)
         search.press_sequentially("refu")
         expect(page.locator("#results .notice")).to_be_visible()
     watch.expect_status(503)
@@ -92,7 +92,7 @@ def test_a_failure_of_our_own_leaves_the_filters_in_place(page, watch, talks, mo
         raise ZeroDivisionError
 
     open_list(page)
-    monkeypatch.setattr(list_views, "find", broken)
+    monkeypatch.setattr(views, "find", broken)
     field(page, "Search").press_sequentially("refund")
     expect(page.get_by_role("heading", name="Something broke on our side")).to_be_visible()
     watch.expect_status(500)

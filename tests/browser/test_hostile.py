@@ -12,8 +12,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import pytest
 from playwright.sync_api import expect
 
+from conversations.detail.transcript import FOLD, ITEMS_PER_PAGE, NAME_LENGTH
 from conversations.querysets import PREVIEW_LENGTH
-from conversations.transcript import FOLD, ITEMS_PER_PAGE, NAME_LENGTH
 
 from ..factories import (
     NULL,

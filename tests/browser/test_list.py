@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from conversations import list_views
+from conversations.listing import views
 
 from ..factories import make_agent
 from .steps import LIST, assert_not_reloaded, field, open_list, query_of, said, talk, wait_for_query
@@ -336,7 +336,7 @@ def test_an_end_before_the_start_is_explained_while_the_form_is_used(page, talks
 
 
 def test_older_and_newest_walk_the_list_and_keep_its_filters(page, monkeypatch):
-    monkeypatch.setattr(list_views.ConversationListView, "page_size", 2)
+    monkeypatch.setattr(views.ConversationListView, "page_size", 2)
     agent = make_agent()
     for number in range(5):
         talk(f"talk {number}", agent)
@@ -359,7 +359,7 @@ def test_older_and_newest_walk_the_list_and_keep_its_filters(page, monkeypatch):
 
 
 def test_filtering_from_an_older_page_starts_at_the_newest(page, monkeypatch):
-    monkeypatch.setattr(list_views.ConversationListView, "page_size", 2)
+    monkeypatch.setattr(views.ConversationListView, "page_size", 2)
     for number in range(5):
         talk(f"talk {number}")
     open_list(page)

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from conversations import counts
+from conversations.listing import counts
 
 from ..factories import Json, make_agent, make_run, make_task
 from .steps import (

@@ -5,8 +5,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from psycopg import sql
 
-from conversations.edits import EDITABLE
-from conversations.redaction import PLACES
+from conversations.changes.edits import EDITABLE
+from conversations.changes.redaction import PLACES
 
 READER = """
 -- In the agent database, by the owner of its tables. For KAVALAI_DB_URI:

@@ -12,9 +12,9 @@ from django.db import DatabaseError
 from django.http import QueryDict
 from django.urls import reverse
 
-from conversations.export_stream import Export, TooManyExports
-from conversations.export_views import parse
-from conversations.exports import FILES, FORMS, export_file
+from conversations.exports.files import FILES, FORMS, export_file
+from conversations.exports.stream import Export, TooManyExports
+from conversations.exports.views import parse
 from conversations.selection.filters import ConversationFilter
 
 

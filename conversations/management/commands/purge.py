@@ -13,7 +13,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from audit.recording import Act, recorded_change
 from backoffice.databases.text import is_storable
-from conversations import erasure
+from conversations.changes import erasure
 from conversations.models import Agent, Session
 
 BATCH = 500

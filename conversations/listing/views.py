@@ -15,15 +15,15 @@ from backoffice.databases.time_limits import limited
 from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
 
+from ..access.browse import Browse, tell_search
+from ..models import Session
+from ..selection.filters import ConversationFilter, problem_choices
+from ..selection.find import find
+from ..selection.pagination import Cursor
+from ..summaries import summaries
 from . import counts
-from .access.browse import Browse, tell_search
-from .models import Session
-from .row_texts import snippets, troubles
-from .selection.filters import ConversationFilter, problem_choices
-from .selection.find import find
-from .selection.pagination import Cursor
-from .summaries import summaries
-from .targets import targets
+from .direct_hits import targets
+from .snippets import snippets, troubles
 
 # Looking for a page's rows may take this part of the time that one query may.
 SHARE_OF_TIMEOUT = 0.6

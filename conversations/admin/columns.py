@@ -10,10 +10,10 @@ from django.utils.html import format_html, format_html_join
 
 from backoffice.words import at, seconds
 
-from . import edits
-from .agentdb.revision import missing_fields
-from .models import ChatMessage
-from .payloads import PAYLOADS
+from ..agentdb.revision import missing_fields
+from ..changes import edits
+from ..detail.payloads import PAYLOADS
+from ..models import ChatMessage
 
 CELL = 200
 SHOWN = 2_000

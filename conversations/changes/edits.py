@@ -15,8 +15,8 @@ from audit.recording import Act, recorded_change
 from backoffice.databases.time_limits import limited
 from backoffice.error_pages import refusals
 
-from .access import agent_limits
-from .models import Agent, ChatMessage, Session
+from ..access import agent_limits
+from ..models import Agent, ChatMessage, Session
 
 EDITABLE = {
     Agent: ("name", "description"),

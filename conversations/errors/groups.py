@@ -18,12 +18,12 @@ from backoffice.databases.errors import is_timeout, timeouts_ignored
 from backoffice.databases.time_limits import limited
 from privacy import masking
 
-from .display.charts import Day, Trend
-from .indexes import catalogue
-from .models import Agent, Session
-from .problems import messages as failures
-from .querysets import failing_rows, problem_kinds
-from .selection.conditions import message_kinds
+from ..display.charts import Day, Trend
+from ..indexes import catalogue
+from ..models import Agent, Session
+from ..problems import messages as failures
+from ..querysets import failing_rows, problem_kinds
+from ..selection.conditions import message_kinds
 
 DAYS = 14
 GROUPS = 100

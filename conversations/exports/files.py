@@ -13,10 +13,10 @@ from enum import StrEnum
 from django.db.models import F
 from psycopg import sql
 
-from .agentdb import revision
-from .models import Task
-from .querysets import SessionQuerySet, problem_kinds
-from .selection.find import Matching
+from ..agentdb import revision
+from ..models import Task
+from ..querysets import SessionQuerySet, problem_kinds
+from ..selection.find import Matching
 
 FILES = ("conversations", "messages", "tasks")
 FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}

@@ -12,10 +12,10 @@ from backoffice.error_pages import error_response
 from privacy import masking
 from privacy.personal_data import mask, mask_json
 
-from .export_stream import Export, TooManyExports
-from .exports import FILES, FORMS, Column, Kind, export_file
-from .models import Session
-from .selection.filters import ConversationFilter
+from ..models import Session
+from ..selection.filters import ConversationFilter
+from .files import FILES, FORMS, Column, Kind, export_file
+from .stream import Export, TooManyExports
 
 RETRY_SECONDS = 60
 # What names a place in the list: a file is all of it.

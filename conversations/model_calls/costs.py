@@ -9,10 +9,10 @@ from importlib.metadata import version
 
 from django.db.models import Case, Count, Max, Q, QuerySet, Sum, Value, When
 
-from .agentdb import revision
-from .agentdb.compiled import tuples
-from .models import ModelCall
-from .querysets import MODEL_ERROR
+from ..agentdb import revision
+from ..agentdb.compiled import tuples
+from ..models import ModelCall
+from ..querysets import MODEL_ERROR
 
 try:
     import genai_prices

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from backoffice.databases.text import is_storable
 
-from .models import ChatMessage, Run, Session, Task
+from ..models import ChatMessage, Run, Session, Task
 
 # More conversations of one external id than this are a list, not a choice.
 MOST = 5

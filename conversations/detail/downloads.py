@@ -16,10 +16,10 @@ from django.views.generic import View
 from backoffice.words import exact
 from privacy import masking
 
-from . import sessions
-from .access.browse import Browse
-from .agentdb.fields import PayloadField
-from .models import ChatMessage, Run, Session, Task
+from .. import sessions
+from ..access.browse import Browse
+from ..agentdb.fields import PayloadField
+from ..models import ChatMessage, Run, Session, Task
 
 ROWS_AT_ONCE = 100
 SPEAKERS = {"user": "User", "assistant": "Agent"}

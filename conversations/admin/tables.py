@@ -20,8 +20,11 @@ from backoffice.databases.text import is_storable
 from backoffice.error_pages import BUSY, NO_WRITING, ChangeRefused, error_response, refusals
 from privacy import masking
 
-from . import edits
-from .admin_columns import (
+from ..agentdb import revision
+from ..changes import edits
+from ..detail.payloads import PAYLOADS
+from ..models import Agent, ChatMessage, ModelCall, Run, Session, Task
+from .columns import (
     DURATION,
     change_link,
     conversation,
@@ -33,9 +36,6 @@ from .admin_columns import (
     text,
     time,
 )
-from .agentdb import revision
-from .models import Agent, ChatMessage, ModelCall, Run, Session, Task
-from .payloads import PAYLOADS
 
 # What has no page of its own.
 SHOWN_OF_AGENT = 20_000

@@ -10,16 +10,16 @@ from backoffice.databases.time_limits import limited
 from backoffice.fragments import FragmentMixin, wants_fragment
 from privacy import masking
 
-from .access.browse import Browse, tell_search
-from .explain import explain
-from .model_calls import model_calls, totals
-from .models import ChatMessage, Session, Task
+from ..access.browse import Browse, tell_search
+from ..model_calls.costs import model_calls, totals
+from ..models import ChatMessage, Session, Task
+from ..selection.filters import ConversationFilter
+from ..selection.find import Matching, find, next_newer
+from ..selection.pagination import Cursor
+from ..summaries import run_summaries, summaries
+from ..templatetags.desk import message_text
 from .payloads import PAYLOAD_LABELS, PAYLOADS
-from .selection.filters import ConversationFilter
-from .selection.find import Matching, find, next_newer
-from .selection.pagination import Cursor
-from .summaries import run_summaries, summaries
-from .templatetags.desk import message_text
+from .steps import explain
 from .transcript import ROOM_FOR_MESSAGES, SHORT, Entry, add_reasons, nested, transcript
 from .waterfall import waterfall
 

@@ -16,8 +16,8 @@ from backoffice.databases.postgresql.connection import Unanswered, Watch, greets
 from backoffice.databases.work_slots import Work, take_place
 from backoffice.metrics import EXPORTS, EXPORTS_RUNNING
 
-from .exports import File
-from .models import Session
+from ..models import Session
+from .files import File
 
 BLOCK = 65_536
 # What there is by then is sent, if only the first line.

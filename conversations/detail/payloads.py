@@ -14,9 +14,9 @@ from backoffice import json_text
 from backoffice.fragments import FragmentMixin
 from privacy import masking
 
-from .access.browse import Browse
-from .agentdb import revision
-from .models import ModelCall, Run, Task
+from ..access.browse import Browse
+from ..agentdb import revision
+from ..models import ModelCall, Run, Task
 
 # A tree of 500 nodes fits into this many characters, whatever the payload's size.
 TREE_TEXT = 262_144

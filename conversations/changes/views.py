@@ -16,10 +16,10 @@ from backoffice.databases.text import is_storable
 from backoffice.error_pages import NO_WRITING, ChangeRefused, error_response, refusals
 from privacy import masking
 
+from ..access import agent_limits
+from ..access.browse import Browse
+from ..models import ChatMessage, Session
 from . import erasure, redaction
-from .access import agent_limits
-from .access.browse import Browse
-from .models import ChatMessage, Session
 
 # More than so many at once is work for manage.py purge.
 MOST_AT_ONCE = 1_000

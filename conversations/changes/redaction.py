@@ -14,7 +14,7 @@ from psycopg import sql
 
 from backoffice import json_text
 
-from .agentdb import revision
+from ..agentdb import revision
 
 REDACTED = "[redacted]"
 SHORTEST = 2

@@ -13,11 +13,11 @@ from django.utils.html import escape
 
 from privacy import masking
 
-from .agentdb import revision
-from .agentdb.compiled import by_id, tuples
-from .models import NO_NAME, ChatMessage, ModelCall, Run, Task
-from .querysets import MODEL_ERROR, TASK_ERROR, TOOL_ERROR, payload_text
-from .summaries import run_summaries
+from ..agentdb import revision
+from ..agentdb.compiled import by_id, tuples
+from ..models import NO_NAME, ChatMessage, ModelCall, Run, Task
+from ..querysets import MODEL_ERROR, TASK_ERROR, TOOL_ERROR, payload_text
+from ..summaries import run_summaries
 
 ITEMS_PER_PAGE = 80
 NAMES_SHOWN = 24

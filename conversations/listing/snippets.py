@@ -11,12 +11,12 @@ from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import limited
 from privacy import masking, personal_data
 
-from .agentdb import revision
-from .display.message_text import as_plain_text
-from .indexes import catalogue
-from .models import Session
-from .problems import messages as failures
-from .selection.conditions import message_kinds
+from ..agentdb import revision
+from ..display.message_text import as_plain_text
+from ..indexes import catalogue
+from ..models import Session
+from ..problems import messages as failures
+from ..selection.conditions import message_kinds
 
 SECONDS = 1
 TROUBLE_LENGTH = 160

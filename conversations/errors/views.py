@@ -10,13 +10,13 @@ from backoffice.databases.errors import is_timeout
 from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
 
-from . import errors
-from .access.browse import Browse
-from .list_views import SHARE_OF_TIMEOUT
-from .models import Agent
-from .querysets import problem_kinds
-from .selection.filters import PROBLEM_LABELS, StrictForm, query_string, with_agent_as_stored
-from .selection.widgets import AgentSelect
+from ..access.browse import Browse
+from ..listing.views import SHARE_OF_TIMEOUT
+from ..models import Agent
+from ..querysets import problem_kinds
+from ..selection.filters import PROBLEM_LABELS, StrictForm, query_string, with_agent_as_stored
+from ..selection.widgets import AgentSelect
+from . import groups
 
 
 class ErrorFilterForm(StrictForm):
@@ -68,7 +68,7 @@ class ErrorsView(Browse, FragmentMixin, TemplateView):
             return context
         seconds = settings.STATEMENT_TIMEOUT_SECONDS * SHARE_OF_TIMEOUT
         agent = self.form.cleaned_data["agent"]
-        found = errors.errors(seconds, self.form.cleaned_data["kind"], agent)
+        found = groups.errors(seconds, self.form.cleaned_data["kind"], agent)
         return context | {
             "found": found,
             "rows": [
@@ -98,8 +98,8 @@ class ErrorsView(Browse, FragmentMixin, TemplateView):
                 }
                 for kind, label in [("", "All"), *self.form.fields["kind"].choices]
             ],
-            "days": errors.DAYS,
-            "newest": errors.NEWEST,
+            "days": groups.DAYS,
+            "newest": groups.NEWEST,
             "retry": self.request.get_full_path(),
         }
 
@@ -112,7 +112,7 @@ class ErrorsView(Browse, FragmentMixin, TemplateView):
         return response
 
 
-def list_query(group: errors.Group, agent: Agent | None) -> str:
+def list_query(group: groups.Group, agent: Agent | None) -> str:
     """What the list is asked for to show a group's conversations."""
     return query_string(
         {"problem": group.kind, "error": group.link, "agent": str(agent.pk) if agent else ""}

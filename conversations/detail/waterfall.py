@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backoffice.words import seconds
 
-from .models import Task
+from ..models import Task
 
 BARS = 100
 
