@@ -11,7 +11,7 @@ from django.db import connections
 from psycopg import sql
 
 from conversations.agentdb import agent_tables
-from conversations.indexes import catalogue
+from conversations.indexes import state
 
 from . import history
 
@@ -96,7 +96,7 @@ def reading(name: str):
         for alias, database in zip(aliases, names, strict=True):
             connections[alias].close()
             connections.settings[alias]["NAME"] = database
-        catalogue.forget()
+        state.forget()
 
     lead_to(name, name)
     try:

@@ -1,6 +1,6 @@
 """Bare SQL for the list: the page's rows by an index, then what is counted for them."""
 
-from conversations.indexes.catalogue import FAILING
+from conversations.problems.kinds import FAILING
 from conversations.problems.messages import message_sql
 
 from .conversation_cases import COUNTS

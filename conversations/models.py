@@ -8,15 +8,10 @@ from django.db import models
 from django.utils.functional import cached_property
 
 from .agentdb import revision
+from .agentdb.conventions import EVALUATION_PREFIX
 from .agentdb.fields import PayloadField, SecondsField
-from .querysets import (
-    EVALUATION_PREFIX,
-    ChatMessageQuerySet,
-    RunQuerySet,
-    SessionQuerySet,
-    TaskQuerySet,
-    problem_kinds,
-)
+from .problems.kinds import problem_kinds
+from .querysets import ChatMessageQuerySet, RunQuerySet, SessionQuerySet, TaskQuerySet
 
 # Shown for a name that is missing or empty.
 NO_NAME = "(no name)"
@@ -224,3 +219,29 @@ class ModelCall(AgentRow):
 
     def __str__(self):
         return str(self.id)
+
+
+# The columns that run to megabytes
+
+PAYLOAD_LABELS = {
+    "input_data": "Input",
+    "output_data": "Output",
+    "context": "Context",
+    "errors": "Errors",
+    "inputs": "Inputs",
+    "output": "Output",
+    "prompt": "Prompt",
+    "request_data": "Request",
+    "response_data": "Response",
+}
+# {kind in the address: (rows, what names their conversation, columns)}
+PAYLOADS = {
+    "runs": (Run, "session_id", ("input_data", "output_data", "context")),
+    "tasks": (Task, "run__session_id", ("errors", "inputs", "output", "prompt")),
+    "model-calls": (ModelCall, "session_id", ("request_data", "response_data")),
+}
+PLAIN_TEXT = {"prompt"}
+
+
+def large_columns(model) -> tuple[str, ...]:
+    return next(fields for owner, _, fields in PAYLOADS.values() if owner is model)

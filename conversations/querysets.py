@@ -1,12 +1,10 @@
 """SQL of the agent database. One place says what a problem is; every page and file uses it."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from django.apps import apps
 from django.db.models import (
     BooleanField,
     Case,
-    CharField,
     Count,
     DateTimeField,
     Exists,
@@ -17,103 +15,19 @@ from django.db.models import (
     QuerySet,
     Subquery,
     Sum,
-    TextField,
     Value,
     When,
 )
-from django.db.models.functions import Cast, Coalesce, JSONObject, Least, Left
-from django.utils import timezone
+from django.db.models.functions import Cast, JSONObject, Least, Left
 
 from backoffice.databases.text import is_storable
 
 from .agentdb import revision
+from .agentdb.conventions import EVALUATION_PREFIX
+from .agentdb.sql import rows
+from .problems.kinds import MODEL_ERROR, TASK_ERROR, TOOL_ERROR, run_status, unfinished_runs
 
-# A run that has not ended and shows no sign of life for this long lost its process.
-INTERRUPTED_AFTER = timedelta(minutes=15)
 PREVIEW_LENGTH = 200
-# What the runtime's evaluations put before their external ids.
-EVALUATION_PREFIX = "eval:"
-
-
-def rows(model: str) -> QuerySet:
-    return apps.get_model("conversations", model).objects.all()
-
-
-def any_of(queryset: QuerySet) -> Q:
-    """That there is a row, in a form which PostgreSQL cannot turn into a hash of a whole table."""
-    one = queryset.order_by().annotate(found=Value(True)).values("found")[:1]
-    return Q(Coalesce(Subquery(one), False))
-
-
-def run_signs() -> tuple[Q, Q, Q]:
-    """Conditions on Run, from 0006 on: it answered, it ended, it shows signs of life."""
-    answered = any_of(rows("ChatMessage").filter(run_id=OuterRef("pk"), role="assistant"))
-    since = timezone.now() - INTERRUPTED_AFTER
-    steps = rows("Task").filter(run_id=OuterRef("pk"), updated_at__gt=since)
-    # 0006 has 0005's links.
-    calls = rows("ModelCall").filter(run_id=OuterRef("pk"), updated_at__gt=since)
-    return (
-        answered,
-        Q(duration_seconds__isnull=False),
-        Q(updated_at__gt=since) | Exists(steps) | Q(Exists(calls)),
-    )
-
-
-def unfinished_runs() -> dict[str, Q]:
-    """
-    {status: condition on Run} for runs without a result; any other run is completed.
-
-    A run whose workflow ends with an empty result still answered the person: it has an
-    assistant message, and is completed.
-    """
-    no_output = Q(output_data__has_value=False)
-    if not revision.has_run_durations():
-        return {"incomplete": no_output}
-    answered, ended, alive = run_signs()
-    no_result = no_output & ~answered
-    return {
-        "failed": no_result & ended,
-        "running": no_result & ~ended & alive,
-        "interrupted": no_result & ~ended & ~alive,
-    }
-
-
-def run_status() -> Case:
-    """The status as one expression, in which each sign is looked for at most once."""
-    whens = [When(output_data__has_value=True, then=Value("completed"))]
-    default = "incomplete"
-    if revision.has_run_durations():
-        answered, ended, alive = run_signs()
-        whens += [
-            When(answered, then=Value("completed")),
-            When(ended, then=Value("failed")),
-            When(alive, then=Value("running")),
-        ]
-        default = "interrupted"
-    return Case(*whens, default=Value(default), output_field=CharField())
-
-
-TASK_ERROR = Q(errors__is_task_error=True)
-TOOL_ERROR = Q(node_type="tool_call", output__is_tool_error=True)
-MODEL_ERROR = Q(response_code__isnull=True) | Q(response_code__gte=400)
-
-
-def problem_kinds() -> tuple[str, ...]:
-    """The kinds of trouble that this database's revision can tell, in the order shown."""
-    runs = ("failed", "interrupted") if revision.has_run_durations() else ("incomplete",)
-    models = ("model_error",) if revision.has_model_call_links() else ()
-    return (*runs, *models, "tool_error", "task_error")
-
-
-def failing_rows(kind: str) -> QuerySet:
-    """Rows, each with a session_id, that are a problem of this kind; or runs that are running."""
-    if kind == "task_error":
-        return rows("Task").filter(TASK_ERROR)
-    if kind == "tool_error":
-        return rows("Task").filter(TOOL_ERROR)
-    if kind == "model_error":
-        return rows("ModelCall").filter(MODEL_ERROR)
-    return rows("Run").filter(unfinished_runs()[kind])
 
 
 def counts_of(model: str, owner: str, **aggregates):
@@ -152,24 +66,6 @@ def task_and_model_call_counts(owner: str) -> dict[str, Subquery]:
             model_error=Count("pk", filter=MODEL_ERROR),
         )
     return counts
-
-
-def payload_text(field: str, length: int, *path: str):
-    """
-    The text of a payload, or of what lies at a path inside, cut to a length: a string without
-    its quotes, anything else as JSON; None for JSON null.
-    """
-    steps = "{" + ",".join(path) + "}"
-    return Left(
-        Func(
-            F(field),
-            Value(steps),
-            template="(%(expressions)s::text[])",
-            arg_joiner=" #>> ",
-            output_field=TextField(),
-        ),
-        length,
-    )
 
 
 class SessionQuerySet(QuerySet):

@@ -2,7 +2,7 @@ from django.urls import path
 
 from .access import reveal
 from .changes import views as change_views
-from .detail import downloads, payloads, views
+from .detail import downloads, payload_views, run_views, views
 from .errors import views as error_views
 from .exports import views as export_views
 from .listing import views as list_views
@@ -38,16 +38,16 @@ urlpatterns = [
         name="redact",
     ),
     path("<uuid:session_id>/erase/", change_views.EraseView.as_view(), name="erase"),
-    path("<uuid:session_id>/runs/<uuid:run_id>/", views.RunView.as_view(), name="run"),
-    path("<uuid:session_id>/tasks/<uuid:task_id>/", payloads.TaskView.as_view(), name="task"),
+    path("<uuid:session_id>/runs/<uuid:run_id>/", run_views.RunView.as_view(), name="run"),
+    path("<uuid:session_id>/tasks/<uuid:task_id>/", payload_views.TaskView.as_view(), name="task"),
     path(
         "<uuid:session_id>/<str:kind>/<uuid:row_id>/<str:field>/",
-        payloads.PayloadView.as_view(),
+        payload_views.PayloadView.as_view(),
         name="payload",
     ),
     path(
         "<uuid:session_id>/<str:kind>/<uuid:row_id>/<str:field>/raw/",
-        payloads.PayloadFileView.as_view(),
+        payload_views.PayloadFileView.as_view(),
         name="payload_file",
     ),
 ]

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 
 from conversations.agentdb import revision
 from conversations.agentdb.agent_tables import create_agent_tables
-from conversations.indexes import catalogue
+from conversations.indexes import state
 from conversations.listing import counts
 
 from . import faults
@@ -72,11 +72,11 @@ def _fresh(monkeypatch):
     monkeypatch.setattr(counts, "KEPT_SECONDS", 0)
     monkeypatch.setattr(counts, "KEPT_TIMES", 0)
     revision.forget()
-    catalogue.forget()
+    state.forget()
     cache.clear()
     yield
     revision.forget()
-    catalogue.forget()
+    state.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from django.db import connections
 
 from backoffice.databases.work_slots import Work
-from conversations.exports.files import File, csv_line
+from conversations.exports.files import File
+from conversations.exports.lines import csv_line
 
 URL = "/conversations/export/"
 BOM = "\ufeff".encode()

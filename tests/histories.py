@@ -9,7 +9,7 @@ from django.db import connections
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from conversations.indexes import catalogue
+from conversations.indexes import catalogue, state
 from conversations.selection.pagination import Cursor
 
 FIRST_DAY = datetime(2026, 6, 1, tzinfo=UTC)
@@ -197,7 +197,7 @@ def build_indexes(chosen=lambda name: True):
             cursor.execute(index.create(concurrently=False))
             cursor.execute(index.describe())
         cursor.execute("ANALYZE")
-    catalogue.forget()
+    state.forget()
     names = {index.name for index in wanted}
-    assert catalogue.ready() == names
+    assert state.ready() == names
     return names

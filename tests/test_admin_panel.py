@@ -15,7 +15,7 @@ from audit.models import Act, Entry
 from backoffice.admin import CappedPaginator
 from conversations.admin.columns import CELL, SHOWN
 from conversations.agentdb import revision
-from conversations.detail.payloads import PAYLOADS
+from conversations.models import PAYLOADS
 
 from .admin_panel import (
     EDITABLE,

@@ -13,7 +13,7 @@ from django.db.utils import InternalError
 
 from backoffice.databases.router import Router
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
-from conversations.selection.filters import problem_choices
+from conversations.problems.kinds import problem_choices
 
 from .factories import make_conversation, make_message, make_run, make_session, make_task
 

@@ -19,6 +19,7 @@ from backoffice.management.commands import serve
 from conversations.agentdb import revision
 from conversations.agentdb.agent_tables import create_agent_tables
 from conversations.indexes import catalogue as indexes
+from conversations.indexes import state
 from conversations.management.commands import agent_indexes
 from demo import write_demo
 
@@ -40,7 +41,7 @@ def empty_database(server, monkeypatch, django_db_blocker):
     """An empty database that both aliases reach: a connection to it as superuser."""
     server.execute(f"CREATE DATABASE {NAME}")
     before = {alias: connections[alias] for alias in ("agents", "agents_write")}
-    indexes.forget()
+    state.forget()
     with psycopg.connect(settings.LOCAL_POSTGRES.uri(NAME), autocommit=True) as owner:
         for alias in before:
             monkeypatch.setitem(connections.settings[alias], "NAME", NAME)
@@ -50,7 +51,7 @@ def empty_database(server, monkeypatch, django_db_blocker):
         for alias in before:
             connections[alias].close()
             connections[alias] = before[alias]
-    indexes.forget()
+    state.forget()
     server.execute(f"DROP DATABASE {NAME} WITH (FORCE)")
     server.execute(f"DROP ROLE IF EXISTS {ROLE}")
 
@@ -137,7 +138,7 @@ def test_the_sql_that_it_shows_builds_what_the_site_uses(database):
     said = run()
     for statement in re.findall(r"^ {4}((?:CREATE|SET|COMMENT) .*);$", said, re.MULTILINE):
         database.execute(statement)
-    assert indexes.ready() == names()
+    assert state.ready() == names()
 
 
 def test_it_tells_what_state_each_index_is_in(database):
@@ -173,7 +174,7 @@ def test_read_only_it_shows_but_does_not_change(database, monkeypatch):
 def test_apply_builds_all_once(database):
     said = run(apply=True)
     assert [name for name, _, valid, _ in catalogue(database) if valid] == sorted(names())
-    assert indexes.ready() == names()
+    assert state.ready() == names()
     for name in names():
         assert re.search(rf"^{name}: [\d.]+ KB, built in [\d.]+ s$", said, re.MULTILINE)
     before = catalogue(database)
@@ -203,12 +204,12 @@ def test_an_index_that_an_interrupted_build_left_is_built_anew(database):
     before = oid(database, "desk_sessions_created_at")
     kept = oid(database, "desk_sessions_external_id")
     invalidate(database, "desk_sessions_created_at")
-    assert "desk_sessions_created_at" not in indexes.ready()
+    assert "desk_sessions_created_at" not in state.ready()
     said = run(apply=True)
     assert said.count("built in") == 1
     assert oid(database, "desk_sessions_created_at") != before
     assert oid(database, "desk_sessions_external_id") == kept
-    assert indexes.ready() == names()
+    assert state.ready() == names()
 
 
 @pytest.mark.parametrize("comment", ["'Conversation Desk: another [0123456789ab]'", "NULL"])
@@ -218,7 +219,7 @@ def test_an_index_of_another_version_is_built_anew(database, comment):
     database.execute(f"COMMENT ON INDEX desk_sessions_created_at IS {comment}")
     run(apply=True)
     assert oid(database, "desk_sessions_created_at") != before
-    assert indexes.ready() == names()
+    assert state.ready() == names()
 
 
 def test_an_old_revision_gets_what_it_has_columns_for(database):
@@ -226,7 +227,7 @@ def test_an_old_revision_gets_what_it_has_columns_for(database):
     database.execute("ALTER TABLE model_call_stats DROP COLUMN session_id, DROP COLUMN run_id")
     run(apply=True)
     built = {row[0] for row in catalogue(database)}
-    assert built == names() == indexes.ready()
+    assert built == names() == state.ready()
     assert "desk_runs_incomplete" in built
     assert not {name for name in built if "model_call" in name or name == "desk_runs_failed"}
 
@@ -250,7 +251,7 @@ def test_limits_of_the_role_do_not_end_a_build(database, monkeypatch):
         timer.start()
         run(apply=True)
         timer.join()
-    assert indexes.ready() == names()
+    assert state.ready() == names()
 
 
 PARTITIONED = """
@@ -277,7 +278,7 @@ def test_a_partitioned_table_gets_its_indexes_part_by_part(database):
             lambda self, statement: (ran.append(statement), run_statement(self, statement)),
         )
         run(apply=True)
-    assert indexes.ready() == names()
+    assert state.ready() == names()
     assert database.execute(PARTS).fetchone() == (2,)
     # Nothing that keeps the runtime waiting, but for what takes a moment.
     on_parts = [statement for statement in ran if re.search(r" desk_tasks_tool_error\b", statement)]
@@ -292,7 +293,7 @@ def test_a_partitioned_table_gets_its_indexes_part_by_part(database):
     ]
     assert len(built) == 2
     assert all(statement.startswith("CREATE INDEX CONCURRENTLY") for statement in built)
-    assert indexes.states("agents_write")["desk_tasks_tool_error"].size > 0
+    assert state.states("agents_write")["desk_tasks_tool_error"].size > 0
     # A partition that comes later has its part from the start.
     before = catalogue(database)
     assert run(apply=True).count("present") == len(names())
@@ -308,8 +309,8 @@ def test_the_sql_shown_for_a_partitioned_table_builds_what_the_site_uses(databas
     for line in said.splitlines():
         if re.match(r"    [A-Z]+ .*;$", line):
             database.execute(line)
-    indexes.forget()
-    assert indexes.ready() == names()
+    state.forget()
+    assert state.ready() == names()
 
 
 def test_an_interrupted_build_on_a_partitioned_table_goes_on(database):
@@ -330,10 +331,10 @@ def test_an_interrupted_build_on_a_partitioned_table_goes_on(database):
     database.execute(other)
     kept = oid(database, part)
     invalidate(database, invalid)
-    indexes.forget()
-    assert index.name not in indexes.ready()
+    state.forget()
+    assert index.name not in state.ready()
     run(apply=True)
-    assert indexes.ready() == names()
+    assert state.ready() == names()
     assert oid(database, part) == kept
     # What was never joined goes as well.
     database.execute("DROP INDEX desk_tasks_tool_error")
@@ -386,7 +387,7 @@ def test_two_at_a_time_do_not_get_into_each_others_way(database):
 
 def test_quiet_means_quiet(database):
     assert run(apply=True, verbosity=0) == ""
-    assert indexes.ready() == names()
+    assert state.ready() == names()
 
 
 # While it builds
@@ -475,10 +476,10 @@ def test_ctrl_c_stops_and_another_run_goes_on(database):
     assert error.returncode == 130
     assert str(error).startswith("Stopped.")
     kept = oid(database, "desk_runs_failed")
-    assert "desk_sessions_external_id" not in indexes.ready()
+    assert "desk_sessions_external_id" not in state.ready()
     assert "built in" in said
     run(apply=True)
-    assert indexes.ready() == names()
+    assert state.ready() == names()
     assert oid(database, "desk_runs_failed") == kept
 
 
@@ -496,7 +497,7 @@ def test_a_role_without_the_right_learns_what_to_hand_on(database, monkeypatch):
     assert said.count("    CREATE INDEX CONCURRENTLY ") == count
     connections["agents_write"].close()
     run_by_hand(database, said)
-    assert indexes.ready() == names()
+    assert state.ready() == names()
     said, error = fail(drop=True)
     assert f"{count} of {count} indexes were not removed: must be owner of index" in str(error)
     assert said.count("    DROP INDEX CONCURRENTLY ") == count
@@ -521,7 +522,7 @@ def test_where_pg_trgm_is_refused_all_others_are_built(database, monkeypatch):
     assert ": permission denied to create ext" in str(error)
     assert str(error).endswith("has to run CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public;")
     run_by_hand(database, said)
-    assert indexes.ready() == names()
+    assert state.ready() == names()
 
 
 def test_a_database_that_cannot_be_written_to_is_one_line(database, monkeypatch):
@@ -598,7 +599,7 @@ def test_the_search_uses_an_index_whose_operators_live_elsewhere(empty_database,
         options(monkeypatch, alias, f"-c search_path={SCHEMA}")
     assert f"SET search_path TO {SCHEMA}, extensions;" in run()
     run(apply=True)
-    assert indexes.ready() == names()
+    assert state.ready() == names()
     with connections["agents"].cursor() as cursor:
         cursor.execute("SHOW search_path")
         assert cursor.fetchone() == (SCHEMA,)
@@ -615,7 +616,7 @@ def test_pg_trgm_goes_to_public_rather_than_beside_the_tables(empty_database, mo
     assert "The extension pg_trgm was created." in run(apply=True)
     query = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'pg_trgm'"
     assert empty_database.execute(query).fetchone() == ("public",)
-    assert indexes.ready() == names()
+    assert state.ready() == names()
 
 
 def test_without_public_pg_trgm_goes_beside_the_tables(empty_database, monkeypatch):
@@ -625,7 +626,7 @@ def test_without_public_pg_trgm_goes_beside_the_tables(empty_database, monkeypat
         options(monkeypatch, alias, f"-c search_path={SCHEMA}")
     assert "    CREATE EXTENSION IF NOT EXISTS pg_trgm;\n" in run()
     run(apply=True)
-    assert indexes.ready() == names()
+    assert state.ready() == names()
 
 
 # Removing
@@ -638,7 +639,7 @@ def test_drop_removes_ours_and_nobody_elses(database):
     assert said.count(": removed\n") == len(names())
     assert [row[0] for row in catalogue(database)] == ["desk_other"]
     assert database.execute("SELECT FROM pg_extension WHERE extname = 'pg_trgm'").fetchall()
-    assert indexes.ready() == frozenset()
+    assert state.ready() == frozenset()
     assert run(drop=True) == "None of our indexes is there.\n"
 
 
@@ -649,7 +650,7 @@ def test_the_local_database_has_them_from_the_start(database):
     out = io.StringIO()
     serve.Command(stdout=out).build_indexes()
     assert out.getvalue() == ""
-    assert indexes.ready() == names()
+    assert state.ready() == names()
 
 
 def test_the_site_starts_without_them_as_well(database):

@@ -17,8 +17,7 @@ from django.utils.http import urlencode
 
 from accounts.urls import urlpatterns as accounts_urls
 from audit.models import Act, Entry
-from conversations.detail.payloads import PAYLOADS
-from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
+from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, Session, Task
 from conversations.selection.pagination import EPOCH, Cursor
 
 from .admin_panel import form_url, list_url, open_form, sql, untouched

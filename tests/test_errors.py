@@ -14,8 +14,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from conversations.display.charts import Day, Trend
+from conversations.errors import collect
 from conversations.errors import groups as errors
-from conversations.indexes import catalogue
+from conversations.indexes import catalogue, state
 from conversations.models import Agent
 
 from .factories import (
@@ -37,9 +38,9 @@ SECONDS = 5
 
 @pytest.fixture(autouse=True)
 def _fresh_indexes(db):
-    catalogue.forget()
+    state.forget()
     yield
-    catalogue.forget()
+    state.forget()
 
 
 def build_indexes():
@@ -48,7 +49,7 @@ def build_indexes():
             if not index.needs_pg_trgm:
                 cursor.execute(index.create(concurrently=False))
                 cursor.execute(index.describe())
-    catalogue.forget()
+    state.forget()
 
 
 @pytest.fixture
@@ -65,9 +66,9 @@ def either_way(request, monkeypatch, db):
 
     if request.param == "with indexes":
         build_indexes()
-        monkeypatch.setattr(errors, "look_back", wrong)
+        monkeypatch.setattr(collect, "look_back", wrong)
     else:
-        monkeypatch.setattr(errors, "from_indexes", wrong)
+        monkeypatch.setattr(collect, "from_indexes", wrong)
 
 
 def ago(**units):
@@ -174,14 +175,14 @@ def test_what_did_not_fail_is_not_there(either_way):
 
 def test_only_the_last_days_are_looked_at(either_way):
     session = make_session(updated_at=timezone.now())
-    tool_failure("long ago", session=session, created_at=ago(days=errors.DAYS))
-    tool_failure("lately", session=session, created_at=ago(days=errors.DAYS - 1))
+    tool_failure("long ago", session=session, created_at=ago(days=collect.DAYS))
+    tool_failure("lately", session=session, created_at=ago(days=collect.DAYS - 1))
     assert groups() == {"look_up: lately": 1}
 
 
 def test_a_failure_a_little_younger_than_its_conversation_is_found(either_way):
     session = make_session(updated_at=errors.day_starts()[0] - timedelta(hours=1))
-    tool_failure(session=session, created_at=ago(days=errors.DAYS - 1))
+    tool_failure(session=session, created_at=ago(days=collect.DAYS - 1))
     assert groups() == {"look_up: gone": 1}
 
 
@@ -202,7 +203,7 @@ def test_agents_are_those_of_the_conversations_the_most_concerned_first(either_w
         tool_failure(agent=agent)
     [group] = found().groups
     assert group.agents[0].name == "Often"
-    assert len(group.agents) == errors.AGENTS
+    assert len(group.agents) == collect.AGENTS
     assert group.agents_left_out == 2
 
 
@@ -215,7 +216,7 @@ def test_a_task_without_an_agent_counts_for_its_conversations(either_way):
 
 
 def test_less_frequent_groups_are_left_out_and_counted(either_way, monkeypatch, support_client):
-    monkeypatch.setattr(errors, "GROUPS", 2)
+    monkeypatch.setattr(collect, "GROUPS", 2)
     for words in ("a", "a", "b", "b", "c", "d"):
         tool_failure(words)
     assert groups() == {"look_up: a": 2, "look_up: b": 2}
@@ -325,7 +326,7 @@ def test_days_begin_at_midnight_when_clocks_change(monkeypatch):
     monkeypatch.setattr(timezone, "now", lambda: datetime(2026, 10, 30, 12, tzinfo=UTC))
     with timezone.override(zone):
         starts = errors.day_starts()
-    assert len(starts) == errors.DAYS
+    assert len(starts) == collect.DAYS
     assert {start.astimezone(zone).hour for start in starts} == {0}
     assert starts[-1] - starts[0] == timedelta(days=13)
     assert starts[-1].utcoffset() != starts[0].utcoffset()
@@ -362,7 +363,7 @@ def test_bars_are_as_high_as_their_days_and_never_invisible():
 
 
 def test_a_cap_is_told_with_how_far_back_it_goes(either_way, monkeypatch, support_client):
-    monkeypatch.setattr(errors, "NEWEST", 2)
+    monkeypatch.setattr(collect, "NEWEST", 2)
     moments = [ago(days=4), ago(days=2), ago(days=1)]
     for moment in moments:
         tool_failure(created_at=moment)
@@ -389,7 +390,7 @@ def hasten(monkeypatch):
 
 
 def test_where_time_runs_out_it_says_how_far_it_got(monkeypatch, support_client):
-    monkeypatch.setattr(errors, "FIRST_STEP", 2)
+    monkeypatch.setattr(collect, "FIRST_STEP", 2)
     newest, second, third = (ago(days=days) for days in (1, 2, 3))
     for moment in (newest, second, third):
         session = make_session(updated_at=moment)
@@ -406,7 +407,7 @@ def test_where_time_runs_out_it_says_how_far_it_got(monkeypatch, support_client)
 
 
 def test_nothing_found_so_far_is_not_nothing_at_all(monkeypatch, support_client):
-    monkeypatch.setattr(errors, "FIRST_STEP", 1)
+    monkeypatch.setattr(collect, "FIRST_STEP", 1)
     make_session(updated_at=ago(days=1))
     tool_failure(session=make_session(updated_at=ago(days=2)))
     hasten(monkeypatch)
@@ -416,7 +417,7 @@ def test_nothing_found_so_far_is_not_nothing_at_all(monkeypatch, support_client)
 
 
 def test_looking_back_goes_on_while_there_is_time(monkeypatch):
-    monkeypatch.setattr(errors, "FIRST_STEP", 1)
+    monkeypatch.setattr(collect, "FIRST_STEP", 1)
     for days in range(10):
         tool_failure(session=make_session(updated_at=ago(days=days)), created_at=ago(days=days))
     page = found()
@@ -425,7 +426,7 @@ def test_looking_back_goes_on_while_there_is_time(monkeypatch):
 
 def slow(monkeypatch, times=1):
     """Makes the first reads of that kind run into the database's own limit."""
-    reading = errors.grouped
+    reading = collect.grouped
     left = [times]
 
     def grouped(*args):
@@ -436,7 +437,7 @@ def slow(monkeypatch, times=1):
                 cursor.execute("SELECT pg_sleep(5)")
         return reading(*args)
 
-    monkeypatch.setattr(errors, "grouped", grouped)
+    monkeypatch.setattr(collect, "grouped", grouped)
 
 
 def test_where_the_indexes_take_too_long_it_looks_back(with_indexes, monkeypatch):
@@ -459,7 +460,7 @@ def test_an_outage_is_no_timeout(monkeypatch, support_client):
     def gone(*args):
         raise OperationalError("the connection is closed")
 
-    monkeypatch.setattr(errors, "grouped", gone)
+    monkeypatch.setattr(collect, "grouped", gone)
     support_client.raise_request_exception = False
     assert "The database does not answer" in text(get(support_client, status=503))
 

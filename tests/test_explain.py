@@ -14,7 +14,7 @@ from django.utils import timezone
 from conversations.agentdb import revision
 from conversations.detail import steps as module
 from conversations.detail.steps import explain, readable
-from conversations.detail.transcript import nested
+from conversations.detail.tasks import nested
 from conversations.models import Run, Task
 from demo import write_demo
 

@@ -10,7 +10,8 @@ from django.conf import settings
 from django.db import connections
 from django.http import QueryDict
 
-from conversations.exports.files import Kind, export_file
+from conversations.exports.files import export_file
+from conversations.exports.lines import Kind
 from conversations.models import Session
 from conversations.selection.filters import ConversationFilter
 from conversations.sessions import get_session_details, get_sessions_summary

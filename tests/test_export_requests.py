@@ -19,7 +19,8 @@ from backoffice.databases import work_slots
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.postgresql.connection import Watch
 from conversations.exports import stream
-from conversations.exports.files import File, csv_line
+from conversations.exports.files import File
+from conversations.exports.lines import csv_line
 from conversations.exports.stream import Export
 from conversations.listing.views import ConversationListView
 

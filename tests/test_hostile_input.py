@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backoffice.wsgi import known_type
-from conversations.selection.filters import OTHER_PARAMETERS, ConversationFilter
+from conversations.selection.filters import ConversationFilter
+from conversations.selection.forms import OTHER_PARAMETERS
 
 from .addresses import ADDRESSES, PIECE, filled, make_examples, pieces
 from .conftest import user_in

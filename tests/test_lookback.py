@@ -13,7 +13,7 @@ from django.http import QueryDict
 from psycopg.errors import QueryCanceled
 
 from backoffice.databases.errors import is_timeout
-from conversations.indexes import catalogue
+from conversations.indexes import catalogue, state
 from conversations.models import Session
 from conversations.selection import conditions, find
 from conversations.selection.filters import ConversationFilter
@@ -67,10 +67,10 @@ CONDITIONED = [
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    catalogue.forget()
+    state.forget()
     be_patient(monkeypatch)
     yield
-    catalogue.forget()
+    state.forget()
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from psycopg.types.string import TextLoader
 from accounts import lockout
 from accounts.urls import urlpatterns as accounts_urls
 from audit.models import Act, Entry
-from conversations import apps, sessions
-from conversations.detail.payloads import PAYLOADS
-from conversations.indexes import catalogue
-from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
+from conversations import sessions
+from conversations.access.connections import mask_texts
+from conversations.indexes import catalogue, state
+from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, Session, Task
 from conversations.selection.pagination import EPOCH, Cursor
 from privacy import masking
 
@@ -285,7 +285,7 @@ def test_without_the_setting_everybody_sees_it(planted, support_client):
 @pytest.mark.parametrize("indexed", [False, True])
 def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_client, indexed):
     be_patient(monkeypatch)
-    monkeypatch.setattr("conversations.errors.groups.GROUPS", 10_000)
+    monkeypatch.setattr("conversations.errors.collect.GROUPS", 10_000)
     made = plant_at_cuts(make_agent("Shop"))
     if indexed:
         build_indexes()
@@ -455,10 +455,10 @@ def test_our_indexes_are_known_while_masking_is_active(masked, monkeypatch):
     # What tells their versions may look like anything.
     monkeypatch.setattr(catalogue.Index, "digest", CARD)
     build_indexes()
-    names = catalogue.ready()
-    catalogue.forget()
+    names = state.ready()
+    state.forget()
     with masking.active():
-        assert catalogue.ready() == names
+        assert state.ready() == names
 
 
 # How it is done
@@ -492,10 +492,10 @@ def test_only_what_is_read_from_the_agent_database_is_masked(settings):
         with masking.active():
             assert answer(reading) == EMAIL
             settings.MASK_PERSONAL_DATA = True
-            apps.mask_texts(reading)
+            mask_texts(reading)
             assert answer(reading) == "[e-mail]"
             writing = connections["agents_write"]
-            apps.mask_texts(writing)
+            mask_texts(writing)
             assert answer(writing) == EMAIL
     finally:
         reading.close()

@@ -9,7 +9,7 @@ from django.db import connections
 from django.utils import timezone
 
 from conversations.agentdb.agent_tables import DDL
-from conversations.indexes import catalogue
+from conversations.indexes import catalogue, state
 from conversations.models import ChatMessage, Run, Session, Task
 from demo import write_demo
 
@@ -55,7 +55,7 @@ def build_indexes():
     for index in catalogue.indexes():
         execute(index.create(concurrently=False))
         execute(index.describe())
-    catalogue.forget()
+    state.forget()
 
 
 def pages() -> list[str]:
@@ -119,8 +119,8 @@ def test_partitioned_tables_give_the_same_pages(admin_client, monkeypatch, layou
             if index.table in ("tasks", "chat_messages"):
                 execute(index.create(concurrently=False))
                 execute(index.describe())
-        catalogue.forget()
-        assert catalogue.ready() == {index.name for index in catalogue.indexes()}
+        state.forget()
+        assert state.ready() == {index.name for index in catalogue.indexes()}
     after = answers(admin_client, paths)
     assert [path for path in paths if before[path] != after[path]] == []
     # Something is compared.

@@ -13,7 +13,7 @@ from django.db import connections
 
 from bench import history
 from conversations.agentdb.agent_tables import create_agent_tables
-from conversations.indexes import catalogue
+from conversations.indexes import catalogue, state
 from conversations.selection import conditions, find
 from conversations.selection.pagination import Cursor
 
@@ -54,7 +54,7 @@ def owner(django_db_setup, django_db_blocker):
                 connection.execute(index.create(concurrently=False))
                 connection.execute(index.describe())
             connection.execute("ANALYZE")
-            assert len(catalogue.ready()) == len(catalogue.indexes())
+            assert len(state.ready()) == len(catalogue.indexes())
             connections["agents"].close()
             yield connection
     finally:
@@ -73,7 +73,7 @@ def reading(name, blocker):
         given = connections.settings[alias]["OPTIONS"]
         connections.settings[alias]["OPTIONS"] = {**given, "options": options}
         connections[alias] = connections.create_connection(alias)
-    catalogue.forget()
+    state.forget()
     try:
         with blocker.unblock():
             yield
@@ -83,7 +83,7 @@ def reading(name, blocker):
                 connections[alias].close()
             connections[alias] = connection
             connections.settings[alias].update(settled[alias])
-        catalogue.forget()
+        state.forget()
 
 
 @pytest.fixture
@@ -91,10 +91,10 @@ def without_indexes(owner):
     """As if ours were not there."""
     change = "UPDATE pg_index SET indisvalid = %s WHERE indexrelid::regclass::text LIKE 'desk\\_%%'"
     owner.execute(change, [False])
-    catalogue.forget()
+    state.forget()
     yield
     owner.execute(change, [True])
-    catalogue.forget()
+    state.forget()
 
 
 class Plans:

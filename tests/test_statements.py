@@ -11,7 +11,7 @@ from psycopg.errors import UndefinedColumn
 
 from conversations.agentdb import compiled, revision
 from conversations.models import Run, Session
-from conversations.querysets import problem_kinds
+from conversations.problems.kinds import problem_kinds
 from conversations.selection.conditions import has_problem
 from conversations.summaries import run_summaries, runs, sessions, summaries
 

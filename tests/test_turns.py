@@ -14,7 +14,7 @@ from backoffice.databases.errors import is_timeout
 from backoffice.databases.time_limits import limited
 from backoffice.databases.work_slots import Work, turn
 from conversations.exports import stream
-from conversations.indexes import catalogue
+from conversations.indexes import state
 from conversations.listing import counts
 from conversations.models import Session
 from conversations.selection import conditions, find
@@ -35,9 +35,9 @@ def _two_places(monkeypatch):
     monkeypatch.setattr(work_slots, "PLACES", len(ALL))
     # As on four processors.
     monkeypatch.setattr(reader, "RESTS", 2)
-    catalogue.forget()
+    state.forget()
     yield
-    catalogue.forget()
+    state.forget()
 
 
 def matching(query=""):

@@ -9,7 +9,7 @@ import pytest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from conversations.detail.transcript import nested
+from conversations.detail.tasks import nested
 from conversations.detail.waterfall import (
     BARS,
     HEADER,

@@ -12,8 +12,7 @@ from backoffice.words import at, seconds
 
 from ..agentdb.revision import missing_fields
 from ..changes import edits
-from ..detail.payloads import PAYLOADS
-from ..models import ChatMessage
+from ..models import PAYLOADS, ChatMessage
 
 CELL = 200
 SHOWN = 2_000

@@ -16,8 +16,8 @@ from django.db.models import BooleanField, Model, QuerySet
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-from ..querysets import INTERRUPTED_AFTER
 from . import revision
+from .conventions import INTERRUPTED_AFTER
 
 # What with_summary() annotates as JSON.
 COUNTS = ("message_counts", "run_counts", "task_counts", "model_call_counts")

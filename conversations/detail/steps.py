@@ -16,8 +16,8 @@ from django.db.models.functions import Left
 from backoffice.json_text import tokens, whole_part
 from privacy import masking, personal_data
 
+from ..agentdb.sql import payload_text
 from ..models import Task
-from ..querysets import payload_text
 
 STEPS_TOLD = 40
 EXCERPT = 300

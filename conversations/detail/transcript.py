@@ -1,37 +1,28 @@
 """One conversation as staff read it: runs in time order, each with its messages and steps."""
 
 import uuid
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import QuerySet, Window
 from django.db.models.functions import Left, Length, RowNumber
-from django.utils.html import escape
 
 from privacy import masking
 
-from ..agentdb import revision
 from ..agentdb.compiled import by_id, tuples
-from ..models import NO_NAME, ChatMessage, ModelCall, Run, Task
-from ..querysets import MODEL_ERROR, TASK_ERROR, TOOL_ERROR, payload_text
+from ..models import NO_NAME, ChatMessage, Run, Task
 from ..summaries import run_summaries
+from .reasons import NAME_LENGTH, Entry, add_reasons
 
 ITEMS_PER_PAGE = 80
 NAMES_SHOWN = 24
 # A longer message is folded; the rest is read when somebody opens it.
 FOLD = 3000
 GAP = timedelta(minutes=5)
-REASON_LENGTH = 500
-REASONS_SHOWN = 3
-NAME_LENGTH = 60
 # Bytes of HTML; when they are used up, the rest of the page is cut shorter.
 ROOM_FOR_MESSAGES = 100_000
-ROOM_FOR_REASONS = 60_000
-SHORT = 120
-REASONS_READ = 300
 
 
 @dataclass
@@ -41,24 +32,6 @@ class Place:
     at: datetime
     run_id: uuid.UUID | None
     message_id: uuid.UUID | None = None
-
-
-@dataclass
-class Entry:
-    """A run with its messages, or (run None) messages that belong to none; maybe a part of it."""
-
-    run: Run | None = None
-    messages: list[ChatMessage] = field(default_factory=list)
-    # The names of its first steps.
-    steps: list[str] = field(default_factory=list)
-    # Whether the run ends on this page, so that its outcome and steps are shown.
-    ends: bool = False
-    # What failed and with which words, most telling first.
-    reasons: list[str] = field(default_factory=list)
-
-    @property
-    def steps_left_out(self) -> int:
-        return self.run.tasks_count - len(self.steps)
 
 
 @dataclass
@@ -191,75 +164,3 @@ def first_steps(run_ids) -> QuerySet:
     shown = tasks.annotate(place=place).filter(place__lte=NAMES_SHOWN).order_by("run_id", "place")
     names = (Left(field, NAME_LENGTH) for field in ("name", "node_type"))
     return shown.values_list("run_id", *names, "place")
-
-
-def add_reasons(entries: Iterable[Entry]):
-    """For runs that gave no answer, the words that came with each failure, cut in SQL."""
-    by_run = {
-        entry.run.pk: entry.reasons
-        for entry in entries
-        if entry.run.status not in ("completed", "running")
-    }
-    if not by_run:
-        return
-    if revision.has_model_call_links():
-        calls = ModelCall.objects.filter(MODEL_ERROR, run_id__in=by_run)
-        words = calls.annotate(words=payload_text("response_data", REASON_LENGTH))
-        rows = words.order_by("created_at", "pk").values_list("run_id", "model", "words")[
-            :REASONS_READ
-        ]
-        for run_id, model, text in rows:
-            text = masking.cut(text, REASON_LENGTH)
-            by_run[run_id].append(f"{model}: {text or 'no reason was recorded'}")
-    tasks = Task.objects.filter(TASK_ERROR | TOOL_ERROR, run_id__in=by_run)
-    words = tasks.annotate(
-        task_words=payload_text("errors", REASON_LENGTH),
-        tool_words=payload_text("output", REASON_LENGTH, "result"),
-    )
-    rows = words.in_order("run_id").values_list(
-        "run_id", "name", "node_type", "task_words", "tool_words"
-    )[:REASONS_READ]
-    for run_id, name, node_type, task_words, tool_words in rows:
-        text = tool_words if node_type == "tool_call" and tool_words else task_words
-        text = masking.cut(text, REASON_LENGTH)
-        by_run[run_id].append(f"{(name or node_type or '')[:NAME_LENGTH]}: {text}")
-    room = ROOM_FOR_REASONS
-    for reasons in by_run.values():
-        reasons[REASONS_SHOWN:] = []
-        for number, reason in enumerate(reasons):
-            if room <= 0:
-                reasons[number] = f"{reason[:SHORT]}…"
-            room -= len(escape(reason).encode())
-
-
-def nested(tasks: list[Task]) -> list[Task]:
-    """
-    Tasks of a run in order, each tool call moved under the task that made it.
-
-    The caller is the last task of that name before the call, else the first one after it that
-    nobody called. Sets `depth`, 0 where the caller is not there.
-    """
-    places = defaultdict(list)
-    for place, task in enumerate(tasks):
-        places[task.name].append(place)
-    calls = defaultdict(list)
-    waiting = []
-    for place, task in enumerate(tasks):
-        caller = None
-        if task.parent_task_name is not None:
-            same_name = places.get(task.parent_task_name, [])
-            before = bisect_left(same_name, place)
-            later = (other for other in same_name[before:] if tasks[other].parent_task_name is None)
-            caller = same_name[before - 1] if before else next(later, None)
-        if caller is None:
-            waiting.append((place, 0))
-        else:
-            calls[caller].append(place)
-    ordered = []
-    waiting.reverse()
-    while waiting:
-        place, depth = waiting.pop()
-        tasks[place].depth = depth
-        ordered.append(tasks[place])
-        waiting += [(call, depth + 1) for call in reversed(calls[place])]
-    return ordered

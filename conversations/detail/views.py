@@ -7,21 +7,20 @@ from django.views.generic import DetailView
 from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.text import is_storable
 from backoffice.databases.time_limits import limited
-from backoffice.fragments import FragmentMixin, wants_fragment
+from backoffice.fragments import FragmentMixin
 from privacy import masking
 
 from ..access.browse import Browse, tell_search
-from ..model_calls.costs import model_calls, totals
-from ..models import ChatMessage, Session, Task
+from ..display.message_text import message_text
+from ..model_calls.costs import totals
+from ..models import ChatMessage, Session
 from ..selection.filters import ConversationFilter
-from ..selection.find import Matching, find, next_newer
+from ..selection.find import find, next_newer
+from ..selection.matching import Matching
 from ..selection.pagination import Cursor
-from ..summaries import run_summaries, summaries
-from ..templatetags.desk import message_text
-from .payloads import PAYLOAD_LABELS, PAYLOADS
-from .steps import explain
-from .transcript import ROOM_FOR_MESSAGES, SHORT, Entry, add_reasons, nested, transcript
-from .waterfall import waterfall
+from ..summaries import summaries
+from .reasons import SHORT
+from .transcript import ROOM_FOR_MESSAGES, transcript
 
 SAME_PERSON = 8
 NEIGHBOUR_SECONDS = 0.5
@@ -146,62 +145,3 @@ class MessageView(Browse, FragmentMixin, DetailView):
             as_source="source" in self.request.GET,
             **kwargs,
         )
-
-
-class RunView(Browse, FragmentMixin, DetailView):
-    """A run's tasks, in pages of 200 so that a run of thousands opens at once."""
-
-    template_name = "conversations/run.html"
-    fragment_name = "conversations/_run_tasks.html"
-    context_object_name = "run"
-    page_size = 200
-
-    def get_object(self):
-        for run in run_summaries([self.kwargs["run_id"]]).values():
-            if run.session_id == self.kwargs["session_id"]:
-                return run
-        raise Http404
-
-    def get_context_data(self, **kwargs):
-        start = position(self.request.GET.get("from", "0"))
-        of_run = Task.objects.filter(run_id=self.object.pk)
-        tasks = nested(list(of_run.without_payloads().in_order()))
-        if start and start >= len(tasks):
-            raise Http404
-        shown = tasks[start : start + self.page_size]
-        flags = {
-            task.pk: task
-            for task in of_run.filter(pk__in=[task.pk for task in shown])
-            .without_payloads()
-            .with_problems()
-        }
-        for task in shown:
-            task.failed = flags[task.pk].has_task_error or flags[task.pk].has_tool_error
-        end = start + len(shown)
-        return super().get_context_data(
-            tasks=shown,
-            start=start,
-            fragment=wants_fragment(self.request),
-            **({} if start else self.overview(tasks)),
-            next_from=end if end < len(tasks) else None,
-            left=len(tasks) - end,
-            **kwargs,
-        )
-
-    def overview(self, tasks):
-        """What stands above the tasks on their first page."""
-        run = self.object
-        steps = explain(run.pk, tasks)
-        entry = Entry(run)
-        add_reasons([entry])
-        return {
-            "reasons": entry.reasons,
-            "steps": steps,
-            "left_out": len(tasks) - len(steps),
-            "waterfall": waterfall(tasks),
-            "model_calls": model_calls(run.pk),
-            "model_call_totals": totals(run_id=run.pk),
-            "call_fields": [(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["model-calls"][2]],
-            "payload_fields": [(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["runs"][2]],
-            "session_id": run.session_id,
-        }

@@ -5,16 +5,24 @@ Markdown is CommonMark with tables; raw HTML in it stays text and images become 
 nothing remote is ever loaded. The result passes an allow-list once more.
 """
 
+import json
 import re
 from functools import cache
 from html import escape, unescape
 
 import nh3
+from django.template.loader import render_to_string
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
+from backoffice import json_text
+
 # Rendering is linear but slow, about 2 µs a character; longer texts are shown as they are.
 MARKDOWN_UP_TO = 32_768
+
+# Who writes Markdown.
+MARKDOWN_ROLES = ("user", "assistant")
 
 TAGS = {
     *("h4", "h5", "h6", "p", "br", "hr", "blockquote", "pre", "code", "em", "strong", "a"),
@@ -98,3 +106,31 @@ def marked_text(text: str, term: str) -> str:
     pieces[::2] = map(escape, pieces[::2])
     pieces[1::2] = (f"<mark>{escape(piece)}</mark>" for piece in pieces[1::2])
     return "".join(pieces)
+
+
+def message_text(message, content, term, as_source):
+    """
+    A message's content for reading: Markdown of users and agents, a tree where it is JSON, the
+    plain source where asked for; as safe HTML.
+    """
+    if as_source:
+        return text_block(as_plain_text(content, term), "source")
+    stripped = content.lstrip()
+    if stripped.startswith(("{", "[")) and (tree := json_tree(content)):
+        return render_to_string("conversations/_json.html", {"tree": tree})
+    if message.role in MARKDOWN_ROLES:
+        return text_block(as_markdown(content, term), "markdown")
+    return text_block(as_plain_text(content, term), "source")
+
+
+def text_block(html, kind):
+    return format_html('<div class="text {}" dir="auto">{}</div>', kind, html)
+
+
+def json_tree(content):
+    """The tree of a content that is JSON, None of one that only looks like it."""
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return json_text.tree(content)

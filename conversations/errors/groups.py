@@ -9,43 +9,18 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db import OperationalError, connections
-from django.db.models import Exists, F, Func, OuterRef, QuerySet, TextField
-from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-from backoffice.databases.errors import is_timeout, timeouts_ignored
-from backoffice.databases.time_limits import limited
 from privacy import masking
 
 from ..display.charts import Day, Trend
-from ..indexes import catalogue
+from ..indexes import catalogue, state
 from ..models import Agent, Session
 from ..problems import messages as failures
-from ..querysets import failing_rows, problem_kinds
-from ..selection.conditions import message_kinds
+from ..problems.kinds import problem_kinds
+from .collect import DAYS, INDEXED_SHARE, NEWEST, first_seen, from_indexes, look_back
 
-DAYS = 14
-GROUPS = 100
-AGENTS = 3
-# Failures of each kind. To fold and group the words of as many of three kinds takes a second where
-# all are long and different.
-NEWEST = 10_000
 NEW = timedelta(days=1)
-
-# Of the time there is, what the indexes may take before one looks back without them.
-INDEXED_SHARE = 0.7
-FIRST_SEEN_SECONDS = 1
-# Conversations in the first look back, and how many times more the next one may take in.
-FIRST_STEP = 200
-STEP_GROWTH = 4
-LEAST_GROWTH = 1.25
-# A conversation's updated_at may be a little older than its last rows.
-SLACK = timedelta(days=1)
-
-Sql = tuple[str, list]
-# A kind of failures and what follows FROM: a `failure` and its `session`.
-Source = tuple[str, str, list]
 
 
 @dataclass(frozen=True)
@@ -123,207 +98,11 @@ def errors(seconds: float, kind: str = "", agent: Agent | None = None) -> Errors
     starts = day_starts()
     sessions = Session.objects.filter(agent=agent) if agent else Session.objects.all()
     rows, reached = None, None
-    if all(catalogue.is_ready(catalogue.failing_name(kind)) for kind in kinds):
+    if all(state.is_ready(catalogue.failing_name(kind)) for kind in kinds):
         rows = from_indexes(kinds, sessions if agent else None, starts, seconds * INDEXED_SHARE)
     if rows is None:
         rows, reached = look_back(kinds, sessions, starts, deadline)
     return assemble(rows, reached, starts, agent)
-
-
-# Reading
-
-# OFFSET 0: each one's conversation by its primary key; the planner expects more failures than
-# there are, and read all conversations, a million of them in 0.2 s.
-WITH_SESSION = """
-    ({rows}) AS failure,
-    LATERAL (SELECT agent_id FROM sessions WHERE id = failure.session_id OFFSET 0) AS session
-"""
-# OFFSET 0: what failed in one conversation after the other, never a hash of whole tables.
-OF_SESSIONS = """
-    ({sessions}) AS session, LATERAL ({rows} OFFSET 0) AS failure
-    ORDER BY failure.created_at DESC LIMIT {newest}
-"""
-
-
-def from_indexes(kinds, sessions: QuerySet | None, starts, seconds: float) -> list | None:
-    """The rows of GROUPED; None if that takes too long."""
-    sources = []
-    for kind in kinds:
-        rows = failures_of(kind, starts[0])
-        if sessions is not None:
-            rows = rows.filter(session_id__in=sessions.values("pk"))
-        rows_sql, params = compiled(rows.order_by("-created_at")[:NEWEST])
-        sources.append((kind, WITH_SESSION.format(rows=rows_sql), params))
-    with timeouts_ignored(), limited(Session.objects.db, seconds):
-        return grouped(sources, starts)
-    return None
-
-
-def look_back(kinds, sessions: QuerySet, starts, deadline) -> tuple[list, datetime | None]:
-    """
-    (the rows of GROUPED, how far back one looked if that was not far enough).
-
-    Each look begins with the newest conversation again and takes in more of them: what was read
-    before is at hand, and the database groups all of it at once.
-    """
-    newest = sessions.order_by("-updated_at").values_list("updated_at", flat=True)
-    rows, reached, step = None, None, FIRST_STEP
-    while True:
-        began = time.monotonic()
-        try:
-            with limited(sessions.db, deadline - began):
-                ends = list(newest[step - 1 : step])
-                oldest = max([starts[0] - SLACK, *ends])
-                sources = [
-                    walked(kind, sessions.filter(updated_at__gte=oldest), starts[0])
-                    for kind in kinds
-                ]
-                rows = grouped(sources, starts)
-                reached = oldest if oldest in ends else None
-        except OperationalError as error:
-            if rows is None or not is_timeout(error):
-                raise
-            return rows, reached
-        if reached is None:
-            return rows, None
-        now = time.monotonic()
-        # No look that could not be finished in time.
-        growth = min(STEP_GROWTH, (deadline - now) / (now - began) / 1.5)
-        if growth < LEAST_GROWTH:
-            return rows, reached
-        step = int(step * growth)
-
-
-def walked(kind: str, sessions: QuerySet, since: datetime) -> Source:
-    sessions_sql, params = compiled(sessions.values("id", "agent_id"))
-    rows_sql, row_params = compiled(
-        failures_of(kind, since).filter(session_id=RawSQL("session.id", []))
-    )
-    sql = OF_SESSIONS.format(sessions=sessions_sql, rows=rows_sql, newest=NEWEST)
-    return kind, sql, [*params, *row_params]
-
-
-def failures_of(kind: str, since: datetime) -> QuerySet:
-    """session_id, created_at and what the message is made of, of each."""
-    rows = failing_rows(kind).filter(created_at__gte=since)
-    if kind not in failures.SOURCES:
-        # Those with words are told by what said them.
-        for reason in message_kinds():
-            reasons = failing_rows(reason).filter(
-                session_id=OuterRef("session_id"), run_id=OuterRef("pk")
-            )
-            rows = rows.filter(~Exists(reasons))
-        return rows.order_by().values("session_id", "created_at")
-    parts = {f"its_{name}": as_it_is(name) for name in failures.SOURCES[kind][0]}
-    if masking.is_active():
-        parts["its_id"] = as_it_is("id")
-    return rows.order_by().annotate(**parts).values("session_id", "created_at", *parts)
-
-
-def as_it_is(name: str) -> Func:
-    """A column; of jsonb, Django would select a cast to text."""
-    return Func(F(name), template="%(expressions)s", output_field=TextField())
-
-
-def message(kind: str) -> dict[str, str]:
-    """
-    SQL of a `failure`: its message, and what one must know to mask that, its id and whether its
-    words were cut. Applied last, to those that are left by a limit.
-    """
-    if kind not in failures.SOURCES:
-        return {"message": "''", "id": "NULL", "is_cut": "false"}
-    parts = {name: f"failure.its_{name}" for name in failures.SOURCES[kind][0]}
-    folded = failures.message_sql(kind, **parts).replace("%", "%%")
-    if not masking.is_active():
-        return {"message": folded, "id": "NULL", "is_cut": "false"}
-    words = failures.whole_words_sql(kind, **parts).replace("%", "%%")
-    is_cut = f"coalesce(length({words}) > {failures.LENGTH}, false)"
-    return {"message": folded, "id": "failure.its_id", "is_cut": is_cut}
-
-
-def compiled(queryset: QuerySet) -> Sql:
-    sql, params = queryset.query.get_compiler(queryset.db).as_sql()
-    return sql, list(params)
-
-
-# A session is one agent's: what is counted for each agent adds up. The rows without a message
-# tell of each kind how many failures there are and how far back they go.
-GROUPED = """
-    WITH failures AS MATERIALIZED ({failures}),
-    by_agent AS (
-        SELECT kind, message, agent_id, count(*) AS number,
-               count(DISTINCT session_id) AS conversations,
-               min(created_at) AS first, max(created_at) AS last,
-               min(id) AS id, bool_or(is_cut) AS is_cut, {days}
-        FROM (SELECT *, width_bucket(created_at, %s::timestamptz[]) AS day FROM failures) AS dated
-        GROUP BY kind, message, agent_id
-    )
-    (SELECT kind, message, sum(number)::int AS number, sum(conversations)::int,
-            min(first), max(last) AS last, count(*)::int,
-            (array_agg(agent_id ORDER BY number DESC, agent_id))[:{agents}], ARRAY[{sums}]::int[],
-            (count(*) OVER ())::int, min(id), bool_or(is_cut)
-     FROM by_agent GROUP BY kind, message
-     ORDER BY number DESC, last DESC, kind, message LIMIT {groups})
-    UNION ALL
-    (SELECT kind, NULL, count(*), 0, min(created_at), max(created_at), 0, NULL, NULL, 0, NULL, false
-     FROM failures GROUP BY kind)
-"""
-
-
-FAILURES = """
-    (SELECT '{kind}' AS kind, {message} AS message, {id}::text AS id, {is_cut} AS is_cut,
-            failure.session_id, failure.created_at, session.agent_id
-     FROM {source})
-"""
-
-
-def grouped(sources: list[Source], starts: list[datetime]) -> list[tuple]:
-    """The rows of GROUPED."""
-    each = (
-        FAILURES.format(kind=kind, source=source, **message(kind)) for kind, source, _ in sources
-    )
-    numbers = range(1, DAYS + 1)
-    sql = GROUPED.format(
-        failures=" UNION ALL ".join(each),
-        days=", ".join(f"count(*) FILTER (WHERE day = {n}) AS day_{n}" for n in numbers),
-        sums=", ".join(f"sum(day_{n})" for n in numbers),
-        agents=AGENTS,
-        groups=GROUPS,
-    )
-    params = [param for _, _, params in sources for param in params]
-    with connections[Session.objects.db].cursor() as cursor:
-        cursor.execute(sql, [*params, starts])
-        return cursor.fetchall()
-
-
-FIRST_SEEN = "SELECT message, ({first}) FROM unnest(%s::text[]) AS wanted (message)"
-
-
-def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str], datetime]:
-    """{(kind, message): its first failure ever}, of those that an index of ours knows in time."""
-    alias = Session.objects.db
-    found = {}
-    for kind in message_kinds():
-        messages = [masking.raw(row[1]) for row in rows if row[0] == kind]
-        if not messages or not catalogue.is_ready(catalogue.message_name(kind)):
-            continue
-        same = failing_rows(kind).annotate(message=failures.failure_message(kind))
-        same = same.filter(message=RawSQL("wanted.message", []))
-        if agent:
-            same = same.filter(session_id__in=Session.objects.filter(agent=agent).values("pk"))
-        first, params = compiled(same.order_by("created_at").values("created_at")[:1])
-        sql = FIRST_SEEN.format(first=first)
-        with (
-            timeouts_ignored(),
-            limited(alias, FIRST_SEEN_SECONDS),
-            connections[alias].cursor() as cursor,
-        ):
-            cursor.execute(sql, [*params, messages])
-            found |= {(kind, masking.raw(each)): moment for each, moment in cursor if moment}
-    return found
-
-
-# What the page shows
 
 
 def assemble(rows, reached, starts, agent) -> Errors:

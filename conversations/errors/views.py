@@ -11,12 +11,12 @@ from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
 
 from ..access.browse import Browse
-from ..listing.views import SHARE_OF_TIMEOUT
 from ..models import Agent
-from ..querysets import problem_kinds
-from ..selection.filters import PROBLEM_LABELS, StrictForm, query_string, with_agent_as_stored
+from ..problems.kinds import PROBLEM_LABELS, problem_kinds
+from ..selection.find import SHARE_OF_TIMEOUT
+from ..selection.forms import StrictForm, query_string, with_agent_as_stored
 from ..selection.widgets import AgentSelect
-from . import groups
+from . import collect, groups
 
 
 class ErrorFilterForm(StrictForm):
@@ -98,8 +98,8 @@ class ErrorsView(Browse, FragmentMixin, TemplateView):
                 }
                 for kind, label in [("", "All"), *self.form.fields["kind"].choices]
             ],
-            "days": groups.DAYS,
-            "newest": groups.NEWEST,
+            "days": collect.DAYS,
+            "newest": collect.NEWEST,
             "retry": self.request.get_full_path(),
         }
 

@@ -4,29 +4,21 @@ The list's conversations as files: which columns they have, and the one statemen
 A file is CSV for people with spreadsheets, or JSON Lines with real types for programs.
 """
 
-import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from django.db.models import F
 from psycopg import sql
 
 from ..agentdb import revision
 from ..models import Task
-from ..querysets import SessionQuerySet, problem_kinds
-from ..selection.find import Matching
+from ..problems.kinds import group_of, problem_kinds
+from ..querysets import SessionQuerySet
+from ..selection.matching import Matching
+from .lines import BOM, Change, Column, Kind, Rewriting, cell, csv_line
 
 FILES = ("conversations", "messages", "tasks")
 FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
-# What spreadsheets know UTF-8 by.
-BOM = "\ufeff"
-# What a spreadsheet takes for the beginning of a formula, or drops in front of one.
-FORMULA_STARTS = "=+@\t\r\n＝＋－＠-"
-# One apostrophe goes in front of such a cell. Apostrophes count as well, so that a cell which was
-# given one can be told from any other: taking one away gives every text back.
-FORMULA = re.compile(f"'*[{FORMULA_STARTS}]")
 # More than any table has.
 MOST_ROWS = 10**12
 # PostgreSQL writes a column of JSON with neither quotes nor escapes where its delimiter and its
@@ -54,26 +46,6 @@ AGENT_NAME = """
     CASE WHEN {row}.agent_id = session.agent_id THEN session.agent_name
     ELSE (SELECT name FROM agents WHERE agents.id = {row}.agent_id) END
 """
-
-
-class Kind(StrEnum):
-    # Our own, and never a formula: ids, times and words; and what JSON has without quotes.
-    OURS = "ours"
-    PLAIN = "plain"
-    # Of strangers.
-    TEXT = "text"
-    JSON = "json"
-
-
-@dataclass(frozen=True)
-class Column:
-    name: str
-    kind: Kind
-    sql: str
-
-
-# Changes a text of strangers on its way into a file.
-Change = Callable[[Column, str], str]
 
 
 @dataclass(frozen=True)
@@ -168,12 +140,6 @@ def conversations(sessions: SessionQuerySet, form: str, site: str):
     return columns, f"({source}) AS session", params
 
 
-def group_of(problem: str) -> str:
-    """The counts of with_summary() that a kind of problem is among."""
-    groups = {"model_error": "model_call_counts", "tool_error": "task_counts"}
-    return {**groups, "task_error": "task_counts"}.get(problem, "run_counts")
-
-
 def messages(sessions: SessionQuerySet):
     source, params = in_order(with_agent(sessions))
     columns = [
@@ -253,72 +219,3 @@ def json_as_text(column: Column) -> Column:
 
 
 # Lines
-
-
-def cell(column: Column) -> str:
-    """A column of the CSV, in SQL."""
-    value = f"r.{column.name}"
-    if column.kind not in (Kind.TEXT, Kind.JSON):
-        return value
-    starts = ", ".join(sql.quote(start) for start in f"'{FORMULA_STARTS}")
-    is_formula = f"{value} ~ {sql.quote(f'^{FORMULA.pattern}')}"
-    # The first letter alone decides nearly always, long before a pattern is looked for.
-    return (
-        f"CASE WHEN left({value}, 1) IN ({starts}) AND {is_formula} "
-        f"THEN '''' || {value} ELSE {value} END"
-    )
-
-
-def csv_line(row: memoryview) -> bytes:
-    """
-    RFC 4180 ends a record with CR and LF, COPY with LF alone. It sends each row as one message,
-    as the protocol promises, so the last byte is the record's end and no other is.
-    """
-    if row[-1] != ord("\n"):
-        raise ValueError("COPY gave a part of a row.")
-    return bytes(row[:-1]) + b"\r\n"
-
-
-class Rewriting:
-    """Lines of rows that come as JSON arrays of texts, each changed on its way."""
-
-    def __init__(self, columns: list[Column], form: str, change: Change):
-        self.columns, self.change = columns, change
-        self.join = self.as_csv if form == "csv" else self.as_json
-
-    def __call__(self, row: memoryview) -> bytes:
-        values = [
-            self.change(column, value)
-            if value is not None and column.kind in (Kind.TEXT, Kind.JSON)
-            else value
-            for column, value in zip(self.columns, json.loads(bytes(row)), strict=True)
-        ]
-        return self.join(values).encode()
-
-    def as_csv(self, values: list[str | None]) -> str:
-        return ",".join(map(self.cell, self.columns, values)) + "\r\n"
-
-    @staticmethod
-    def cell(column: Column, value: str | None) -> str:
-        """As COPY writes it: an empty text in quotes, nothing without."""
-        if value is None:
-            return ""
-        if column.kind in (Kind.TEXT, Kind.JSON) and FORMULA.match(value):
-            value = f"'{value}"
-        if value and not re.search(r'[",\r\n]', value):
-            return value
-        return '"' + value.replace('"', '""') + '"'
-
-    def as_json(self, values: list[str | None]) -> str:
-        members = map(self.member, self.columns, values)
-        return "{" + ",".join(members) + "}\n"
-
-    @staticmethod
-    def member(column: Column, value: str | None) -> str:
-        if value is None:
-            source = "null"
-        elif column.kind in (Kind.OURS, Kind.TEXT):
-            source = json.dumps(value, ensure_ascii=False)
-        else:
-            source = value
-        return f'"{column.name}":{source}'

@@ -10,16 +10,12 @@ from django.views.generic import View
 from backoffice.client import Reader
 from backoffice.error_pages import error_response
 from privacy import masking
-from privacy.personal_data import mask, mask_json
 
-from ..models import Session
-from ..selection.filters import ConversationFilter
-from .files import FILES, FORMS, Column, Kind, export_file
+from .files import FILES, FORMS, export_file
+from .request import masked, parse
 from .stream import Export, TooManyExports
 
 RETRY_SECONDS = 60
-# What names a place in the list: a file is all of it.
-PLACES = ("after", "since")
 
 
 class ExportView(PermissionRequiredMixin, View):
@@ -58,26 +54,6 @@ class ExportView(PermissionRequiredMixin, View):
         # A proxy that collects the file first would hide how far it is.
         response["X-Accel-Buffering"] = "no"
         return response
-
-
-def masked(column: Column, text: str) -> str:
-    return mask_json(text) if column.kind is Kind.JSON else mask(text)
-
-
-def parse(data, name: str) -> tuple[ConversationFilter, bool, str]:
-    """(the filters, whether payloads are asked for, what makes no sense)"""
-    data = data.copy()
-    payloads = data.pop("payloads", [])
-    filters = ConversationFilter(data, queryset=Session.objects.all())
-    problems = [
-        f"{filters.form.fields[field].label}: {error}" if field in filters.form.fields else error
-        for field, found in filters.form.errors.items()
-        for error in found
-    ]
-    problems += [f"A file has no place called “{place}”." for place in PLACES if place in data]
-    if payloads and (name != "tasks" or payloads != ["1"]):
-        problems.append("Payloads are of tasks alone, with payloads=1.")
-    return filters, bool(payloads), " ".join(problems)
 
 
 def too_many(request):

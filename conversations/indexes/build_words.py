@@ -3,7 +3,7 @@
 from django.db import DatabaseError
 from django.template.defaultfilters import filesizeformat
 
-from .catalogue import State
+from .state import State
 
 
 def one_line(error: DatabaseError) -> str:

@@ -8,26 +8,10 @@ back only as far as its time allows.
 import hashlib
 from dataclasses import dataclass
 
-from django.db import connections
-
-from privacy import masking
-
 from ..agentdb import revision
-from ..agentdb.process_cache import Kept
+from ..problems.kinds import FAILING
 from ..problems.messages import message_sql, whole_words_sql
 
-NO_OUTPUT = "output_data IS NULL OR output_data = 'null'::jsonb"
-FAILING = {
-    "task_error": ("tasks", "errors NOT IN ('null'::jsonb, '[]'::jsonb)"),
-    "tool_error": (
-        "tasks",
-        "node_type = 'tool_call' AND coalesce(output ->> 'result' LIKE 'Error:%', false)",
-    ),
-    "model_error": ("model_call_stats", "response_code IS NULL OR response_code >= 400"),
-    "failed": ("runs", f"({NO_OUTPUT}) AND duration_seconds IS NOT NULL"),
-    "unfinished": ("runs", f"({NO_OUTPUT}) AND duration_seconds IS NULL"),
-    "incomplete": ("runs", NO_OUTPUT),
-}
 # Of every revision, and of every version of ours: what the command may remove.
 KNOWN_NAMES = {
     "desk_chat_messages_content",
@@ -165,53 +149,3 @@ def indexes() -> list[Index]:
         ),
     ]
     return found
-
-
-STATES = """
-    SELECT i.relname, x.indisvalid,
-           coalesce((SELECT sum(pg_relation_size(relid))::bigint FROM pg_partition_tree(i.oid)),
-                    pg_relation_size(i.oid)),
-           coalesce(obj_description(i.oid, 'pg_class'), '')
-    FROM pg_class t JOIN pg_index x ON x.indrelid = t.oid JOIN pg_class i ON i.oid = x.indexrelid
-    WHERE t.relname = ANY(%s) AND t.oid = to_regclass(quote_ident(t.relname))
-      AND i.relname LIKE 'desk\\_%%'
-"""
-
-
-@dataclass(frozen=True)
-class State:
-    """An index of ours as the database has it; `size` in bytes."""
-
-    valid: bool
-    size: int
-    comment: str
-
-    def serves(self, index: Index) -> bool:
-        return self.valid and index.digest in self.comment
-
-
-def states(alias: str = "agents") -> dict[str, State]:
-    """{name: state} of every index there whose name begins with desk_; a query each time."""
-    tables = sorted({table for table, _ in FAILING.values()} | {"sessions", "chat_messages"})
-    with connections[alias].cursor() as cursor:
-        cursor.execute(STATES, [tables])
-        return {
-            name: State(valid, size, masking.raw(comment))
-            for name, valid, size, comment in cursor.fetchall()
-        }
-
-
-@Kept
-def ready() -> frozenset[str]:
-    """Names of those of our indexes that can be used: a site that is running takes up new ones."""
-    there = states()
-    wanted = ((index, there.get(index.name)) for index in indexes())
-    return frozenset(index.name for index, state in wanted if state and state.serves(index))
-
-
-# For tests, and for the command that changes them.
-forget = ready.forget
-
-
-def is_ready(name: str) -> bool:
-    return name in ready()

@@ -14,10 +14,10 @@ from backoffice.databases.time_limits import limited
 from backoffice.databases.work_slots import Work, turn
 
 from ..access import agent_limits
-from ..querysets import problem_kinds, unfinished_runs
+from ..problems.kinds import problem_kinds, unfinished_runs
 from ..selection.conditions import QUICK_PROBES
 from ..selection.filters import ConversationFilter
-from ..selection.find import Matching
+from ..selection.matching import Matching
 
 # A list's total as far as it is counted together with the page, and within which time.
 UP_TO = 10_000

@@ -13,68 +13,15 @@ from privacy import masking, personal_data
 
 from ..agentdb import revision
 from ..display.message_text import as_plain_text
-from ..indexes import catalogue
 from ..models import Session
+from ..problems import kinds
 from ..problems import messages as failures
-from ..selection.conditions import message_kinds
+from ..problems.kinds import WHO, message_kinds
 
 SECONDS = 1
-TROUBLE_LENGTH = 160
 SNIPPETS = 3
 BEFORE, AFTER = 50, 130
 MARGIN = 40
-
-FAILURES = """
-    SELECT session.id, {run} = (
-        SELECT id FROM runs WHERE session_id = session.id ORDER BY created_at DESC, id DESC LIMIT 1
-    ), failure.* FROM unnest(%(ids)s::uuid[]) AS session (id),
-    LATERAL (SELECT * FROM ({each}) AS failures ORDER BY created_at DESC LIMIT 1) AS failure
-"""
-EACH_FAILURE = """
-    (SELECT '{kind}' AS kind, left({who}, {who_length}) AS who, {words} AS words, run_id, created_at
-     FROM {table} WHERE session_id = session.id AND ({condition})
-     ORDER BY created_at DESC LIMIT 1)
-"""
-WHO = {"tool_error": "tool", "model_error": "model", "task_error": "task"}
-
-
-def troubles(sessions: list[Session]) -> dict[uuid.UUID, str]:
-    """{id: the newest failure in words} for those of the sessions that had one."""
-    ids = [session.pk for session in sessions if session.problems]
-    each = [
-        EACH_FAILURE.format(
-            kind=kind,
-            who=failures.SOURCES[kind][1].strip("{}"),
-            who_length=failures.WHO_LENGTH,
-            words=failures.words_sql(kind),
-            table=catalogue.FAILING[kind][0],
-            condition=catalogue.FAILING[kind][1],
-        ).replace("%", "%%")
-        for kind in message_kinds()
-    ]
-    if not ids or not each:
-        return {}
-    sql = FAILURES.format(run="failure.run_id", each=" UNION ALL ".join(each))
-    found = {}
-    for session_id, of_last_run, kind, who, words, *_ in read(sql, {"ids": ids}):
-        who = masking.cut(who, failures.WHO_LENGTH)
-        words = masking.cut(words, failures.LENGTH)
-        named = f"{WHO[kind]} {who}" if who else WHO[kind]
-        found[session_id] = of_last_run, kind, named, words
-    return {
-        session.pk: trouble(session.status, *found[session.pk])
-        for session in sessions
-        if session.pk in found
-    }
-
-
-def trouble(status, of_last_run, kind, named, words) -> str:
-    """run failed: provider said 500; tool restart_device: device offline"""
-    failed = status == "failed" and of_last_run
-    # That a run failed is told best by what its model call said.
-    parts = ["run failed" if failed else "", "" if failed and kind == "model_error" else named]
-    text = ": ".join(part for part in (*parts, " ".join((words or "").split())) if part)
-    return text if len(text) <= TROUBLE_LENGTH else f"{text[:TROUBLE_LENGTH]}…"
 
 
 @dataclass(frozen=True)
@@ -135,7 +82,7 @@ def places(everywhere: bool):
     if not everywhere:
         return
     for kind in message_kinds():
-        table, condition = catalogue.FAILING[kind]
+        table, condition = kinds.FAILING[kind]
         label = f"'{WHO[kind]} ' || coalesce({failures.SOURCES[kind][1].strip('{}')}, '')"
         yield (
             "model-call" if kind == "model_error" else "task",

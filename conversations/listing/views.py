@@ -17,16 +17,16 @@ from backoffice.metrics import database_failed
 
 from ..access.browse import Browse, tell_search
 from ..models import Session
-from ..selection.filters import ConversationFilter, problem_choices
-from ..selection.find import find
+from ..problems.kinds import problem_choices
+from ..selection.filters import ConversationFilter
+from ..selection.find import SHARE_OF_TIMEOUT, find
 from ..selection.pagination import Cursor
 from ..summaries import summaries
 from . import counts
 from .direct_hits import targets
-from .snippets import snippets, troubles
+from .newest_problems import troubles
+from .snippets import snippets
 
-# Looking for a page's rows may take this part of the time that one query may.
-SHARE_OF_TIMEOUT = 0.6
 NEW_UP_TO = 99
 NEW_SECONDS = 0.3
 

@@ -12,7 +12,7 @@ from django.db.models import Case, Count, Max, Q, QuerySet, Sum, Value, When
 from ..agentdb import revision
 from ..agentdb.compiled import tuples
 from ..models import ModelCall
-from ..querysets import MODEL_ERROR
+from ..problems.kinds import MODEL_ERROR
 
 try:
     import genai_prices

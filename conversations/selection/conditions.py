@@ -17,10 +17,11 @@ from privacy import masking
 
 from ..access import agent_limits
 from ..agentdb import compiled, revision
-from ..indexes import catalogue
+from ..agentdb.sql import any_of
+from ..indexes import catalogue, state
 from ..models import ChatMessage, Session, Task
 from ..problems import messages
-from ..querysets import any_of, failing_rows, problem_kinds
+from ..problems.kinds import failing_rows, message_kinds, problem_kinds
 
 # Conversations that are asked one by one before collecting is tried: a microsecond each where an
 # index holds nothing but such rows, ten and more where messages are read.
@@ -99,7 +100,7 @@ def probed_sessions(kinds: tuple[str, ...]) -> QuerySet:
 def has_problem(kind: str) -> Problem:
     """Any kind of `problem_kinds()`, "any" of them, or "running"."""
     kinds = problem_kinds() if kind == "any" else (kind,)
-    indexed = all(catalogue.is_ready(catalogue.failing_name(kind)) for kind in kinds)
+    indexed = all(state.is_ready(catalogue.failing_name(kind)) for kind in kinds)
     probes = QUICK_PROBES if indexed else SLOW_PROBES
     return Problem(lambda: failing(kinds), indexed, probes, kinds)
 
@@ -107,12 +108,12 @@ def has_problem(kind: str) -> Problem:
 def says(text: str, everywhere: bool) -> Condition:
     """A message holds the text, in any case; or, `everywhere`, an error or a tool's name does."""
     sources = [ChatMessage.objects.filter(content__contains_text=text)]
-    indexed = catalogue.is_ready(catalogue.TRIGRAMS.name) and bool(TRIGRAM.search(text))
+    indexed = state.is_ready(catalogue.TRIGRAMS.name) and bool(TRIGRAM.search(text))
     if everywhere:
         for kind in message_kinds():
             failing = failing_rows(kind).annotate(words=messages.whole_words(kind))
             sources.append(failing.filter(words__contains_text=text))
-            indexed = indexed and catalogue.is_ready(catalogue.words_name(kind))
+            indexed = indexed and state.is_ready(catalogue.words_name(kind))
         sources.append(tool_calls(text))
         indexed = indexed and revision.has_task_order()
     return Condition(lambda: tuple(sources), indexed)
@@ -127,11 +128,6 @@ def tool_calls(text: str) -> QuerySet:
         pattern = f"%{connections[alias].ops.prep_for_like_query(text)}%"
         cursor.execute(TOOL_NAMES, [pattern])
         return Task.objects.filter(tool_uri__in=[masking.raw(name) for (name,) in cursor])
-
-
-def message_kinds() -> list[str]:
-    """The kinds of problems that come with words, as far as this revision can tell them."""
-    return [kind for kind in problem_kinds() if kind in messages.SOURCES]
 
 
 def folded_message(text: str) -> str | None:
@@ -158,5 +154,5 @@ def failed_with(message: str, problem: str) -> Condition:
         failing_rows(kind).annotate(message=messages.failure_message(kind)).filter(message=message)
         for kind in kinds
     )
-    indexed = all(catalogue.is_ready(catalogue.message_name(kind)) for kind in kinds)
+    indexed = all(state.is_ready(catalogue.message_name(kind)) for kind in kinds)
     return Condition(lambda: sources, indexed)

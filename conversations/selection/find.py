@@ -9,8 +9,6 @@ where there is none, or it takes too long, one looks back as far as time allows,
 import time
 import uuid
 from contextlib import nullcontext
-from dataclasses import dataclass
-from datetime import datetime
 
 from django.db import OperationalError
 
@@ -19,11 +17,11 @@ from backoffice.databases.errors import is_timeout, timeouts_ignored
 from backoffice.databases.time_limits import limited
 from backoffice.databases.work_slots import Work, turn
 
-from ..indexes import catalogue
-from ..querysets import SessionQuerySet
-from .conditions import Condition
+from .matching import Matching
 from .pagination import Cursor
 
+# Looking for a page's rows may take this part of the time that one query may.
+SHARE_OF_TIMEOUT = 0.6
 # Conversations in the first step back at most, and how much longer the next step is.
 FIRST_STEP = 1_000
 STEP_GROWTH = 4
@@ -33,45 +31,6 @@ STEP_SECONDS = 0.1
 WORTH_WALKING = 5_000
 # Of the time there is, what collecting may take before one looks back without it.
 COLLECT_SHARE = 0.5
-HIGHEST_ID = uuid.UUID(int=2**128 - 1)
-
-
-@dataclass(frozen=True)
-class Matching:
-    """
-    The conversations that filters leave: those of `base`, which need no other table, that meet
-    all `conditions`. `until` bounds their created_at, where there is such a bound.
-    """
-
-    base: SessionQuerySet
-    conditions: tuple[Condition, ...] = ()
-    until: datetime | None = None
-
-    def queryset(self, probed: int = 0) -> SessionQuerySet:
-        """All of them, with the first `probed` conditions asked one conversation after another."""
-        asked = (condition.probed() for condition in self.conditions[:probed])
-        return self.base.filter(*asked, *(each.met() for each in self.conditions[probed:]))
-
-    def parts(self, cursor: Cursor | None):
-        """
-        Querysets that hold the conversations behind a cursor one after the other, newest first,
-        each with the place where the one before it ended.
-
-        A range of created_at that ends in the past begins with the few that were still going on
-        then: an index finds these, and where in the order the others begin.
-        """
-        if self.until is None or (cursor and cursor.updated_at <= self.until):
-            yield self.behind(self.base, cursor), None
-            return
-        late = self.base.filter(updated_at__gt=self.until)
-        if catalogue.is_ready("desk_sessions_lifetime"):
-            late = late.alive_at(self.until)
-        yield self.behind(late, cursor), None
-        yield self.base.filter(updated_at__lte=self.until), Cursor(self.until, HIGHEST_ID)
-
-    @staticmethod
-    def behind(queryset, cursor):
-        return queryset.older_than(cursor.updated_at, cursor.id) if cursor else queryset
 
 
 def find(

@@ -1,25 +1,24 @@
 """How the pages word and show times, durations, states and problems."""
 
-import json
 from datetime import timedelta
 from functools import cache
 
 from django import template
 from django.template.defaultfilters import pluralize
-from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from backoffice import json_text
 from backoffice.words import at, counted, elapsed_words, exact, seconds, time_element
 
-from ..display.message_text import as_markdown, as_plain_text
-from ..querysets import INTERRUPTED_AFTER
+from ..agentdb.conventions import INTERRUPTED_AFTER
+from ..display.message_text import message_text
+from ..problems.kinds import PROBLEMS
 
 register = template.Library()
 register.simple_tag(at)
+register.simple_tag(message_text)
 register.filter(seconds)
 
 STATUSES = {
@@ -36,14 +35,6 @@ STATUS_HINTS = {
     "interrupted": "The last run stopped without ending: nothing has happened for "
     f"{INTERRUPTED_AFTER.seconds // 60} minutes.",
     "incomplete": "The last run has no output; this database does not record why.",
-}
-PROBLEMS = {
-    "failed": ("run failed", "runs failed"),
-    "interrupted": ("run interrupted", "runs interrupted"),
-    "incomplete": ("run incomplete", "runs incomplete"),
-    "task_error": ("task error", "task errors"),
-    "tool_error": ("tool call failed", "tool calls failed"),
-    "model_error": ("model call failed", "model calls failed"),
 }
 NODE_ICONS = {
     "agent": "bot",
@@ -92,35 +83,6 @@ def node_icon(node_type):
 @register.simple_tag
 def role_icon(role):
     return icon(ROLE_ICONS.get(role, "info"))
-
-
-@register.simple_tag
-def message_text(message, content, term, as_source):
-    """
-    A message's content for reading: Markdown of users and agents, a tree where it is JSON, the
-    plain source where asked for; as safe HTML.
-    """
-    if as_source:
-        return text_block(as_plain_text(content, term), "source")
-    stripped = content.lstrip()
-    if stripped.startswith(("{", "[")) and (tree := json_tree(content)):
-        return render_to_string("conversations/_json.html", {"tree": tree})
-    if message.role in ROLE_ICONS:
-        return text_block(as_markdown(content, term), "markdown")
-    return text_block(as_plain_text(content, term), "source")
-
-
-def text_block(html, kind):
-    return format_html('<div class="text {}" dir="auto">{}</div>', kind, html)
-
-
-def json_tree(content):
-    """The tree of a content that is JSON, None of one that only looks like it."""
-    try:
-        json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return json_text.tree(content)
 
 
 @register.filter

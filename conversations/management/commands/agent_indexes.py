@@ -11,7 +11,8 @@ from django.db import DatabaseError, connections, transaction
 
 from conversations.indexes import partitions
 from conversations.indexes.build_words import duration, one_line, progress, size
-from conversations.indexes.catalogue import KNOWN_NAMES, Index, State, forget, indexes, states
+from conversations.indexes.catalogue import KNOWN_NAMES, Index, indexes
+from conversations.indexes.state import State, forget, states
 
 WRITER = "agents_write"
 # Seconds between two looks at a build: on a terminal, which shows one line, and elsewhere.

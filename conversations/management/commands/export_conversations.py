@@ -13,8 +13,8 @@ from django.http import QueryDict
 from django.urls import reverse
 
 from conversations.exports.files import FILES, FORMS, export_file
+from conversations.exports.request import parse
 from conversations.exports.stream import Export, TooManyExports
-from conversations.exports.views import parse
 from conversations.selection.filters import ConversationFilter
 
 

@@ -1,0 +1,18 @@
+"""What each new connection to the agent database is told of whose request it serves."""
+
+from django.conf import settings
+
+from privacy import masking
+
+from . import agent_limits
+
+
+def mask_texts(connection, **kwargs):
+    if settings.MASK_PERSONAL_DATA and connection.alias == "agents":
+        masking.install(connection)
+
+
+def limit_to_agents(connection, **kwargs):
+    # All but our own lead to the agent database.
+    if connection.alias != "default":
+        connection.connection.cursor_factory = agent_limits.LimitedCursor

@@ -1,0 +1,223 @@
+"""What the tables of the agent database have in common in the admin panel."""
+
+import json
+import uuid
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.admin.options import get_content_type_for_model
+from django.db.models import F, TextField
+from django.db.models.functions import Cast, Left, Length
+from django.http import Http404, HttpResponseRedirect
+
+from audit.recording import Act, record
+from backoffice.admin import BigTableAdmin
+from backoffice.databases.text import is_storable
+from backoffice.error_pages import BUSY, NO_WRITING, ChangeRefused, error_response, refusals
+from privacy import masking
+
+from ..agentdb import revision
+from ..changes import edits
+from ..models import PAYLOADS, Agent, Session
+
+# Of conversations with one external id, the newest whose rows are listed.
+MOST_CONVERSATIONS = 100
+
+
+class AgentRowAdmin(BigTableAdmin):
+    form = edits.EditForm
+    # Lines of the form. What may be edited is an input for whoever may.
+    lines = ()
+    # Columns with an index, in which a uuid is looked for, one after the other.
+    named_by = ("id",)
+
+    # Columns
+
+    def present(self, names):
+        """Those that this agent database has."""
+        missing = revision.missing_fields(self.model)
+        return [name for name in names if getattr(name, "__name__", name) not in missing]
+
+    def get_list_display(self, request):
+        return self.present(self.list_display)
+
+    def get_fields(self, request, obj=None):
+        lines = self.present(self.lines)
+        if not self.has_change_permission(request, obj):
+            return lines
+        return [*(self.input_for(line, obj) or line for line in lines), "fingerprint"]
+
+    def get_readonly_fields(self, request, obj=None):
+        inputs = {*edits.EDITABLE.get(self.model, ()), "fingerprint"}
+        return [name for name in self.get_fields(request, obj) if name not in inputs]
+
+    def input_for(self, line, row) -> str | None:
+        """The field that may be edited where a line shows it."""
+        column = getattr(line, "__name__", line)
+        for name in edits.EDITABLE[self.model]:
+            if column in (name, f"{name}_id"):
+                value = edits.stored(row, name)
+                return None if len(str(value or "")) > edits.LONGEST_TEXT else name
+        return None
+
+    # Rows
+
+    def get_queryset(self, request):
+        """For lists: no more than they show."""
+        shown = {getattr(name, "__name__", name) for name in self.get_list_display(request)}
+        columns = {each.attname for each in self.model._meta.concrete_fields}
+        rows = self.model.objects.only("id", *(columns & shown))
+        return rows.annotate(agent_name=F("agent__name")) if "agent_name" in shown else rows
+
+    def get_object(self, request, object_id, from_field=None):
+        """For a form: a whole row but for its long texts, which the database cuts."""
+        try:
+            pk = uuid.UUID(object_id)
+        except ValueError:
+            raise Http404 from None
+        can_change = self.has_change_permission(request)
+        rows = self.model.objects.using("agents_write" if can_change else "agents")
+        for line in self.present(self.lines):
+            if hasattr(line, "up_to"):
+                name = line.__name__
+                value = Cast(name, TextField())
+                cut_value = {f"{name}_start": Left(value, line.up_to)}
+                rows = rows.annotate(**cut_value, **{f"{name}_length": Length(value)})
+                if not can_change or name not in edits.EDITABLE[self.model]:
+                    rows = rows.defer(name)
+        for model, owner, _ in PAYLOADS.values():
+            if self.model is model and self.present([owner]):
+                rows = rows.annotate(conversation_id=F(owner))
+        with refusals():
+            row = rows.filter(pk=pk).first()
+        if row is None:
+            raise Http404
+        return row
+
+    def searches(self, term):
+        if not is_storable(term):
+            return
+        try:
+            named = uuid.UUID(term)
+        except ValueError:
+            pass
+        else:
+            for name in self.present(self.named_by):
+                yield lambda rows, name=name: by_uuid(rows, name, named)
+        yield from self.text_searches(term)
+
+    def text_searches(self, term):
+        if self.present(["session_id"]):
+            yield lambda rows: by_external_id(rows, term)
+
+    # Rights
+
+    def has_module_permission(self, request):
+        return self.has_view_permission(request) and super().has_module_permission(request)
+
+    def has_view_permission(self, request, obj=None):
+        """Not for whoever sees personal data masked: what is edited is read as it is."""
+        return not masking.is_active() and super().has_view_permission(request, obj)
+
+    def may_edit(self, request) -> bool:
+        return (
+            self.model in edits.EDITABLE
+            and not masking.is_active()
+            and super().has_change_permission(request)
+        )
+
+    def has_change_permission(self, request, obj=None):
+        return self.may_edit(request) and "agents_write" in settings.DATABASES
+
+    # Reading and writing
+
+    def changelist_view(self, request, extra_context=None):
+        response = super().changelist_view(request, extra_context)
+        if request.GET.get("q") and response.status_code == 200:
+            shown = response.context_data["cl"]
+            query = urlencode({"q": shown.query})
+            table = self.opts.db_table
+            record(request, Act.SEARCHED, table=table, query=query, shown=len(shown.result_list))
+        return response
+
+    def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
+        """
+        Django's, without its transaction around everything: save_edit() has one of its own, whose
+        end the audit trail must know.
+        """
+        if self.may_edit(request) and not self.has_change_permission(request):
+            if request.method == "POST":
+                return error_response(request, *NO_WRITING)
+            messages.info(request, "This site was set up to read the agent database only.")
+        arguments = (request, object_id, form_url, extra_context)
+        try:
+            try:
+                response = self._changeform_view(*arguments)
+            except edits.Conflict:
+                # It changed after the form was checked: checking it again tells what.
+                response = self._changeform_view(*arguments)
+        except edits.Conflict:
+            return error_response(request, *BUSY)
+        except ChangeRefused as refused:
+            return error_response(request, *refused.args)
+        # What closes a popup is no form.
+        context = getattr(response, "context_data", None) or {}
+        if "adminform" in context and request.method != "POST":
+            self.record_view(request, context["original"])
+        elif "adminform" in context and context["adminform"].form.conflict:
+            response.status_code = 409
+        return response
+
+    def history_view(self, request, object_id, extra_context=None):
+        response = super().history_view(request, object_id, extra_context)
+        if response.status_code == 200:
+            self.record_view(request, response.context_data["object"])
+        return response
+
+    def record_view(self, request, row):
+        if self.model is not Agent:
+            session_id = edits.conversation_of(row)
+            page = f"admin:{request.resolver_match.url_name}"
+            record(request, Act.VIEWED, session_id=session_id, page=page, row=str(row.pk))
+
+    def formfield_for_foreignkey(self, db_field, request, **kwargs):
+        return super().formfield_for_foreignkey(db_field, request, using="agents_write", **kwargs)
+
+    def save_model(self, request, obj, form, change):
+        obj.was_edited = edits.save_edit(request, form)
+
+    def log_change(self, request, obj, message):
+        """In Django's own history too, but by its id: a name or external id stays out of it."""
+        from django.contrib.admin.models import CHANGE, LogEntry  # needs the user model
+
+        if obj.was_edited:
+            LogEntry.objects.create(
+                user_id=request.user.pk,
+                content_type=get_content_type_for_model(obj),
+                object_id=obj.pk,
+                object_repr=str(obj.pk),
+                action_flag=CHANGE,
+                change_message=json.dumps(message),
+            )
+
+    def response_change(self, request, obj):
+        if obj.was_edited:
+            return super().response_change(request, obj)
+        messages.info(request, "Nothing was changed.")
+        if "_continue" in request.POST:
+            return HttpResponseRedirect(request.get_full_path())
+        return self.response_post_save_change(request, obj)
+
+
+def by_uuid(rows, name, value):
+    rows = rows.filter(**{name: value})
+    # Few enough to be sorted as they happened.
+    return rows.order_by("created_at", "id") if name in ("session_id", "run_id") else rows
+
+
+def by_external_id(rows, external_id):
+    newest = Session.objects.with_external_id(external_id).newest_first()
+    # Looked up first: a join would leave it to the planner where to begin.
+    named = list(newest.values_list("pk", flat=True)[:MOST_CONVERSATIONS])
+    return rows.filter(session_id__in=named).order_by("created_at", "id")

@@ -1,0 +1,81 @@
+"""One task, and one large column of a row: as a page, a fragment or the text itself."""
+
+from django.db.models import TextField
+from django.db.models.functions import Cast
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.views.generic import DetailView, View
+
+from backoffice.fragments import FragmentMixin
+from privacy import masking
+
+from ..access.browse import Browse
+from ..agentdb import revision
+from ..models import PAYLOADS, PLAIN_TEXT, ModelCall
+from .payloads import read_payloads
+
+
+def payload_rows(kwargs):
+    """Rows of a conversation that have the kind and field an address names; else a 404."""
+    model, conversation, fields = PAYLOADS.get(kwargs["kind"], (None, None, ()))
+    if kwargs["field"] not in fields:
+        raise Http404
+    if model is ModelCall and not revision.has_model_call_links():
+        raise Http404
+    return model.objects.filter(**{conversation: kwargs["session_id"]})
+
+
+class TaskView(Browse, FragmentMixin, DetailView):
+    template_name = "conversations/task.html"
+    fragment_name = "conversations/_task.html"
+    context_object_name = "task"
+
+    def get_object(self):
+        model, conversation, fields = PAYLOADS["tasks"]
+        tasks = model.objects.filter(**{conversation: self.kwargs["session_id"]})
+        task, self.payloads = read_payloads(tasks.with_problems(), self.kwargs["task_id"], fields)
+        return task
+
+    def get_context_data(self, **kwargs):
+        session_id = self.kwargs["session_id"]
+        return super().get_context_data(payloads=self.payloads, session_id=session_id, **kwargs)
+
+
+class PayloadView(Browse, FragmentMixin, DetailView):
+    template_name = "conversations/payload.html"
+    fragment_name = "conversations/_payload.html"
+
+    def get_object(self):
+        field = self.kwargs["field"]
+        row, payloads = read_payloads(payload_rows(self.kwargs), self.kwargs["row_id"], (field,))
+        self.payload = payloads[field]
+        return row
+
+    def get_context_data(self, **kwargs):
+        return super().get_context_data(
+            payload=self.payload,
+            kind=self.kwargs["kind"],
+            session_id=self.kwargs["session_id"],
+            row=self.object,
+            **kwargs,
+        )
+
+
+class PayloadFileView(Browse, View):
+    """The whole payload as text: to read in the browser, or as a file with `?download`."""
+
+    def get(self, request, row_id, field, **kwargs):
+        rows = payload_rows(self.kwargs).annotate(text=Cast(field, TextField()))
+        text = get_object_or_404(rows.values_list("text", flat=True), pk=row_id)
+        is_json = field not in PLAIN_TEXT
+        if text is None:
+            text = "null" if is_json else ""
+        elif is_json:
+            text = masking.cut_json(text)
+        response = HttpResponse(text, content_type="text/plain; charset=utf-8")
+        if "download" in request.GET:
+            name = f"{kwargs['kind']}-{row_id}-{field}.{'json' if is_json else 'txt'}"
+            response["Content-Disposition"] = f'attachment; filename="{name}"'
+            if is_json:
+                response["Content-Type"] = "application/json"
+        return response

@@ -1,0 +1,78 @@
+"""Why a run gave no answer: the words of its problems, where the answer would be."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from django.utils.html import escape
+
+from privacy import masking
+
+from ..agentdb import revision
+from ..agentdb.sql import payload_text
+from ..models import ChatMessage, ModelCall, Run, Task
+from ..problems.kinds import MODEL_ERROR, TASK_ERROR, TOOL_ERROR
+
+NAME_LENGTH = 60
+REASON_LENGTH = 500
+REASONS_SHOWN = 3
+REASONS_READ = 300
+# Bytes of HTML; when they are used up, the rest is cut shorter.
+ROOM_FOR_REASONS = 60_000
+SHORT = 120
+
+
+@dataclass
+class Entry:
+    """A run with its messages, or (run None) messages that belong to none; maybe a part of it."""
+
+    run: Run | None = None
+    messages: list[ChatMessage] = field(default_factory=list)
+    # The names of its first steps.
+    steps: list[str] = field(default_factory=list)
+    # Whether the run ends on this page, so that its outcome and steps are shown.
+    ends: bool = False
+    # What failed and with which words, most telling first.
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def steps_left_out(self) -> int:
+        return self.run.tasks_count - len(self.steps)
+
+
+def add_reasons(entries: Iterable[Entry]):
+    """For runs that gave no answer, the words that came with each failure, cut in SQL."""
+    by_run = {
+        entry.run.pk: entry.reasons
+        for entry in entries
+        if entry.run.status not in ("completed", "running")
+    }
+    if not by_run:
+        return
+    if revision.has_model_call_links():
+        calls = ModelCall.objects.filter(MODEL_ERROR, run_id__in=by_run)
+        words = calls.annotate(words=payload_text("response_data", REASON_LENGTH))
+        rows = words.order_by("created_at", "pk").values_list("run_id", "model", "words")[
+            :REASONS_READ
+        ]
+        for run_id, model, text in rows:
+            text = masking.cut(text, REASON_LENGTH)
+            by_run[run_id].append(f"{model}: {text or 'no reason was recorded'}")
+    tasks = Task.objects.filter(TASK_ERROR | TOOL_ERROR, run_id__in=by_run)
+    words = tasks.annotate(
+        task_words=payload_text("errors", REASON_LENGTH),
+        tool_words=payload_text("output", REASON_LENGTH, "result"),
+    )
+    rows = words.in_order("run_id").values_list(
+        "run_id", "name", "node_type", "task_words", "tool_words"
+    )[:REASONS_READ]
+    for run_id, name, node_type, task_words, tool_words in rows:
+        text = tool_words if node_type == "tool_call" and tool_words else task_words
+        text = masking.cut(text, REASON_LENGTH)
+        by_run[run_id].append(f"{(name or node_type or '')[:NAME_LENGTH]}: {text}")
+    room = ROOM_FOR_REASONS
+    for reasons in by_run.values():
+        reasons[REASONS_SHOWN:] = []
+        for number, reason in enumerate(reasons):
+            if room <= 0:
+                reasons[number] = f"{reason[:SHORT]}…"
+            room -= len(escape(reason).encode())

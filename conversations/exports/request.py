@@ -1,0 +1,30 @@
+"""Which file somebody asks for, on the site or by the command."""
+
+from privacy.personal_data import mask, mask_json
+
+from ..models import Session
+from ..selection.filters import ConversationFilter
+from .lines import Column, Kind
+
+# What names a place in the list: a file is all of it.
+PLACES = ("after", "since")
+
+
+def masked(column: Column, text: str) -> str:
+    return mask_json(text) if column.kind is Kind.JSON else mask(text)
+
+
+def parse(data, name: str) -> tuple[ConversationFilter, bool, str]:
+    """(the filters, whether payloads are asked for, what makes no sense)"""
+    data = data.copy()
+    payloads = data.pop("payloads", [])
+    filters = ConversationFilter(data, queryset=Session.objects.all())
+    problems = [
+        f"{filters.form.fields[field].label}: {error}" if field in filters.form.fields else error
+        for field, found in filters.form.errors.items()
+        for error in found
+    ]
+    problems += [f"A file has no place called “{place}”." for place in PLACES if place in data]
+    if payloads and (name != "tasks" or payloads != ["1"]):
+        problems.append("Payloads are of tasks alone, with payloads=1.")
+    return filters, bool(payloads), " ".join(problems)
