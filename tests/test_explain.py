@@ -59,7 +59,9 @@ def page(run):
     steps = steps_of(run)
     context = {"steps": steps, "run": Run.objects.get(pk=run.id), "session_id": run.session_id}
     left_out = Task.objects.filter(run_id=run.id).count() - len(steps)
-    return render_to_string("conversations/_explanation.html", {**context, "left_out": left_out})
+    return render_to_string(
+        "conversations/detail/_explanation.html", {**context, "left_out": left_out}
+    )
 
 
 BRANCH = {"expr": "classification.intent", "value": "technical"}

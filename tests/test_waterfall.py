@@ -44,7 +44,8 @@ def near(x, width):
 
 def render(tasks):
     return render_to_string(
-        "conversations/_waterfall.html", {"waterfall": waterfall(tasks), "session_id": SESSION}
+        "conversations/detail/_waterfall.html",
+        {"waterfall": waterfall(tasks), "session_id": SESSION},
     )
 
 

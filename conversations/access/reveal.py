@@ -117,7 +117,7 @@ class RevealView(PermissionRequiredMixin, View):
         form = ReasonForm(request.POST)
         if not form.is_valid():
             context = {"form": form, "session_id": session_id, "state": request.GET.urlencode()}
-            return render(request, "conversations/reveal.html", context, status=400)
+            return render(request, "conversations/access/reveal.html", context, status=400)
         # First the audit trail: what it cannot keep is not shown.
         record(request, Act.REVEALED, session_id=session_id, reason=form.cleaned_data["reason"])
         remember(request, session_id)

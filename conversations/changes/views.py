@@ -58,7 +58,7 @@ class RedactView(ChangeView):
     """Takes a message, or words of it, out of everything that was recorded of its conversation."""
 
     permission_required = ("conversations.view_session", "conversations.redact_session")
-    template_name = "conversations/redact.html"
+    template_name = "conversations/changes/redact.html"
     form_class = RedactForm
     word = "redact"
 
@@ -112,7 +112,7 @@ class EraseView(ChangeView):
     """Erases one conversation."""
 
     permission_required = ("conversations.view_session", "conversations.erase_session")
-    template_name = "conversations/erase.html"
+    template_name = "conversations/changes/erase.html"
     form_class = EraseForm
 
     @cached_property

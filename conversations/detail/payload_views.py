@@ -26,8 +26,8 @@ def payload_rows(kwargs):
 
 
 class TaskView(Browse, FragmentMixin, DetailView):
-    template_name = "conversations/task.html"
-    fragment_name = "conversations/_task.html"
+    template_name = "conversations/detail/task.html"
+    fragment_name = "conversations/detail/_task.html"
     context_object_name = "task"
 
     def get_object(self):
@@ -42,8 +42,8 @@ class TaskView(Browse, FragmentMixin, DetailView):
 
 
 class PayloadView(Browse, FragmentMixin, DetailView):
-    template_name = "conversations/payload.html"
-    fragment_name = "conversations/_payload.html"
+    template_name = "conversations/detail/payload.html"
+    fragment_name = "conversations/detail/_payload.html"
 
     def get_object(self):
         field = self.kwargs["field"]

@@ -19,8 +19,8 @@ from .waterfall import waterfall
 class RunView(Browse, FragmentMixin, DetailView):
     """A run's tasks, in pages of 200 so that a run of thousands opens at once."""
 
-    template_name = "conversations/run.html"
-    fragment_name = "conversations/_run_tasks.html"
+    template_name = "conversations/detail/run.html"
+    fragment_name = "conversations/detail/_run_tasks.html"
     context_object_name = "run"
     page_size = 200
 

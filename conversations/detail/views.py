@@ -27,8 +27,8 @@ NEIGHBOUR_SECONDS = 0.5
 
 
 class ConversationView(Browse, FragmentMixin, DetailView):
-    template_name = "conversations/detail.html"
-    fragment_name = "conversations/_conversation.html"
+    template_name = "conversations/detail/detail.html"
+    fragment_name = "conversations/detail/_conversation.html"
     context_object_name = "conversation"
 
     def get_object(self):
@@ -131,8 +131,8 @@ def same_person(conversation):
 class MessageView(Browse, FragmentMixin, DetailView):
     """One message whole, however long it is."""
 
-    template_name = "conversations/message.html"
-    fragment_name = "conversations/_message_text.html"
+    template_name = "conversations/detail/message.html"
+    fragment_name = "conversations/detail/_message_text.html"
     pk_url_kwarg = "message_id"
     context_object_name = "message"
 

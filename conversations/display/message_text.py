@@ -117,7 +117,7 @@ def message_text(message, content, term, as_source):
         return text_block(as_plain_text(content, term), "source")
     stripped = content.lstrip()
     if stripped.startswith(("{", "[")) and (tree := json_tree(content)):
-        return render_to_string("conversations/_json.html", {"tree": tree})
+        return render_to_string("conversations/display/_json.html", {"tree": tree})
     if message.role in MARKDOWN_ROLES:
         return text_block(as_markdown(content, term), "markdown")
     return text_block(as_plain_text(content, term), "source")

@@ -18,7 +18,7 @@ from ..indexes import catalogue, state
 from ..models import Agent, Session
 from ..problems import messages as failures
 from ..problems.kinds import problem_kinds
-from .collect import DAYS, INDEXED_SHARE, NEWEST, first_seen, from_indexes, look_back
+from . import collect
 
 NEW = timedelta(days=1)
 
@@ -82,7 +82,7 @@ class Errors:
 def day_starts() -> list[datetime]:
     """The first moments of the last DAYS days in the viewer's time zone, today's at the end."""
     today = timezone.localdate()
-    days = (today - timedelta(days=back) for back in reversed(range(DAYS)))
+    days = (today - timedelta(days=back) for back in reversed(range(collect.DAYS)))
     return [timezone.make_aware(datetime.combine(day, datetime.min.time())) for day in days]
 
 
@@ -99,17 +99,19 @@ def errors(seconds: float, kind: str = "", agent: Agent | None = None) -> Errors
     sessions = Session.objects.filter(agent=agent) if agent else Session.objects.all()
     rows, reached = None, None
     if all(state.is_ready(catalogue.failing_name(kind)) for kind in kinds):
-        rows = from_indexes(kinds, sessions if agent else None, starts, seconds * INDEXED_SHARE)
+        rows = collect.from_indexes(
+            kinds, sessions if agent else None, starts, seconds * collect.INDEXED_SHARE
+        )
     if rows is None:
-        rows, reached = look_back(kinds, sessions, starts, deadline)
+        rows, reached = collect.look_back(kinds, sessions, starts, deadline)
     return assemble(rows, reached, starts, agent)
 
 
 def assemble(rows, reached, starts, agent) -> Errors:
     totals = {row[0]: (row[2], row[4]) for row in rows if row[1] is None}
     rows = [row for row in rows if row[1] is not None]
-    capped = {kind: oldest for kind, (number, oldest) in totals.items() if number == NEWEST}
-    ever = first_seen(rows, agent)
+    capped = {kind: oldest for kind, (number, oldest) in totals.items() if number == collect.NEWEST}
+    ever = collect.first_seen(rows, agent)
     named = Agent.objects.only("name").in_bulk({pk for row in rows for pk in row[7]})
     groups = []
     for row in rows:

@@ -45,8 +45,8 @@ class ErrorFilterForm(StrictForm):
 
 
 class ErrorsView(Browse, FragmentMixin, TemplateView):
-    template_name = "conversations/errors.html"
-    fragment_name = "conversations/_errors.html"
+    template_name = "conversations/errors/errors.html"
+    fragment_name = "conversations/errors/_errors.html"
 
     @cached_property
     def form(self):

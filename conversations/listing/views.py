@@ -48,8 +48,8 @@ class FilteredView(Browse, TemplateView):
 
 
 class ConversationListView(FragmentMixin, FilteredView):
-    template_name = "conversations/list.html"
-    fragment_name = "conversations/_list.html"
+    template_name = "conversations/listing/list.html"
+    fragment_name = "conversations/listing/_list.html"
     page_size = 50
 
     def get(self, request, *args, **kwargs):
@@ -165,7 +165,7 @@ def problem_links(filters) -> list[dict]:
 class CountsView(FilteredView):
     """The exact total, and how many conversations have each problem under the other filters."""
 
-    template_name = "conversations/_counts.html"
+    template_name = "conversations/listing/_counts.html"
 
     def get_context_data(self, **kwargs):
         filters = self.filterset
@@ -181,7 +181,7 @@ class CountsView(FilteredView):
 class NewArrivalsView(FilteredView):
     """How many conversations have come to the top of the list since it was shown."""
 
-    template_name = "conversations/_new.html"
+    template_name = "conversations/listing/_new.html"
 
     def get_context_data(self, **kwargs):
         since = Cursor.parse(self.request.GET.get("since", ""))
