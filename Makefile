@@ -50,16 +50,16 @@ load: $(VENV)/installed $(LOCUST)
 
 # Breaks a database or gunicorn in each way that docs/reliability.md speaks of, and prints its table.
 faults: $(VENV)/installed-dev
-	@$(BIN)/python -m pytest tests/test_faults_*.py
+	@$(BIN)/python -m pytest tests/site/test_faults_*.py
 
 # A thousand bad requests at each address; half an hour.
 hostile: $(VENV)/installed-dev
-	@$(BIN)/python -m pytest tests/test_hostile_input.py --hypothesis-profile=hostile
+	@$(BIN)/python -m pytest tests/site/test_hostile_input.py --hypothesis-profile=hostile
 
 # sqlmap and wapiti against the site with demo conversations; half an hour. They need openssl.
 SCAN := .data/scan
 scan: $(VENV)/installed-dev $(SCAN)/sqlmap $(SCAN)/wapiti
-	@DESK_DATA_DIR=$(SCAN) $(BIN)/python -m tests.scan
+	@DESK_DATA_DIR=$(SCAN) $(BIN)/python -m tests.site.scan
 
 # Programs with environments of their own.
 $(SCAN)/sqlmap: PACKAGE := sqlmap==1.10.10

@@ -13,8 +13,8 @@ from conversations.agentdb.agent_tables import create_agent_tables
 from conversations.indexes import state
 from conversations.listing import counts
 
-from . import faults
-from .signing_in import let_in
+from .support import faults
+from .support.signing_in import let_in
 
 DATABASES = ["default", "agents", "agents_write"]
 

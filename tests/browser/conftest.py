@@ -13,7 +13,7 @@ from django.db import connections
 from playwright.sync_api import expect, sync_playwright
 
 from ..conftest import user_in
-from ..factories import make_agent
+from ..support.factories import make_agent
 from .steps import talk
 
 AGENT_TABLES = ("agents", "sessions", "runs", "tasks", "chat_messages", "model_call_stats")

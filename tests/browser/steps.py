@@ -3,7 +3,7 @@
 import re
 from urllib.parse import parse_qsl, urlsplit
 
-from ..factories import make_message, make_session
+from ..support.factories import make_message, make_session
 
 LIST = "/conversations/"
 

@@ -8,9 +8,9 @@ from playwright.sync_api import expect
 
 from audit.models import Act, Entry
 
-from ..admin_panel import TABLES, form_url, list_url, make_rows, sql, untouched, value
 from ..conftest import user_in
-from ..factories import make_agent
+from ..support.admin_panel import TABLES, form_url, list_url, make_rows, sql, untouched, value
+from ..support.factories import make_agent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from ..factories import Json, make_agent, make_message, make_run, make_session, make_task
+from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,7 +12,15 @@ from playwright.sync_api import expect
 
 from conversations.listing import views
 
-from ..factories import NULL, Json, make_agent, make_message, make_run, make_session, make_task
+from ..support.factories import (
+    NULL,
+    Json,
+    make_agent,
+    make_message,
+    make_run,
+    make_session,
+    make_task,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

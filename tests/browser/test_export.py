@@ -5,8 +5,8 @@ import csv
 import pytest
 from playwright.sync_api import expect
 
-from ..exports import places_taken
-from ..factories import make_session
+from ..support.exports import places_taken
+from ..support.factories import make_session
 from .steps import assert_not_reloaded, field, open_list, said, talk, wait_for_query
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from conversations.listing import views
 
-from ..factories import make_conversation
+from ..support.factories import make_conversation
 from .steps import LIST, assert_not_reloaded, field, open_list, said, wait_for_query
 
 pytestmark = pytest.mark.django_db(transaction=True)

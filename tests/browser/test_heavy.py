@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
-from ..factories import Json, make_message, make_run, make_session, make_task
-from ..test_heavy_conversation import add_messages, add_runs, add_tasks
+from ..detail.test_heavy_conversation import add_messages, add_runs, add_tasks
+from ..support.factories import Json, make_message, make_run, make_session, make_task
 from .test_every_page import AXE, barriers
 
 pytestmark = pytest.mark.django_db(transaction=True)

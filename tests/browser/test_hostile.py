@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from conversations.detail.transcript import FOLD, ITEMS_PER_PAGE, NAME_LENGTH
 from conversations.querysets import PREVIEW_LENGTH
 
-from ..factories import (
+from ..support.factories import (
     NULL,
     Json,
     make_agent,
@@ -25,7 +25,7 @@ from ..factories import (
     make_session,
     make_task,
 )
-from ..payloads import HANDWRITTEN, PAYLOADS
+from ..support.payloads import HANDWRITTEN, PAYLOADS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

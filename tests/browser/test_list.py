@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from conversations.listing import views
 
-from ..factories import make_agent
+from ..support.factories import make_agent
 from .steps import LIST, assert_not_reloaded, field, open_list, query_of, said, talk, wait_for_query
 
 pytestmark = pytest.mark.django_db(transaction=True)

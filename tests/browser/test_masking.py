@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from ..factories import NULL, make_message, make_run, make_session
+from ..support.factories import NULL, make_message, make_run, make_session
 from .test_every_page import AXE, barriers, overflow
 
 pytestmark = pytest.mark.django_db(transaction=True)

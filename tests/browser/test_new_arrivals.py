@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from ..factories import make_message
+from ..support.factories import make_message
 from .steps import LIST, assert_not_reloaded, field, open_list, said, talk, wait_for_query
 
 pytestmark = pytest.mark.django_db(transaction=True)

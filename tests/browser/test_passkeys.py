@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from audit.models import Act, Entry
 
-from ..signing_in import PASSWORD, make_user
+from ..support.signing_in import PASSWORD, make_user
 from .test_every_page import flaws
 
 pytestmark = pytest.mark.django_db(transaction=True)

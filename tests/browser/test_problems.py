@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from conversations.listing import counts
 
-from ..factories import Json, make_agent, make_run, make_task
+from ..support.factories import Json, make_agent, make_run, make_task
 from .steps import (
     LIST,
     assert_not_reloaded,

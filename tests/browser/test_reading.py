@@ -10,7 +10,7 @@ from django.db import connections
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from ..factories import (
+from ..support.factories import (
     NULL,
     Json,
     make_agent,

@@ -6,7 +6,7 @@ import uuid
 import pytest
 from playwright.sync_api import expect
 
-from ..factories import Json, make_message, make_run, make_session, make_task
+from ..support.factories import Json, make_message, make_run, make_session, make_task
 from .steps import (
     LIST,
     assert_not_reloaded,

@@ -1,0 +1,360 @@
+"""Signing in at a provider, over HTTP, and whom that lets in."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.test import Client
+from joserfc.jwk import RSAKey
+
+from accounts.provider import client as provider_client
+from audit.models import Act, Entry
+
+from ..backoffice.test_settings import KEY, start
+from ..support.oidc_provider import CLIENT, SECRET, running
+from ..support.signing_in import ACCOUNT, CODE, LOGIN, code, is_in, make_user, with_app
+from .test_sign_in import ELSEWHERE, assert_stays_here
+
+pytestmark = pytest.mark.django_db
+
+START = "/accounts/login/provider/"
+CALLBACK = "/accounts/login/provider/callback/"
+
+
+@pytest.fixture
+def provider(settings):
+    with running() as provider:
+        settings.OIDC_ISSUER = provider.issuer
+        settings.OIDC_CLIENT_ID = CLIENT
+        settings.OIDC_CLIENT_SECRET = SECRET
+        settings.OIDC_NAME = "Example ID"
+        settings.OIDC_DOMAINS = set()
+        provider_client.cache_clear()
+        yield provider
+        provider_client.cache_clear()
+
+
+def go_there(client, next=""):
+    """To the provider, which sends back at once: the address that it leads to."""
+    location = client.get(START, {"next": next})["Location"]
+    return requests.get(location, allow_redirects=False, timeout=10).headers["Location"]
+
+
+def sign_in(client, next=""):
+    return client.get(go_there(client, next).removeprefix("http://testserver"))
+
+
+def assert_refused(client, response, told=1):
+    assert response.status_code == 403
+    assert "Example ID did not sign you in" in response.content.decode()
+    assert not is_in(client)
+    assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == told
+    assert not Entry.objects.filter(act=Act.SIGNED_IN).exists()
+
+
+# Who may enter
+
+
+def test_the_invited_enter(client, provider):
+    user = make_user("ann", email="Ann@Example.com")
+    assert "Sign in with Example ID" in client.get(LOGIN).content.decode()
+    assert sign_in(client, "/conversations/?search=a")["Location"] == "/conversations/?search=a"
+    assert is_in(client)
+    entry = Entry.objects.get(act=Act.SIGNED_IN)
+    assert (entry.user_id, entry.details) == (user.pk, {"how": "provider"})
+
+
+def test_nobody_else_does_by_default(client, provider):
+    assert_refused(client, sign_in(client))
+    assert not get_user_model().objects.exists()
+
+
+def test_a_domain_lets_in_as_viewer(client, provider, settings):
+    settings.OIDC_DOMAINS = {"example.com"}
+    assert sign_in(client)["Location"] == "/conversations/"
+    assert is_in(client)
+    user = get_user_model().objects.get()
+    assert (user.username, user.email) == ("ann@example.com", "ann@example.com")
+    assert [group.name for group in user.groups.all()] == ["Viewer"]
+    assert not user.is_superuser
+    assert not user.has_usable_password()
+    # The second time it is the same person.
+    again = Client()
+    sign_in(again)
+    assert is_in(again)
+    assert get_user_model().objects.count() == 1
+
+
+def test_a_person_is_known_by_identity_and_not_by_address(client, provider):
+    user = make_user("ann", email="ann@example.com")
+    sign_in(client)
+    provider.claims["email"] = "ann@married.example"
+    other = Client()
+    sign_in(other)
+    assert is_in(other)
+    # Somebody else has got the address since.
+    provider.claims = {"sub": "2", "email": user.email, "email_verified": True}
+    assert sign_in(Client()).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"email": "ann@elsewhere.example"},
+        {"email": "ann@sub.example.com"},
+        {"email": "ann@example.com.evil.example"},
+        {"email": "example.com"},
+        {"email": "ann@example.com@evil.example"},
+        {"email": None},
+        {"email": ["ann@example.com"]},
+        {"email": "a\0@example.com"},
+        {"email": "a" * 200 + "@example.com"},
+        {"email_verified": False},
+        {"email_verified": None},
+        {"email_verified": "false"},
+        {"email_verified": "true"},
+        {"email_verified": 1},
+    ],
+)
+def test_who_is_not_of_the_domain_stays_out(client, provider, settings, claims):
+    settings.OIDC_DOMAINS = {"example.com"}
+    provider.claims |= claims
+    assert_refused(client, sign_in(client))
+    assert not get_user_model().objects.exists()
+
+
+@pytest.mark.parametrize("verified", [False, None, "true"])
+def test_an_unverified_address_is_nobodys(client, provider, settings, verified):
+    settings.OIDC_DOMAINS = {"example.com"}
+    user = make_user("ann", email="ann@example.com")
+    provider.claims["email_verified"] = verified
+    assert_refused(client, sign_in(client))
+    user.refresh_from_db()
+    assert user.identity is None
+
+
+def test_a_dotless_i_is_not_an_i(client, provider, settings):
+    user = make_user("mike", email="mike@example.com")
+    provider.claims["email"] = "mıke@example.com"
+    assert_refused(client, sign_in(client))
+    user.refresh_from_db()
+    assert user.identity is None
+
+
+def test_a_kelvin_sign_is_not_a_k(client, provider, settings):
+    settings.OIDC_DOMAINS = {"kiosk.example"}
+    user = make_user("kim", email="kim@kiosk.example")
+    for email in ("\u212aim@kiosk.example", "kim@\u212aiosk.example", "tom@\u212aiosk.example"):
+        provider.claims["email"] = email
+        assert sign_in(client).status_code == 403
+    user.refresh_from_db()
+    assert user.identity is None
+    assert get_user_model().objects.count() == 1
+
+
+def test_without_a_group_for_newcomers_nobody_new_enters(client, provider, settings, caplog):
+    settings.OIDC_DOMAINS = {"example.com"}
+    Group.objects.get(name="Viewer").delete()
+    assert_refused(client, sign_in(client))
+    assert not get_user_model().objects.exists()
+    assert "there is no group Viewer" in caplog.text
+
+
+def test_an_address_of_two_accounts_is_nobodys(client, provider):
+    make_user("ann", email="ann@example.com")
+    make_user("anna", email="ANN@example.com")
+    assert_refused(client, sign_in(client))
+
+
+def test_a_name_that_is_taken_is_not_taken_over(client, provider, settings):
+    settings.OIDC_DOMAINS = {"example.com"}
+    make_user("ann@example.com", email="somebody@example.com")
+    assert_refused(client, sign_in(client))
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_an_inactive_account_stays_out(client, provider, settings, known):
+    settings.OIDC_DOMAINS = {"example.com"}
+    user = make_user("ann", email="ann@example.com")
+    if known:
+        sign_in(Client())
+        user.refresh_from_db()
+        assert user.identity
+    user.is_active = False
+    user.save()
+    response = sign_in(client)
+    assert response.status_code == 403
+    assert "This account is not active" in response.content.decode()
+    assert not is_in(client)
+
+
+# What is more than the provider
+
+
+def test_a_second_factor_is_asked_for_as_well(client, provider):
+    with_app(make_user("ann", email="ann@example.com"))
+    assert sign_in(client, "/conversations/errors/")["Location"] == CODE
+    assert not is_in(client)
+    response = client.post(CODE, {"code": code()})
+    assert response["Location"] == "/conversations/errors/"
+    assert Entry.objects.get(act=Act.SIGNED_IN).details == {"how": "provider, totp"}
+
+
+def test_admins_need_one(client, provider, settings):
+    settings.REQUIRE_MFA = True
+    make_user("ann", "Admin", email="ann@example.com")
+    sign_in(client)
+    assert client.get("/conversations/")["Location"] == ACCOUNT
+
+
+@pytest.mark.parametrize("target", ELSEWHERE)
+def test_it_leads_nowhere_else(client, provider, target):
+    make_user("ann", email="ann@example.com")
+    assert_stays_here(sign_in(client, target))
+    assert is_in(client)
+
+
+# What the provider says must be true
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {"aud": "another client"},
+        {"aud": ["another client"]},
+        {"aud": None},
+        {"aud": "other", "azp": CLIENT},
+        {"aud": ["x", "y"], "azp": CLIENT},
+        {"aud": ["x", CLIENT], "azp": "x"},
+        {"iss": "https://another.example"},
+        {"iss": None},
+        {"nonce": "another nonce"},
+        {"nonce": None},
+        {"exp": 1},
+        {"exp": None},
+        {"sub": None},
+    ],
+    ids=str,
+)
+def test_a_token_that_is_not_for_this_is_refused(client, provider, lies):
+    make_user("ann", email="ann@example.com")
+    provider.lies = lies
+    assert_refused(client, sign_in(client))
+
+
+@pytest.mark.parametrize(
+    "more", [{"aud": [CLIENT]}, {"azp": CLIENT}, {"aud": ["x", CLIENT], "azp": CLIENT}], ids=str
+)
+def test_a_token_that_names_this_among_others_is_not(client, provider, more):
+    make_user("ann", email="ann@example.com")
+    provider.lies = more
+    sign_in(client)
+    assert is_in(client)
+
+
+def test_a_token_that_somebody_else_signed_is_refused(client, provider):
+    make_user("ann", email="ann@example.com")
+    provider.signs_with = RSAKey.generate_key(2048, {"kid": "one", "alg": "RS256"})
+    assert_refused(client, sign_in(client))
+
+
+def test_no_token_is_no_sign_in(client, provider):
+    make_user("ann", email="ann@example.com")
+    provider.sends_id_token = False
+    assert_refused(client, sign_in(client))
+
+
+def test_another_state_is_refused(client, provider):
+    make_user("ann", email="ann@example.com")
+    address = urlsplit(go_there(client))
+    granted = parse_qs(address.query)["code"][0]
+    assert_refused(client, client.get(CALLBACK, {"code": granted, "state": "another"}), told=0)
+
+
+def test_the_answer_to_somebody_elses_request_is_refused(client, provider):
+    make_user("ann", email="ann@example.com")
+    address = go_there(Client()).removeprefix("http://testserver")
+    assert_refused(client, client.get(address), told=0)
+
+
+def test_an_answer_serves_once(client, provider):
+    make_user("ann", email="ann@example.com")
+    address = go_there(client).removeprefix("http://testserver")
+    client.get(address)
+    assert is_in(client)
+    client.logout()
+    assert client.get(address).status_code == 403
+
+
+def test_a_code_without_its_verifier_is_refused(client, provider):
+    make_user("ann", email="ann@example.com")
+    address = go_there(client).removeprefix("http://testserver")
+    session = client.session
+    [name] = [key for key in tuple(session.keys()) if key.startswith("_state_")]
+    session[name]["data"]["code_verifier"] = "another" * 8
+    session.save()
+    assert_refused(client, client.get(address))
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?code=x", "?state=x", "?error=access_denied&state=x", "?code=%00&state=%00"]
+)
+def test_a_callback_out_of_nowhere_is_refused(client, provider, query):
+    for _ in range(50):
+        assert_refused(client, client.get(CALLBACK + query), told=0)
+
+
+def test_that_it_was_declined_there_is_told(client, provider):
+    state = parse_qs(urlsplit(client.get(START)["Location"]).query)["state"][0]
+    assert_refused(client, client.get(CALLBACK, {"error": "access_denied", "state": state}))
+
+
+def test_of_many_refusals_the_first_few_are_told(client, provider):
+    for _ in range(6):
+        assert sign_in(client).status_code == 403
+    assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == 5
+    address = go_there(client).removeprefix("http://testserver")
+    assert client.get(address, REMOTE_ADDR="192.0.2.7").status_code == 403
+    assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == 6
+
+
+def test_a_provider_that_is_away_is_told(client, provider, settings):
+    settings.OIDC_ISSUER = "http://127.0.0.1:9"
+    provider_client.cache_clear()
+    response = client.get(START)
+    assert response.status_code == 503
+    assert "Example ID does not answer" in response.content.decode()
+
+
+# The settings
+
+GIVEN = {"OIDC_ISSUER": "https://id.example", "OIDC_CLIENT_ID": "a", "OIDC_CLIENT_SECRET": "b"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"OIDC_ISSUER": "https://id.example"}, "OIDC_ISSUER, OIDC_CLIENT_ID and"),
+        ({"OIDC_CLIENT_ID": "a", "OIDC_CLIENT_SECRET": "b"}, "OIDC_ISSUER, OIDC_CLIENT_ID and"),
+        ({**GIVEN, "OIDC_ISSUER": "id.example"}, "OIDC_ISSUER must begin with https://"),
+        ({**GIVEN, "OIDC_ISSUER": "http://id.example"}, "OIDC_ISSUER must begin with https://"),
+        ({"OIDC_DOMAINS": "example.com"}, "OIDC_DOMAINS without OIDC_ISSUER"),
+        ({**GIVEN, "OIDC_DOMAINS": "@example.com"}, "OIDC_DOMAINS must be like example.com"),
+        ({**GIVEN, "OIDC_DOMAINS": "*"}, "OIDC_DOMAINS must be like example.com"),
+        (
+            {
+                **GIVEN,
+                "OIDC_ISSUER": "http://127.0.0.1:1",
+                "SECRET_KEY": KEY,
+                "ALLOWED_HOSTS": "a.example",
+            },
+            "OIDC_ISSUER must begin with https://",
+        ),
+    ],
+)
+def test_a_bad_setting_ends_the_start(environment, words):
+    code, _, error = start(**environment)
+    assert code == 1
+    assert error.startswith(f"Settings: {words}")

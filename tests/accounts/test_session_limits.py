@@ -1,0 +1,137 @@
+"""How long a session lasts, whatever the browser keeps; and what its cookie is like."""
+
+import time
+
+import pytest
+from django.contrib.auth import SESSION_KEY
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from accounts import middleware
+from audit.models import Act, Entry
+
+from ..backoffice.test_settings import KEY, start
+from ..support.factories import make_session
+from ..support.signing_in import is_in, make_user, sign_in
+
+pytestmark = pytest.mark.django_db
+
+HOUR = 3600
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Moves on when it is told to."""
+
+    class Clock:
+        now = time.time()
+
+        def time(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(middleware, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def alice(client, settings, clock):
+    settings.SESSION_IDLE_MINUTES = 60
+    settings.SESSION_HOURS = 10
+    make_user()
+    sign_in(client)
+    return client
+
+
+def test_a_session_that_nobody_uses_ends(alice, clock):
+    clock.now += HOUR - 10
+    assert is_in(alice)
+    clock.now += HOUR + 10
+    assert not is_in(alice)
+
+
+def test_one_that_is_used_ends_as_well(alice, clock):
+    for _ in range(19):
+        clock.now += HOUR / 2
+        assert is_in(alice)
+    clock.now += HOUR / 2
+    assert not is_in(alice)
+
+
+def test_it_is_gone_from_the_database(alice, clock):
+    clock.now += 2 * HOUR
+    key = alice.session.session_key
+    alice.get("/conversations/")
+    assert not alice.session.exists(key)
+
+
+def test_htmx_is_sent_to_the_sign_in_page(alice, clock):
+    clock.now += 2 * HOUR
+    response = alice.get("/conversations/", headers={"HX-Request": "true"})
+    assert response["HX-Redirect"].startswith("/accounts/login/")
+
+
+@pytest.mark.parametrize("page", ["new", "conversation"])
+def test_what_an_open_page_asks_for_by_itself_is_no_use(alice, clock, page):
+    path = f"/conversations/{'new' if page == 'new' else make_session().id}/"
+    for _ in range(6):
+        assert SESSION_KEY in alice.session
+        clock.now += 11 * 60
+        alice.get(path, headers={"HX-Request": "true", "X-Refresh": "1"})
+    assert not is_in(alice)
+
+
+def test_what_somebody_opens_in_a_page_is_use(alice, clock):
+    path = f"/conversations/{make_session().id}/"
+    for _ in range(8):
+        clock.now += 10 * 60
+        alice.get(path, headers={"HX-Request": "true"})
+    assert is_in(alice)
+
+
+def test_who_forges_it_has_a_shorter_session_and_is_told_all_the_same(alice, clock):
+    session = make_session()
+    for _ in range(6):
+        clock.now += 11 * 60
+        alice.get(f"/conversations/{session.id}/", headers={"X-Refresh": "1"})
+    assert not is_in(alice)
+    assert Entry.objects.filter(act=Act.VIEWED, session_id=session.id).count() == 5
+
+
+def test_a_session_from_before_there_were_limits_ends(alice):
+    session = alice.session
+    del session[middleware.STARTED]
+    session.save()
+    assert not is_in(alice)
+
+
+def test_a_page_costs_no_more_queries_than_before(alice, clock):
+    alice.get("/conversations/")
+
+    def asked():
+        with CaptureQueriesContext(connection) as queries:
+            alice.get("/conversations/")
+        return [each["sql"].split()[0] for each in queries if "audit" not in each["sql"]]
+
+    # The session, the user, the permissions of the user and of its groups together.
+    assert asked() == ["SELECT"] * 3
+    clock.now += 61
+    assert "UPDATE" in asked()
+    assert asked() == ["SELECT"] * 3
+
+
+def test_the_cookies_of_a_deployment():
+    shown = (
+        "s.SESSION_COOKIE_NAME, s.SESSION_COOKIE_SECURE, s.SESSION_COOKIE_HTTPONLY, "
+        "s.SESSION_COOKIE_SAMESITE, s.SESSION_COOKIE_PATH, s.SESSION_COOKIE_DOMAIN, "
+        "s.CSRF_COOKIE_NAME, s.CSRF_COOKIE_SECURE, s.SESSION_COOKIE_AGE"
+    )
+    _, out, _ = start(
+        f"({shown})",
+        SECRET_KEY=KEY,
+        ALLOWED_HOSTS="a.example",
+        SESSION_HOURS="3",
+    )
+    assert out == (
+        "('__Host-desk_session', True, True, 'Lax', '/', None, '__Host-csrftoken', True, 10800)"
+    )

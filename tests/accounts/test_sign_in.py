@@ -1,0 +1,284 @@
+"""A password, what it leads to, and where it never leads."""
+
+from urllib.parse import urlsplit
+
+import pytest
+from django.test import Client
+from django.urls import NoReverseMatch, reverse
+
+from audit.models import Act, Entry
+
+from ..support.signing_in import (
+    ACCOUNT,
+    CODE,
+    LOGIN,
+    PASSWORD,
+    code,
+    is_in,
+    make_user,
+    sign_in,
+    with_app,
+)
+
+pytestmark = pytest.mark.django_db
+
+ELSEWHERE = [
+    "//evil.example",
+    "///evil.example",
+    "////evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "\\/evil.example",
+    "/\t/evil.example",
+    "/\n/evil.example",
+    "\t//evil.example",
+    "\n//evil.example",
+    " //evil.example",
+    "\r\n//evil.example",
+    "http://evil.example",
+    "https://evil.example/conversations/",
+    "HTTPS://EVIL.EXAMPLE",
+    "https:evil.example",
+    "https:/evil.example",
+    "https:///evil.example",
+    "http:\\\\evil.example",
+    "ftp://testserver/",
+    "javascript:alert(1)",
+    "JaVaScRiPt:alert(1)",
+    "java\nscript:alert(1)",
+    "\x01javascript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    "vbscript:msgbox",
+    "//testserver@evil.example",
+    "http://testserver@evil.example/",
+    "http://testserver:80@evil.example/",
+    "http://testserver.evil.example/",
+    "//evil。example",
+    "http://evil．example",
+    "//[::1",
+    "http://[",
+    "//%5cevil.example",
+    "/\x00/evil.example",
+    "\u202e//evil.example",
+    "x" * 10_000,
+    "http://testserver\\@evil.example",
+    "http:///evil.example//..",
+]
+
+
+def assert_stays_here(response):
+    assert response.status_code == 302
+    target = response["Location"]
+    # As browsers read it: tabs and line breaks are nothing, a backslash is a slash.
+    read = "".join(each for each in target if each > " ").replace("\\", "/")
+    assert not read.startswith("//"), target
+    parts = urlsplit(read)
+    assert (parts.scheme, parts.netloc) in [("", ""), ("http", "testserver")], target
+
+
+@pytest.mark.parametrize("target", ELSEWHERE)
+@pytest.mark.parametrize("factor", [False, True])
+def test_signing_in_leads_nowhere_else(client, target, factor):
+    user = make_user()
+    if factor:
+        with_app(user)
+    response = sign_in(client, next=target)
+    if factor:
+        assert response["Location"] == CODE
+        response = client.post(f"{CODE}", {"code": code(), "next": target})
+    assert_stays_here(response)
+    assert is_in(client)
+
+
+@pytest.mark.parametrize("target", ELSEWHERE)
+def test_nor_does_the_page_in_front_or_the_one_that_asks_again(client, target):
+    make_user()
+    assert client.get(LOGIN, {"next": target}).status_code == 200
+    sign_in(client)
+    assert_stays_here(client.get(LOGIN, {"next": target}))
+    assert client.get("/accounts/again/", {"next": target}).status_code == 200
+    assert_stays_here(client.post("/accounts/again/", {"password": PASSWORD, "next": target}))
+
+
+@pytest.mark.parametrize("factor", [False, True])
+def test_signing_in_leads_back_to_what_was_asked_for(client, factor):
+    user = make_user()
+    if factor:
+        with_app(user)
+    response = sign_in(client, next="/conversations/?search=a")
+    if factor:
+        response = client.post(CODE, {"code": code()})
+    assert response["Location"] == "/conversations/?search=a"
+
+
+def test_an_inactive_account_stays_out(client):
+    make_user(is_active=False)
+    response = sign_in(client)
+    assert response.status_code == 200
+    assert "Please enter a correct" in response.content.decode()
+    assert not is_in(client)
+
+
+def test_who_is_deactivated_before_the_code_stays_out(client):
+    user = with_app(make_user())
+    sign_in(client)
+    user.is_active = False
+    user.save()
+    response = client.post(CODE, {"code": code()})
+    assert response.status_code == 403
+    assert "This account is not active" in response.content.decode()
+    assert not is_in(client)
+    assert not Entry.objects.filter(act=Act.SIGNED_IN).exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("signup/", "email/", "confirm-email/", "confirm-email/x/", "inactive/"),
+        *("password/reset/", "password/reset/done/", "password/reset/key/1-x/", "password/set/"),
+        *("login/code/confirm/", "2fa/", "2fa/webauthn/signup/", "3rdparty/", "3rdparty/signup/"),
+        *("social/signup/", "phone/change/", "signup/passkey/", "oidc/x/login/", "sessions/"),
+    ],
+)
+def test_nobody_signs_up_or_resets_a_password(client, support_client, path):
+    for each in (client, support_client):
+        assert each.get(f"/accounts/{path}").status_code == 404
+        assert each.post(f"/accounts/{path}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["account_signup", "account_reset_password", "account_email"])
+def test_what_is_not_used_has_no_address(name):
+    with pytest.raises(NoReverseMatch):
+        reverse(name)
+
+
+def test_the_page_says_whom_to_ask(client):
+    page = client.get(LOGIN).content.decode()
+    assert "Ask someone with the Admin role" in page
+    assert "Sign in with single" not in page
+
+
+def test_how_somebody_signed_in_is_told(client):
+    with_app(make_user())
+    sign_in(client)
+    client.post(CODE, {"code": code()})
+    assert Entry.objects.get(act=Act.SIGNED_IN).details == {"how": "password, totp"}
+
+
+@pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
+@pytest.mark.parametrize("change", ["deactivated", "deleted", "password"])
+def test_who_is_removed_is_out_at_the_next_request(client, change, headers):
+    user = make_user()
+    sign_in(client)
+    assert is_in(client)
+    if change == "deleted":
+        user.delete()
+    else:
+        if change == "deactivated":
+            user.is_active = False
+        else:
+            user.set_password("another password 7")
+        user.save()
+    response = client.get("/conversations/", headers=headers)
+    target = response["HX-Redirect"] if headers else response["Location"]
+    assert target.startswith(LOGIN)
+    assert not is_in(client)
+
+
+@pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
+def test_a_role_that_is_taken_away_is_gone_at_the_next_request(client, headers):
+    user = make_user()
+    sign_in(client)
+    user.groups.clear()
+    assert client.get("/conversations/", headers=headers).status_code == 403
+
+
+# The password
+
+
+def change_password(client, old=PASSWORD, new="a whole new one 7", again=None):
+    form = {"old_password": old, "new_password1": new, "new_password2": again or new}
+    return client.post("/accounts/password/", form)
+
+
+def test_changing_the_password_ends_the_other_sessions(client):
+    other = Client()
+    make_user()
+    sign_in(client)
+    sign_in(other)
+    response = change_password(client)
+    assert response["Location"] == ACCOUNT
+    assert "Your password was changed" in client.get(ACCOUNT).content.decode()
+    assert is_in(client)
+    assert not is_in(other)
+    assert Entry.objects.get(act=Act.PASSWORD_CHANGED).username == "alice"
+    assert sign_in(other).status_code == 200
+    assert sign_in(other, password="a whole new one 7").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        {"old": "wrong"},
+        {"new": "short"},
+        {"new": "1234567890123"},
+        {"new": "alice"},
+        {"again": "something else 8"},
+        {"old": "", "new": ""},
+        {"old": "a\0b"},
+    ],
+)
+def test_a_password_that_cannot_be_changed_stays(client, typed):
+    user = make_user()
+    sign_in(client)
+    response = change_password(client, **typed)
+    assert response.status_code == 200
+    assert 'role="alert"' in response.content.decode()
+    user.refresh_from_db()
+    assert user.check_password(PASSWORD)
+    assert not Entry.objects.filter(act=Act.PASSWORD_CHANGED).exists()
+
+
+# The account page
+
+
+def test_the_account_page_is_reached_from_every_page(support_client):
+    assert f'href="{ACCOUNT}"' in support_client.get("/conversations/").content.decode()
+    page = support_client.get(ACCOUNT).content.decode()
+    for words in ("Password", "Codes of an app", "Passkeys", "Sign out everywhere"):
+        assert words in page
+
+
+def test_signing_out_everywhere_ends_every_session_at_once(client):
+    others = [Client() for _ in range(3)]
+    make_user()
+    for each in (client, *others):
+        sign_in(each)
+        assert is_in(each)
+    assert client.post("/accounts/logout/everywhere/")["Location"] == LOGIN
+    for each in (client, *others):
+        assert not is_in(each)
+    assert Entry.objects.get(act=Act.SIGNED_OUT_EVERYWHERE).username == "alice"
+    sign_in(client)
+    assert is_in(client)
+
+
+def test_it_ends_nobody_elses(client, support_client):
+    other = Client()
+    make_user()
+    sign_in(other)
+    support_client.post("/accounts/logout/everywhere/")
+    assert is_in(other)
+    assert not is_in(support_client)
+
+
+def test_an_admin_signs_somebody_out(admin_client):
+    client = Client()
+    user = make_user()
+    sign_in(client)
+    form = {"action": "sign_out_everywhere", "_selected_action": [user.pk]}
+    admin_client.post("/admin/accounts/user/", form)
+    assert not is_in(client)
+    assert is_in(admin_client)
+    entry = Entry.objects.get(act=Act.SIGNED_OUT_EVERYWHERE)
+    assert (entry.username, entry.details) == ("admin", {"account": "alice"})

@@ -1,0 +1,134 @@
+"""Tables that the operator has partitioned: the same pages, to the letter."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from django.core import checks
+from django.db import connections
+from django.utils import timezone
+
+from conversations.agentdb.agent_tables import DDL
+from conversations.indexes import catalogue, state
+from conversations.models import ChatMessage, Run, Session, Task
+from demo import write_demo
+
+from ..support.exports import URL
+
+pytestmark = pytest.mark.django_db
+LIST = "/conversations/"
+TOKEN = re.compile(rb'name="csrfmiddlewaretoken" value="\w+"')
+BY_HASH = [f"FOR VALUES WITH (MODULUS 3, REMAINDER {number})" for number in range(3)]
+BY_TIME = ["FOR VALUES FROM (MINVALUE) TO (now() - interval '9 days')", "DEFAULT"]
+# {name: (how, what the primary key needs besides the id, the partitions)}
+LAYOUTS = {
+    "by session": ("HASH (session_id)", "session_id", BY_HASH),
+    "by time": ("RANGE (created_at)", "created_at", BY_TIME),
+}
+
+
+def execute(statement):
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute(statement)
+
+
+def partition(table, layout):
+    """Move the rows to a partitioned table of the same name; they lie there in another order."""
+    how, key, parts = LAYOUTS[layout]
+    execute(f"ALTER TABLE {table} RENAME TO {table}_before")
+    execute(f"CREATE TABLE {table} (LIKE {table}_before) PARTITION BY {how}")
+    for number, values in enumerate(parts):
+        execute(f"CREATE TABLE {table}_{number} PARTITION OF {table} {values}")
+    execute(f"INSERT INTO {table} SELECT * FROM {table}_before ORDER BY random()")
+    execute(f"DROP TABLE {table}_before")
+    execute(f"ALTER TABLE {table} ADD PRIMARY KEY (id, {key})")
+    for column, others in (("session_id", "sessions"), ("agent_id", "agents")):
+        foreign = f"FOREIGN KEY ({column}) REFERENCES {others} (id)"
+        execute(f"ALTER TABLE {table} ADD {foreign} ON DELETE CASCADE")
+    for statement in re.findall(rf"CREATE INDEX \w+ ON {table} .*?;", DDL.read_text()):
+        execute(statement)
+    execute(f"ANALYZE {table}")
+
+
+def build_indexes():
+    execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+    for index in catalogue.indexes():
+        execute(index.create(concurrently=False))
+        execute(index.describe())
+    state.forget()
+
+
+def pages() -> list[str]:
+    agent = Session.objects.newest_first().first().agent_id
+    queries = [
+        "",
+        f"agent={agent}",
+        "search=the",
+        "search=refund&scope=all",
+        "search=error&scope=all",
+        "search=zz",
+        "start_date=2026-10-01&end_date=2026-11-10",
+        "external_id=a",
+        *(f"problem={kind}" for kind in ("any", "failed", "tool_error", "model_error")),
+        *(f"problem={kind}" for kind in ("task_error", "running", "interrupted")),
+    ]
+    found = [f"{LIST}?{query}" for query in queries]
+    found += [f"{LIST}counts/?{query}" for query in queries[:3]]
+    found += [f"{LIST}errors/", f"{LIST}errors/?days=30"]
+    found += [f"{URL}{name}.{form}" for name in ("messages", "tasks") for form in ("csv", "jsonl")]
+    found += [f"{URL}conversations.csv", f"{URL}tasks.jsonl?payloads=1"]
+    for session in Session.objects.newest_first()[:10]:
+        place = f"{LIST}{session.pk}/"
+        found += [place, f"{place}transcript.txt"]
+        runs = Run.objects.filter(session_id=session.pk).order_by("created_at", "id")
+        found += [f"{place}runs/{run.pk}/" for run in runs[:2]]
+        tasks = Task.objects.filter(session_id=session.pk).order_by("id").only("id")
+        found += [f"{place}tasks/{task.pk}/" for task in tasks[:1]]
+        messages = ChatMessage.objects.filter(session_id=session.pk).order_by("id")
+        found += [f"{place}messages/{message.pk}/" for message in messages[:1]]
+    return found
+
+
+def answers(client, paths) -> dict[str, bytes]:
+    found = {}
+    for path in paths:
+        response = client.get(path)
+        assert response.status_code == 200, path
+        body = b"".join(response) if response.streaming else response.content
+        found[path] = TOKEN.sub(b"", body)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("layout", "indexed"), [("by session", True), ("by time", True), ("by time", False)]
+)
+def test_partitioned_tables_give_the_same_pages(admin_client, monkeypatch, layout, indexed):
+    now = datetime.now(UTC)
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    writer = connections["agents_write"]
+    writer.ensure_connection()
+    write_demo(writer.connection, count=80, now=now)
+    if indexed:
+        build_indexes()
+    paths = pages()
+    before = answers(admin_client, paths)
+    for table in ("tasks", "chat_messages"):
+        partition(table, layout)
+    if indexed:
+        for index in catalogue.indexes():
+            if index.table in ("tasks", "chat_messages"):
+                execute(index.create(concurrently=False))
+                execute(index.describe())
+        state.forget()
+        assert state.ready() == {index.name for index in catalogue.indexes()}
+    after = answers(admin_client, paths)
+    assert [path for path in paths if before[path] != after[path]] == []
+    # Something is compared.
+    assert len(paths) > 80
+    assert max(map(len, before.values())) > 100_000
+
+
+def test_check_is_content_with_partitioned_tables():
+    for table in ("tasks", "chat_messages"):
+        partition(table, "by session")
+    assert checks.run_checks(databases=["agents"]) == []

@@ -1,0 +1,150 @@
+"""SQL that is built once says what it would say if it were built each time."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.core.signals import got_request_exception
+from django.db import ProgrammingError, connections
+from django.utils import timezone
+from psycopg.errors import UndefinedColumn
+
+from conversations.agentdb import compiled, revision
+from conversations.models import Run, Session
+from conversations.problems.kinds import problem_kinds
+from conversations.selection.conditions import has_problem
+from conversations.summaries import run_summaries, runs, sessions, summaries
+
+from ..support.factories import (
+    Json,
+    make_conversation,
+    make_message,
+    make_model_call,
+    make_run,
+    make_session,
+    make_task,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """A function: from now on it is so much later."""
+
+    def pass_by(**time):
+        now = timezone.now() + timedelta(**time)
+        monkeypatch.setattr(timezone, "now", lambda: now)
+
+    return pass_by
+
+
+@pytest.fixture
+def unfinished():
+    session = make_session()
+    run = make_run(session, output_data=None, duration_seconds=None, created_at=timezone.now())
+    return session, run
+
+
+def having(kind: str) -> set:
+    return set(Session.objects.filter(has_problem(kind).probed()).values_list("pk", flat=True))
+
+
+def test_times_are_those_of_now(unfinished, later):
+    session, run = unfinished
+
+    def statuses():
+        return summaries([session.id])[0].status, run_summaries([run.id])[run.id].status
+
+    for _ in range(2):
+        assert statuses() == ("running", "running")
+        assert having("running") == {session.id}
+        assert having("interrupted") == having("any") == set()
+        later(minutes=5)
+    later(minutes=10)
+    assert statuses() == ("interrupted", "interrupted")
+    assert having("running") == set()
+    assert having("interrupted") == having("any") == {session.id}
+
+
+def test_any_number_of_ids_in_any_order():
+    ids = [make_conversation(runs=1).id for _ in range(5)]
+    assert [row.pk for row in summaries(ids[::-1])] == ids[::-1]
+    assert [row.pk for row in summaries([uuid.uuid4(), ids[2]])] == [ids[2]]
+    assert summaries([]) == []
+    assert run_summaries([]) == {}
+    assert run_summaries([uuid.uuid4()]) == {}
+
+
+@pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005", "0006"])
+def test_each_revision_has_statements_of_its_own(at_revision, number):
+    """Those of the newest tables, which were built just before, name columns that are gone."""
+    session = make_session()
+    run = make_run(session, output_data=None)
+    make_message(session, run_id=run.id)
+    make_model_call(session, run, response_code=500)
+    make_task(run, session, errors=Json("x"))
+    healthy = make_conversation()
+
+    def shown():
+        [row] = summaries([session.id])
+        of_run = run_summaries([run.id])[run.id]
+        by_kind = {kind: having(kind) for kind in ("any", *problem_kinds())}
+        return row, of_run, by_kind
+
+    shown()
+    at_revision(number)
+    row, of_run, by_kind = shown()
+    expected = Session.objects.with_summary().get(pk=session.id)
+    for name in ("status", "runs_count", "tasks_count", "messages_count", "problems"):
+        assert getattr(row, name) == getattr(expected, name)
+    expected = Run.objects.with_summary().get(pk=run.id)
+    for name in ("status", "tasks_count", "problems", "session_id", "created_at"):
+        assert getattr(of_run, name) == getattr(expected, name)
+    assert by_kind["any"] == by_kind["task_error"] == {session.id}
+    for kind, found in by_kind.items():
+        assert found == set(
+            Session.objects.filter(has_problem(kind).met()).values_list("pk", flat=True)
+        )
+        assert healthy.id not in found
+
+
+@pytest.mark.parametrize("newer", ["agents", "default"])
+def test_they_are_in_the_words_of_the_server_that_is_asked(monkeypatch, newer):
+    """Which need not be of the same version as ours."""
+    for alias in ("agents", "default"):
+        features = connections[alias].features
+        monkeypatch.setattr(features, "is_postgresql_16", alias == newer, raising=False)
+    compiled.forget()
+    try:
+        for build in (sessions, runs):
+            _, sql, _ = compiled.statement(build, compiled.IDS, revision.known())
+            assert ("RETURNING JSONB" in sql) == (newer == "agents")
+    finally:
+        compiled.forget()
+
+
+def test_they_are_built_anew_after_the_tables_have_changed(unfinished):
+    session, _ = unfinished
+    summaries([session.id])
+    assert compiled.statement.cache_info().currsize
+    error = ProgrammingError()
+    error.__cause__ = UndefinedColumn()
+    try:
+        raise error
+    except ProgrammingError:
+        got_request_exception.send(None)
+    assert not compiled.statement.cache_info().currsize
+
+
+def test_they_are_built_once(unfinished, monkeypatch):
+    session, run = unfinished
+    kinds = ("any", *problem_kinds())
+    for kind in kinds:
+        having(kind)
+    summaries([session.id]), run_summaries([run.id])
+    built = (compiled.statement.cache_info().misses, compiled.where.cache_info().misses)
+    for kind in kinds:
+        having(kind)
+    summaries([session.id, uuid.uuid4()]), run_summaries([run.id])
+    assert built == (compiled.statement.cache_info().misses, compiled.where.cache_info().misses)

@@ -1,0 +1,434 @@
+"""The audit trail: what is told of whom, that nobody can change it, and how it is read."""
+
+import uuid
+from datetime import timedelta
+from urllib.parse import unquote
+
+import psycopg
+import pytest
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts import lockout
+from audit.models import Act, Entry
+from audit.recording import SAME_VIEW, record, recorded_change
+from conversations.listing import views
+from conversations.selection.pagination import EPOCH, Cursor
+
+from ..support.factories import make_agent, make_message, make_run, make_session, make_task
+
+pytestmark = pytest.mark.django_db
+
+PASSWORD = "a-password-1"
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def alice(django_user_model):
+    return django_user_model.objects.create_user("alice", password=PASSWORD)
+
+
+def sign_in(client, username, password, **extra):
+    form = {"username": username, "password": password}
+    return client.post("/accounts/login/", form, **extra)
+
+
+def entries(*acts) -> list:
+    return list(Entry.objects.filter(act__in=acts).order_by("id"))
+
+
+def only(act):
+    [entry] = entries(act)
+    return entry
+
+
+# Signing in and out
+
+
+def test_signing_in_is_told(client, alice):
+    response = sign_in(client, "alice", PASSWORD, REMOTE_ADDR="192.0.2.7")
+    entry = Entry.objects.get()
+    assert entry.act == Act.SIGNED_IN
+    assert (entry.user_id, entry.username) == (alice.pk, "alice")
+    assert entry.address == "192.0.2.7"
+    assert entry.request_id == response["X-Request-ID"]
+    assert abs(entry.at - timezone.now()) < timedelta(minutes=1)
+    assert entry.details == {"how": "password"}
+
+
+def test_a_failed_sign_in_names_the_account_but_nobody(client, alice):
+    sign_in(client, "alice", "wrong", REMOTE_ADDR="192.0.2.7")
+    entry = Entry.objects.get()
+    assert entry.act == Act.SIGN_IN_FAILED
+    assert (entry.user_id, entry.username) == (None, "")
+    assert entry.address == "192.0.2.7"
+    guessed = lockout.guessed("alice")
+    assert entry.details == {"account": "alice", "guessed": guessed, "how": "password"}
+
+
+@pytest.mark.parametrize("typed", ["a-password-typed-into-the-wrong-field", "ALICE", "x" * 140])
+def test_a_name_that_is_no_account_is_not_stored(client, alice, typed):
+    sign_in(client, typed, "wrong")
+    guessed = lockout.guessed(typed)
+    details = {"account": None, "guessed": guessed, "how": "password"}
+    assert Entry.objects.get().details == details
+    assert len(guessed) == 32
+    assert typed not in str(Entry.objects.values())
+
+
+@pytest.mark.parametrize("typed", ["a\0b", "", "x" * 5000, "\u202e"])
+def test_whatever_is_typed_as_a_name_is_no_failure(client, typed):
+    assert sign_in(client, typed, "wrong").status_code == 200
+
+
+def test_no_password_is_stored(client, alice):
+    sign_in(client, "alice", "wrong-password-77")
+    sign_in(client, "alice", PASSWORD)
+    for entry in Entry.objects.values():
+        assert PASSWORD not in str(entry)
+        assert "wrong-password" not in str(entry)
+
+
+def test_signing_out_is_told(client, alice):
+    client.force_login(alice)
+    client.post("/accounts/logout/")
+    assert only(Act.SIGNED_OUT).username == "alice"
+    client.post("/accounts/logout/")
+    assert len(entries(Act.SIGNED_OUT)) == 1
+
+
+def test_without_an_entry_nobody_is_signed_in(client, alice, monkeypatch):
+    def broken(**values):
+        raise OperationalError("disk full")
+
+    monkeypatch.setattr(Entry.objects, "create", broken)
+    client.raise_request_exception = False
+    assert sign_in(client, "alice", PASSWORD).status_code == 503
+    monkeypatch.undo()
+    assert client.get("/conversations/")["Location"].startswith("/accounts/login/")
+
+
+# Where from
+
+
+@pytest.mark.parametrize(
+    ("behind_proxy", "forwarded", "told"),
+    [
+        (False, None, "192.0.2.7"),
+        (False, "198.51.100.1", "192.0.2.7"),
+        (True, None, "192.0.2.7"),
+        (True, "198.51.100.1", "198.51.100.1"),
+        # What the client sends comes before what the proxy adds.
+        (True, "203.0.113.9, 198.51.100.1", "198.51.100.1"),
+        (True, "203.0.113.9,198.51.100.1 ", "198.51.100.1"),
+        (True, "198.51.100.1, not an address", None),
+        (True, "198.51.100.1, ", None),
+        (True, "2001:db8::1", "2001:db8::1"),
+        (True, "2001:DB8:0::1", "2001:db8::1"),
+        (True, "fe80::1%eth0", "fe80::1"),
+        (True, "fe80::1%'; DROP TABLE x", "fe80::1"),
+        (True, "::ffff:198.51.100.1", "198.51.100.1"),
+        (True, "x" * 5000, None),
+        (True, "999.1.1.1", None),
+    ],
+)
+def test_the_address_is_the_one_that_our_own_proxy_saw(
+    client, alice, settings, behind_proxy, forwarded, told
+):
+    settings.BEHIND_PROXY = behind_proxy
+    headers = {"X-Forwarded-For": forwarded} if forwarded is not None else {}
+    response = sign_in(client, "alice", PASSWORD, headers=headers, REMOTE_ADDR="192.0.2.7")
+    assert response.status_code == 302
+    assert Entry.objects.get().address == told
+
+
+def test_a_unix_socket_has_no_address(client, alice):
+    sign_in(client, "alice", PASSWORD, REMOTE_ADDR="")
+    assert Entry.objects.get().address is None
+
+
+# Viewing
+
+
+@pytest.fixture
+def session():
+    return make_session(make_agent("Shop"), external_id="ticket-7")
+
+
+def pages_of(session) -> dict[str, str]:
+    run = make_run(session)
+    task = make_task(run, session)
+    message = make_message(session, content="x" * 10_000)
+    here = f"/conversations/{session.id}/"
+    return {
+        "detail": here,
+        "transcript": f"{here}transcript.txt",
+        "json": f"{here}conversation.json",
+        "message": f"{here}messages/{message.id}/",
+        "run": f"{here}runs/{run.id}/",
+        "task": f"{here}tasks/{task.id}/",
+        "payload": f"{here}runs/{run.id}/input_data/",
+        "payload_file": f"{here}runs/{run.id}/input_data/raw/",
+    }
+
+
+def inserts(queries) -> list[str]:
+    return [query["sql"] for query in queries if query["sql"].startswith("INSERT")]
+
+
+def test_each_page_of_a_conversation_is_one_insert(support_client, session):
+    for name, page in pages_of(session).items():
+        with CaptureQueriesContext(connection) as queries:
+            assert support_client.get(page).status_code == 200
+        assert len(inserts(queries)) == 1, name
+        entry = Entry.objects.latest("id")
+        assert (entry.act, entry.session_id) == (Act.VIEWED, session.id)
+        assert entry.username == "support"
+        assert entry.details == {"page": name}
+
+
+def test_a_page_is_told_each_time(support_client, session):
+    for _ in range(3):
+        support_client.get(f"/conversations/{session.id}/")
+    assert len(entries(Act.VIEWED)) == 3
+
+
+def test_what_an_open_page_asks_for_belongs_to_its_view(support_client, session):
+    for name, page in pages_of(session).items():
+        if name in ("detail", "run", "task", "message", "payload"):
+            support_client.get(page, headers=HTMX)
+    assert only(Act.VIEWED).session_id == session.id
+
+
+def test_a_page_left_open_is_seen_again_after_a_while(support_client, session, monkeypatch):
+    page = f"/conversations/{session.id}/"
+    support_client.get(page)
+    support_client.get(page, headers=HTMX)
+    assert len(entries(Act.VIEWED)) == 1
+    monkeypatch.setattr("audit.recording.SAME_VIEW", timedelta(0))
+    assert timedelta(0) < SAME_VIEW
+    support_client.get(page, headers=HTMX)
+    assert len(entries(Act.VIEWED)) == 2
+
+
+def test_that_a_page_asked_by_itself_is_told(support_client, session):
+    support_client.get(f"/conversations/{session.id}/", headers={**HTMX, "X-Refresh": "1"})
+    assert only(Act.VIEWED).details == {"page": "detail", "by": "an open page"}
+
+
+def test_a_fragment_is_told_for_each_conversation_and_person(
+    client, session, django_user_model, request
+):
+    other = make_session()
+    request.getfixturevalue("support_client").get(f"/conversations/{session.id}/")
+    client.get(f"/conversations/{other.id}/", headers=HTMX)
+    request.getfixturevalue("viewer_client").get(f"/conversations/{session.id}/", headers=HTMX)
+    told = [(entry.username, entry.session_id) for entry in entries(Act.VIEWED)]
+    assert told == [("support", session.id), ("support", other.id), ("viewer", session.id)]
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_what_is_refused_or_missing_was_not_viewed(outsider_client, session, headers):
+    for page in pages_of(session).values():
+        assert outsider_client.get(page, headers=headers).status_code == 403
+    assert entries(Act.VIEWED) == []
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_what_is_not_there_was_not_viewed(support_client, session, headers):
+    here = f"/conversations/{session.id}/"
+    missing = uuid.uuid4()
+    for page in (f"/conversations/{missing}/", f"{here}runs/{missing}/", f"{here}tasks/{missing}/"):
+        assert support_client.get(page, headers=headers).status_code == 404
+    assert entries(Act.VIEWED) == []
+
+
+def test_without_an_entry_nothing_is_shown(support_client, session, monkeypatch):
+    make_message(session, content="content-word")
+
+    def broken(**values):
+        raise DatabaseError("disk full")
+
+    monkeypatch.setattr(Entry.objects, "create", broken)
+    support_client.raise_request_exception = False
+    response = support_client.get(f"/conversations/{session.id}/")
+    assert response.status_code == 500
+    assert b"content-word" not in response.content
+
+
+def test_a_search_is_told_and_a_list_is_not(support_client, session):
+    make_message(session, content="refund")
+    support_client.get("/conversations/")
+    support_client.get("/conversations/?problem=failed")
+    assert entries(Act.SEARCHED) == []
+    with CaptureQueriesContext(connection) as queries:
+        support_client.get("/conversations/?search=refund")
+    assert len(inserts(queries)) == 1
+    entry = only(Act.SEARCHED)
+    assert entry.details == {"query": "search=refund", "shown": 1}
+    assert entry.session_id is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "counts/?search=refund",
+        "counts/?external_id=jane",
+        f"new/?search=refund&since={Cursor(EPOCH, uuid.UUID(int=0))}",
+        "?search=jane@example.com",
+        "?external_id=jane",
+        "?error=offline",
+        "{session}/?search=refund",
+    ],
+)
+def test_whatever_answers_a_guess_is_told_once(support_client, path):
+    session = make_session(external_id="jane@example.com")
+    make_message(session, content="refund")
+    for _ in range(2):
+        support_client.get("/conversations/" + path.format(session=session.id))
+    told = [entry.details["query"] for entry in entries(Act.SEARCHED)]
+    # A list says each time what it showed.
+    assert len(told) == (2 if path.startswith(("?external", "?error")) else 1)
+    assert unquote(told[0]) in path
+    support_client.get("/conversations/counts/?search=something+else")
+    assert len(entries(Act.SEARCHED)) == len(told) + 1
+
+
+def test_a_search_that_took_too_long_is_told(support_client, monkeypatch):
+    def fail(*args):
+        raise OperationalError from psycopg.errors.QueryCanceled()
+
+    monkeypatch.setattr(views, "find", fail)
+    assert support_client.get("/conversations/?search=refund").status_code == 503
+    assert only(Act.SEARCHED).details == {"query": "search=refund"}
+
+
+# Only ever longer
+
+
+@pytest.fixture
+def entry():
+    return record(None, Act.VIEWED, session_id=uuid.uuid4(), page="detail")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_entry SET username = 'nobody'",
+        "UPDATE audit_entry SET details = '{}'",
+        "DELETE FROM audit_entry",
+        "SET LOCAL desk.audit_prune = 'off'; DELETE FROM audit_entry",
+        "SET LOCAL desk.audit_prune = 'on'; UPDATE audit_entry SET at = now()",
+    ],
+)
+def test_the_database_refuses_to_change_or_delete_entries(entry, statement):
+    before = list(Entry.objects.values())
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():  # noqa: SIM117
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    assert list(Entry.objects.values()) == before
+
+
+def test_neither_may_our_own_code(entry):
+    for change in (entry.save, entry.delete, Entry.objects.all().delete):
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+            change()
+    assert Entry.objects.filter(pk=entry.pk).exists()
+
+
+# Changes in the agent database
+
+
+@pytest.fixture
+def row():
+    return make_agent("Before")
+
+
+def rename(row, name="After"):
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute("UPDATE agents SET name = %s WHERE id = %s", [name, row.id])
+
+
+def name_of(row):
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute("SELECT name FROM agents WHERE id = %s", [row.id])
+        return cursor.fetchone()[0]
+
+
+def test_a_change_is_told_with_what_the_block_adds(row):
+    session_id = uuid.uuid4()
+    with recorded_change(None, Act.ERASED, session_id=session_id, table="agents") as details:
+        rename(row)
+        details["rows"] = 1
+    entry = only(Act.ERASED)
+    assert entry.session_id == session_id
+    assert entry.details == {"table": "agents", "rows": 1}
+    assert name_of(row) == "After"
+
+
+def test_a_change_that_fails_is_neither_made_nor_told(row):
+    def change():
+        with recorded_change(None, Act.EDITED):
+            rename(row)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        change()
+    assert name_of(row) == "Before"
+    assert not Entry.objects.exists()
+
+
+def test_a_change_that_cannot_be_told_is_not_made(row, monkeypatch):
+    def broken(**values):
+        raise DatabaseError("disk full")
+
+    monkeypatch.setattr(Entry.objects, "create", broken)
+    with pytest.raises(DatabaseError), recorded_change(None, Act.EDITED):
+        rename(row)
+    assert name_of(row) == "Before"
+
+
+def test_details_that_are_not_fit_for_json_stop_the_change(row):
+    with pytest.raises(TypeError), recorded_change(None, Act.EDITED, row=row.id):
+        rename(row)
+    assert name_of(row) == "Before"
+
+
+def test_a_commit_that_fails_is_told_as_undone(row, monkeypatch):
+    session_id = uuid.uuid4()
+    writer = connections["agents_write"]
+    commit = writer.savepoint_commit
+
+    def broken(savepoint):
+        # Once: what rolls back commits savepoints too.
+        monkeypatch.setattr(writer, "savepoint_commit", commit)
+        raise IntegrityError("deferred")
+
+    def change():
+        with recorded_change(None, Act.EDITED, session_id=session_id):
+            rename(row)
+            monkeypatch.setattr(writer, "savepoint_commit", broken)
+
+    with pytest.raises(IntegrityError):
+        change()
+    assert name_of(row) == "Before"
+    edited, undone = Entry.objects.order_by("id")
+    assert (edited.act, undone.act) == (Act.EDITED, Act.UNDONE)
+    assert undone.details == {"entry": edited.pk}
+    assert undone.session_id == session_id
+
+
+def test_a_change_inside_another_transaction_is_refused(row):
+    with transaction.atomic(using="agents_write"), pytest.raises(RuntimeError, match="durable"):  # noqa: SIM117
+        with recorded_change(None, Act.EDITED):
+            rename(row)
+    assert name_of(row) == "Before"
+    assert not Entry.objects.exists()

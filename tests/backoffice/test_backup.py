@@ -1,0 +1,182 @@
+"""Our own database into a file and back into another database, as whoever runs the site does."""
+
+import os
+import re
+from dataclasses import replace
+
+import psycopg
+import pytest
+from django.conf import settings
+
+from backoffice import backups
+from backoffice.local_postgres import binaries
+
+from ..support.deployment import Deployment, deployment
+
+CONTENT = {
+    "accounts_user": "id, username, password",
+    "accounts_user_groups": "*",
+    "auth_group": "*",
+    "auth_group_permissions": "*",
+    "auth_permission": "*",
+    "audit_entry": "*",
+    "django_migrations": "*",
+}
+
+pytestmark = pytest.mark.xdist_group("backup")
+
+
+@pytest.fixture(scope="module")
+def site():
+    with deployment(f"backup_{os.getpid()}", settings.LOCAL_POSTGRES) as made:
+        made.prepare()
+        yield made
+
+
+@pytest.fixture
+def other(site):
+    """A site whose own database is empty."""
+    name = f"restored_{os.getpid()}"
+    settings.LOCAL_POSTGRES.create_database(name)
+    uri = settings.LOCAL_POSTGRES.uri(name)
+    with psycopg.connect(uri, autocommit=True) as connection:
+        # As in the other one, whose tables are in its first schema.
+        connection.execute(f"ALTER DATABASE {name} SET search_path = agents, public")
+        connection.execute("SET search_path = agents, public")
+        yield Deployment(connection, uri, {"KAVALAI_DB_URI": site.uri})
+    with psycopg.connect(settings.LOCAL_POSTGRES.uri("postgres"), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def content(database: psycopg.Connection) -> dict:
+    return {
+        table: sorted(database.execute(f"SELECT {columns} FROM {table}").fetchall(), key=str)
+        for table, columns in CONTENT.items()
+    }
+
+
+def manage(site, *arguments) -> str:
+    """What it says, in one line, and with which exit code."""
+    result = site.run(*map(str, arguments), text=True)
+    assert "Traceback" not in result.stderr
+    return f"{result.returncode} {result.stdout}{result.stderr}".strip()
+
+
+def test_everything_comes_back_but_who_is_signed_in(site, other, tmp_path):
+    file = tmp_path / "desk.dump"
+    assert manage(site, "backup", file) == f"0 Wrote {file}."
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["desk.dump"]
+    before = content(site.database)
+    assert all(before.values())
+    assert manage(other, "restore", file).startswith("0 Restored")
+    assert content(other.database) == before
+    assert other.database.execute("SELECT count(*) FROM django_session").fetchone() == (0,)
+    # The audit trail still only grows, under numbers of its own.
+    for statement in ("UPDATE audit_entry SET username = 'x'", "DELETE FROM audit_entry"):
+        with pytest.raises(psycopg.Error, match="audit"):
+            other.database.execute(statement)
+    assert manage(other, "migrate", "--check").startswith("0")
+    other.sign_in("Admin")
+    assert len(content(other.database)["audit_entry"]) == len(before["audit_entry"]) + 1
+
+
+def test_what_is_there_is_never_overwritten(site, other, tmp_path):
+    file = tmp_path / "desk.dump"
+    manage(site, "backup", file)
+    written, before = file.read_bytes(), content(site.database)
+    assert manage(site, "backup", file) == f"1 CommandError: {file} exists already."
+    assert file.read_bytes() == written
+    refusal = "1 CommandError: Our own database is not empty: nothing was restored."
+    assert manage(site, "restore", file).startswith(refusal)
+    assert content(site.database) == before
+    other.database.execute("CREATE SCHEMA theirs; CREATE TABLE theirs.things ()")
+    assert manage(other, "restore", file).startswith(refusal)
+
+
+def test_nothing_that_somebody_else_left_is_written_through(site, tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.write_text("kept")
+    (tmp_path / ".desk.dump.partial").symlink_to(theirs)
+    assert manage(site, "backup", tmp_path / "desk.dump").startswith("0 Wrote")
+    assert theirs.read_text() == "kept"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_half_a_file_restores_nothing(site, other, tmp_path):
+    file = tmp_path / "desk.dump"
+    manage(site, "backup", file)
+    half = tmp_path / "half.dump"
+    half.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+    for wrong in (half, tmp_path / "none.dump", tmp_path):
+        assert re.match(r"1 CommandError: (pg_restore failed: |There is no file )", manage(
+            other, "restore", wrong))  # fmt: skip
+        tables = "SELECT count(*) FROM pg_tables WHERE schemaname IN ('agents', 'public')"
+        assert other.database.execute(tables).fetchone() == (0,)
+
+
+def test_what_cannot_be_done_is_one_line(site, tmp_path):
+    missing = tmp_path / "no" / "desk.dump"
+    found = manage(site, "backup", missing)
+    assert found == f"1 CommandError: {missing} cannot be written: No such file or directory."
+    gone = replace(site, settings={"DATABASE_URL": site.uri + "_gone"})
+    found = manage(gone, "backup", tmp_path / "x")
+    assert found.startswith("1 CommandError: Our own database does not answer: ")
+    assert "\n" not in found
+
+
+def test_the_password_is_in_no_argument(site, tmp_path, monkeypatch):
+    """Anybody on the computer can read arguments."""
+    program = tmp_path / "pg_dump"
+    program.write_text('#!/bin/sh\necho "$@" > "$0.told"; echo "$PGPASSWORD" > "$0.password"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(backups, "find", lambda *arguments: program)
+    with psycopg.connect(site.uri, password="hunter2") as connection:
+        wrapper = type("Wrapper", (), {"connection": connection, "close": lambda self: None})
+        monkeypatch.setattr(backups, "connect", wrapper)
+        backups.run("pg_dump", "--format=custom")
+    arguments = (tmp_path / "pg_dump.told").read_text()
+    assert f"dbname=backup_{os.getpid()}" in arguments
+    assert "hunter2" not in arguments
+    assert (tmp_path / "pg_dump.password").read_text() == "hunter2\n"
+
+
+@pytest.mark.parametrize(
+    ("installed", "server", "chosen"),
+    [((18, 15, 17), 15, 15), ((18, 17), 15, 17), ((15,), 15, 15)],
+)
+def test_the_programs_are_of_the_servers_version_or_the_next(
+    tmp_path, monkeypatch, installed, server, chosen
+):
+    fake_programs(tmp_path, monkeypatch, installed)
+    assert backups.find("pg_dump", server) == tmp_path / str(chosen) / "pg_dump"
+
+
+def test_older_programs_are_not_tried(tmp_path, monkeypatch):
+    fake_programs(tmp_path, monkeypatch, (15, 14))
+    with pytest.raises(Exception, match="pg_dump of PostgreSQL 16 or later was not found"):
+        backups.find("pg_dump", 16)
+
+
+def test_a_program_that_cannot_be_run_is_passed_over(tmp_path, monkeypatch):
+    fake_programs(tmp_path, monkeypatch, (18, 17))
+    (tmp_path / "17" / "pg_dump").chmod(0o644)
+    assert backups.find("pg_dump", 17) == tmp_path / "18" / "pg_dump"
+
+
+def test_nothing_is_copied_for_it(monkeypatch):
+    """As for the local server, which root must not run."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(binaries, "copy_wheel", lambda *args: pytest.fail("copied"))
+    assert backups.find("pg_dump", 15)
+
+
+def fake_programs(place, monkeypatch, versions):
+    for version in versions:
+        (place / str(version)).mkdir()
+        program = place / str(version) / "pg_dump"
+        program.write_text(f'#!/bin/sh\necho "pg_dump (PostgreSQL) {version}.4"\n')
+        program.chmod(0o755)
+    monkeypatch.setattr(
+        backups, "candidates", lambda *_: [place / str(version) for version in versions]
+    )

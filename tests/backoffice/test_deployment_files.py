@@ -1,0 +1,366 @@
+"""The examples in deploy/, read by the programs they are for; the proxies before a real site."""
+
+import http.client
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from compose_spec import PyOptions
+from django.conf import settings
+
+from ..support.deployment import HOST, SECONDS, deployment, wait_until, write_sessions
+
+NAME = "desk.example.com"
+TOKEN = "m-" + "0123456789" * 2
+DEPLOY = settings.BASE_DIR / "deploy"
+EXPORT = "/conversations/export/messages.csv"
+
+pytestmark = pytest.mark.xdist_group("deployment_files")
+
+
+def program(name: str) -> str:
+    # Debian keeps servers where only root's PATH leads.
+    found = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin")
+    assert found, f"{name} is missing: make tools"
+    return found
+
+
+def said_by(*command) -> str:
+    """What a program that must succeed has to say."""
+    result = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, cwd=settings.BASE_DIR
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+# What is only read
+
+
+def test_the_image_is_built_by_the_book():
+    assert said_by(Path(sys.executable).with_name("hadolint"), "Dockerfile") == ""
+
+
+def test_the_image_holds_what_the_site_needs_and_no_more():
+    kept = re.findall(r"^!(.+)$", (settings.BASE_DIR / ".dockerignore").read_text(), re.MULTILINE)
+    assert (settings.BASE_DIR / ".dockerignore").read_text().splitlines()[1] == "*"
+    tracked = {path.split("/")[0] for path in said_by("git", "ls-files").splitlines()}
+    left_out = r"\.|tests$|docs$|deploy$|Dockerfile|Makefile|README|CHANGELOG|requirements-"
+    assert {name for name in tracked if not re.match(left_out, name)} == set(kept)
+    assert not any(name.startswith(".") for name in kept)
+
+
+def test_static_files_are_collected_without_a_key_or_a_database(tmp_path):
+    """As the image is built."""
+    command = re.search(r"^RUN (DESK_DATA_DIR.*)$", (settings.BASE_DIR / "Dockerfile").read_text(),
+                        re.MULTILINE)[1]  # fmt: skip
+    assert command.endswith("python manage.py collectstatic --no-input")
+    environment = {"DESK_DATA_DIR": f"{tmp_path}/data", "STATIC_ROOT": f"{tmp_path}/static"}
+    made = subprocess.run(
+        [sys.executable, "manage.py", "collectstatic", "--no-input"],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, **environment},
+        capture_output=True,
+    )
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "static" / "staticfiles.json").exists()
+    assert not (tmp_path / "data" / "postgres").exists()
+
+
+def test_compose_knows_every_key_and_only_settings_that_there_are():
+    options = PyOptions()
+    options.apply_merge = True
+    text = (DEPLOY / "compose.yaml").read_text()
+    composed = options.from_yaml(text)
+    composed.validate()
+    services = composed.to_dict()["services"]
+    told = services["web"]["environment"]
+    known = re.findall(r"^#(\w+)=", (settings.BASE_DIR / ".env.example").read_text(), re.MULTILINE)
+    # The image has the one; the others are for one computer.
+    elsewhere = {"STATIC_ROOT", "DEBUG", "DEMO_PASSWORD", "DESK_DATA_DIR", "PORT"}
+    assert set(known) - elsewhere == told.keys()
+    # What is set there and does not get through would have no effect in silence.
+    follow_from_the_file = {"ALLOWED_HOSTS", "BEHIND_PROXY", "DATABASE_URL"}
+    for name in told.keys() - follow_from_the_file:
+        assert str(told[name]).startswith(f"${{{name}:"), name
+    assert services["migrate"]["environment"] == services["web"]["environment"]
+    assert services["web"]["read_only"]
+    assert "ports" not in services["web"]
+    assert "ports" not in services["db"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="systemd is of Linux alone")
+def test_the_unit_is_one_that_systemd_takes_and_trusts(tmp_path):
+    unit = DEPLOY / "conversation-desk.service"
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text().replace("/srv/desk/.venv/bin/gunicorn", "/bin/true"))
+    assert unit.name not in said_by("systemd-analyze", "verify", copy)
+    said_by("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
+
+
+# Proxies, running
+
+
+@pytest.fixture(scope="module")
+def site():
+    with deployment(f"proxied_{os.getpid()}", settings.LOCAL_POSTGRES) as made:
+        made.settings |= {
+            "SECRET_KEY": os.urandom(40).hex(),
+            "ALLOWED_HOSTS": NAME,
+            "BEHIND_PROXY": "1",
+            "METRICS_TOKEN": TOKEN,
+        }
+        write_sessions(made.database, 2_000, 1, 2_000)
+        made.prepare()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def upstream(site):
+    with site.serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    place = tmp_path_factory.mktemp("certificate")
+    subject = ["-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"]
+    said_by("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject,
+            "-keyout", place / "privkey.pem", "-out", place / "fullchain.pem")  # fmt: skip
+    return place
+
+
+def free_port() -> int:
+    with socket.create_server((HOST, 0)) as listening:
+        return listening.getsockname()[1]
+
+
+def nginx(place, certificate, upstream, port):
+    """The example, with the addresses and files of a test."""
+    text = (DEPLOY / "nginx.conf").read_text()
+    for old, new in {
+        "127.0.0.1:8000": f"{HOST}:{upstream}",
+        "listen 80;": f"listen {HOST}:{free_port()};",
+        "listen 443 ssl;": f"listen {HOST}:{port} ssl;",
+        "/etc/ssl/desk/": f"{certificate}/",
+        "/var/log/nginx/": f"{place}/",
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    (place / "desk.conf").write_text(text)
+    temporary = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = " ".join(f"{name}_temp_path {place}/{name};" for name in temporary)
+    user = "user root;" if os.geteuid() == 0 else ""
+    main = f"""
+        {user} daemon off; pid {place}/pid; error_log {place}/start.log;
+        events {{}}
+        http {{ {paths} include {place}/desk.conf; }}
+    """
+    (place / "nginx.conf").write_text(main)
+    command = [program("nginx"), "-e", f"{place}/start.log", "-c", f"{place}/nginx.conf"]
+    said_by(*command, "-t")
+    return command
+
+
+def caddy(place, certificate, upstream, port):
+    text = (DEPLOY / "Caddyfile").read_text()
+    pair = f"{certificate}/fullchain.pem {certificate}/privkey.pem"
+    for old, new in {
+        "{$DESK_HOST} {": f"https://{NAME}:{port} {{\n\tbind {HOST}\n\ttls {pair}",
+        "{$DESK_UPSTREAM}": f"{HOST}:{upstream}",
+        "{\n\t# A query": "{\n\tadmin off\n\tauto_https off\n\t# A query",
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    (place / "Caddyfile").write_text(text)
+    command = [program("caddy"), "run", "--adapter", "caddyfile", "--config", f"{place}/Caddyfile"]
+    said_by(command[0], "validate", *command[2:])
+    return command
+
+
+@dataclass
+class Proxy:
+    site: object
+    port: int
+    place: Path
+    certificate: Path
+    make: Callable
+
+    def ask(self, path, method="GET", body=None, seconds=SECONDS, **headers):
+        """The response to a request over TLS, whose certificate is checked."""
+        secure = ssl.create_default_context(cafile=self.certificate / "fullchain.pem")
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=seconds)
+        connection.connect()
+        connection.sock = secure.wrap_socket(connection.sock, server_hostname=NAME)
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        host = {"Host": f"{NAME}:{self.port}", "Cookie": self.site.cookie}
+        connection.request(method, path, body, {**host, **headers})
+        response = connection.getresponse()
+        response.connection = connection
+        return response
+
+    def logs(self) -> str:
+        return "".join(
+            path.read_text() for path in self.place.iterdir()
+            if path.suffix == ".log" or path.name == "output"
+        )  # fmt: skip
+
+
+@contextmanager
+def running(make, place, certificate, site, upstream):
+    port = free_port()
+    command = make(place, certificate, upstream, port)
+    with (place / "output").open("wb") as output:
+        home = {"HOME": str(place), "XDG_DATA_HOME": str(place), "XDG_CONFIG_HOME": str(place)}
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, **home}
+        )
+    proxy = Proxy(site, port, place, certificate, make)
+    try:
+        wait_until(lambda: process.poll() is not None or listens(port))
+        assert process.poll() is None, proxy.logs()
+        yield proxy
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+        process.wait()
+
+
+def listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection((HOST, port)):
+        return True
+    return False
+
+
+@pytest.fixture(scope="module", params=[nginx, caddy])
+def proxy(request, site, upstream, certificate, tmp_path_factory):
+    place = tmp_path_factory.mktemp("proxy")
+    with running(request.param, place, certificate, site, upstream.port) as running_proxy:
+        yield running_proxy
+
+
+ADDRESSES = "SELECT DISTINCT address FROM audit_entry WHERE act = 'searched'"
+
+
+def test_what_a_client_says_of_itself_is_not_believed(proxy, site):
+    site.database.execute("SET desk.audit_prune = 'on'; DELETE FROM audit_entry")
+    for forged in ("6.6.6.6", "6.6.6.6, 127.0.0.2", "", "nonsense"):
+        response = proxy.ask(
+            "/conversations/?search=word", X_Forwarded_For=forged, X_Forwarded_Proto="http"
+        )
+        # Believed, it would be sent to HTTPS, where it is.
+        assert response.status == 200
+    assert [str(address) for (address,) in site.database.execute(ADDRESSES)] == [HOST]
+
+
+def test_links_and_forms_have_the_address_that_was_asked_for(proxy):
+    # A form of an origin of its own, port included, is taken; another one is not.
+    for origin, status in ((f"https://{NAME}:{proxy.port}", 302), ("https://evil.example", 403)):
+        token = "t" * 32
+        cookies = f"{proxy.site.cookie}; __Host-csrftoken={token}"
+        form = f"csrfmiddlewaretoken={token}&timezone=UTC"
+        response = proxy.ask(
+            "/accounts/login/",
+            "POST",
+            form,
+            Origin=origin,
+            Cookie=cookies,
+            Content_Type="application/x-www-form-urlencoded",
+        )
+        assert response.status == status, origin
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/%6detrics", "/metrics?x=1", "//metrics",
+                                  "/x/../metrics", "/metrics/", "/METRICS", "/readyz"])  # fmt: skip
+def test_what_is_asked_for_behind_the_proxy_is_not_told_before_it(proxy, path):
+    response = proxy.ask(path, Authorization=f"Bearer {TOKEN}")
+    assert response.status in (404, 301, 302)
+    assert b"desk_" not in response.read()
+
+
+def test_behind_the_proxy_it_is_told(upstream):
+    assert upstream.get("/metrics", Authorization=f"Bearer {TOKEN}").status == 200
+    assert upstream.get("/readyz").status == 200
+
+
+def test_an_export_arrives_while_it_is_made(proxy, site):
+    with site.locked():
+        response = proxy.ask(EXPORT)
+        assert response.status == 200
+        assert b"session_id" in response.read(40)
+        wait_until(site.exporting)
+        response.close()
+        response.connection.close()
+        # The one who went is noticed through the proxy.
+        wait_until(lambda: not site.exporting())
+
+
+def test_a_broken_export_is_broken(proxy, site):
+    with site.locked():
+        response = proxy.ask(EXPORT)
+        wait_until(site.exporting)
+        site.database.execute("SELECT pg_terminate_backend(%s)", site.exporting())
+        if proxy.make is caddy and version_of_caddy() < (2, 7, 6):
+            # Such as Debian 12's: docs/operating.md warns of it. Whoever updates it learns here.
+            assert response.read().count(b"\r\n") == 1
+            return
+        with pytest.raises((http.client.HTTPException, OSError)):
+            response.read()
+
+
+def test_a_whole_export_is_whole(proxy):
+    response = proxy.ask(EXPORT)
+    assert response.read().count(b"\r\n") == 2_001
+
+
+@pytest.mark.parametrize("make", [nginx, caddy])
+def test_no_query_is_written_down(site, upstream, certificate, tmp_path, make):
+    with running(make, tmp_path, certificate, site, upstream.port) as proxy:
+        query = "/conversations/?search=canaryquery"
+        assert proxy.ask(query, Referer=f"https://{NAME}{query}").status == 200
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    with running(make, gone, certificate, site, free_port()) as proxy_before_nothing:
+        assert proxy_before_nothing.ask(query, Referer=query).status == 502
+    for each in (proxy, proxy_before_nothing):
+        assert "canary" not in each.logs()
+    assert proxy_before_nothing.logs()
+
+
+def version_of_caddy() -> tuple[int, ...]:
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", said_by(program("caddy"), "version"))
+    return tuple(map(int, found.groups()))
+
+
+@pytest.mark.parametrize(("size", "status"), [(9_000_000, None), (11_000_000, 413)])
+def test_nginx_refuses_a_big_upload_before_it_comes(
+    site, upstream, certificate, tmp_path, size, status
+):
+    with running(nginx, tmp_path, certificate, site, upstream.port) as proxy:
+        if status is None:
+            with pytest.raises(TimeoutError):
+                proxy.ask("/accounts/login/", "POST", seconds=1, Content_Length=str(size))
+        else:
+            answer = proxy.ask("/accounts/login/", "POST", Content_Length=str(size))
+            assert answer.status == status
+
+
+def test_nginx_leads_to_https(site, upstream, certificate, tmp_path):
+    with running(nginx, tmp_path, certificate, site, upstream.port):
+        port = int(re.search(rf"listen {HOST}:(\d+);", (tmp_path / "desk.conf").read_text())[1])
+        connection = http.client.HTTPConnection(HOST, port, timeout=SECONDS)
+        connection.request("GET", "/conversations/", headers={"Host": "elsewhere.example"})
+        response = connection.getresponse()
+        assert response.status == 301
+        assert response.headers["Location"] == f"https://{NAME}/conversations/"

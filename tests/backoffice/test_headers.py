@@ -1,0 +1,145 @@
+"""What every answer says to browsers and caches, whatever the address, the role and the outcome."""
+
+import pytest
+from django.conf import settings
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.core.management import call_command
+from django.test import Client, override_settings
+
+from ..support.addresses import ADDRESSES, PROBES, ROLES, filled, make_examples, pieces
+
+pytestmark = pytest.mark.django_db
+
+EXPECTED = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Reporting-Endpoints": 'csp="/csp-report/"',
+}
+POLICY = {
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "base-uri 'none'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+    "report-to csp",
+    "report-uri /csp-report/",
+}
+TRUSTED_TYPES = {"require-trusted-types-for 'script'", "trusted-types htmx"}
+METHODS = ("get", "head", "post", "options", "put", "delete")
+
+
+def missing(response) -> list[str]:
+    """What the answer fails to say."""
+    found = [name for name, value in EXPECTED.items() if response.get(name) != value]
+    policy = response.get("Content-Security-Policy", "")
+    found += sorted(POLICY - set(policy.split("; ")))
+    found += ["unsafe"] if "unsafe" in policy else []
+    if not {"camera=()", "microphone=()"} <= set(
+        response.get("Permissions-Policy", "").split(", ")
+    ):
+        found.append("Permissions-Policy")
+    if "no-store" not in response.get("Cache-Control", ""):
+        found.append("no-store")
+    return found
+
+
+@pytest.fixture
+def in_the_role(request, client):
+    def change(role: str):
+        return client if role == "anonymous" else request.getfixturevalue(f"{role}_client")
+
+    return change
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_answer_of_every_address_has_all_headers(role, in_the_role):
+    client = in_the_role(role)
+    cookies = client.cookies.copy()
+    examples = make_examples()
+    found = {}
+    statuses = set()
+    for address in ADDRESSES:
+        path = filled(address, pieces(address, examples))
+        for method in METHODS:
+            # Signing out is one of the addresses.
+            client.cookies = cookies.copy()
+            response = getattr(client, method)(path)
+            b"".join(response)
+            statuses.add(response.status_code)
+            if lacks := missing(response):
+                found[address, method] = lacks
+    assert found == {}
+    assert {200, 302, 405} <= statuses
+
+
+def test_trusted_types_are_required_everywhere_but_in_the_admin_panel(admin_client):
+    for path, required in [
+        ("/conversations/", True),
+        ("/accounts/login/", True),
+        ("/nowhere/", True),
+        ("/admin/", False),
+        ("/admin/auth/group/add/", False),
+    ]:
+        policy = set(admin_client.get(path)["Content-Security-Policy"].split("; "))
+        assert (policy >= TRUSTED_TYPES) is required, path
+
+
+@pytest.mark.parametrize("path", ["/", "/conversations/", "/nowhere/", "/csp-report/"])
+@pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
+def test_a_host_that_is_not_ours_gets_them_too(client, path, headers):
+    response = client.get(path, headers={"Host": "evil.example", **headers})
+    assert response.status_code == 400
+    assert missing(response) == []
+
+
+@override_settings(
+    SECURE_SSL_REDIRECT=True, SECURE_HSTS_SECONDS=3600, SECURE_HSTS_INCLUDE_SUBDOMAINS=True
+)
+def test_a_deployment_answers_over_https_alone_and_says_so(db):
+    client = Client()
+    response = client.get("/conversations/?search=secret")
+    assert response.status_code == 301
+    assert response["Location"] == "https://testserver/conversations/?search=secret"
+    assert missing(response) == []
+    assert "Strict-Transport-Security" not in response
+    for path in ("/accounts/login/", "/nowhere/", *PROBES):
+        response = client.get(path, secure=True)
+        assert response["Strict-Transport-Security"] == "max-age=3600; includeSubDomains", path
+        assert missing(response) == []
+    response = client.get("/conversations/", headers={"Host": "evil.example"})
+    assert (response.status_code, missing(response)) == (400, [])
+
+
+@pytest.mark.parametrize("role", ["anonymous", "support"])
+def test_a_failure_of_ours_has_them_too(role, in_the_role, monkeypatch):
+    client = in_the_role(role)
+    client.raise_request_exception = False
+
+    def fail(*args, **kwargs):
+        raise RuntimeError
+
+    monkeypatch.setattr("backoffice.middleware.known_time_zones", fail)
+    response = client.get("/accounts/login/")
+    assert response.status_code == 500
+    assert missing(response) == []
+
+
+def test_static_files_may_be_kept_and_have_all_the_rest(tmp_path):
+    hashed = "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    storages = {**settings.STORAGES, "staticfiles": {"BACKEND": hashed}}
+    with override_settings(STATIC_ROOT=tmp_path, STORAGES=storages):
+        call_command("collectstatic", interactive=False, verbosity=0)
+        path = staticfiles_storage.url("app.css")
+        assert path != "/static/app.css"
+        client = Client()
+        response = client.get(path)
+        assert response.status_code == 200
+        assert missing(response) == ["no-store"]
+        assert response["Cache-Control"] == "max-age=315360000, public, immutable"
+        again = client.get(path, headers={"If-Modified-Since": response["Last-Modified"]})
+        assert again.status_code == 304
+        assert missing(again) == ["no-store"]

@@ -1,0 +1,131 @@
+"""manage.py purge."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from audit.models import Act, Entry
+from conversations.management.commands import purge
+from conversations.models import Session
+
+from ..support.factories import make_agent, make_session
+
+pytestmark = pytest.mark.django_db
+
+BOUND = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def run(*arguments):
+    out = io.StringIO()
+    call_command("purge", *arguments, stdout=out)
+    return out.getvalue().splitlines()
+
+
+def left():
+    return {session.external_id for session in Session.objects.all()}
+
+
+@pytest.fixture
+def sessions():
+    agents = [make_agent("One"), make_agent("Two")]
+    for number, agent in enumerate(agents):
+        for name, moment in [
+            ("old", BOUND - timedelta(days=9)),
+            ("just before", BOUND - timedelta(microseconds=1)),
+            ("at", BOUND),
+            ("after", BOUND + timedelta(days=1)),
+        ]:
+            make_session(agent, external_id=f"{name} {number}", updated_at=moment)
+    return agents
+
+
+def test_what_ended_before_the_date_goes(sessions):
+    assert run("--before", "2026-03-01")[-1] == "4 conversations erased."
+    assert left() == {"at 0", "at 1", "after 0", "after 1"}
+    entry = Entry.objects.get(act=Act.PURGED)
+    assert entry.user_id is None
+    assert entry.details["conversations"] == 4
+    assert entry.details["before"] == "2026-03-01T00:00:00+00:00"
+
+
+def test_a_time_with_its_offset(sessions):
+    run("--before", "2026-03-01T02:00:00.000001+02:00")
+    assert left() == {"after 0", "after 1"}
+
+
+def test_of_one_agent(sessions):
+    run("--before", "2026-03-01", "--agent", str(sessions[0].id))
+    assert left() == {"at 0", "after 0", "old 1", "just before 1", "at 1", "after 1"}
+
+
+def test_of_one_external_id(sessions):
+    run("--before", "2026-03-01", "--external-id", "old 1")
+    assert "old 1" not in left()
+    assert len(left()) == 7
+    assert "old 1" not in str(Entry.objects.get(act=Act.PURGED).details)
+
+
+def test_a_dry_run_only_counts(sessions):
+    assert run("--before", "2026-03-01", "--dry-run") == ["4 conversations would be erased."]
+    assert len(left()) == 8
+    assert not Entry.objects.exists()
+
+
+def test_in_batches_each_with_its_entry(sessions, monkeypatch):
+    monkeypatch.setattr(purge, "BATCH", 3)
+    assert run("--before", "2026-03-01") == [
+        "3 conversations erased.",
+        "4 conversations erased.",
+    ]
+    entries = Entry.objects.filter(act=Act.PURGED).order_by("id")
+    assert [entry.details["conversations"] for entry in entries] == [3, 1]
+
+
+def test_what_was_done_before_a_stop_stays_done(sessions, monkeypatch):
+    monkeypatch.setattr(purge, "BATCH", 1)
+    erase, calls = purge.erasure.erase, []
+
+    def stopping(*args):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(args)
+        return erase(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purge.erasure, "erase", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run("--before", "2026-03-01")
+    assert len(left()) == 6
+    assert run("--before", "2026-03-01")[-1] == "2 conversations erased."
+
+
+def test_a_conversation_that_goes_on_meanwhile_stays(sessions, monkeypatch):
+    erase = purge.erasure.erase
+
+    def late(ids, before):
+        Session.objects.using("agents_write").filter(pk=ids[0]).update(updated_at=BOUND)
+        return erase(ids, before)
+
+    monkeypatch.setattr(purge.erasure, "erase", late)
+    assert run("--before", "2026-03-01")[-1] == "3 conversations erased."
+    assert len(left()) == 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--before", "yesterday"],
+        ["--before", "2026-02-30"],
+        ["--before", "2999-01-01"],
+        ["--before", "2026-03-01", "--agent", "x"],
+        ["--before", "2026-03-01", "--agent", "00000000-0000-0000-0000-000000000000"],
+        ["--before", "2026-03-01", "--external-id", "\0"],
+    ],
+)
+def test_nonsense_erases_nothing(sessions, arguments):
+    with pytest.raises(CommandError):
+        run(*arguments)
+    assert len(left()) == 8

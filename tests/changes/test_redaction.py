@@ -1,0 +1,279 @@
+"""Words are taken out wherever the runtime has written them, and nothing else changes."""
+
+import json
+
+import pytest
+from django.db import connections
+from django.urls import reverse
+
+from audit.models import Act, Entry
+from conversations.changes import redaction
+
+from ..support.factories import (
+    Json,
+    make_conversation,
+    make_message,
+    make_model_call,
+    make_run,
+    make_session,
+    make_task,
+)
+
+pytestmark = pytest.mark.django_db
+
+SECRET = 'my code is 4711-é "blue"\nand more'
+COLUMNS = {
+    "chat_messages": ["content"],
+    "runs": ["input_data", "output_data", "context"],
+    "tasks": ["prompt", "inputs", "output", "errors"],
+    "model_call_stats": ["request_data", "response_data"],
+}
+
+
+def everything() -> dict:
+    """{(table, id): the row as text} of all tables of the runtime's."""
+    found = {}
+    with connections["agents_write"].cursor() as cursor:
+        for table in (*COLUMNS, "agents", "sessions"):
+            cursor.execute(f"SELECT id, to_jsonb(t)::text FROM {table} t")
+            found |= {(table, key): text for key, text in cursor.fetchall()}
+    return found
+
+
+def redact(words, session, write=True):
+    found = redaction.redact(session.id, words, using="agents_write", write=write)
+    return {each.label: (each.times, each.rows) for each in found}
+
+
+@pytest.fixture
+def session():
+    """A conversation that holds the secret in every column that can hold words."""
+    session = make_session(external_id="someone")
+    in_json = {"deep": [{"said": f"Well, {SECRET}!", "n": 12}], "kept": "yes"}
+    run = make_run(
+        session, input_data=Json(in_json), output_data=Json([SECRET]), context=Json({SECRET: 1})
+    )
+    make_message(session, content=f"Before {SECRET} after {SECRET}", run_id=run.id)
+    make_message(session, "assistant", content="Nothing of the kind", run_id=run.id)
+    make_task(
+        run,
+        session,
+        prompt=f"Answer to: {SECRET}",
+        inputs=Json({"as_json": json.dumps({"message": SECRET})}),
+        output=Json({"as_json": json.dumps(json.dumps([SECRET], ensure_ascii=False))}),
+        errors=Json(SECRET),
+    )
+    make_model_call(session, run, request_data=Json(in_json), response_data=Json(in_json))
+    make_model_call(None, run, request_data=Json(in_json))
+    return session
+
+
+def test_all_places_at_once(session):
+    before = everything()
+    assert redact(SECRET, session, write=False) == {
+        "messages": (2, 1),
+        "runs": (3, 1),
+        "tasks": (4, 1),
+        "model calls": (3, 2),
+    }
+    assert everything() == before, "looking changes nothing"
+    redact(SECRET, session)
+    text = "\n".join(everything().values())
+    assert "4711" not in text
+    assert "blue" not in text
+    assert text.count("[redacted]") == 12
+    assert redact(SECRET, session) == dict.fromkeys(("messages", "runs", "tasks"), (0, 0)) | {
+        "model calls": (0, 0)
+    }
+
+
+def test_nothing_else_changes(session):
+    other = make_session(external_id="someone")
+    make_message(other, content=SECRET)
+    before = everything()
+    redact(SECRET, session)
+    after = everything()
+    assert before.keys() == after.keys()
+    expected = {}
+    for (table, key), text in before.items():
+        row = json.loads(text)
+        if row.get("session_id") == str(session.id) or table == "model_call_stats":
+            for column in COLUMNS.get(table, []):
+                value = json.dumps(row[column], ensure_ascii=False)
+                for form in (SECRET, *escaped(SECRET)):
+                    value = value.replace(json.dumps(form, ensure_ascii=False)[1:-1], "[redacted]")
+                row[column] = json.loads(value)
+        expected[table, key] = row
+    assert {key: json.loads(text) for key, text in after.items()} == expected
+
+
+def escaped(words):
+    """As it looks within JSON in a string, and within JSON in JSON in a string."""
+    once = as_json(words)
+    twice = {form for each in once for form in as_json(each)}
+    return sorted(once | twice, key=len, reverse=True)
+
+
+def as_json(words):
+    return {json.dumps(words)[1:-1], json.dumps(words, ensure_ascii=False)[1:-1]}
+
+
+def test_a_piece_of_a_message(session):
+    assert redact("4711", session)["messages"] == (2, 1)
+    texts = "\n".join(everything().values())
+    assert "4711" not in texts
+    assert "my code is [redacted]-é" in texts
+
+
+def test_a_number_in_json_becomes_a_string():
+    session = make_session()
+    make_run(session, input_data=Json({"card": 4111111111111111, "n": 41, "x": [4111111111111111]}))
+    assert redact("4111111111111111", session)["runs"] == (2, 1)
+    [text] = [text for (table, _), text in everything().items() if table == "runs"]
+    values = json.loads(text)["input_data"]
+    assert values == {"card": "[redacted]", "n": 41, "x": ["[redacted]"]}
+
+
+@pytest.mark.parametrize("words", ["a.b", "(x", "\\d", "%_", "Ünï", "日本", "🙂", '"', "a\\b"])
+def test_words_are_literal(words):
+    session = make_session()
+    make_message(session, content=f"one {words} two")
+    make_message(session, content="aXb (y 7 zz")
+    make_run(session, input_data=Json({"k": words}))
+    assert redact(words, session) == {
+        "messages": (1, 1),
+        "runs": (1, 1),
+        "tasks": (0, 0),
+        "model calls": (0, 0),
+    }
+
+
+def test_either_newline():
+    session = make_session()
+    make_message(session, content="one\r\ntwo")
+    make_message(session, content="one\ntwo")
+    assert redact("one\ntwo", session)["messages"] == (2, 2)
+
+
+def test_deep_json():
+    session = make_session()
+    deep = None
+    for _ in range(300):
+        deep = [deep, "secret"]
+    make_run(session, input_data=Json(deep))
+    assert redact("secret", session)["runs"] == (300, 1)
+
+
+@pytest.mark.parametrize("number", ["0002", "0004"])
+def test_before_model_calls_say_for_what_they_were(session, at_revision, number):
+    at_revision(number)
+    assert redact(SECRET, session) == {"messages": (2, 1), "runs": (3, 1), "tasks": (4, 1)}
+
+
+# The page
+
+
+def address(session):
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM chat_messages WHERE session_id = %s ORDER BY created_at LIMIT 1",
+            [session.id],
+        )
+        [message_id] = cursor.fetchone()
+    return reverse("conversations:redact", args=[session.id, message_id])
+
+
+def test_first_a_look_then_a_typed_word(admin_client, session):
+    path, before = address(session), everything()
+    page = admin_client.get(path).content.decode()
+    assert "Before my code is 4711" in page
+    assert 'name="confirm"' not in page
+    page = admin_client.post(path, {"words": SECRET, "preview": ""}).content.decode()
+    assert "<td>4</td>" in page
+    assert 'name="confirm"' in page
+    for typed in ("", "yes", "REDACT"):
+        data = {"words": SECRET, "confirmation": typed, "confirm": ""}
+        response = admin_client.post(path, data)
+        assert response.status_code == 200
+        assert "Type “redact” to go on." in response.content.decode()
+    assert everything() == before
+    assert not Entry.objects.filter(act=Act.REDACTED).exists()
+    data = {"words": SECRET.replace("\n", "\r\n"), "confirmation": "redact", "confirm": ""}
+    response = admin_client.post(path, data, follow=True)
+    assert "Redacted in 12 places." in response.content.decode()
+    assert "4711" not in "\n".join(everything().values())
+    entry = Entry.objects.get(act=Act.REDACTED)
+    assert entry.session_id == session.id
+    assert entry.username == "admin"
+    assert entry.details == {
+        "characters": len(SECRET),
+        "messages": 2,
+        "runs": 3,
+        "tasks": 4,
+        "model calls": 3,
+    }
+
+
+def test_no_words_are_the_whole_message(admin_client):
+    session = make_session()
+    make_message(session, content=" All of this. ")
+    make_run(session, input_data=Json({"user_message": " All of this. "}))
+    data = {"words": "", "confirmation": "redact", "confirm": ""}
+    admin_client.post(address(session), data)
+    assert redact("[redacted]", session, write=False) == {
+        "messages": (1, 1),
+        "runs": (1, 1),
+        "tasks": (0, 0),
+        "model calls": (0, 0),
+    }
+
+
+def test_words_too_short_or_too_long(admin_client, session):
+    for words, text in [("4", "at least two"), ("  ", "at least two"), ("x" * 100_001, "at most")]:
+        response = admin_client.post(address(session), {"words": words, "preview": ""})
+        assert response.status_code == 200
+        assert text in response.content.decode()
+        assert 'name="confirm"' not in response.content.decode()
+
+
+def test_words_that_stand_nowhere_leave_nothing_to_confirm(admin_client, session):
+    page = admin_client.post(address(session), {"words": "elsewhere", "preview": ""})
+    assert "They stand nowhere in this conversation." in page.content.decode()
+    assert 'name="confirm"' not in page.content.decode()
+
+
+def test_nul_is_refused(admin_client, session):
+    response = admin_client.post(address(session), {"words": "a\0b", "preview": ""})
+    assert "Null characters are not allowed" in response.content.decode()
+
+
+def test_a_message_of_another_conversation(admin_client, session):
+    other = make_conversation()
+    path = address(session).replace(str(session.id), str(other.id))
+    assert admin_client.get(path).status_code == 404
+    assert admin_client.post(path, {"confirmation": "redact"}).status_code == 404
+
+
+@pytest.mark.parametrize("role", ["viewer", "support"])
+def test_only_who_may(request, role, session):
+    client = request.getfixturevalue(f"{role}_client")
+    before = everything()
+    data = {"words": SECRET, "confirmation": "redact", "confirm": ""}
+    assert client.post(address(session), data).status_code == 403
+    assert everything() == before
+    page = client.get(reverse("conversations:detail", args=[session.id])).content.decode()
+    assert "/redact/" not in page
+    assert "/erase/" not in page
+
+
+def test_without_an_audit_entry_nothing_happens(admin_client, session, monkeypatch):
+    path, before = address(session), everything()
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("no audit")
+
+    monkeypatch.setattr("audit.recording.record", broken)
+    admin_client.raise_request_exception = False
+    data = {"words": SECRET, "confirmation": "redact", "confirm": ""}
+    assert admin_client.post(path, data).status_code == 500
+    assert everything() == before

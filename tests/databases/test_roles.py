@@ -1,0 +1,146 @@
+"""The roles that `manage.py database_roles` prints may do all that the site does, and no more."""
+
+import re
+from contextlib import contextmanager
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.db import DatabaseError, transaction
+
+from conversations.models import Agent, ChatMessage, Session
+
+from ..site.test_permissions import MATRIX, paths
+from ..support.admin_panel import make_rows, save, sql
+
+__all__ = ["paths"]
+pytestmark = pytest.mark.django_db
+READER, EDITOR = 'desk "reader" of a test', "desk_test_editor"
+
+
+def printed(*arguments) -> str:
+    out = StringIO()
+    names = ["--reader", READER, "--editor", EDITOR]
+    call_command("database_roles", *names, *arguments, stdout=out)
+    return out.getvalue()
+
+
+@contextmanager
+def role(name: str, *arguments):
+    """In the agent database statements are run by that role, made by what is printed."""
+    ours = printed(*arguments)
+    sql(ours[: ours.index("-- Our own database")].replace("%", "%%"))
+    quoted = '"' + name.replace('"', '""') + '"'
+    sql(f"SET LOCAL ROLE {quoted}")
+    yield
+    sql("RESET ROLE")
+
+
+def refused(statement: str) -> bool:
+    with (
+        pytest.raises(DatabaseError) as raised,
+        transaction.atomic(using="agents_write"),
+    ):
+        sql(statement)
+    return raised.value.__cause__.sqlstate == "42501"
+
+
+def test_every_page_and_file_takes_no_more_than_the_reader(admin_client, paths):
+    with role(READER):
+        for name, statuses in MATRIX.items():
+            if statuses[-1] == 200:
+                response = admin_client.get(paths[name])
+                assert response.status_code == 200, name
+                assert b"".join(response), name
+        for model in ("agent", "session", "run", "task", "chatmessage", "modelcall"):
+            address = f"/admin/conversations/{model}/"
+            assert admin_client.get(address).status_code == 200
+            assert admin_client.get(f"{address}?q=somebody").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE sessions SET external_id = 'x'",
+        "DELETE FROM sessions",
+        "INSERT INTO alembic_version VALUES ('x')",
+        "TRUNCATE runs",
+        "CREATE TABLE public.mine ()",
+        "SELECT * FROM sessions FOR UPDATE",
+    ],
+)
+def test_the_reader_changes_nothing(db, statement):
+    sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    with role(READER):
+        assert refused(statement)
+
+
+EDITS = [
+    ("agent", {"name": "Mine", "description": "Mine"}),
+    ("session", {"external_id": "Mine"}),
+    ("chatmessage", {"role": "mine", "content": "Mine"}),
+]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--edits-only",)])
+def test_every_edit_takes_no_more_than_the_editor(admin_client, arguments):
+    rows = make_rows()
+    with role(EDITOR, *arguments):
+        for model, changes in EDITS:
+            response = save(admin_client, model, getattr(rows, model).id, **changes)
+            assert response.status_code == 302, model
+    assert Agent.objects.get().name == ChatMessage.objects.get().content == "Mine"
+
+
+def redact(client, rows):
+    words = {"words": "payload-word", "confirmation": "redact", "confirm": "1"}
+    session, message = rows.session.id, rows.chatmessage.id
+    return client.post(f"/conversations/{session}/messages/{message}/redact/", words)
+
+
+def erase(client, rows):
+    words = {"confirmation": f"erase {str(rows.session.id)[:8]}"}
+    return client.post(f"/conversations/{rows.session.id}/erase/", words)
+
+
+def test_redacting_and_erasing_take_no_more_than_the_editor(admin_client):
+    rows = make_rows()
+    with role(EDITOR):
+        assert redact(admin_client, rows).status_code == 302
+        assert erase(admin_client, rows).status_code == 302
+    assert not Session.objects.exists()
+
+
+@pytest.mark.parametrize("act", [redact, erase])
+def test_what_was_not_granted_is_a_page_that_says_so(admin_client, act):
+    rows = make_rows()
+    with role(EDITOR, "--edits-only"):
+        response = act(admin_client, rows)
+    assert response.status_code == 403
+    assert "The agent database does not allow that" in response.content.decode()
+    assert Session.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE sessions SET updated_at = now()",
+        "UPDATE agents SET workflow = NULL",
+        "UPDATE alembic_version SET version_num = 'x'",
+        "DELETE FROM agents",
+        "DELETE FROM model_call_stats",
+        "INSERT INTO alembic_version VALUES ('x')",
+        "TRUNCATE sessions",
+    ],
+)
+def test_the_editor_does_nothing_else(db, statement):
+    with role(EDITOR):
+        assert refused(statement)
+
+
+def test_names_are_quoted_and_the_schema_is_the_sites(settings):
+    settings.AGENT_SCHEMA = 'agents"; DROP'
+    found = printed("--owner", "desk of ours")
+    assert 'GRANT USAGE ON SCHEMA "agents""; DROP" TO "desk ""reader"" of a test";' in found
+    assert 'CREATE DATABASE "desk of ours" OWNER "desk of ours";' in found
+    assert not re.search(r"[^\"]DROP", found.replace('""; DROP"', ""))

@@ -1,0 +1,290 @@
+"""What reads much waits for its turn, or rests, and leaves the database to the pages."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+from django.db import OperationalError, connections
+from django.http import HttpResponse, QueryDict
+
+from backoffice import client as reader
+from backoffice.databases import work_slots
+from backoffice.databases.errors import is_timeout
+from backoffice.databases.time_limits import limited
+from backoffice.databases.work_slots import Work, turn
+from conversations.exports import stream
+from conversations.indexes import state
+from conversations.listing import counts
+from conversations.models import Session
+from conversations.selection import conditions, find
+from conversations.selection.conditions import SLOW_PROBES
+from conversations.selection.filters import ConversationFilter
+
+from ..support.exports import export, places_taken
+from ..support.factories import make_message, make_session
+from ..support.histories import build_indexes, key, make_history
+
+# A turn ends with its transaction, here with the test.
+pytestmark = pytest.mark.django_db
+ALL = (1, 2)
+
+
+@pytest.fixture(autouse=True)
+def _two_places(monkeypatch):
+    monkeypatch.setattr(work_slots, "PLACES", len(ALL))
+    # As on four processors.
+    monkeypatch.setattr(reader, "RESTS", 2)
+    state.forget()
+    yield
+    state.forget()
+
+
+def matching(query=""):
+    found = ConversationFilter(QueryDict(query), queryset=Session.objects.all())
+    assert found.is_valid(), found.errors
+    return found.matching
+
+
+def gets_a_turn(work: Work, seconds: float = 30) -> bool:
+    try:
+        with limited("agents", seconds), turn("agents", work):
+            return True
+    except OperationalError as error:
+        if not is_timeout(error):
+            raise
+        return False
+
+
+def test_as_many_as_there_are_places_and_no_more():
+    with places_taken(*ALL, work=Work.LOOK_BACK):
+        assert not gets_a_turn(Work.LOOK_BACK, 0.3)
+        assert gets_a_turn(Work.COUNT)
+    with places_taken(1, work=Work.LOOK_BACK):
+        assert gets_a_turn(Work.LOOK_BACK)
+
+
+def test_whoever_waits_goes_on_when_a_place_is_free():
+    began, took = threading.Event(), threading.Event()
+
+    def wait():
+        try:
+            began.set()
+            with turn("agents", Work.COUNT):
+                took.set()
+        finally:
+            connections["agents"].close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with places_taken(*ALL, work=Work.COUNT):
+            waiting = pool.submit(wait)
+            assert began.wait(10)
+            assert not took.wait(0.3)
+        waiting.result(10)
+    assert took.is_set()
+
+
+def small_steps(monkeypatch):
+    monkeypatch.setattr(find, "FIRST_STEP", 7)
+    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7,))
+
+
+def test_a_search_looks_back_no_further_than_its_turn(monkeypatch):
+    history = make_history(seed=1, size=100)
+    small_steps(monkeypatch)
+    newest = sorted((each.place for each in history), key=key, reverse=True)
+    with places_taken(*ALL, work=Work.LOOK_BACK):
+        found, reached = find.find(matching("search=missing"), None, 51, 1)
+    assert (found, reached) == ([], newest[6])
+    found, reached = find.find(matching("search=missing"), None, 51, 60)
+    assert (found, reached) == ([], None)
+
+
+def test_what_is_among_the_newest_is_found_without_a_turn():
+    make_history(seed=1, size=100)
+    with places_taken(*ALL, work=Work.LOOK_BACK):
+        for query in ("", "search=missing", "search=alpha", "problem=any"):
+            _, reached = find.find(matching(query), None, 51, 60)
+            assert reached is None, query
+
+
+def test_collecting_waits_for_a_turn(monkeypatch):
+    make_history(seed=1, size=100)
+    build_indexes()
+    small_steps(monkeypatch)
+    monkeypatch.setattr(find, "WORTH_WALKING", 0)
+    collected = []
+    collect = find.collect
+
+    def spied(*args):
+        collected.append(collect(*args))
+        return collected[-1]
+
+    monkeypatch.setattr(find, "collect", spied)
+    with places_taken(*ALL, work=Work.COLLECT):
+        find.find(matching("search=missing"), None, 51, 1)
+    find.find(matching("search=missing"), None, 51, 60)
+    assert collected == [None, []]
+
+
+def test_a_step_leaves_the_others_their_turn_in_time(monkeypatch):
+    """A row takes 10 ms here, so a step has no more than ten, whatever time there is."""
+    make_history(seed=1, size=60)
+    small_steps(monkeypatch)
+    steps = []
+    places = find.places
+
+    def spied(queryset, limit, skipped=0):
+        if limit == 1:
+            steps.append(skipped + 1)
+            with connections["agents"].cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(%s)", [steps[-1] / 100])
+        return places(queryset, limit, skipped)
+
+    monkeypatch.setattr(find, "places", spied)
+    find.find(matching("search=missing"), None, 51, 60)
+    assert steps[0] == 7
+    assert len(steps) >= 6
+    assert max(steps) <= 10
+
+
+def test_counts_under_a_condition_wait_for_a_turn_and_others_do_not():
+    make_history(seed=1, size=100)
+    with places_taken(*ALL, work=Work.COUNT):
+        assert counts.count(matching(), 5) == 100
+        assert counts.count(matching("problem=any"), 0.3) is None
+    assert counts.count(matching("problem=any"), 5) > 0
+
+
+def test_few_conversations_are_counted_without_a_turn(monkeypatch):
+    make_history(seed=1, size=100)
+    filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
+    with places_taken(*ALL, work=Work.COUNT):
+        # As long as it took little to find out how many they are.
+        monkeypatch.setattr(counts, "SECONDS", 60)
+        asked = counts.counted(filters)["numbers"]
+        monkeypatch.setattr(counts, "PROBLEM_SECONDS", 0.05)
+        monkeypatch.setattr(counts, "SECONDS", 0)
+        assert set(counts.counted(filters)["numbers"].values()) == {None}
+        # Nor if they are more than are asked one by one.
+        assert set(counts.of_problems(filters, SLOW_PROBES + 1).values()) == {None}
+    monkeypatch.setattr(counts, "PROBLEM_SECONDS", 5)
+    assert counts.of_problems(filters, SLOW_PROBES + 1) == asked
+    assert asked["any"] > 0
+
+
+@pytest.mark.parametrize(
+    ("query", "ways"), [("problem=any", [0, 1]), ("search=alpha", [1]), ("", [0])]
+)
+def test_a_total_is_counted_the_quickest_way_first(monkeypatch, query, ways):
+    """Rows with a problem are collected, where indexes hold them; words are asked for."""
+    make_history(seed=1, size=100)
+    build_indexes()
+    tried = []
+
+    def never(matching, seconds, up_to=None, probed=0):
+        tried.append(probed)
+
+    monkeypatch.setattr(counts, "count", never)
+    assert counts.full_total(matching(query)) == {}
+    # The last one is exact.
+    assert tried == ([*ways, 0] if query else ways)
+
+
+def test_what_took_long_to_count_is_kept_longer(monkeypatch):
+    monkeypatch.setattr(counts, "KEPT_SECONDS", 10)
+    monkeypatch.setattr(counts, "KEPT_TIMES", 20)
+    filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
+    kept = []
+    monkeypatch.setattr(counts.cache, "get", lambda key: None)
+    monkeypatch.setattr(counts.cache, "set", lambda key, value, seconds: kept.append(seconds))
+    times = iter([0, 0.1, 100, 102, 200, 202, 300, 302])
+    monkeypatch.setattr(counts, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    whole, part = {"total": {"exact": 1}, "numbers": {"any": 1}}, {"total": {}, "numbers": {}}
+    for found in (whole, whole, part):
+        monkeypatch.setattr(counts, "counted", lambda filters, found=found: found)
+        counts.of_list(filters)
+    assert kept == [10, 40, 10]
+    # What was cancelled for whoever has left.
+    left = reader.current_reader.set(SimpleNamespace(has_left=True))
+    counts.of_list(filters)
+    reader.current_reader.reset(left)
+    assert len(kept) == 3
+
+
+def ask_elsewhere():
+    answer = reader.readers_who_leave(lambda request: HttpResponse())
+    thread = threading.Thread(
+        target=answer, args=[type("Request", (), {"META": {}, "method": "GET"})]
+    )
+    thread.start()
+    thread.join()
+
+
+def test_others_are_counted_until_a_second_after(monkeypatch, client):
+    monkeypatch.setattr(reader, "_began", {})
+    client.get("/livez")
+    assert reader.others() == 0
+    ask_elsewhere()
+    assert reader.others() == 1
+    monkeypatch.setattr(reader, "LATELY", 0)
+    assert reader.others() == 0
+
+
+@pytest.mark.parametrize(
+    ("others", "worked", "rest"), [(0, 0.5, 0), (1, 0.5, 1), (2, 0.5, 2), (3, 0.5, 2), (1, 9, 0)]
+)
+def test_who_works_rests_twice_as_long_for_each_other(monkeypatch, others, worked, rest):
+    rests = []
+    monkeypatch.setattr(reader, "others", lambda: others)
+    monkeypatch.setattr(reader, "time", SimpleNamespace(sleep=rests.append))
+    # Time that has run out already leaves none.
+    reader.give_way(worked, 2 if worked < 1 else -1)
+    assert rests == [rest]
+
+
+def test_an_export_gives_way_after_each_burst(support_client, monkeypatch):
+    for _ in range(4):
+        make_message(make_session(), content="word " * 30_000)
+    given, now = [], iter(range(10_000))
+    monkeypatch.setattr(stream, "give_way", lambda worked, at_most: given.append(worked))
+    # Each look at the clock is a tenth of a second after the one before.
+    clock = SimpleNamespace(monotonic=lambda: next(now) / 10)
+    monkeypatch.setattr(stream, "time", clock)
+    assert export(support_client, "messages.csv").count(b"word " * 30_000) == 4
+    assert given
+    least = stream.BURST * stream.PATIENCE
+    assert all(least < worked < 10 * stream.PATIENCE for worked in given)
+
+
+def test_a_search_gives_way_after_each_turn(monkeypatch):
+    make_history(seed=1, size=60)
+    small_steps(monkeypatch)
+    given, turns = [], []
+
+    def spied(alias, work):
+        turns.append(work)
+        return turn(alias, work)
+
+    monkeypatch.setattr(find, "give_way", lambda worked, at_most: given.append(worked))
+    monkeypatch.setattr(find, "turn", spied)
+    find.find(matching("search=missing"), None, 51, 60)
+    assert set(turns) == {Work.LOOK_BACK}
+    # Not after the last one.
+    assert len(given) == len(turns) - 1
+
+
+@pytest.mark.parametrize(("share", "rests"), [(0.5, True), (0, False)])
+def test_an_export_rests_in_the_first_part_of_its_time_alone(
+    support_client, monkeypatch, share, rests
+):
+    for _ in range(4):
+        make_message(make_session(), content="word " * 30_000)
+    given = []
+    monkeypatch.setattr(stream, "give_way", lambda worked, at_most: given.append(at_most))
+    monkeypatch.setattr(stream, "BURST", -1)
+    monkeypatch.setattr(stream, "REST_SHARE", share)
+    assert export(support_client, "messages.csv").count(b"word " * 30_000) == 4
+    assert given
+    assert all((at_most == stream.REST_SECONDS) == rests for at_most in given)
+    assert all((at_most > 0) == rests for at_most in given)

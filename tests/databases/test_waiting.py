@@ -1,0 +1,150 @@
+"""How a page waits for the agent database: until it is answered, for as long as it is wanted."""
+
+import selectors
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import psycopg
+import pytest
+from django.conf import settings
+from psycopg.conninfo import conninfo_to_dict
+
+from backoffice.client import Reader, current_reader
+from backoffice.databases.postgresql import connection as waiting
+from backoffice.databases.postgresql.connection import Connection, Unanswered, Watch, greets
+
+from ..support.deployment import HOST
+
+SLEEP = "SELECT pg_sleep(5)"
+
+
+class Relay:
+    """A way to the local PostgreSQL that carries nothing on while it is blocked."""
+
+    def __init__(self):
+        self.open, self.ended = threading.Event(), threading.Event()
+        self.open.set()
+        where = conninfo_to_dict(settings.LOCAL_POSTGRES.uri("postgres"))
+        self.server = f"{where['host']}/.s.PGSQL.{where.get('port', 5432)}"
+        self.listening = socket.create_server((HOST, 0))
+        # What is not taken from it soon holds up whoever sends.
+        self.listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        self.port = self.listening.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with suppress(OSError):
+            while True:
+                here, _ = self.listening.accept()
+                threading.Thread(target=self.carry, args=[here], daemon=True).start()
+
+    def carry(self, here):
+        with here, socket.socket(socket.AF_UNIX) as there, selectors.DefaultSelector() as ready:
+            there.connect(self.server)
+            for one, other in ((here, there), (there, here)):
+                ready.register(one, selectors.EVENT_READ, other)
+            # The first bytes are a greeting's, which is answered at all times.
+            greeted = False
+            with suppress(OSError):
+                while not self.ended.is_set():
+                    for key, _ in ready.select(0.1):
+                        if greeted:
+                            self.open.wait()
+                        data = key.fileobj.recv(65536)
+                        if not data:
+                            return
+                        key.data.sendall(data)
+                        greeted = greeted or key.fileobj is there
+
+    @contextmanager
+    def blocked(self, seconds: float):
+        self.open.clear()
+        timer = threading.Timer(seconds, self.open.set)
+        timer.start()
+        try:
+            yield
+        finally:
+            self.open.set()
+            timer.cancel()
+
+    def close(self):
+        self.ended.set()
+        self.open.set()
+        self.listening.close()
+
+
+@pytest.fixture
+def site(monkeypatch):
+    monkeypatch.setattr(Watch, "is_on", True)
+    monkeypatch.setattr(Connection, "limit_seconds", 10)
+    monkeypatch.setattr(Connection, "ends_with_reader", True)
+
+
+@pytest.fixture
+def relay():
+    made = Relay()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def database(site):
+    with Connection.connect(settings.LOCAL_POSTGRES.uri("postgres"), autocommit=True) as made:
+        yield made
+
+
+@pytest.fixture
+def reader(rf):
+    """One who has left."""
+    ours, theirs = socket.socketpair()
+    reader = Reader(rf.get("/", **{"gunicorn.socket": ours}))
+    token = current_reader.set(reader)
+    theirs.close()
+    yield reader
+    current_reader.reset(token)
+    ours.close()
+
+
+def test_a_statement_that_takes_long_to_send_is_sent_to_its_end(site, relay):
+    uri = settings.LOCAL_POSTGRES.uri("postgres")
+    with Connection.connect(uri, host=HOST, port=relay.port, autocommit=True) as connection:
+        # More than the sockets take for themselves.
+        long = "word " * 4_000_000
+        began = time.monotonic()
+        with relay.blocked(2.5):
+            found = connection.execute("SELECT length(%s::text)", [long]).fetchone()
+        assert time.monotonic() - began > 2 * waiting.QUIET_SECONDS
+        assert found == (len(long),)
+
+
+def test_whoever_has_left_is_asked_nothing_more_for(database, reader):
+    """What caught the first query's end goes on with the next one."""
+    began = time.monotonic()
+    for _ in range(5):
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            database.execute(SLEEP)
+    assert time.monotonic() - began < 2 * waiting.QUIET_SECONDS
+    # Others may use the connection.
+    current_reader.set(None)
+    assert database.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_query_that_cannot_be_cancelled_is_left_behind(database, reader, monkeypatch):
+    def refuse(self, **kwargs):
+        raise psycopg.errors.CancellationTimeout
+
+    monkeypatch.setattr(Connection, "cancel_safe", refuse)
+    with pytest.raises(Unanswered):
+        database.execute(SLEEP)
+    assert database.closed
+
+
+def test_a_server_that_is_gone_greets_nobody():
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        assert not greets(ours.fileno())
+    with socket.socket() as unconnected:
+        assert not greets(unconnected.fileno())

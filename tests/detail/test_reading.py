@@ -1,0 +1,349 @@
+"""The transcript: pages of any length, what was searched for, why there was no answer."""
+
+import re
+import time
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.db import connections
+from django.urls import reverse
+from django.utils import timezone
+
+from conversations.detail.transcript import FOLD, ITEMS_PER_PAGE, outline, transcript
+
+from ..support.factories import (
+    NULL,
+    Json,
+    make_agent,
+    make_conversation,
+    make_message,
+    make_model_call,
+    make_run,
+    make_session,
+    make_task,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def url(name, *args):
+    return reverse(f"conversations:{name}", args=args)
+
+
+def get(client, path, status=200, **headers):
+    response = client.get(path, headers=headers)
+    assert response.status_code == status
+    return response
+
+
+def shown(response):
+    return [
+        message.text
+        for entry in response.context["transcript"].entries
+        for message in entry.messages
+    ]
+
+
+def long_conversation(messages=200):
+    session = make_session()
+    start = timezone.now() - timedelta(days=1)
+    for number in range(messages // 2):
+        run = make_run(session, created_at=start + timedelta(minutes=number))
+        for role, text in (("user", "question"), ("assistant", "answer")):
+            at = run.created_at + timedelta(seconds=1 + (role == "assistant"))
+            make_message(session, role, f"{text} {number}", run_id=run.id, created_at=at)
+    return session
+
+
+# Pages
+
+
+def test_following_the_links_shows_everything_once_and_in_order(support_client):
+    session = long_conversation(200)
+    seen, path = [], url("detail", session.id)
+    while path:
+        response = get(support_client, path)
+        assert len(response.content) < 300_000
+        seen += shown(response)
+        later = re.search(r'href="([^"]+)"[^>]*hx-trigger="intersect', response.content.decode())
+        path = later and later[1].replace("&amp;", "&")
+    expected = [f"{text} {n}" for n in range(100) for text in ("question", "answer")]
+    assert seen == expected
+
+
+def test_a_run_longer_than_a_page_goes_on_with_its_end_on_the_last(support_client):
+    session = make_session()
+    run = make_run(session)
+    for number in range(ITEMS_PER_PAGE + 10):
+        make_message(session, content=f"part {number}", run_id=run.id)
+    first = transcript(session.id)
+    [entry] = first.entries
+    assert (len(entry.messages), entry.ends) == (ITEMS_PER_PAGE, False)
+    [entry] = transcript(session.id, start=first.end).entries
+    assert (len(entry.messages), entry.ends) == (10, True)
+
+
+def test_a_message_deep_in_the_conversation_is_led_to(support_client):
+    session = long_conversation(200)
+    place = outline(session.id)[150]
+    response = get(support_client, url("detail", session.id) + f"?m={place.message_id}")
+    page = response.content.decode()
+    assert f'focus" id="message-{place.message_id}"' in page
+    assert "Earlier messages" in page
+
+
+@pytest.mark.parametrize("query", ["?m=x", "?from=x", "?from=-1", "?from=5000", "?from=%00"])
+def test_a_malformed_place_is_a_404(support_client, query):
+    session = make_conversation()
+    get(support_client, url("detail", session.id) + query, status=404)
+
+
+def test_a_message_of_another_conversation_is_not_led_to(support_client):
+    session, other = make_conversation(), make_session()
+    message = make_message(other, content="elsewhere")
+    page = get(support_client, url("detail", session.id) + f"?m={message.id}")
+    assert shown(page) == ["Message 0", "Message 1"]
+    get(support_client, url("message", session.id, message.id), status=404)
+
+
+def test_a_run_that_vanished_between_two_queries_is_left_out(monkeypatch):
+    session = make_conversation(messages=2, runs=2)
+    places = outline(session.id)
+    gone = uuid.uuid4()
+    places[0].run_id = gone
+    monkeypatch.setattr("conversations.detail.transcript.outline", lambda session_id: places)
+    assert gone not in {entry.run and entry.run.pk for entry in transcript(session.id).entries}
+
+
+# Reading
+
+
+def test_markdown_is_rendered_and_its_source_shown_on_request(support_client):
+    session = make_session()
+    make_message(session, "assistant", "**Sorry** about <b>that</b>")
+    page = get(support_client, url("detail", session.id)).content.decode()
+    assert "<p><strong>Sorry</strong> about &lt;b&gt;that&lt;/b&gt;</p>" in page
+    source = get(support_client, url("detail", session.id) + "?source").content.decode()
+    assert "**Sorry** about &lt;b&gt;that&lt;/b&gt;</div>" in source
+
+
+def test_other_roles_are_not_markdown_and_json_is_a_tree(support_client):
+    session = make_session()
+    make_message(session, "system", "*not* emphasis")
+    make_message(session, "tool", '{"status": "lost"}')
+    make_message(session, "user", '{"looks": like JSON')
+    page = get(support_client, url("detail", session.id)).content.decode()
+    assert "*not* emphasis" in page
+    assert '<span class="name" dir="auto">status</span>' in page
+    assert '<p>{"looks": like JSON</p>' in page
+
+
+def test_a_long_message_is_cut_in_sql_and_whole_on_its_own_page(support_client):
+    session = make_session()
+    message = make_message(session, content="x" * 1_000_000)
+    page = get(support_client, url("detail", session.id))
+    assert len(page.content) < 20_000
+    assert shown(page) == ["x" * FOLD]
+    path = url("message", session.id, message.id)
+    fragment = get(support_client, path, **{"HX-Request": "true"})
+    assert fragment.content.count(b"x") >= 1_000_000
+    assert b"<html" not in fragment.content
+    assert fragment.content.strip() in get(support_client, path).content
+
+
+def test_a_pause_of_more_than_five_minutes_is_said(support_client):
+    session = make_session()
+    start = timezone.now() - timedelta(hours=5)
+    for minutes in (0, 5, 11):
+        make_message(session, created_at=start + timedelta(minutes=minutes))
+    page = get(support_client, url("detail", session.id)).content.decode()
+    assert re.findall(r'class="gap">([^<]+)<', page) == ["6\xa0minutes later"]
+
+
+def test_the_term_that_led_here_is_marked_and_its_first_message_in_focus(support_client):
+    session = make_session()
+    make_message(session, content="nothing here")
+    found = make_message(session, content="My ReFund & more")
+    page = get(support_client, url("detail", session.id) + "?search=refund+%26").content.decode()
+    assert "My <mark>ReFund &amp;</mark> more" in page
+    assert f'focus" id="message-{found.id}"' in page
+
+
+# Why
+
+
+def test_a_failed_run_tells_the_providers_words_where_the_answer_should_be(support_client):
+    session = make_session()
+    run = make_run(session, output_data=None)
+    make_message(session, content="Where is it?", run_id=run.id)
+    error = Json("provider said: 500 <b>timeout</b> " + "x" * 1000)
+    make_model_call(session, run, model="a/b", response_code=None, response_data=error)
+    page = get(support_client, url("detail", session.id)).content.decode()
+    reason = re.search(r'class="reason" dir="auto">([^<]+)<', page)[1]
+    assert reason.startswith("a/b: provider said: 500 &lt;b&gt;timeout&lt;/b&gt;")
+    assert len(reason) < 600
+    assert page.index("Where is it?") < page.index("The run failed") < page.index(reason)
+
+
+def test_a_failed_runs_own_page_tells_the_reason_too(support_client):
+    session = make_session()
+    run = make_run(session, output_data=None)
+    make_model_call(session, run, model="a/b", response_code=None, response_data=Json("no luck"))
+    page = get(support_client, url("run", session.id, run.id)).content.decode()
+    assert "a/b: no luck" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"errors": Json(["first", "second"])}, 'step: ["first", "second"]'),
+        ({"errors": Json("just words")}, "step: just words"),
+        ({"node_type": "tool_call", "output": Json({"result": "Error: off"})}, "step: Error: off"),
+    ],
+)
+def test_other_failures_have_their_words_too(fields, reason):
+    session = make_session()
+    run = make_run(session, output_data=None)
+    make_task(run, session, **fields)
+    [entry] = transcript(session.id).entries
+    assert entry.reasons == [reason]
+
+
+def test_the_line_under_a_reply_counts_what_was_done(support_client):
+    session = make_session()
+    run = make_run(session, duration_seconds="4.21")
+    for _ in range(2):
+        make_model_call(session, run, total_tokens=602)
+    make_task(run, session, errors=Json("x"))
+    page = get(support_client, url("detail", session.id)).content.decode()
+    assert "1 step · 4.2 s · 2 model calls · 1,204 tokens · 1 problem" in page
+
+
+def test_a_models_json_in_a_string_is_shown_as_json(support_client):
+    session = make_session()
+    call = make_model_call(session, make_run(session), request_data=Json('{"model": "m-1"}'))
+    path = url("payload", session.id, "model-calls", call.id, "request_data")
+    page = get(support_client, path).content.decode()
+    assert '<span class="name" dir="auto">model</span>' in page
+
+
+# Going on
+
+
+def test_newer_and_older_walk_the_list_that_the_reader_came_from(support_client):
+    agent = make_agent()
+    at = timezone.now() - timedelta(days=1)
+    made = [
+        make_session(agent, external_id=key, updated_at=at - timedelta(minutes=n // 2))
+        for n, key in enumerate(["a-1", "b-1", "a-2", "a-3", "b-2"])
+    ]
+    of_a = sorted(
+        (s for s in made if s.external_id.startswith("a")), key=lambda s: (s.updated_at, s.id)
+    )
+    oldest, middle, newest = of_a
+
+    def around(session, query="?external_id=a-"):
+        context = get(support_client, url("detail", session.id) + query).context
+        return context["newer"], context["older"]
+
+    assert around(newest) == (None, middle.id)
+    assert around(middle) == (newest.id, oldest.id)
+    assert around(oldest) == (middle.id, None)
+    assert around(middle, "?external_id=c") == (None, None)
+
+
+def failing(minutes: int, agent, words="Error: lost"):
+    """A conversation that ended so many minutes after the others' day, with a tool's answer."""
+    at = timezone.now() - timedelta(days=1) + timedelta(minutes=minutes)
+    session = make_session(agent, updated_at=at)
+    make_task(make_run(session), session, "look up", "tool_call", output=Json({"result": words}))
+    return session
+
+
+@pytest.mark.parametrize("probes", [1, 2, 3, 200])
+def test_the_newer_of_a_filtered_list_is_found_near_and_far(support_client, monkeypatch, probes):
+    monkeypatch.setattr("conversations.selection.conditions.SLOW_PROBES", probes)
+    agent = make_agent()
+    here, *_, wanted, _ = (
+        failing(n, agent, words)
+        for n, words in enumerate(["Error: a", "fine", "fine", "Error: b", "Error: c"])
+    )
+    response = get(support_client, url("detail", here.id) + "?problem=tool_error")
+    assert response.context["newer"] == wanted.id
+
+
+def test_the_newer_of_a_filtered_list_is_not_collected_where_it_is_near(
+    support_client, monkeypatch
+):
+    agent = make_agent()
+    here, wanted = (failing(n, agent) for n in range(2))
+
+    def met(self):
+        raise AssertionError("All rows that meet it are asked for.")
+
+    monkeypatch.setattr("conversations.selection.conditions.Condition.met", met)
+    response = get(support_client, url("detail", here.id) + "?problem=tool_error")
+    assert response.context["newer"] == wanted.id
+
+
+@pytest.mark.parametrize("query", ["", "?external_id=t", "?search=Message"])
+@pytest.mark.parametrize("sides", [["newer_than"], ["older_than"], ["newer_than", "older_than"]])
+def test_slow_neighbours_do_not_take_the_page_with_them(support_client, monkeypatch, query, sides):
+    oldest, middle, newest = (make_conversation(external_id=f"t-{n}") for n in range(3))
+
+    def slow(self, *place):
+        return self.extra(where=["pg_sleep(5) IS NOT NULL"])
+
+    for side in sides:
+        monkeypatch.setattr(f"conversations.querysets.SessionQuerySet.{side}", slow)
+    monkeypatch.setattr("conversations.detail.views.NEIGHBOUR_SECONDS", 0.05)
+    began = time.monotonic()
+    response = get(support_client, url("detail", middle.id) + query)
+    assert time.monotonic() - began < 4
+    newer = None if "newer_than" in sides else newest.id
+    older = None if "older_than" in sides else oldest.id
+    assert (response.context["newer"], response.context["older"]) == (newer, older)
+
+
+def test_other_conversations_of_the_same_external_id_are_offered(support_client):
+    one, two = make_agent("One"), make_agent("Two")
+    session = make_session(one, external_id="ann@example.com")
+    other = make_session(two, external_id="ann@example.com")
+    make_session(one, external_id="ann@example.org")
+    make_session(one)
+    page = get(support_client, url("detail", session.id))
+    assert [row.pk for row in page.context["same_person"]] == [other.id]
+    assert not get(support_client, url("detail", make_session(one).id)).context["same_person"]
+
+
+# Live
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_only_a_conversation_with_a_running_run_asks_again(support_client, running):
+    session = make_session()
+    fields = {"output_data": NULL, "duration_seconds": None} if running else {}
+    make_run(session, created_at=timezone.now(), **fields)
+    page = get(support_client, url("detail", session.id)).content.decode()
+    assert ('class="live"' in page) == running
+
+
+# Cost
+
+
+@pytest.mark.parametrize("size", [1, 60])
+def test_query_counts_do_not_grow_with_messages_runs_tasks_or_failures(
+    support_client, size, django_assert_num_queries
+):
+    session = make_session(external_id="t")
+    for number in range(size):
+        run = make_run(session, output_data=None)
+        make_message(session, content=f"needle {number}", run_id=run.id)
+        make_model_call(session, run, response_code=500)
+        make_task(run, session, errors=Json("x"))
+    path = url("detail", session.id) + "?search=needle"
+    get(support_client, path)
+    # A search looks for its first message, and for each neighbour in two steps.
+    with django_assert_num_queries(23, connection=connections["agents"]):
+        get(support_client, path)

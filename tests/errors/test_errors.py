@@ -1,0 +1,659 @@
+"""The page Errors: failures that are the same together, each leading to the filtered list."""
+
+import itertools
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from types import SimpleNamespace
+from xml.etree import ElementTree
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.db import OperationalError, connections
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from conversations.display.charts import Day, Trend
+from conversations.errors import collect
+from conversations.errors import groups as errors
+from conversations.indexes import catalogue, state
+from conversations.models import Agent
+
+from ..support.factories import (
+    NULL,
+    Json,
+    insert,
+    make_agent,
+    make_message,
+    make_model_call,
+    make_run,
+    make_session,
+    make_task,
+)
+
+pytestmark = pytest.mark.django_db
+URL = "/conversations/errors/"
+SECONDS = 5
+
+
+@pytest.fixture(autouse=True)
+def _fresh_indexes(db):
+    state.forget()
+    yield
+    state.forget()
+
+
+def build_indexes():
+    with connections["agents_write"].cursor() as cursor:
+        for index in catalogue.indexes():
+            if not index.needs_pg_trgm:
+                cursor.execute(index.create(concurrently=False))
+                cursor.execute(index.describe())
+    state.forget()
+
+
+@pytest.fixture
+def with_indexes(db):
+    build_indexes()
+
+
+@pytest.fixture(params=["without indexes", "with indexes"])
+def either_way(request, monkeypatch, db):
+    """Both ways of reading; neither may be taken for the other."""
+
+    def wrong(*args):
+        raise AssertionError("The other way of reading was taken.")
+
+    if request.param == "with indexes":
+        build_indexes()
+        monkeypatch.setattr(collect, "look_back", wrong)
+    else:
+        monkeypatch.setattr(collect, "from_indexes", wrong)
+
+
+def ago(**units):
+    return timezone.now() - timedelta(**units)
+
+
+def tool_failure(text="gone", name="look_up", agent=None, session=None, **fields):
+    session = session or make_session(agent)
+    fields.setdefault("output", Json({"result": f"Error: {text}"}))
+    make_task(make_run(session), session, name, "tool_call", **fields)
+    return session
+
+
+def model_failure(data="overloaded", code=500, session=None, run=None, **fields):
+    session = session or make_session()
+    run = run or make_run(session)
+    make_model_call(session, run, response_code=code, response_data=Json(data), **fields)
+    return session
+
+
+def task_failure(recorded, name="step", **fields):
+    session = make_session()
+    make_task(make_run(session), session, name, errors=Json(recorded), **fields)
+    return session
+
+
+def found(kind="", agent=None):
+    return errors.errors(SECONDS, kind, agent and Agent.objects.get(pk=agent.id))
+
+
+def groups(**filters):
+    """{message, or the kind of runs: how many}"""
+    return {group.message or group.kind: group.number for group in found(**filters).groups}
+
+
+def get(client, query="", status=200, **headers):
+    response = client.get(URL + query, headers=headers)
+    assert response.status_code == status
+    return response
+
+
+def text(response):
+    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
+
+
+def links(response):
+    rows = re.findall(r'<a class="row failure" href="([^"]*)"', response.content.decode())
+    return [unescape(row) for row in rows]
+
+
+# Groups
+
+
+def test_numbers_ids_and_quoted_words_make_no_difference(either_way):
+    for words in (
+        'order 17 of "Ann" (3f2504e0-4f89-11d3-9a0c-0305e82c3301) is late',
+        'order 4,711 of "Bob" (3f2504e0-4f89-11d3-9a0c-0305e82c3302) is late',
+    ):
+        tool_failure(words)
+    assert groups() == {"look_up: order … of … (…) is late": 2}
+
+
+def test_other_words_tools_or_kinds_are_other_groups(either_way):
+    tool_failure("gone")
+    tool_failure("lost")
+    tool_failure("gone", name="send")
+    model_failure("gone", model="look_up")
+    task_failure(["gone"], name="look_up")
+    assert [group.number for group in found().groups] == [1] * 5
+    assert groups() == {"look_up: gone": 1, "look_up: lost": 1, "send: gone": 1}
+    kinds = {group.kind for group in found().groups}
+    assert kinds == {"tool_error", "model_error", "task_error"}
+
+
+def test_the_most_frequent_come_first_then_the_latest(either_way):
+    tool_failure("old", created_at=ago(days=3))
+    tool_failure("young", created_at=ago(days=1))
+    tool_failure("frequent", created_at=ago(days=9))
+    tool_failure("frequent", created_at=ago(days=9))
+    names = [group.words for group in found().groups]
+    assert names == ["frequent", "young", "old"]
+
+
+def test_a_group_counts_failures_and_conversations_and_tells_when(either_way):
+    first, last = ago(days=5), ago(hours=2)
+    session = tool_failure(created_at=last)
+    tool_failure(session=session, created_at=first)
+    tool_failure(created_at=ago(days=1))
+    [group] = found().groups
+    assert (group.number, group.conversations) == (3, 2)
+    assert (group.first, group.last) == (first, last)
+    assert found().number == 3
+
+
+def test_what_did_not_fail_is_not_there(either_way):
+    session = make_session()
+    run = make_run(session)
+    make_task(run, session, output=Json({"result": "Error: but no tool"}))
+    make_task(run, session, node_type="tool_call", output=Json({"result": "fine"}))
+    make_task(run, session, errors=Json([]))
+    make_model_call(session, run)
+    assert groups() == {}
+
+
+def test_only_the_last_days_are_looked_at(either_way):
+    session = make_session(updated_at=timezone.now())
+    tool_failure("long ago", session=session, created_at=ago(days=collect.DAYS))
+    tool_failure("lately", session=session, created_at=ago(days=collect.DAYS - 1))
+    assert groups() == {"look_up: lately": 1}
+
+
+def test_a_failure_a_little_younger_than_its_conversation_is_found(either_way):
+    session = make_session(updated_at=errors.day_starts()[0] - timedelta(hours=1))
+    tool_failure(session=session, created_at=ago(days=collect.DAYS - 1))
+    assert groups() == {"look_up: gone": 1}
+
+
+def test_calls_outside_any_conversation_lead_nowhere_and_are_left_out(either_way):
+    make_model_call(response_code=500)
+    insert(
+        "model_call_stats",
+        call_type="llm",
+        model="m",
+        session_id="00000000-0000-0000-0000-000000000001",
+    )
+    assert groups() == {}
+
+
+def test_agents_are_those_of_the_conversations_the_most_concerned_first(either_way):
+    often, *others = (make_agent(name) for name in ("Often", "B", "C", "D", "E"))
+    for agent in (often, often, *others):
+        tool_failure(agent=agent)
+    [group] = found().groups
+    assert group.agents[0].name == "Often"
+    assert len(group.agents) == collect.AGENTS
+    assert group.agents_left_out == 2
+
+
+def test_a_task_without_an_agent_counts_for_its_conversations(either_way):
+    session = tool_failure(agent=make_agent("Shop"))
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute("UPDATE tasks SET agent_id = NULL WHERE session_id = %s", [session.id])
+    [group] = found().groups
+    assert [agent.name for agent in group.agents] == ["Shop"]
+
+
+def test_less_frequent_groups_are_left_out_and_counted(either_way, monkeypatch, support_client):
+    monkeypatch.setattr(collect, "GROUPS", 2)
+    for words in ("a", "a", "b", "b", "c", "d"):
+        tool_failure(words)
+    assert groups() == {"look_up: a": 2, "look_up: b": 2}
+    assert found().groups_left_out == 2
+    assert found().number == 6
+    assert "And 2 less frequent errors, not shown." in text(get(support_client))
+
+
+# Runs without words
+
+
+def test_runs_that_failed_for_no_recorded_reason_are_groups(either_way):
+    for fields in ({}, {}, {"duration_seconds": None, "created_at": ago(hours=3)}):
+        session = make_session()
+        make_run(session, output_data=NULL, **fields)
+    assert groups() == {"failed": 2, "interrupted": 1}
+
+
+def test_a_run_that_is_running_or_answered_did_not_go_wrong(either_way):
+    session = make_session()
+    make_run(session, output_data=NULL, duration_seconds=None, created_at=timezone.now())
+    run = make_run(session, output_data=NULL)
+    make_message(session, "assistant", "", run_id=run.id)
+    assert groups() == {}
+
+
+@pytest.mark.parametrize("reason", ["tool", "model", "task"])
+def test_a_run_whose_reason_was_recorded_is_told_by_it(either_way, reason):
+    session = make_session()
+    run = make_run(session, output_data=NULL)
+    if reason == "tool":
+        make_task(run, session, "t", "tool_call", output=Json({"result": "Error: gone"}))
+    elif reason == "model":
+        model_failure("gone", session=session, run=run, model="t")
+    else:
+        make_task(run, session, "t", errors=Json("gone"))
+    assert groups() == {"t: gone": 1}
+
+
+def test_the_reason_of_another_run_is_none(either_way):
+    session = make_session()
+    make_run(session, output_data=NULL)
+    tool_failure(session=session)
+    assert groups() == {"failed": 1, "look_up: gone": 1}
+
+
+# First seen
+
+
+def test_with_an_index_first_seen_is_the_first_ever(with_indexes, support_client):
+    first = ago(days=400)
+    tool_failure("number 1", created_at=first)
+    tool_failure("number 2")
+    [group] = found().groups
+    assert (group.number, group.first, group.first_is_known) == (1, first, True)
+    assert "first 1 year ago" in text(get(support_client))
+
+
+def test_without_an_index_first_seen_may_be_earlier(support_client):
+    session = make_session(updated_at=timezone.now())
+    tool_failure("number 1", session=session, created_at=ago(days=400))
+    tool_failure("number 2", session=session, created_at=ago(days=2))
+    [group] = found().groups
+    assert not group.first_is_known
+    assert "first 2 days ago or earlier" in text(get(support_client))
+
+
+def test_first_seen_is_of_the_chosen_agent(with_indexes):
+    shop = make_agent("Shop")
+    tool_failure(created_at=ago(days=400))
+    first = ago(days=300)
+    tool_failure(agent=shop, created_at=first)
+    tool_failure(agent=shop)
+    [group] = found(agent=shop).groups
+    assert group.first == first
+
+
+def test_what_was_first_seen_today_is_new(with_indexes, support_client):
+    tool_failure("new one")
+    assert "Tool call failed new look_up" in text(get(support_client))
+    tool_failure("new one", created_at=ago(days=2))
+    assert "Tool call failed look_up" in text(get(support_client))
+
+
+# The trend
+
+
+def test_days_are_those_of_the_viewers_time_zone(either_way, monkeypatch):
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    # 23:30 on the 21st in UTC is the 22nd in Tallinn.
+    moment = datetime(2026, 11, 21, 23, 30, tzinfo=UTC)
+    tool_failure(created_at=moment)
+    tool_failure(created_at=now)
+
+    def days():
+        [group] = found().groups
+        return {day.date.day: day.number for day in group.trend.days if day.number}
+
+    assert days() == {21: 1, 23: 1}
+    with timezone.override("Europe/Tallinn"):
+        assert days() == {22: 1, 23: 1}
+
+
+def test_days_begin_at_midnight_when_clocks_change(monkeypatch):
+    zone = ZoneInfo("Europe/Tallinn")
+    monkeypatch.setattr(timezone, "now", lambda: datetime(2026, 10, 30, 12, tzinfo=UTC))
+    with timezone.override(zone):
+        starts = errors.day_starts()
+    assert len(starts) == collect.DAYS
+    assert {start.astimezone(zone).hour for start in starts} == {0}
+    assert starts[-1] - starts[0] == timedelta(days=13)
+    assert starts[-1].utcoffset() != starts[0].utcoffset()
+
+
+def test_the_trend_is_an_svg_with_words(support_client, monkeypatch):
+    noon = timezone.now().replace(hour=12)
+    monkeypatch.setattr(timezone, "now", lambda: noon)
+    yesterday = ago(days=1)
+    for moment in (yesterday, yesterday, noon):
+        tool_failure(created_at=moment)
+    html = get(support_client).content.decode()
+    svg = ElementTree.fromstring(re.search(r"<svg class=\"trend\".*?</svg>", html, re.DOTALL)[0])
+    days = f"2 on {yesterday.day} {yesterday:%b}, 1 on {noon.day} {noon:%b}"
+    assert svg.find("title").text == f"Per day: {days}"
+    *_, bars = svg.findall("path")
+    assert bars.get("d") == "M84 24v-24.0h5v24.0zM91 24v-12.0h5v12.0z"
+    assert svg.get("role") == "img"
+    assert "style=" not in html
+
+
+def test_bars_are_as_high_as_their_days_and_never_invisible():
+    day = datetime(2026, 11, 1, tzinfo=UTC).date()
+    days = [Day(day, number, True) for number in (1000, 0, 500, 1)]
+    trend = Trend(days)
+    assert trend.bars() == "M0 24v-24.0h5v24.0zM14 24v-12.0h5v12.0zM21 24v-2h5v2z"
+    assert trend.incomplete() == ""
+    days[0] = days[1] = Day(day, 3, False)
+    assert trend.incomplete() == "M0 24v-24h14v24z"
+    assert trend.words().endswith("incomplete until 1 Nov")
+
+
+# Limits
+
+
+def test_a_cap_is_told_with_how_far_back_it_goes(either_way, monkeypatch, support_client):
+    monkeypatch.setattr(collect, "NEWEST", 2)
+    moments = [ago(days=4), ago(days=2), ago(days=1)]
+    for moment in moments:
+        tool_failure(created_at=moment)
+    model_failure()
+    page = found()
+    assert page.capped == {"tool_error": moments[1]}
+    assert page.number == 3
+    [tools, models] = page.groups
+    assert (tools.number, tools.last) == (2, moments[2])
+    whole = [day.whole for day in tools.trend.days]
+    assert whole == sorted(whole)
+    assert (whole[0], whole[-1]) == (False, True)
+    assert all(day.whole for day in models.trend.days)
+    shown = text(get(support_client))
+    assert "3 or more failures" in shown
+    assert "Only the newest 2 of a kind are counted: “Tool call failed” back to" in shown
+
+
+def hasten(monkeypatch):
+    """Each look at the clock finds it two seconds later, so that no second step is worth trying."""
+    clock = itertools.count(step=2)
+    stub = SimpleNamespace(monotonic=lambda: next(clock))
+    for module in (errors, collect):
+        monkeypatch.setattr(module, "time", stub)
+
+
+def test_where_time_runs_out_it_says_how_far_it_got(monkeypatch, support_client):
+    monkeypatch.setattr(collect, "FIRST_STEP", 2)
+    newest, second, third = (ago(days=days) for days in (1, 2, 3))
+    for moment in (newest, second, third):
+        session = make_session(updated_at=moment)
+        tool_failure(session=session, created_at=moment)
+    hasten(monkeypatch)
+    page = found()
+    assert page.reached == second
+    [group] = page.groups
+    assert group.number == 2
+    assert not group.trend.days[0].whole
+    shown = text(get(support_client))
+    assert "These are the failures of conversations back to" in shown
+    assert "2 or more failures" in shown
+
+
+def test_nothing_found_so_far_is_not_nothing_at_all(monkeypatch, support_client):
+    monkeypatch.setattr(collect, "FIRST_STEP", 1)
+    make_session(updated_at=ago(days=1))
+    tool_failure(session=make_session(updated_at=ago(days=2)))
+    hasten(monkeypatch)
+    shown = text(get(support_client))
+    assert "Nothing found yet" in shown
+    assert "Nothing went wrong" not in shown
+
+
+def test_looking_back_goes_on_while_there_is_time(monkeypatch):
+    monkeypatch.setattr(collect, "FIRST_STEP", 1)
+    for days in range(10):
+        tool_failure(session=make_session(updated_at=ago(days=days)), created_at=ago(days=days))
+    page = found()
+    assert (page.number, page.reached) == (10, None)
+
+
+def slow(monkeypatch, times=1):
+    """Makes the first reads of that kind run into the database's own limit."""
+    reading = collect.grouped
+    left = [times]
+
+    def grouped(*args):
+        if left[0]:
+            left[0] -= 1
+            with connections["agents"].cursor() as cursor:
+                cursor.execute("SET LOCAL statement_timeout = 10")
+                cursor.execute("SELECT pg_sleep(5)")
+        return reading(*args)
+
+    monkeypatch.setattr(collect, "grouped", grouped)
+
+
+def test_where_the_indexes_take_too_long_it_looks_back(with_indexes, monkeypatch):
+    tool_failure()
+    slow(monkeypatch)
+    assert groups() == {"look_up: gone": 1}
+
+
+@pytest.mark.parametrize("headers", [{}, {"HX-Request": "true", "HX-Target": "main#browse"}])
+def test_too_slow_altogether_is_a_503_that_keeps_the_filters(monkeypatch, support_client, headers):
+    agent = make_agent("Shop")
+    slow(monkeypatch, times=9)
+    page = get(support_client, f"?agent={agent.id}", 503, **headers)
+    assert "That took too long" in text(page)
+    assert f'value="{agent.id}" selected' in page.content.decode()
+    assert "Nothing went wrong" not in text(page)
+
+
+def test_an_outage_is_no_timeout(monkeypatch, support_client):
+    def gone(*args):
+        raise OperationalError("the connection is closed")
+
+    monkeypatch.setattr(collect, "grouped", gone)
+    support_client.raise_request_exception = False
+    assert "The database does not answer" in text(get(support_client, status=503))
+
+
+# Links
+
+
+AWKWARD = [
+    "plain words",
+    "100 % & more = a+b #1 ?x",
+    "",
+    "  spaces around  ",
+    "line one\nline two\r\nline three\ttab",
+    "\x07bell \x1b[31mred",
+    "\u202eturned\u2067 around",
+    "<script>alert(1)</script> 'it's' \"quoted",
+    "many words " * 100,
+    "漢字 and 😀",
+    "back\\slash and {braces} {{ variable }} %s",
+]
+
+
+@pytest.mark.parametrize("words", AWKWARD)
+@pytest.mark.parametrize("kind", ["tool", "model", "task"])
+def test_a_link_finds_exactly_these_conversations(support_client, kind, words):
+    wanted = {
+        "tool": lambda: tool_failure(words, name=None if words == "" else words),
+        "model": lambda: model_failure({"error": {"message": words}}, model=words),
+        "task": lambda: task_failure([words], name=words),
+    }[kind]().id
+    for others in (tool_failure, model_failure, lambda: task_failure("other")):
+        others()
+    page = get(support_client, f"?kind={kind}_error")
+    mine = [link for link in links(page) if listed(support_client, link) == [wanted]]
+    assert len(mine) == 1
+
+
+def listed(client, link):
+    response = client.get(link)
+    assert response.status_code == 200
+    assert response.context["filter"].is_valid(), response.context["filter"].errors
+    return [row.pk for row in response.context["rows"]]
+
+
+def test_a_link_of_runs_leads_to_all_runs_of_that_kind(support_client):
+    session = make_session()
+    make_run(session, output_data=NULL)
+    [link] = links(get(support_client))
+    assert link == "/conversations/?problem=failed"
+    assert listed(support_client, link) == [session.id]
+
+
+def test_a_link_keeps_the_agent(support_client):
+    agent = make_agent("Shop")
+    session = tool_failure(agent=agent)
+    tool_failure()
+    [link] = links(get(support_client, f"?agent={agent.id}"))
+    assert listed(support_client, link) == [session.id]
+
+
+# Filters
+
+
+def test_kind_and_agent_narrow_the_page(either_way):
+    agent = make_agent("Shop")
+    tool_failure("hers", agent=agent)
+    tool_failure("his")
+    model_failure("hers", model="m")
+    make_run(make_session(agent), output_data=NULL)
+    assert groups(kind="tool_error") == {"look_up: hers": 1, "look_up: his": 1}
+    assert groups(agent=agent) == {"look_up: hers": 1, "failed": 1}
+    assert groups(kind="tool_error", agent=agent) == {"look_up: hers": 1}
+    assert groups(kind="failed") == {"failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("?kind=any", "Kind: Select a valid choice"),
+        ("?kind=tool_error&kind=failed", "“kind” is given twice."),
+        ("?agent=00000000-0000-0000-0000-000000000000", "There is no such agent."),
+        ("?agent=nobody", "is not a valid UUID"),
+        ("?kind=%00", "Kind: Select a valid choice"),
+        ("?problem=failed", "There is no filter called “problem”."),
+        ("?after=1", "There is no filter called “after”."),
+    ],
+)
+def test_a_filter_that_makes_no_sense_is_explained_and_matches_nothing(
+    support_client, query, reason
+):
+    tool_failure()
+    page = get(support_client, query)
+    assert reason in text(page)
+    assert "Nothing shown: a filter above makes no sense." in text(page)
+    assert links(page) == []
+
+
+def test_empty_filters_are_none_and_leave_the_address(support_client):
+    tool_failure()
+    page = get(
+        support_client, "?kind=&agent=", **{"HX-Request": "true", "HX-Target": "main#browse"}
+    )
+    assert len(links(page)) == 1
+    assert page["HX-Push-Url"] == URL
+
+
+def test_links_to_kinds_keep_the_agent(support_client):
+    agent = make_agent("Shop")
+    html = get(support_client, f"?agent={str(agent.id).upper()}").content.decode()
+    assert f'href="{URL}?agent={agent.id}&amp;kind=tool_error"' in html
+    assert f'value="{agent.id}" selected' in html
+
+
+# The page
+
+
+def test_htmx_gets_the_fragment_alone(support_client):
+    page = get(support_client, **{"HX-Request": "true"})
+    assert b"<html" not in page.content
+    assert b'<main id="browse"' in page.content
+    assert b"<html" in get(support_client).content
+    restored = {"HX-Request": "true", "HX-History-Restore-Request": "true"}
+    assert b"<html" in get(support_client, **restored).content
+    assert "HX-Request" in page["Vary"]
+
+
+def test_nothing_wrong_is_good_news(support_client):
+    assert "No failure was recorded in the last 14 days." in text(get(support_client))
+    assert "There was no such failure" in text(get(support_client, "?kind=failed"))
+
+
+def test_hostile_words_stay_text(support_client):
+    hostile = "<script>alert(1)</script>"
+    tool_failure(hostile, name=hostile, agent=make_agent(hostile))
+    tool_failure("", name=None, agent=make_agent(""))
+    html = get(support_client).content.decode()
+    assert hostile not in html
+    assert html.count("&lt;script&gt;alert(") >= 2
+    shown = text(get(support_client))
+    assert "(no name)" in shown
+    assert "(no words were recorded)" in shown
+
+
+@pytest.mark.parametrize("recorded", ["x", {}, 42, False, "", [None], [{"message": "boom"}], [[]]])
+def test_errors_of_any_shape_are_shown(support_client, recorded):
+    session = task_failure(recorded)
+    [link] = links(get(support_client))
+    assert listed(support_client, link) == [session.id]
+
+
+def test_the_navigation_leads_here_and_says_so(support_client):
+    link = f'<a href="{URL}" aria-current="page">Errors</a>'
+    assert link in get(support_client).content.decode()
+    assert f'<a href="{URL}">Errors</a>' in support_client.get("/conversations/").content.decode()
+
+
+def test_the_number_of_queries_is_the_same_for_any_number_of_groups(with_indexes, support_client):
+    def count():
+        with CaptureQueriesContext(connections["agents"]) as queries:
+            get(support_client)
+        return len(queries)
+
+    for fail in (tool_failure, model_failure, lambda: task_failure("x")):
+        fail()
+    get(support_client)
+    few = count()
+    for number in range(30):
+        tool_failure("a" * (number + 1), agent=make_agent(f"Agent {number}"))
+        make_run(make_session(), output_data=NULL)
+    assert count() == few
+
+
+# Revisions
+
+
+@pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005", "0006"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_every_revision_shows_what_it_can_tell(at_revision, support_client, number, indexed):
+    tool_failure("gone")
+    task_failure("boom")
+    model_failure("overloaded", model="m")
+    make_run(make_session(), output_data=NULL)
+    at_revision(number)
+    if indexed:
+        build_indexes()
+    expected = {"look_up: gone": 1, "step: boom": 1}
+    if number >= "0005":
+        expected["m: overloaded"] = 1
+    expected["failed" if number >= "0006" else "incomplete"] = 1
+    assert groups() == expected
+    page = get(support_client)
+    assert len(links(page)) == len(expected)
+    for link in links(page):
+        assert len(listed(support_client, link)) == 1
+    assert "Nothing shown" in text(get(support_client, "?kind=incomplete")) or number < "0006"

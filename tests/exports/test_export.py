@@ -1,0 +1,360 @@
+"""What is in the exported files."""
+
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from django.conf import settings
+from django.db import connections
+from django.http import QueryDict
+
+from conversations.exports.files import export_file
+from conversations.exports.lines import Kind
+from conversations.models import Session
+from conversations.selection.filters import ConversationFilter
+from conversations.sessions import get_session_details, get_sessions_summary
+
+from ..support.exports import FORMULA, export, ids, original, read_csv, read_jsonl, rows
+from ..support.factories import (
+    NULL,
+    Json,
+    make_agent,
+    make_conversation,
+    make_message,
+    make_model_call,
+    make_run,
+    make_session,
+    make_task,
+)
+
+pytestmark = pytest.mark.django_db
+FORMS = ("csv", "jsonl")
+FILES = ("conversations", "messages", "tasks")
+COLUMNS = {
+    "conversations": [
+        *("session_id", "agent_id", "agent_name", "external_id", "runs_count", "tasks_count"),
+        *("messages_count", "first_message", "last_message", "errors_count", "created_at"),
+        *("updated_at", "status", "problems", "model_calls_count", "tokens_count", "link"),
+    ],
+    "messages": [
+        *("id", "session_id", "agent_id", "agent_name", "external_id", "run_id", "role"),
+        *("content", "created_at", "updated_at"),
+    ],
+    "tasks": [
+        *("id", "session_id", "agent_id", "agent_name", "external_id", "run_id", "seq"),
+        *("parent_task_name", "name", "node_type", "tool_uri", "duration_seconds", "errors"),
+        *("created_at", "updated_at"),
+    ],
+}
+PAYLOADS = ["inputs", "output", "prompt"]
+FORMULAS = [
+    *("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠x", "="),
+    *("'=1", "''+1", "'''-", "=cmd|' /C calc'!A0", '=HYPERLINK("http://evil.example","a")'),
+]
+HARMLESS = [
+    *("plain", "'quoted'", "'", "''", "a=1", " =1", ";=1", 'say "hi", ok', '"', ",", "a\nb"),
+    *("a\r\nb", "a\rb", "trailing \n", "\\.", "\\N", "NULL", "null", "\x01\x02\x03", "\x7f"),
+    *("é😀", "\u202egnp.exe", "\ufeff=1", "\u2028", "100% %s %%", "{}", "a\\nb", "x" * 100_000),
+]
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+def copied(file) -> bytes:
+    with (
+        connections["agents"].cursor() as cursor,
+        cursor.cursor.copy(file.statement, file.params) as copy,
+    ):
+        return file.head + b"".join(map(file.line, copy))
+
+
+def test_the_columns_have_the_contracts_names(support_client):
+    make_conversation()
+    for name, columns in COLUMNS.items():
+        assert list(rows(support_client, f"{name}.csv")[0]) == columns
+        assert list(rows(support_client, f"{name}.jsonl")[0]) == columns
+    for form in FORMS:
+        assert list(rows(support_client, f"tasks.{form}", payloads="1")[0]) == [
+            *COLUMNS["tasks"],
+            *PAYLOADS,
+        ]
+
+
+def test_the_readme_tells_all_columns():
+    readme = (settings.BASE_DIR / "README.md").read_text()
+    for name, columns in COLUMNS.items():
+        [told] = re.findall(rf"^\| `{name}` \| (.*?) \|$", readme, re.MULTILINE)
+        more = PAYLOADS if name == "tasks" else []
+        assert re.findall(r"`(\w+)`", told.replace("`payloads=1`", "")) == columns + more
+
+
+def test_a_conversation_is_the_contracts_summary_with_its_state(support_client):
+    session = make_conversation(
+        messages=3, runs=2, tasks=2, agent=make_agent("Shop"), external_id="ticket-7"
+    )
+    run = make_run(session, output_data=None)
+    make_task(run, session, node_type="tool_call", output=Json({"result": "Error: gone"}))
+    make_task(run, session, errors=Json(["boom"]))
+    make_model_call(session, run, total_tokens=120, response_code=500)
+    make_model_call(session, run, total_tokens=3)
+    [row] = rows(support_client)
+    [same] = rows(support_client, "conversations.jsonl")
+    [expected] = get_sessions_summary()["sessions"]
+    for name, value in vars(expected).items():
+        if isinstance(value, datetime):
+            assert datetime.fromisoformat(row[name]) == value
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", row[name])
+            assert same[name] == row[name]
+        else:
+            assert row[name] == str(value)
+            assert same[name] == (str(value) if isinstance(value, uuid.UUID) else value)
+    state = {"status": "failed", "model_calls_count": 2, "tokens_count": 123}
+    link = f"http://testserver/conversations/{session.id}/"
+    assert {name: same[name] for name in state} == state
+    assert {name: row[name] for name in state} == {k: str(v) for k, v in state.items()}
+    assert row["link"] == same["link"] == link
+    assert row["problems"] == "failed:1 model_error:1 tool_error:1 task_error:1"
+    assert same["problems"] == dict.fromkeys(
+        ["failed", "model_error", "tool_error", "task_error"], 1
+    )
+
+
+def test_a_conversation_without_anything_is_a_row_too(support_client):
+    make_session()
+    [row] = rows(support_client)
+    [same] = rows(support_client, "conversations.jsonl")
+    numbers = ("runs_count", "tasks_count", "messages_count", "errors_count", "tokens_count")
+    assert [row[name] for name in numbers] == ["0"] * 5
+    assert [same[name] for name in numbers] == [0] * 5
+    for name in ("external_id", "first_message", "last_message", "status", "problems"):
+        assert row[name] == ""
+    assert same["first_message"] is same["last_message"] is same["status"] is None
+    assert same["problems"] == {}
+
+
+def test_messages_and_tasks_are_those_of_the_contract_in_its_order(support_client):
+    older = make_conversation(messages=4, runs=2, tasks=3, updated_at=NOON)
+    newer = make_conversation(messages=3, runs=1, tasks=2, external_id="t")
+    make_message(newer, role="tool", content="loose")
+    details = [get_session_details(session.id) for session in (newer, older)]
+    for name in ("messages", "tasks"):
+        expected = [row for each in details for row in getattr(each, name)]
+        for form in FORMS:
+            found = rows(support_client, f"{name}.{form}")
+            assert [row["id"] for row in found] == [str(row.id) for row in expected]
+            assert [row["session_id"] for row in found] == [str(r.session_id) for r in expected]
+            assert [row["run_id"] or "" for row in found] == [
+                str(row.run_id or "") for row in expected
+            ]
+    first = rows(support_client, "messages.jsonl")[0]
+    assert (first["content"], first["role"], first["external_id"]) == ("Message 0", "user", "t")
+    task = rows(support_client, "tasks.jsonl")[0]
+    assert (task["seq"], task["duration_seconds"], task["errors"]) == (0, 0.5, None)
+
+
+def test_the_name_is_of_the_agent_that_the_row_names(support_client):
+    session = make_session(make_agent("Shop"))
+    run = make_run(session)
+    other = make_agent("Bank")
+    make_message(SimpleNamespace(id=session.id, agent_id=other.id))
+    make_task(run, SimpleNamespace(id=session.id, agent_id=None))
+    assert rows(support_client, "messages.csv")[0]["agent_name"] == "Bank"
+    assert rows(support_client, "tasks.jsonl")[0]["agent_name"] is None
+
+
+def test_conversations_are_in_the_lists_order(support_client):
+    sessions = [make_session(updated_at=NOON + timedelta(hours=n // 2)) for n in range(6)]
+    newest_first = sorted(sessions, key=lambda each: (each.updated_at, each.id), reverse=True)
+    assert ids(support_client) == [str(each.id) for each in newest_first]
+
+
+# Strangers' words
+
+
+def test_every_text_comes_back_and_none_is_a_formula(support_client):
+    texts = FORMULAS + HARMLESS + [""]
+    for text in texts:
+        session = make_session(make_agent(text), external_id=text)
+        run = make_run(session)
+        make_message(session, text, text, run_id=run.id)
+        make_task(run, session, text, text, prompt=text, parent_task_name=text, tool_uri=text)
+    named = {
+        "conversations": ["agent_name", "external_id", "first_message", "last_message"],
+        "messages": ["agent_name", "external_id", "role", "content"],
+        "tasks": ["name", "node_type", "parent_task_name", "tool_uri", "prompt", "agent_name"],
+    }
+    for name, columns in named.items():
+        more = {"payloads": "1"} if name == "tasks" else {}
+        found = rows(support_client, f"{name}.csv", **more)
+        same = rows(support_client, f"{name}.jsonl", **more)
+        for column in columns:
+            cells = [row[column] for row in found]
+            assert [original(cell) for cell in cells] == texts[::-1], column
+            assert [row[column] for row in same] == texts[::-1], column
+            assert not [cell for cell in cells if FORMULA.match(cell)]
+            # Nothing else has changed.
+            assert [cell for cell in cells if cell not in texts] == [
+                f"'{text}" for text in texts[::-1] if text in FORMULAS and f"'{text}" not in texts
+            ]
+
+
+def test_an_empty_text_and_none_differ(support_client):
+    for external_id in (None, ""):
+        make_session(external_id=external_id)
+    data = export(support_client).decode()
+    assert data.count(',"",0,0,0,') == 1
+    assert data.count(",,0,0,0,") == 1
+    found = rows(support_client, "conversations.jsonl")
+    assert [row["external_id"] for row in found] == ["", None]
+
+
+def test_our_own_numbers_and_times_keep_their_signs(support_client):
+    session = make_session()
+    make_task(make_run(session), session, duration_seconds="-1.50", seq=-3)
+    [row] = rows(support_client, "tasks.csv")
+    assert (row["duration_seconds"], row["seq"]) == ("-1.50", "-3")
+
+
+def test_errors_and_payloads_are_json(support_client):
+    session = make_session()
+    run = make_run(session)
+    values = [["a", {"b": 1.5}], "=x", -5, {}, [], False, {"deep": [[None]]}]
+    for value in values:
+        make_task(run, session, errors=Json(value), inputs=Json(value), output=Json(value))
+    make_task(run, session, errors=NULL, inputs=None, output=NULL)
+    found = rows(support_client, "tasks.jsonl", payloads="1")
+    for column in ("errors", "inputs", "output"):
+        assert [row[column] for row in found] == [*values, None]
+    cells = [row["errors"] for row in rows(support_client, "tasks.csv")]
+    assert cells == [
+        *('["a", {"b": 1.5}]', '"=x"', "'-5", "{}", "[]", "false", '{"deep": [[null]]}', "")
+    ]
+
+
+def test_payloads_that_no_parser_survives_are_passed_on_as_they_are(support_client):
+    session = make_session()
+    deep = "[" * 5000 + "]" * 5000
+    make_task(make_run(session), session, inputs=deep)
+    for form in FORMS:
+        assert deep.encode() in export(support_client, f"tasks.{form}", payloads="1")
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_a_duration_that_is_no_number_is_none(support_client, value):
+    session = make_session()
+    make_task(make_run(session), session, duration_seconds=value)
+    assert rows(support_client, "tasks.csv")[0]["duration_seconds"] == ""
+    assert rows(support_client, "tasks.jsonl")[0]["duration_seconds"] is None
+
+
+def test_a_time_that_never_comes_has_its_name(support_client):
+    make_session(updated_at="infinity")
+    assert rows(support_client)[0]["updated_at"] == "infinity"
+
+
+def test_times_do_not_depend_on_the_readers_zone(support_client):
+    make_session(created_at=NOON)
+    before = export(support_client)
+    support_client.cookies["timezone"] = "Asia/Tokyo"
+    assert export(support_client) == before
+    assert b"2026-06-01T12:00:00.000000+00:00" in before
+
+
+# Revisions, and what cannot match
+
+
+@pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005", "0006"])
+def test_the_files_have_the_same_columns_at_every_revision(support_client, at_revision, number):
+    session = make_conversation(runs=1, tasks=2)
+    make_model_call(session, total_tokens=5)
+    at_revision(number)
+    for name, columns in COLUMNS.items():
+        for form in FORMS:
+            found = rows(support_client, f"{name}.{form}")
+            assert {tuple(row) for row in found} == {tuple(columns)}
+            assert len(found) == (1 if name == "conversations" else 2)
+    [row] = rows(support_client, "conversations.jsonl")
+    assert row["tokens_count"] == (5 if number >= "0005" else None)
+    assert rows(support_client, "tasks.jsonl")[1]["seq"] == (1 if number >= "0004" else None)
+
+
+def test_a_file_without_rows_has_its_first_line(support_client):
+    make_conversation()
+    for query in ({"search": "nowhere"}, {"agent": str(make_agent().id)}):
+        for name, columns in COLUMNS.items():
+            data = export(support_client, f"{name}.csv", **query)
+            assert data.decode("utf-8-sig") == ",".join(columns) + "\r\n"
+            assert export(support_client, f"{name}.jsonl", **query) == b""
+
+
+def test_nothing_can_match_a_text_that_no_database_holds():
+    filters = ConversationFilter(QueryDict(), queryset=Session.objects.none())
+    file = export_file("messages", "csv", filters.matching, site="http://x/")
+    assert copied(file) == file.head
+
+
+def test_a_site_whose_address_has_odd_letters_is_linked_to_as_it_is():
+    session = make_session()
+    filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
+    site = "https://desk.example.com/it's/100%/"
+    file = export_file("conversations", "jsonl", filters.matching, site=site)
+    [row] = read_jsonl(copied(file))
+    assert row["link"] == f"{site}{session.id}/"
+
+
+# Rows that are changed on their way, for whoever may not see them as they are
+
+
+def changed(name, form, change, **options) -> bytes:
+    filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
+    file = export_file(
+        name, form, filters.matching, site="http://testserver/conversations/", change=change,
+        **options,
+    )  # fmt: skip
+    return copied(file)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_that_pass_unchanged_are_the_same(support_client, form):
+    for text in [*FORMULAS, *HARMLESS, ""]:
+        session = make_session(make_agent(text), external_id=text)
+        run = make_run(session)
+        make_message(session, text, text, run_id=run.id)
+        make_message(session, "user", text)
+        make_task(run, session, text, prompt=None, errors=Json([text, -1.50, None]))
+        make_task(run, session, None, inputs=Json(-7), errors=NULL, duration_seconds="1.250")
+    make_session()
+    for name in FILES:
+        more = {"payloads": True} if name == "tasks" else {}
+        plain = export(support_client, f"{name}.{form}", **dict.fromkeys(more, "1"))
+        passed = changed(name, form, lambda column, text: text, **more)
+        if form == "csv":
+            assert passed == plain
+        else:
+            assert read_jsonl(passed) == read_jsonl(plain)
+
+
+def test_every_text_of_a_stranger_passes_and_nothing_else(support_client):
+    session = make_conversation(external_id="e", messages=1, tasks=1)
+    make_task(make_run(session), session, "n", prompt="p", errors=Json(["x"]))
+    seen = {}
+
+    def change(column, text):
+        seen.setdefault(column.name, column.kind)
+        return '["=hidden"]' if column.kind is Kind.JSON else "=hidden"
+
+    for name in FILES:
+        more = {"payloads": True} if name == "tasks" else {}
+        found = read_csv(changed(name, "csv", change, **more))
+        for row in found:
+            for column, cell in row.items():
+                if cell:
+                    assert ("hidden" in cell) == (column in seen), column
+                    assert not FORMULA.match(cell)
+        for row in read_jsonl(changed(name, "jsonl", change, **more)):
+            assert row.get("errors") in (None, ["=hidden"])
+    assert set(seen) == {
+        *("agent_name", "external_id", "first_message", "last_message", "role", "content"),
+        *("name", "node_type", "errors", "prompt"),
+    }

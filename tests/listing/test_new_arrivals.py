@@ -1,0 +1,155 @@
+"""How many conversations have come to the top of the list since it was shown."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from conversations.selection.pagination import Cursor
+
+from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
+from ..support.listing import HTMX, NEW, be_patient, get, slowed, text
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    be_patient(monkeypatch)
+
+
+@pytest.fixture
+def agent():
+    return make_agent()
+
+
+def new(client, since, **filters) -> str:
+    response = get(client, NEW, headers=HTMX, since=since, **filters)
+    assert "<html" not in response.content.decode()
+    return text(response)
+
+
+def newest(client, **filters) -> str:
+    """What the list that is shown now takes for its newest place."""
+    return get(client, **filters).context["newest"]
+
+
+def test_nothing_new_says_nothing(support_client, agent):
+    assert new(support_client, newest(support_client)) == ""
+    make_session(agent)
+    assert new(support_client, newest(support_client)) == ""
+
+
+def test_the_list_asks_with_its_newest_place(support_client, agent):
+    session = make_session(agent, external_id="a&b")
+    since = Cursor(session.updated_at, session.id)
+    html = get(support_client, external_id="a&").content.decode()
+    assert f'hx-get="{NEW}?external_id=a%26&amp;since={since}"' in html
+    older = get(support_client, after=since).content.decode()
+    assert NEW not in older
+
+
+def test_new_ones_and_those_with_new_activity_count(support_client, agent):
+    now = timezone.now()
+    make_session(agent, updated_at=now)
+    since = newest(support_client)
+    make_session(agent, updated_at=now + timedelta(microseconds=1))
+    make_session(agent, created_at=now - timedelta(days=9), updated_at=now + timedelta(1))
+    make_session(agent, created_at=now + timedelta(1), updated_at=now - timedelta(1))
+    assert new(support_client, since) == "2 new"
+
+
+def test_of_those_at_the_same_moment_the_ids_tell_which_are_new(support_client, agent):
+    now = timezone.now()
+    ids = sorted(uuid.uuid4() for _ in range(3))
+    for each in ids:
+        make_session(agent, id=each, updated_at=now)
+    since = [Cursor(now, each) for each in ids]
+    assert [new(support_client, each) for each in since] == ["2 new", "1 new", ""]
+
+
+def test_an_empty_list_counts_from_when_it_was_shown(support_client, agent):
+    since = newest(support_client)
+    make_session(agent, updated_at=timezone.now() - timedelta(minutes=1))
+    make_session(agent, updated_at=timezone.now())
+    assert new(support_client, since) == "1 new"
+
+
+def test_only_what_the_filters_leave_counts(support_client, agent):
+    since = Cursor(timezone.now() - timedelta(days=1), uuid.UUID(int=0))
+    session = make_session(agent, external_id="t-1")
+    make_message(session, content="a needle")
+    output = Json({"result": "Error: offline"})
+    make_task(make_run(session), session, "restart", "tool_call", output=output)
+    make_session(agent, external_id="eval:1")
+    make_session()
+    assert new(support_client, since) == "3 new"
+    today = timezone.now().date()
+    for filters, number in [
+        ({"agent": agent.id}, "2 new"),
+        ({"agent": agent.id, "evals": "hidden"}, "1 new"),
+        ({"external_id": "t-"}, "1 new"),
+        ({"search": "NEEDLE"}, "1 new"),
+        ({"search": "offline"}, ""),
+        ({"search": "offline", "scope": "all"}, "1 new"),
+        ({"problem": "any"}, "1 new"),
+        ({"problem": "tool_error", "search": "needle"}, "1 new"),
+        ({"problem": "failed", "search": "needle"}, ""),
+        ({"error": "restart: offline"}, "1 new"),
+        ({"start_date": today - timedelta(days=1)}, "3 new"),
+        ({"end_date": today - timedelta(days=2)}, ""),
+    ]:
+        assert new(support_client, since, **filters) == number, filters
+
+
+def test_the_link_leads_to_the_newest_page_of_the_same_list(support_client, agent):
+    since = newest(support_client)
+    make_session(agent, external_id="a&b", updated_at=timezone.now())
+    response = get(support_client, NEW, since=since, external_id="a&", problem="")
+    assert 'href="/conversations/?external_id=a%26"' in response.content.decode()
+
+
+def test_more_than_ninety_nine_are_not_counted(support_client, agent):
+    since = newest(support_client)
+    for _ in range(99):
+        make_session(agent, updated_at=timezone.now())
+    assert new(support_client, since) == "99 new"
+    make_session(agent, updated_at=timezone.now())
+    assert new(support_client, since) == "99+ new"
+
+
+@pytest.mark.parametrize("since", ["", "x", "1", "1.0", "9" * 18 + "." + "0" * 32, "1.\0", "ü"])
+def test_a_malformed_place_is_a_400(support_client, agent, since):
+    get(support_client, NEW, since=since, status=400)
+
+
+def test_no_place_at_all_is_a_400(support_client):
+    get(support_client, NEW, status=400)
+
+
+@pytest.mark.parametrize("filters", [{"start_date": "soon"}, {"agnet": "1"}, {"search": "x"}])
+def test_a_filter_that_makes_no_sense_finds_nothing_new(support_client, agent, filters):
+    make_message(make_session(agent), content="x")
+    since = Cursor(timezone.now() - timedelta(days=9), uuid.UUID(int=0))
+    assert new(support_client, since, **filters) == ""
+
+
+@pytest.mark.parametrize("filters", [{}, {"search": "needle"}, {"problem": "any"}])
+def test_what_takes_too_long_says_nothing(support_client, agent, monkeypatch, filters):
+    monkeypatch.setattr("conversations.listing.views.NEW_SECONDS", 0.02)
+    make_session(agent)
+    since = Cursor(timezone.now() - timedelta(days=9), uuid.UUID(int=0))
+    with slowed(r"COUNT\(\*\)") as slow:
+        assert new(support_client, since, **filters) == ""
+    assert slow
+
+
+@pytest.mark.parametrize("number", ["0002", "0004", "0005"])
+def test_older_revisions_count_too(support_client, agent, at_revision, number):
+    make_session(agent)
+    at_revision(number)
+    since = Cursor(timezone.now() - timedelta(days=9), uuid.UUID(int=0))
+    assert new(support_client, since) == "1 new"
+    assert new(support_client, since, problem="any") == ""
+    assert new(support_client, since, search="needle", scope="all") == ""

@@ -1,0 +1,523 @@
+"""
+Nobody without the permission sees personal data, on any page and in any file.
+
+It is planted in every column that holds text or JSON, and where texts are cut; then every address
+is asked for, and nothing of it may be in any answer.
+"""
+
+import json
+import re
+from html import unescape
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.db import connections, models
+from django.urls import reverse
+from psycopg.types.json import JsonLoader
+from psycopg.types.string import TextLoader
+
+from accounts import lockout
+from accounts.urls import urlpatterns as accounts_urls
+from audit.models import Act, Entry
+from conversations import sessions
+from conversations.access.connections import mask_texts
+from conversations.indexes import catalogue, state
+from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, Session, Task
+from conversations.selection.pagination import EPOCH, Cursor
+from privacy import masking
+
+from ..site.test_permissions import MATRIX
+from ..support.factories import (
+    NULL,
+    Json,
+    make_agent,
+    make_message,
+    make_model_call,
+    make_run,
+    make_session,
+    make_task,
+)
+from ..support.histories import build_indexes
+from ..support.listing import HTMX, be_patient
+from ..support.planting import plant_everywhere
+
+pytestmark = pytest.mark.django_db
+
+EMAIL = "zoe.quill@planted-mail.example"
+PHONE = "+372 5987 6543"
+CARD = "4539 5787 6362 1486"
+IBAN = "EE47 1000 0010 2014 5685"
+# The words in front of it are looked for, and not masked.
+PLANTED = f"canary says {EMAIL}, {PHONE}; {CARD}, {IBAN} end"
+# No uuid, time or style sheet holds these by chance, nor with a plus sign for a space: a time may
+# well end in 1000+00:00.
+TELLING = [
+    *("zoe.q", ".quill", "quill@", "planted-m", "mail.example", "372 5", "5987 6", "59876543"),
+    *("7 6543", "4539 5", "5787 6", "6362 1", "4539578", "EE47", "1000 001", "0010 2", "2014 5"),
+]
+DOCUMENT = {
+    "text": PLANTED,
+    EMAIL: "key",
+    "nested": json.dumps({"words": f"line\n{PLANTED}", "ä": [1.5]}),
+    "card": int(CARD.replace(" ", "")),
+    "phone": int(PHONE[1:].replace(" ", "")),
+}
+# Where texts are cut, on the list, in transcripts, explanations, reasons and payloads.
+CUTS = (60, 200, 300, 500, 3000)
+NO_CONTENT = {
+    *("home", "favicon", "csp_report", "conversations:reveal"),
+    *(each.name for each in accounts_urls),
+    # The address itself names the external id.
+    "conversations:erase_all",
+}
+ONLY_NUMBERS = {"conversations:counts", "conversations:new"}
+# What may be found by the indexes that are the operator's choice.
+BY_INDEX = {"conversations:list", "conversations:errors", "conversations:export", *ONLY_NUMBERS}
+
+
+@pytest.fixture
+def masked(settings, db):
+    """The setting is on, and no page runs out of time on a busy machine."""
+    settings.MASK_PERSONAL_DATA = True
+    settings.STATEMENT_TIMEOUT_SECONDS = 60
+    connection = connections["agents"]
+    connection.ensure_connection()
+    masking.install(connection)
+    yield
+    for kind in ("text", "varchar", "bpchar", 0, "jsonb"):
+        connection.connection.adapters.register_loader(kind, TextLoader)
+    connection.connection.adapters.register_loader("json", JsonLoader)
+
+
+def told(answer: str) -> list[str]:
+    text = unescape(answer)
+    return [part for part in TELLING if part in text or part.replace(" ", "+") in text]
+
+
+def body(response) -> str:
+    content = b"".join(response.streaming_content) if response.streaming else response.content
+    return content.decode()
+
+
+# Planting
+
+
+def filler(length: int) -> str:
+    return f"{('word ' * length)[: length - 1]} " if length > 0 else ""
+
+
+def straddling(piece: str, offset: int, *limits: int) -> str:
+    """A text in which the piece begins `offset` letters before each limit."""
+    text = ""
+    for limit in limits:
+        text += f"{filler(limit - offset - len(text))}{piece} "
+    return text
+
+
+def cuts() -> list[tuple[str, int]]:
+    """(piece, after how many of its letters it is cut)"""
+    pieces = (EMAIL, PHONE, CARD, IBAN)
+    return [(piece, offset) for piece in pieces for offset in range(1, len(piece), 5)]
+
+
+def plant_at_cuts(agent):
+    """Across the places where columns are cut, and the edges of what a snippet shows and reads."""
+    made = []
+    for number, (piece, offset) in enumerate(cuts()):
+        session = make_session(agent, external_id=f"cut-{number}")
+        made.append(session)
+        name = straddling(piece, offset, 60)
+        preview = straddling(piece, offset, 200, 3000)
+        make_message(session, content=preview)
+        for start in range(3):
+            text = straddling(piece, offset, *CUTS[start::3])
+            make_message(session, "user", text)
+            run = make_run(session, output_data=NULL)
+            make_message(session, "user", f"needle {text}", run_id=run.id)
+            document = Json({"message": text, "args": text, "result": f"Error: {text}"})
+            both = {"inputs": document, "output": document}
+            make_task(run, session, name, "tool_call", seq=0, **both)
+            make_task(run, session, straddling(piece, offset, 80), name, seq=1, **both)
+            make_task(run, session, "llm", prompt=text, seq=2, errors=document)
+            make_task(run, session, None, name, seq=2)
+            make_task(run, session, "list", errors=Json([text]), seq=3)
+            branches = Json({"branches": [piece, text]})
+            make_task(run, session, "both", "parallel", output=branches, seq=4)
+            large = Json({"truncated": True, "bytes": 5000, "preview": text[:300]})
+            make_task(run, session, "large", output=large, seq=5)
+            make_model_call(
+                session, run, response_code=500, response_data=document, model=name or "model"
+            )
+        make_message(session, content=preview)
+        # The list shows less than it reads of what went wrong, but spaces in a row as one.
+        trouble = make_session(agent)
+        wide = f"Error: {'word':{299 - offset}} {piece} "
+        make_task(make_run(trouble), trouble, name, "tool_call", output=Json({"result": wide}))
+        for edge in (40, 90, 130, 170):
+            for words in (
+                f"{filler(200)}needle {filler(edge - offset)}{piece} {filler(200)}",
+                f"{filler(200)}{piece} {filler(edge + offset - len(piece))}needle {filler(200)}",
+            ):
+                make_message(make_session(agent), content=words)
+        # Masked addresses are short: the snippet then shows all that was read before the word.
+        near = filler(90 - 2 * len(f"{EMAIL} ") - (len(piece) - offset) - 1)
+        words = f"{filler(200)}{piece} {EMAIL} {EMAIL} {near}needle {filler(200)}"
+        make_message(make_session(agent), content=words)
+    return made
+
+
+def test_every_column_that_holds_text_is_planted():
+    plant_everywhere(PLANTED, DOCUMENT)
+    for model in (Agent, Session, Run, Task, ChatMessage, ModelCall):
+        for field in model._meta.fields:
+            if isinstance(field, models.TextField | models.JSONField):
+                with connections["agents"].cursor() as cursor:
+                    cursor.execute(
+                        f"SELECT count(*) FROM {model._meta.db_table}"
+                        f" WHERE position(%s IN {field.column}::text) > 0",
+                        [EMAIL],
+                    )
+                    assert cursor.fetchone() > (0,), field
+
+
+# Asking for everything
+
+
+def addresses(session) -> dict[str, list[str]]:
+    """{name of a URL: addresses of what shows something of the conversation}"""
+    agent = session.agent_id
+    found = {name: [] for name in MATRIX}
+
+    def add(name, *args, queries=("",)):
+        url = reverse(f"conversations:{name}", args=args)
+        found[f"conversations:{name}"] += [url + query for query in queries]
+
+    searches = ["?search=canary", "?search=canary&scope=all", "?search=says&scope=all"]
+    searches += ["?external_id=canary+says", f"?agent={agent}", "?evals=hidden"]
+    kinds = ("any", "failed", "model_error", "tool_error", "task_error")
+    searches += [f"?problem={kind}" for kind in kinds]
+    add("list", queries=["", *searches])
+    add("counts", queries=["", *searches])
+    add("new", queries=[f"?since={Cursor(EPOCH, session.id)}"])
+    add("errors", queries=["", f"?agent={agent}", *(f"?kind={kind}" for kind in kinds[2:])])
+    for form in ("csv", "jsonl"):
+        for name in ("conversations", "messages", "tasks"):
+            add("export", name, form, queries=[f"?agent={agent}"])
+        add("export", "tasks", form, queries=["?payloads=1"])
+    add_conversation(add, session)
+    return found
+
+
+def add_conversation(add, session):
+    queries = ["", "?search=canary", "?source", "?search=says&source", "?from=0"]
+    first = ChatMessage.objects.filter(session_id=session.id).first()
+    add("detail", session.id, queries=[*queries, f"?m={first.pk}"])
+    add("transcript", session.id, "txt")
+    add("transcript", session.id, "md")
+    add("json", session.id)
+    for message in ChatMessage.objects.filter(session_id=session.id):
+        add("message", session.id, message.pk, queries=["", "?source", "?search=canary"])
+        add("redact", session.id, message.pk)
+    add("erase", session.id)
+    for run in Run.objects.filter(session_id=session.id):
+        add("run", session.id, run.pk)
+    for task in Task.objects.filter(session_id=session.id):
+        add("task", session.id, task.pk)
+    for kind, (model, _, fields) in PAYLOADS.items():
+        for row in model.objects.filter(session_id=session.id):
+            for field in fields:
+                add("payload", session.id, kind, row.pk, field)
+                add("payload_file", session.id, kind, row.pk, field, queries=["", "?download"])
+
+
+AS_PAGE, AS_FRAGMENT = {}, {**HTMX, "HX-Target": "main#browse"}
+
+
+def answers(client, urls: list[str], *asked_as: dict):
+    """(url, what it answers), headers included."""
+    for url in urls:
+        for headers in asked_as:
+            response = client.get(url, headers=headers)
+            assert response.status_code == 200, url
+            yield url, f"{dict(response.headers)}\n{body(response)}"
+
+
+def error_links(page: str) -> list[str]:
+    return [unescape(link) for link in re.findall(r'<a class="row failure" href="([^"]+)"', page)]
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    be_patient(monkeypatch)
+    return plant_everywhere(PLANTED, DOCUMENT)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_no_address_tells_what_was_planted(masked, planted, support_client, indexed):
+    if indexed:
+        build_indexes()
+    # Redacting and erasing are rights of their own.
+    support = Group.objects.get(name="Support")
+    names = ("redact_session", "erase_session")
+    support.permissions.add(*Permission.objects.filter(codename__in=names))
+    found = addresses(planted)
+    assert {name for name, urls in found.items() if not urls} == NO_CONTENT
+    for name, urls in found.items():
+        # What names a row is found without them.
+        if not indexed or name in BY_INDEX:
+            for url, answer in answers(support_client, urls, AS_PAGE, AS_FRAGMENT):
+                assert not told(answer), url
+
+
+def test_with_the_permission_every_address_tells_it(masked, planted, admin_client):
+    for name, urls in addresses(planted).items():
+        if name not in ONLY_NUMBERS:
+            for url, answer in answers(admin_client, urls, AS_PAGE):
+                is_empty = "No value" in answer or answer.endswith(("\nnull", "\n"))
+                assert told(answer) or (is_empty and "payload" in name), url
+
+
+def test_without_the_setting_everybody_sees_it(planted, support_client):
+    for url in (f"/conversations/{planted.id}/", "/conversations/?search=canary"):
+        assert EMAIL in support_client.get(url).content.decode()
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_client, indexed):
+    be_patient(monkeypatch)
+    monkeypatch.setattr("conversations.errors.collect.GROUPS", 10_000)
+    made = plant_at_cuts(make_agent("Shop"))
+    if indexed:
+        build_indexes()
+    urls = ["/conversations/errors/", "/conversations/?problem=any"]
+    for term in ("needle", "word"):
+        urls += [f"/conversations/?search={term}{scope}" for scope in ("", "&scope=all")]
+    for number, session in enumerate(() if indexed else made):
+        found = {name: [] for name in MATRIX}
+
+        def add(name, *args, queries=("",), found=found):
+            url = reverse(f"conversations:{name}", args=args)
+            found[f"conversations:{name}"] += [url + query for query in queries]
+
+        add_conversation(add, session)
+        for name in ("detail", "run", "transcript"):
+            urls += found[f"conversations:{name}"]
+        # They are alike in all conversations but for the letters on either side of the cut.
+        urls += found["conversations:task"][number % 3 :: 3]
+    for url in urls:
+        for page, answer in pages(support_client, url):
+            assert not told(answer), page
+
+
+def pages(client, url: str):
+    """(url, what it answers) and so on for all pages of a list."""
+    while url:
+        response = client.get(url)
+        assert response.status_code == 200
+        answer = body(response)
+        yield url, answer
+        older = re.search(r'rel="next" href="(\?[^"]*after=[^"]+)"', answer)
+        url = older and f"/conversations/{unescape(older[1])}"
+
+
+def test_the_planted_words_do_lie_across_every_edge(monkeypatch, support_client):
+    """Without masking, parts of them are seen: the test above can fail."""
+    be_patient(monkeypatch)
+    plant_at_cuts(make_agent("Shop"))
+    answers = "".join(
+        answer for _, answer in pages(support_client, "/conversations/?search=needle")
+    )
+    for piece, part in ((EMAIL, "zoe.q"), (PHONE, "+372 5"), (CARD, "4539 5"), (IBAN, "EE47 1")):
+        assert answers.count(part) > answers.count(piece) > 0
+
+
+@pytest.mark.parametrize("field", ["input_data", "output_data"])
+def test_a_payload_cut_for_the_page_tells_no_part(masked, monkeypatch, support_client, field):
+    session = make_session()
+    monkeypatch.setattr("conversations.detail.payloads.TREE_TEXT", 600)
+    for piece, offset in cuts():
+        text = straddling(piece, offset + len('{"text": "'), 600)
+        run = make_run(session, **{field: Json({"text": text + "word " * 50})})
+        page = support_client.get(f"/conversations/{session.id}/runs/{run.id}/{field}/")
+        answer = page.content.decode()
+        assert "Not all of it is shown" in answer
+        assert "word word" in answer
+        assert not told(answer)
+
+
+def test_a_prompt_cut_for_the_page_tells_no_part(masked, monkeypatch, support_client):
+    monkeypatch.setattr("conversations.detail.payloads.TEXT_UP_TO", 600)
+    session = make_session()
+    run = make_run(session)
+    for piece, offset in cuts():
+        task = make_task(run, session, prompt=straddling(piece, offset, 600) + "word " * 50)
+        answer = support_client.get(
+            f"/conversations/{session.id}/tasks/{task.id}/"
+        ).content.decode()
+        assert "Not all of it is shown" in answer
+        assert not told(answer)
+
+
+# What stays as it is
+
+
+def test_a_masked_group_of_errors_leads_to_its_conversations(masked, support_client):
+    session, other = make_session(), make_session()
+    for number, each in enumerate((session, other)):
+        run = make_run(each)
+        words = f"no account for {EMAIL}" if number else f"no such user {EMAIL}"
+        make_task(run, each, "look_up", "tool_call", output=Json({"result": f"Error: {words}"}))
+    build_indexes()
+    response = support_client.get("/conversations/errors/")
+    assert [group.first_is_known for group in response.context["found"].groups] == [True, True]
+    links = error_links(response.content.decode())
+    assert len(links) == 2
+    found = [[row.pk for row in support_client.get(link).context["rows"]] for link in links]
+    assert sorted(found) == sorted([[session.id], [other.id]])
+    for link in links:
+        answer = support_client.get(link).content.decode()
+        assert not told(answer)
+        assert "look_up: no " in answer
+
+
+def test_an_error_that_is_gone_leads_to_nothing(masked, support_client):
+    response = support_client.get("/conversations/?error=12345678-1234-1234-1234-123456789012")
+    assert response.context["rows"] == []
+
+
+def test_a_message_without_personal_data_is_its_own_link(masked, support_client):
+    session = make_session()
+    run = make_run(session)
+    make_task(run, session, "step", "tool_call", output=Json({"result": "Error: lost"}))
+    [link] = error_links(support_client.get("/conversations/errors/").content.decode())
+    assert "error=step%3A+lost" in link
+
+
+def test_a_search_finds_what_is_masked(masked, support_client):
+    session = make_session()
+    make_message(session, content=f"Write to {EMAIL} please")
+    response = support_client.get(f"/conversations/?search={EMAIL}")
+    [row] = response.context["rows"]
+    assert row.pk == session.id
+    assert [each.html for each in row.snippets] == ["Write to [e-mail] please"]
+
+
+def test_tools_are_found_by_a_masked_name(masked, support_client):
+    session = make_session()
+    run = make_run(session)
+    make_task(run, session, "step", "tool_call", tool_uri=f"mcp://x/{EMAIL}/needle")
+    response = support_client.get("/conversations/?search=needle&scope=all")
+    assert [row.pk for row in response.context["rows"]] == [session.id]
+
+
+def test_conversations_of_a_masked_external_id_still_belong_together(masked, support_client):
+    session, other, third = (make_session(external_id=id_) for id_ in (EMAIL, EMAIL, f"x{EMAIL}"))
+    page = support_client.get(f"/conversations/{session.id}/").content.decode()
+    assert f"/conversations/{other.id}/" in page
+    assert f"/conversations/{third.id}/" not in page.split("same-person")[1]
+    assert "Also from <bdi>[e-mail]</bdi>" in page
+
+
+def test_a_message_that_was_only_masked_is_not_offered_whole(masked, support_client):
+    session = make_session()
+    make_message(session, content=PLANTED)
+    make_message(session, content="word " * 1000)
+    page = support_client.get(f"/conversations/{session.id}/").content.decode()
+    assert page.count("Show all") == 1
+
+
+def test_masked_files_are_json(masked, planted, support_client):
+    document = json.loads(
+        body(support_client.get(f"/conversations/{planted.id}/conversation.json"))
+    )
+    assert document["runs"][0]["input_data"]["card"] == "[card]"
+    assert document["runs"][0]["input_data"]["phone"] == "[phone]"
+    for kind, (model, _, fields) in PAYLOADS.items():
+        for row in model.objects.filter(session_id=planted.id):
+            for field in set(fields) - {"prompt"}:
+                url = f"/conversations/{planted.id}/{kind}/{row.pk}/{field}/raw/"
+                json.loads(body(support_client.get(url)))
+
+
+def test_a_payload_that_is_one_number_stays_json(masked, support_client):
+    session = make_session()
+    run = make_run(session, context=Json(4539578763621486))
+    url = f"/conversations/{session.id}/runs/{run.id}/context/"
+    assert body(support_client.get(f"{url}raw/")) == '"[card]"'
+    assert "[card]" in support_client.get(url).content.decode()
+    document = json.loads(
+        body(support_client.get(f"/conversations/{session.id}/conversation.json"))
+    )
+    assert document["runs"][0]["context"] == "[card]"
+
+
+def test_our_indexes_are_known_while_masking_is_active(masked, monkeypatch):
+    # What tells their versions may look like anything.
+    monkeypatch.setattr(catalogue.Index, "digest", CARD)
+    build_indexes()
+    names = state.ready()
+    state.forget()
+    with masking.active():
+        assert state.ready() == names
+
+
+# How it is done
+
+
+def test_without_a_request_nothing_is_masked(masked, planted):
+    details = sessions.get_session_details(planted.id)
+    assert EMAIL in details.messages[0].content
+    with masking.active():
+        assert EMAIL not in str(sessions.get_session_details(planted.id))
+        assert EMAIL not in str(sessions.get_sessions_summary())
+    assert not masking.is_active()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["%s::text", "%s::varchar", "%s", "ARRAY[%s]::text[]", "%s::varchar[]", "to_jsonb(%s::text)",
+     "to_json(%s::text)", "ROW(%s::text)", "%s::refcursor"],
+)  # fmt: skip
+def test_whatever_the_database_answers_is_masked(masked, sql):
+    value = f"{{{EMAIL}}}" if "varchar[]" in sql else EMAIL
+    with masking.active(), connections["agents"].cursor() as cursor:
+        cursor.execute(f"SELECT {sql}", [value])
+        assert not told(str(cursor.fetchone()))
+
+
+def test_only_what_is_read_from_the_agent_database_is_masked(settings):
+    reading = connections.create_connection("agents")
+    try:
+        reading.ensure_connection()
+        with masking.active():
+            assert answer(reading) == EMAIL
+            settings.MASK_PERSONAL_DATA = True
+            mask_texts(reading)
+            assert answer(reading) == "[e-mail]"
+            writing = connections["agents_write"]
+            mask_texts(writing)
+            assert answer(writing) == EMAIL
+    finally:
+        reading.close()
+
+
+def answer(connection) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::text", [EMAIL])
+        return cursor.fetchone()[0]
+
+
+def test_the_audit_trail_keeps_no_personal_data(masked, support_client):
+    support_client.get("/conversations/", {"search": PHONE})
+    entry = Entry.objects.get(act=Act.SEARCHED)
+    assert entry.details == {"query": "search=%5Bphone%5D", "shown": 0}
+
+
+def test_the_audit_trail_names_accounts_as_they_are(masked, client, django_user_model):
+    user = django_user_model.objects.create_user(EMAIL, password="right")
+    client.post("/accounts/login/", {"username": user.username, "password": "wrong"})
+    assert Entry.objects.get(act=Act.SIGN_IN_FAILED).details == {
+        "account": EMAIL,
+        "guessed": lockout.guessed(EMAIL),
+        "how": "password",
+    }

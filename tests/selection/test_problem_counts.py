@@ -1,0 +1,327 @@
+"""Problems, one error and evaluations as filters, and the numbers beside them."""
+
+from datetime import timedelta
+
+import pytest
+from django.core.cache import cache
+from django.db import connections
+from django.utils import timezone
+
+from conversations.listing import counts as product
+
+from ..support.factories import (
+    Json,
+    make_agent,
+    make_conversation,
+    make_message,
+    make_model_call,
+    make_run,
+    make_session,
+    make_task,
+)
+from ..support.listing import (
+    COUNTS,
+    HTMX,
+    be_patient,
+    get,
+    listed,
+    match,
+    shown_counts,
+    slowed,
+    text,
+)
+
+pytestmark = pytest.mark.django_db
+LABELS = {
+    "any": "Any problem",
+    "failed": "Run failed",
+    "running": "Run still running",
+    "interrupted": "Run interrupted",
+    "model_error": "Model call failed",
+    "tool_error": "Tool call failed",
+    "task_error": "Task error",
+}
+# How many conversations with one kind of problem `troubled` makes; one more kind comes to one.
+MADE = {
+    "failed": 3,
+    "running": 2,
+    "interrupted": 1,
+    "model_error": 3,
+    "tool_error": 2,
+    "task_error": 1,
+}
+NUMBERS = {**MADE, "failed": 4, "any": 10}
+THOUSAND_FAILED = """
+    WITH made AS (
+        INSERT INTO sessions (id, agent_id, created_at, updated_at)
+        SELECT gen_random_uuid(), %s, now(), now() FROM generate_series(1, 1000) RETURNING id
+    )
+    INSERT INTO runs (id, session_id, duration_seconds, created_at, updated_at)
+    SELECT gen_random_uuid(), id, 1, now(), now() FROM made
+"""
+PROBLEM_COUNTS = r"SELECT COUNT\(\*\).*(runs|tasks|model_call_stats)"
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    be_patient(monkeypatch)
+
+
+def make_trouble(kind, agent, **fields):
+    """A conversation with that problem, twice, so that rows and conversations differ."""
+    session = make_session(agent, **fields)
+    unfinished = {"output_data": None, "duration_seconds": None}
+    for _ in range(2):
+        if kind == "failed":
+            make_run(session, output_data=None)
+        elif kind == "running":
+            make_run(session, **unfinished, created_at=timezone.now())
+        elif kind == "interrupted":
+            make_run(session, **unfinished)
+        elif kind == "model_error":
+            make_model_call(session, make_run(session), response_code=500)
+        elif kind == "tool_error":
+            make_task(make_run(session), session, node_type="tool_call",
+                      output=Json({"result": "Error: x"}))  # fmt: skip
+        elif kind == "task_error":
+            make_task(make_run(session), session, errors=Json(["x"]))
+    return session
+
+
+@pytest.fixture
+def troubled():
+    """Conversations of each kind, one of which failed and has model errors, and a healthy one."""
+    agent = make_agent()
+    made = {kind: [make_trouble(kind, agent) for _ in range(MADE[kind])] for kind in MADE}
+    make_run(made["model_error"][0], output_data=None)
+    make_trouble("none", agent)
+
+
+def counts(client, **filters) -> dict[str, str]:
+    response = get(client, COUNTS, headers=HTMX, **filters)
+    assert "<html" not in response.content.decode()
+    return shown_counts(response)
+
+
+def expected(**numbers) -> dict[str, str]:
+    return {LABELS[kind]: str(numbers.get(kind, 0)) for kind in LABELS}
+
+
+def test_each_kind_is_counted_by_conversations(support_client, troubled):
+    assert counts(support_client) == expected(**NUMBERS)
+
+
+def test_the_numbers_are_what_the_links_lead_to(support_client, troubled):
+    shown = counts(support_client)
+    for problem in get(support_client, COUNTS).context["problems"]:
+        if problem["kind"]:
+            response = support_client.get(f"/conversations/?{problem['query']}")
+            assert len(listed(response)) == int(shown[problem["label"]].replace(",", "")), problem
+
+
+def test_the_numbers_do_not_depend_on_the_problem_that_is_chosen(support_client, troubled):
+    every = counts(support_client)
+    for kind in LABELS:
+        assert counts(support_client, problem=kind) == every
+    assert counts(support_client, problem="tool_error", error="step: x") == every
+
+
+def test_the_numbers_are_of_what_the_other_filters_leave(support_client, troubled):
+    agent, now = make_agent(), timezone.now()
+    session = make_trouble("failed", agent, external_id="t-1", created_at=now - timedelta(days=40))
+    make_message(session, content="a needle")
+    make_trouble("tool_error", agent, external_id="eval:x")
+    day = (now - timedelta(days=40)).date()
+    failed = expected(any=1, failed=1)
+    assert counts(support_client, external_id="t-") == failed
+    assert counts(support_client, search="NEEDLE") == failed
+    assert counts(support_client, search="needle", scope="all") == failed
+    assert counts(support_client, start_date=day, end_date=day) == failed
+    assert counts(support_client, agent=agent.id, evals="hidden") == failed
+    assert counts(support_client, agent=agent.id) == expected(any=2, failed=1, tool_error=1)
+    assert counts(support_client, agent=agent.id, search="needle", external_id="u") == expected()
+
+
+def test_the_words_of_a_tool_call_narrow_the_numbers(support_client, troubled):
+    assert counts(support_client, search="xx", scope="all") == expected()
+    session = make_trouble("tool_error", make_agent())
+    make_task(make_run(session), session, node_type="tool_call", tool_uri="python://needle")
+    assert counts(support_client, search="needle", scope="all") == expected(any=1, tool_error=1)
+
+
+def test_the_fragment_has_the_exact_total_and_marks_what_is_chosen(support_client, troubled):
+    response = get(support_client, COUNTS, problem="running")
+    assert "2 conversations" in text(response)
+    chosen = [each["kind"] for each in response.context["problems"] if each["chosen"]]
+    assert chosen == ["running"]
+    assert 'hx-trigger="load"' not in response.content.decode()
+
+
+def test_more_than_are_counted_are_said_to_be_more(support_client, troubled, monkeypatch):
+    monkeypatch.setattr("conversations.listing.counts.PROBLEM_UP_TO", 3)
+    shown = counts(support_client)
+    assert shown == expected(**NUMBERS) | {LABELS["any"]: "3+", LABELS["failed"]: "3+"}
+    monkeypatch.setattr("conversations.listing.counts.PROBLEM_UP_TO", 4)
+    assert counts(support_client) == expected(**NUMBERS) | {
+        LABELS["any"]: "4+",
+        LABELS["failed"]: "4",
+    }
+
+
+def test_a_thousand_are_counted_and_one_more_is_not(support_client):
+    agent = make_agent()
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute(THOUSAND_FAILED, [agent.id])
+        # Without statistics the planner compares each with each.
+        cursor.execute("ANALYZE sessions, runs")
+    assert counts(support_client)[LABELS["failed"]] == "1,000"
+    make_trouble("failed", agent)
+    shown = counts(support_client)
+    assert shown[LABELS["failed"]] == shown[LABELS["any"]] == "1,000+"
+
+
+@pytest.mark.parametrize(("quick", "ways"), [(60, 2), (0, 1)])
+def test_a_number_that_takes_too_long_is_unavailable(
+    support_client, troubled, monkeypatch, quick, ways
+):
+    """Of few conversations, which are quickly counted, each is asked before all are collected."""
+    monkeypatch.setattr("conversations.listing.counts.SECONDS", quick)
+    monkeypatch.setattr("conversations.listing.counts.PROBLEM_SECONDS", 0.02)
+    with slowed(PROBLEM_COUNTS) as slow:
+        response = get(support_client, COUNTS)
+    assert len(slow) == ways * len(LABELS)
+    assert set(shown_counts(response).values()) == {"unavailable"}
+    assert "13 conversations" in text(response)
+
+
+def test_only_the_kind_that_is_slow_is_unavailable(support_client, troubled, monkeypatch):
+    monkeypatch.setattr("conversations.listing.counts.PROBLEM_SECONDS", 0.5)
+    with slowed("model_call_stats.*response_code", seconds=60):
+        shown = counts(support_client)
+    slow = {"any": "unavailable", "model_error": "unavailable"}
+    assert shown == expected(**NUMBERS | slow)
+
+
+def test_when_all_the_time_is_up_nothing_is_asked_and_nothing_is_zero(
+    support_client, troubled, monkeypatch
+):
+    monkeypatch.setattr("conversations.listing.counts.PROBLEMS_SECONDS", 0)
+    assert set(counts(support_client).values()) == {"unavailable"}
+
+
+def test_a_search_whose_counts_take_too_long(support_client, troubled, monkeypatch):
+    for name in ("PROBLEM_SECONDS", "COMMON_SECONDS"):
+        monkeypatch.setattr(f"conversations.listing.counts.{name}", 0.02)
+    monkeypatch.setattr("django.conf.settings.STATEMENT_TIMEOUT_SECONDS", 0.05)
+    with slowed(r"SELECT COUNT\(\*\)"):
+        response = get(support_client, COUNTS, search="needle")
+    assert set(shown_counts(response).values()) == {"unavailable"}
+    assert "Too many conversations to count in time" in text(response)
+
+
+def test_a_filter_that_makes_no_sense_has_no_numbers(support_client, troubled):
+    response = get(support_client, COUNTS, start_date="soon")
+    assert "Nothing shown: a filter above makes no sense" in text(response)
+    assert "number" not in response.content.decode()
+
+
+# The total
+
+
+def test_the_total_beyond_what_the_list_counts_is_exact(support_client, monkeypatch):
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 54)
+    agent = make_agent()
+    for _ in range(60):
+        make_session(agent)
+    assert "54+ conversations" in text(get(support_client))
+    assert "60 conversations" in text(get(support_client, COUNTS))
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 60)
+    assert " 60 conversations" in text(get(support_client))
+
+
+def test_what_is_common_is_counted_so_far(support_client, monkeypatch):
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 4)
+    agent = make_agent()
+    for _ in range(5):
+        make_message(make_session(agent), content="hello")
+    assert "4+ conversations" in text(get(support_client, COUNTS, search="hello"))
+    monkeypatch.setattr("conversations.listing.counts.UP_TO", 5)
+    assert " 5 conversations" in text(get(support_client, COUNTS, search="hello"))
+
+
+def test_a_list_without_its_total_asks_for_it_and_claims_nothing(support_client, monkeypatch):
+    monkeypatch.setattr("conversations.listing.counts.SECONDS", 0.02)
+    agent = make_agent()
+    for _ in range(60):
+        make_session(agent)
+    with slowed(r"SELECT COUNT\(\*\)"):
+        response = get(support_client)
+    assert "50+ conversations" in text(response)
+    assert 'hx-get="/conversations/counts/" hx-trigger="load"' in response.content.decode()
+
+
+# One error, and evaluations
+
+
+@pytest.fixture
+def failing():
+    """Three conversations: two with the same error but for its number, one with another."""
+    agent = make_agent()
+    made = [make_session(agent) for _ in range(3)]
+    for session, words in zip(made, ["SN-1 is off", "SN-22 is off", "lost"], strict=True):
+        output = Json({"result": f"Error: device {words}"})
+        make_task(make_run(session), session, "restart", "tool_call", output=output)
+    make_task(make_run(made[2]), made[2], "restart", errors=Json("device lost"))
+    return [session.id for session in made]
+
+
+def test_one_error_finds_the_failures_that_differ_in_nothing_else(support_client, failing):
+    first, second, third = failing
+    same = "restart: device SN-… is off"
+    assert match(support_client, error=same) == [second, first]
+    assert match(support_client, error=same, problem="tool_error") == [second, first]
+    assert match(support_client, error=same, problem="task_error") == []
+    assert match(support_client, error="restart: device lost", problem="task_error") == [third]
+    for other in (same.upper(), same[:-1], "restart: device SN-1 is off", "restart", "%"):
+        assert match(support_client, error=other) == []
+
+
+def test_one_error_is_a_chip_and_leaves_with_the_problem(support_client, failing):
+    response = get(support_client, error="restart: device lost", problem="tool_error")
+    chips = {chip["label"]: chip for chip in response.context["chips"]}
+    assert chips["Error"]["text"] == "restart: device lost"
+    assert all("error=" not in each["query"] for each in response.context["problems"])
+
+
+@pytest.mark.parametrize("error", ["x" * 401, "a\0b"])
+def test_an_error_that_makes_no_sense_shows_nothing(support_client, failing, error):
+    response = get(support_client, error=error)
+    assert listed(response) == []
+    assert list(response.context["filter"].errors) == ["error"]
+
+
+def test_evaluations_are_marked_and_can_be_hidden(support_client):
+    agent = make_agent()
+    names = [None, "", "eval", "Eval:x", "x eval:", "eval:", "eval:pr-1:case-2"]
+    made = {name: make_session(agent, external_id=name).id for name in names}
+    response = get(support_client)
+    marked = {row.pk for row in response.context["rows"] if row.is_evaluation}
+    evaluations = {made["eval:"], made["eval:pr-1:case-2"]}
+    assert marked == evaluations
+    assert response.content.decode().count('<span class="pill">evaluation</span>') == 2
+    assert "Hide evaluations" in text(response)
+    response = get(support_client, evals="hidden")
+    assert set(listed(response)) == set(made.values()) - evaluations
+    assert "Hide evaluations" not in text(response)
+
+
+def test_what_everybody_asks_for_is_kept_a_while(support_client, monkeypatch):
+    monkeypatch.setattr(product, "KEPT_SECONDS", 60)
+    cache.clear()
+    make_conversation()
+    assert "1 conversation" in text(get(support_client, COUNTS))
+    make_conversation(external_id="other")
+    assert "1 conversation" in text(get(support_client, COUNTS))
+    assert "1 conversation" in text(get(support_client, COUNTS, external_id="other"))
+    cache.clear()
+    assert "2 conversations" in text(get(support_client, COUNTS))

@@ -1,0 +1,239 @@
+"""gunicorn's processes that are killed, hang or end, and readers that stand still."""
+
+import http.client
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.conf import settings
+
+from ..support.deployment import HOST, Server, deployment, wait_until, write_sessions
+
+LIST, LOGIN = "/conversations/", "/accounts/login/"
+BIG = 20
+# As backoffice.client has it, but for a test's patience.
+OURS = """
+import runpy
+globals().update(runpy.run_path("gunicorn.conf.py"))
+"""
+PATIENCE = f"""{OURS}
+def post_worker_init(worker):
+    from backoffice import reader
+    reader.STALLED_SECONDS = {{seconds}}
+"""
+# A letter for each request that gunicorn has begun to answer.
+BEGUN = f"""{OURS}
+def pre_request(worker, request):
+    with open({{file!r}}, "a") as file:
+        file.write("x")
+"""
+WAITING = """
+    SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+pytestmark = pytest.mark.xdist_group("faults_server")
+
+
+@pytest.fixture(scope="module")
+def site():
+    with deployment(f"faults_{os.getpid()}", settings.LOCAL_POSTGRES) as made:
+        write_sessions(made.database, sessions=50, messages=2, length=50)
+        # One whose files are larger than what the kernel takes before a reader does.
+        made.database.execute(
+            """
+            INSERT INTO chat_messages
+                (id, agent_id, session_id, role, content, created_at, updated_at)
+            SELECT gen_random_uuid(), agent_id, id, 'user', repeat('word ', 200000), now(), now()
+            FROM sessions, generate_series(1, %s) WHERE external_id = 'user-1'
+            """,
+            [BIG],
+        )
+        made.prepare()
+        yield made
+
+
+def status(server: Server, path=LIST) -> int:
+    response = server.get(path)
+    body = response.read()
+    response.connection.close()
+    assert len(body) == int(response.headers["Content-Length"])
+    return response.status
+
+
+def test_a_killed_worker_costs_only_what_it_was_answering(site):
+    with site.serving() as server:
+        assert status(server) == 200
+        one, other = server.workers()
+        os.kill(one, signal.SIGKILL)
+        with ThreadPoolExecutor(16) as readers:
+            assert set(readers.map(lambda _: status(server), range(48))) == {200}
+        wait_until(lambda: len(server.workers()) == 2)
+        assert one not in server.workers()
+        assert other in server.workers()
+
+
+def test_a_worker_that_hangs_is_replaced_and_the_others_answer(site):
+    with site.serving("--timeout", "3") as server:
+        assert status(server) == 200
+        hanging = server.workers()[0]
+        os.kill(hanging, signal.SIGSTOP)
+        began = time.monotonic()
+        while hanging in server.workers():
+            assert status(server) == 200
+            assert time.monotonic() - began < 30
+        wait_until(lambda: len(server.workers()) == 2)
+
+
+def test_a_worker_that_hangs_as_it_starts_is_replaced(site):
+    with site.serving("--timeout", "3") as server:
+        assert status(server) == 200
+        one, other = server.workers()
+        os.kill(one, signal.SIGKILL)
+        wait_until(lambda: len(server.workers()) == 2 and one not in server.workers())
+        [starting] = set(server.workers()) - {other}
+        # It has been forked, and imports Django for a while.
+        time.sleep(0.1)
+        os.kill(starting, signal.SIGSTOP)
+        wait_until(lambda: starting not in server.workers())
+        wait_until(lambda: len(server.workers()) == 2)
+        assert status(server) == 200
+
+
+def test_a_server_that_ends_answers_what_it_has_accepted(site, tmp_path):
+    """And refuses the rest, so that a balancer can ask another one."""
+    begun, hooks = tmp_path / "begun", tmp_path / "gunicorn_begun.py"
+    begun.touch()
+    hooks.write_text(BEGUN.format(file=str(begun)))
+    answers, ended = [], threading.Event()
+
+    def ask(server):
+        while not ended.is_set():
+            connection = http.client.HTTPConnection(HOST, server.port, timeout=20)
+            try:
+                connection.request("GET", LOGIN)
+                response = connection.getresponse()
+                body = response.read()
+                whole = len(body) == int(response.headers["Content-Length"])
+                answers.append("whole" if response.status == 200 and whole else "broken")
+            except ConnectionRefusedError:
+                answers.append("refused")
+                time.sleep(0.05)
+            except (http.client.RemoteDisconnected, ConnectionError):
+                # Not a byte of an answer: gunicorn has never seen it, see below.
+                answers.append("reset")
+            except (http.client.HTTPException, OSError) as error:
+                answers.append(f"broken: {error!r}")
+            finally:
+                connection.close()
+
+    with (
+        site.serving("-c", str(hooks)) as server,
+        ThreadPoolExecutor(12) as readers,
+    ):
+        assert status(server) == 200
+        slow = status_in_background(site, server)
+        running = [readers.submit(ask, server) for _ in range(11)]
+        wait_until(lambda: len(answers) > 100)
+        os.kill(server.pid, signal.SIGTERM)
+        assert slow() == 200
+        wait_until(lambda: "refused" in answers)
+        ended.set()
+        for each in running:
+            each.result()
+    counted = {kind: answers.count(kind) for kind in sorted(set(answers))}
+    print("SIGTERM:", counted)
+    assert set(counted) <= {"whole", "refused", "reset"}
+    # The first one and the slow one.
+    assert len(begun.read_text()) == counted["whole"] + 2
+
+
+def status_in_background(site, server):
+    """A page that waits for a lock until after SIGTERM; the function that tells how it ended."""
+    found = []
+    locked = threading.Event()
+
+    def lock():
+        with site.locked():
+            locked.set()
+            time.sleep(3)
+
+    locking = threading.Thread(target=lock)
+    locking.start()
+    locked.wait()
+    reading = threading.Thread(
+        target=lambda: found.append(status(server, "/conversations/?search=word"))
+    )
+    reading.start()
+
+    def result():
+        reading.join()
+        locking.join()
+        return found[0]
+
+    return result
+
+
+def test_a_query_ends_with_whoever_waited_for_it(site):
+    """A browser that searches anew gives up the search before."""
+
+    def are_waiting() -> int:
+        return len(site.database.execute(WAITING).fetchall())
+
+    with site.serving() as server, site.locked():
+        readers = [StalledReader(site, server, "/conversations/?search=word") for _ in range(3)]
+        wait_until(lambda: are_waiting() == 3)
+        began = time.monotonic()
+        readers[0].close()
+        readers[1].close()
+        wait_until(lambda: are_waiting() == 1)
+        # The one who stays has the time that a search has.
+        assert time.monotonic() - began < 2.5
+        readers[2].close()
+
+
+class StalledReader:
+    """Asks for a file and takes nothing of it."""
+
+    def __init__(self, site, server, path):
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.connect((HOST, server.port))
+        head = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nCookie: {site.cookie}\r\n\r\n"
+        self.socket.sendall(head.encode())
+
+    def close(self):
+        self.socket.close()
+
+
+@pytest.mark.parametrize("file", ["conversation.json", "transcript.txt"])
+def test_readers_who_stand_still_do_not_stop_the_pages(site, tmp_path, file):
+    """12 are fewer than there are threads; 24 are more, and are dropped."""
+    settings_file = tmp_path / "gunicorn_patience.py"
+    settings_file.write_text(PATIENCE.format(seconds=3))
+    session = site.database.execute("SELECT md5('session1')::uuid").fetchone()[0]
+    log = tmp_path / "log"
+    with (
+        log.open("w") as written,
+        site.serving("-c", str(settings_file), "--log-level", "error", output=written) as server,
+    ):
+        assert status(server) == 200
+        readers = []
+        for number in (12, 12):
+            readers += [
+                StalledReader(site, server, f"/conversations/{session}/{file}")
+                for _ in range(number)
+            ]
+            time.sleep(0.5)
+            began = time.monotonic()
+            assert status(server) == 200
+            print(f"{len(readers)} stalled: {time.monotonic() - began:.1f} s")
+        assert time.monotonic() - began < 15
+        for reader in readers:
+            reader.close()
+    lines = log.read_text().splitlines()
+    assert not [line for line in lines if line.startswith(("Traceback", " "))], lines[:5]

@@ -1,0 +1,292 @@
+"""Every URL × every role. A URL that is not in the matrix fails the last test."""
+
+import re
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group
+from django.urls import URLPattern, get_resolver, reverse
+
+from audit.models import Act, Entry
+from conversations.selection.pagination import Cursor
+
+from ..support.admin_panel import make_rows
+from ..support.factories import make_message, make_run, make_session, make_task
+
+pytestmark = pytest.mark.django_db
+
+ROLES = ("anonymous", "outsider", "viewer", "support", "admin")
+LOGIN = "login"
+# name: the status for each role; "login" is a redirect to the sign-in page.
+BROWSE = (LOGIN, 403, 200, 200, 200)
+ADMINS = (LOGIN, 403, 403, 403, 200)
+OWN = (LOGIN, 200, 200, 200, 200)
+ENTRANCE = (200, 302, 302, 302, 302)
+MATRIX = {
+    "home": (LOGIN, 302, 302, 302, 302),
+    "conversations:list": BROWSE,
+    "conversations:counts": BROWSE,
+    "conversations:new": BROWSE,
+    "conversations:errors": BROWSE,
+    "conversations:export": (LOGIN, 403, 403, 200, 200),
+    "conversations:detail": BROWSE,
+    "conversations:reveal": (LOGIN, 403, 403, 302, 302),
+    "conversations:transcript": BROWSE,
+    "conversations:json": BROWSE,
+    "conversations:message": BROWSE,
+    "conversations:run": BROWSE,
+    "conversations:redact": ADMINS,
+    "conversations:erase": ADMINS,
+    "conversations:erase_all": ADMINS,
+    "conversations:task": BROWSE,
+    "conversations:payload": BROWSE,
+    "conversations:payload_file": BROWSE,
+    "login": ENTRANCE,
+    "account_login": ENTRANCE,
+    "mfa_authenticate": (302, 302, 302, 302, 302),
+    "mfa_login_webauthn": (302, 302, 302, 302, 302),
+    "provider": (404, 404, 404, 404, 404),
+    "provider_callback": (404, 404, 404, 404, 404),
+    "logout": (LOGIN, 405, 405, 405, 405),
+    "sign_out_everywhere": (LOGIN, 405, 405, 405, 405),
+    "account": OWN,
+    "mfa_index": OWN,
+    "mfa_list_webauthn": OWN,
+    "mfa_activate_totp": OWN,
+    "mfa_add_webauthn": OWN,
+    "mfa_generate_recovery_codes": OWN,
+    # Of what these are about they have none.
+    "change_password": (LOGIN, 403, 403, 403, 403),
+    "account_reauthenticate": (LOGIN, 403, 403, 403, 403),
+    "mfa_reauthenticate": (LOGIN, 403, 403, 403, 403),
+    "mfa_deactivate_totp": (LOGIN, 404, 404, 404, 404),
+    "mfa_remove_webauthn": (LOGIN, 404, 404, 404, 404),
+    "mfa_view_recovery_codes": (LOGIN, 404, 404, 404, 404),
+    "favicon": (302, 302, 302, 302, 302),
+    "csp_report": (405, 405, 405, 405, 405),
+}
+
+
+@pytest.fixture
+def paths():
+    session = make_session(external_id="somebody")
+    run = make_run(session)
+    task = make_task(run, session)
+    message = make_message(session)
+    arguments = {
+        "conversations:export": ["conversations", "csv"],
+        "conversations:transcript": [session.id, "txt"],
+        "conversations:json": [session.id],
+        "conversations:message": [session.id, message.id],
+        "conversations:redact": [session.id, message.id],
+        "conversations:erase": [session.id],
+        "conversations:detail": [session.id],
+        "conversations:reveal": [session.id],
+        "conversations:run": [session.id, run.id],
+        "conversations:task": [session.id, task.id],
+        "mfa_remove_webauthn": [1],
+        "conversations:payload": [session.id, "runs", run.id, "context"],
+        "conversations:payload_file": [session.id, "runs", run.id, "context"],
+    }
+    queries = {
+        "conversations:new": f"?since={Cursor(session.updated_at, session.id)}",
+        "conversations:erase_all": "?external_id=somebody",
+    }
+    return {
+        name: reverse(name, args=arguments.get(name)) + queries.get(name, "") for name in MATRIX
+    }
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_reaches_what_it_may_and_nothing_else(role, client, request, paths):
+    if role != "anonymous":
+        client = request.getfixturevalue(f"{role}_client")
+    for name, statuses in MATRIX.items():
+        expected = statuses[ROLES.index(role)]
+        response = client.get(paths[name])
+        if expected == LOGIN:
+            assert response.status_code == 302, name
+            assert "/login/?next=" in response["Location"], name
+        else:
+            assert response.status_code == expected, name
+        # An export runs until its file was read.
+        b"".join(response)
+
+
+def names(patterns, prefix=""):
+    for pattern in patterns:
+        if isinstance(pattern, URLPattern):
+            yield prefix + (pattern.name or str(pattern.pattern))
+        elif pattern.namespace != "admin":
+            space = f"{pattern.namespace}:" if pattern.namespace else ""
+            yield from names(pattern.url_patterns, prefix + space)
+
+
+def test_the_matrix_knows_every_url():
+    ours = set(names(get_resolver().url_patterns))
+    assert ours == set(MATRIX)
+
+
+def admin_paths(objects):
+    """Every address of the admin panel, with an object where one is needed, by its model."""
+    for pattern in admin.site.get_urls():
+        if isinstance(pattern, URLPattern):
+            if pattern.name and pattern.name != "app_list":
+                yield pattern.name, reverse(f"admin:{pattern.name}")
+            continue
+        pk = objects[str(pattern.pattern)]
+        for each in pattern.url_patterns:
+            if each.name:
+                needs_object = not each.name.endswith(("_changelist", "_add"))
+                arguments = [pk] if needs_object else []
+                yield each.name, reverse(f"admin:{each.name}", args=arguments)
+    yield "app_list", reverse("admin:app_list", args=["accounts"])
+
+
+def objects_of(rows, django_user_model) -> dict:
+    """What admin_paths() asks for."""
+    return {
+        **{f"conversations/{model}/": row.id for model, row in vars(rows).items()},
+        "accounts/user/": django_user_model.objects.create_user("other").pk,
+        "auth/group/": Group.objects.first().pk,
+        "audit/entry/": Entry.objects.create(act=Act.VIEWED).pk,
+    }
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_admin_panel_is_for_admins_alone(role, client, request, django_user_model):
+    rows = make_rows()
+    objects = objects_of(rows, django_user_model)
+    if role != "anonymous":
+        client = request.getfixturevalue(f"{role}_client")
+    paths = dict(admin_paths(objects))
+    assert len(paths) > 14 + 7 * 5
+    # What the panel shows of conversations and of the audit trail is neither made nor deleted here.
+    never = {"autocomplete", "audit_entry_add", "audit_entry_delete"}
+    never |= {f"conversations_{model}_{act}" for model in vars(rows) for act in ("add", "delete")}
+    # Leads to our own page, and they have no password.
+    never.add("password_change")
+    assert never < paths.keys()
+    for name, path in paths.items():
+        if name == "logout":
+            continue
+        response = client.get(path, follow=True)
+        if role == "anonymous":
+            assert response.redirect_chain[-1][0].startswith("/accounts/login/?next="), name
+        elif name == "login":
+            assert response.status_code == 403
+        elif role == "admin":
+            assert response.status_code == (403 if name in never else 200), name
+        else:
+            assert response.status_code == 403, name
+
+
+def test_an_admin_signs_in_at_the_one_sign_in_page(client, django_user_model):
+    user = django_user_model.objects.create_user("boss", password="a-password-1")
+    user.groups.add(Group.objects.get(name="Admin"))
+    sign_in = client.get("/admin/auth/group/", follow=True).redirect_chain[-1][0]
+    assert sign_in == "/accounts/login/?next=/admin/auth/group/"
+    response = client.post(
+        sign_in, {"username": "boss", "password": "a-password-1", "next": "/admin/auth/group/"}
+    )
+    assert client.get(response["Location"]).status_code == 200
+
+
+def test_an_htmx_request_of_a_signed_out_person_redirects_the_whole_page(client):
+    response = client.get(
+        "/conversations/?search=a",
+        headers={
+            "HX-Request": "true",
+            "HX-Current-URL": "http://testserver/conversations/?search=b",
+        },
+    )
+    assert response.status_code == 200
+    assert response.content == b""
+    assert response["HX-Redirect"] == "/accounts/login/?next=/conversations/%3Fsearch%3Db"
+
+
+def test_a_foreign_current_url_is_no_way_out(client):
+    response = client.get(
+        "/conversations/",
+        headers={"HX-Request": "true", "HX-Current-URL": "http://evil.example/x"},
+    )
+    assert response["HX-Redirect"] == "/accounts/login/?next=/"
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://testserver//evil.example", "\\\\evil"])
+def test_a_malformed_current_url_is_no_way_out_either(client, url):
+    response = client.get("/conversations/", headers={"HX-Request": "true", "HX-Current-URL": url})
+    assert response["HX-Redirect"] == "/accounts/login/?next=/"
+
+
+@pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
+def test_a_name_that_is_not_ours_is_a_400_page(client, headers):
+    response = client.get("/conversations/", headers={"Host": "evil.example", **headers})
+    assert response.status_code == 400
+    assert b"That address makes no sense here" in response.content
+
+
+def test_signing_in_leads_to_the_page_that_was_asked_for(client, django_user_model, db):
+    user = django_user_model.objects.create_user("someone", password="a-password-1")
+    response = client.get("/conversations/?search=a")
+    sign_in = response["Location"]
+    page = client.get(sign_in).content.decode()
+    following = re.search(r'name="next" value="([^"]*)"', page)[1]
+    response = client.post(
+        sign_in, {"username": user.username, "password": "a-password-1", "next": following}
+    )
+    assert response["Location"] == "/conversations/?search=a"
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "javascript:x"])
+def test_signing_in_leads_nowhere_else(client, django_user_model, target, db):
+    django_user_model.objects.create_user("someone", password="a-password-1")
+    response = client.post(
+        "/accounts/login/",
+        {"username": "someone", "password": "a-password-1", "next": target},
+    )
+    assert response["Location"] == "/conversations/"
+
+
+def test_a_right_that_is_taken_away_is_gone_at_the_next_request(support_client, django_user_model):
+    assert support_client.get("/conversations/").status_code == 200
+    django_user_model.objects.get(username="support").groups.clear()
+    assert support_client.get("/conversations/").status_code == 403
+
+
+def test_the_groups_hold_what_their_names_promise(db):
+    def codenames(name):
+        return set(Group.objects.get(name=name).permissions.values_list("codename", flat=True))
+
+    assert codenames("Viewer") == {"view_session"}
+    support = {"view_session", "export_session", "work_on_session", "reveal_session"}
+    assert codenames("Support") == support
+    own = {"view_personal_data", "redact_session", "erase_session", "view_entry"}
+    assert codenames("Admin") > support | own | {"use_admin", "change_user"}
+
+
+def test_nobody_writes_by_get(support_client):
+    response = support_client.post("/conversations/")
+    assert response.status_code == 405
+
+
+def test_answers_are_stored_nowhere(client):
+    for path in ("/accounts/login/", "/livez", "/readyz", "/conversations/", "/nowhere/"):
+        assert "no-store" in client.get(path)["Cache-Control"]
+
+
+@pytest.mark.parametrize("column", ["", "nothing", "a.b", "password"])
+def test_the_panel_names_no_row_by_another_column(column, admin_client, django_user_model):
+    objects = objects_of(make_rows(), django_user_model)
+    asked = {}
+    for name, path in admin_paths(objects):
+        if name == "logout":
+            continue
+        for response in (
+            admin_client.get(path, {"_to_field": column}),
+            admin_client.post(path, {"_to_field": column}),
+        ):
+            assert response.status_code < 500, (name, response.status_code)
+            asked.setdefault(name, []).append(response.status_code)
+    for name in ("accounts_user_change", "auth_group_delete", "audit_entry_change"):
+        assert asked[name] == [400, 400], name

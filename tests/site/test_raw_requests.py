@@ -1,0 +1,229 @@
+"""What no client of Django's can send, as bytes to gunicorn: refused at once, and nothing hangs."""
+
+import os
+import re
+import socket
+
+import pytest
+from django.conf import settings
+
+from ..support.deployment import HOST, deployment, write_sessions
+
+# A request that is not answered within this time hangs; a machine may be busy.
+SECONDS = 20
+LIST = b"/conversations/"
+
+pytestmark = pytest.mark.xdist_group("raw_requests")
+
+
+@pytest.fixture(scope="module")
+def site():
+    with deployment(f"raw_{os.getpid()}", settings.LOCAL_POSTGRES) as made:
+        write_sessions(made.database, 1, 1, 20)
+        made.prepare()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(site):
+    with site.serving() as serving:
+        yield serving
+
+
+@pytest.fixture
+def send(server):
+    def send(*lines: bytes, body=b"", closed=True) -> bytes:
+        """Everything that comes back until the server ends the connection."""
+        with socket.create_connection((HOST, server.port), timeout=SECONDS) as connection:
+            connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+            if closed:
+                connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            try:
+                while block := connection.recv(65_536):
+                    answer += block
+            except ConnectionResetError:
+                # What was sent had not been read to its end.
+                pass
+            return answer
+
+    return send
+
+
+@pytest.fixture
+def local(server):
+    """The Host header of this site, and the cookie of somebody who is signed in."""
+    return [
+        f"Host: {HOST}:{server.port}".encode(),
+        f"Cookie: {server.deployment.cookie}".encode(),
+        b"Connection: close",
+    ]
+
+
+def status(answer: bytes) -> int:
+    assert answer, "no answer"
+    return int(re.match(rb"HTTP/1\.[01] (\d{3}) ", answer)[1])
+
+
+def header(answer: bytes, name: bytes) -> bytes | None:
+    found = re.search(rb"(?im)^" + name + rb": (.*?)\r$", answer.partition(b"\r\n\r\n")[0])
+    return found and found[1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\x00\x01\x02",
+        b"GET",
+        b"GET /",
+        b"GET / HTTP/9.9",
+        b"GET / HTTP/1.1 HTTP/1.1",
+        b"G\x00T / HTTP/1.1",
+        b"get / http/1.1",
+        b"GET /a b HTTP/1.1",
+        b"GET /\x00 HTTP/1.1",
+        b"GET " + b"/" + b"a" * 9_000 + b" HTTP/1.1",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_a_bad_first_line_is_refused(send, local, line):
+    answer = send(line, *local)
+    # Of what is no request at all there may be nothing to answer.
+    assert not answer or 400 <= status(answer) < 500
+    assert b"Traceback" not in answer
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"No colon"],
+        [b"Space : before the colon"],
+        [b"X: a\r\n folded"],
+        [b"X\x00: y"],
+        [b"X: \x00"],
+        [b"X: " + b"y" * 10_000],
+        [b"X-%d: y" % number for number in range(150)],
+        [b"Cookie: " + b"a=b; " * 3_000],
+        [b"Content-Length: -1"],
+        [b"Content-Length: 1e3"],
+        [b"Content-Length: " + b"9" * 5_000],
+        [b"Content-Length: 5", b"Content-Length: 6"],
+        [b"Content-Length: 5", b"Transfer-Encoding: chunked"],
+        [b"Transfer-Encoding: gzip"],
+        [b"Transfer-Encoding: chunked, identity, chunked"],
+        [b"Transfer-Encoding: \x0bchunked"],
+    ],
+)
+def test_bad_headers_are_refused(send, local, lines):
+    answer = send(b"POST /csp-report/ HTTP/1.1", *local, *lines, body=b"0\r\n\r\n")
+    assert 400 <= status(answer) <= 501
+    assert status(answer) != 500
+    assert b"Traceback" not in answer
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"zz\r\nabc\r\n0\r\n\r\n",
+        b"-5\r\nabc\r\n0\r\n\r\n",
+        b"5;" + b"x" * 9_000 + b"\r\nabcde\r\n0\r\n\r\n",
+        b"ffffffffffffffffffff\r\nabc",
+        b"5\r\nabcdeXX0\r\n\r\n",
+        b"0\r\n\r\n",
+        b"3\r\n[1]\r\n0\r\n\r\n",
+        b"3\r\n[1",
+    ],
+)
+@pytest.mark.parametrize("path", [b"/csp-report/", b"/accounts/login/"])
+def test_a_body_in_bad_chunks_is_refused(send, local, path, body):
+    types = [b"Transfer-Encoding: chunked", b"Content-Type: application/x-www-form-urlencoded"]
+    answer = send(b"POST " + path + b" HTTP/1.1", *local, *types, body=body)
+    assert not answer or 400 <= status(answer) < 500
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/%",
+        b"/%zz",
+        b"/%00",
+        b"/%ff%fe",
+        b"/\xff\xfe",
+        b"/conversations/%ED%A0%80/",
+        b"/conversations/..%2f..%2fetc/passwd",
+        b"/static/..%2f..%2f.env",
+        b"/static/%2e%2e/%2e%2e/.env",
+        b"/static/../../.env",
+        b"//evil.example/",
+        b"/conversations//evil.example",
+        b"/conversations/?after=%ff",
+        b"/conversations/?after=1.%00",
+        b"/conversations/?a=" + b"%00" * 500,
+    ],
+)
+def test_bad_escapes_in_an_address_are_no_failure(send, local, path):
+    answer = send(b"GET " + path + b" HTTP/1.1", *local)
+    assert status(answer) in (200, 301, 302, 400, 404)
+    assert not (header(answer, b"Location") or b"").startswith((b"//", b"http"))
+    assert b"root:" not in answer
+    # An unknown filter is explained on the page, and matches nothing.
+    assert b'class="row ' not in answer
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [b"Host: evil.example"],
+        [b"Host: 127.0.0.1.evil.example"],
+        [b"Host: 127.0.0.1@evil.example"],
+        [b"Host: evil.example#127.0.0.1"],
+        [b"Host: a b"],
+        [b"Host: \xff"],
+        [b"Host: [::1"],
+        [b"Host: 127.0.0.1:x"],
+        [b"Host:"],
+        [b"Host: 127.0.0.1", b"Host: evil.example"],
+        [],
+    ],
+)
+def test_another_host_is_refused(send, hosts):
+    answer = send(b"GET /conversations/ HTTP/1.1", *hosts, b"Connection: close")
+    if hosts:
+        assert status(answer) == 400
+    assert b"evil.example" not in answer
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET http://evil.example/conversations/export/conversations.jsonl HTTP/1.1",
+        b"GET /conversations/export/conversations.jsonl HTTP/1.1",
+    ],
+)
+def test_links_in_a_file_name_this_host_alone(send, local, server, line):
+    others = [b"X-Forwarded-Host: evil.example", b"X-Host: evil.example", b"Forwarded: host=evil"]
+    answer = send(line, *local, *others)
+    assert status(answer) in (200, 400, 404)
+    assert b"evil" not in answer
+    if status(answer) == 200:
+        assert f'"http://{HOST}:{server.port}/conversations/'.encode() in answer
+
+
+@pytest.mark.parametrize("charset", [b"=punycode", b"=hex", b"=utf-16", b"*=xxx''a", b"=\xff"])
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_an_encoding_that_nobody_uses_is_no_failure(send, local, method, charset):
+    kind = b"Content-Type: application/x-www-form-urlencoded; charset" + charset
+    path = b" /conversations/?search=%41 HTTP/1.1"
+    answer = send(method + path, *local, kind, b"Content-Length: 3", body=b"a=%")
+    assert status(answer) == (200 if method == b"GET" else 403)
+    assert header(answer, b"Content-Security-Policy")
+
+
+def test_a_request_in_a_request_is_not_answered(send, local):
+    """What follows a body of a known length is another request, or nothing; never both."""
+    smuggled = b"GET /accounts/login/ HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+    lengths = [b"Content-Length: 4", b"Transfer-Encoding: chunked"]
+    answer = send(b"POST /csp-report/ HTTP/1.1", *local, *lengths, body=b"0\r\n\r\n" + smuggled)
+    assert status(answer) == 400
+    assert answer.count(b"HTTP/1.") == 1
