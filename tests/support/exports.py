@@ -49,7 +49,7 @@ def read_jsonl(data: bytes) -> list[dict]:
 
 
 def original(cell: str) -> str:
-    """The text that a cell was made of, by the rule that the README tells."""
+    """The text that a cell was made of, by the rule in docs/export.md."""
     return cell[1:] if re.match(f"'+{FORMULA.pattern}", cell) else cell
 
 
