@@ -35,7 +35,7 @@ def agent_database(app_configs, databases=None, **kwargs):
     except DatabaseError as error:
         reason = str(error).strip().splitlines()[0]
         if "startup parameter" in str(error):
-            reason = "PgBouncer needs ignore_startup_parameters = options, see README.md"
+            reason = "PgBouncer needs ignore_startup_parameters = options, see docs/operating.md"
         return [
             checks.Error(f"The agent database does not answer: {reason}", id="conversations.E001")
         ]

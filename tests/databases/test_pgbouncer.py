@@ -1,4 +1,4 @@
-"""Everything through PgBouncer in transaction mode, set up as the README tells."""
+"""Everything through PgBouncer in transaction mode, set up as docs/operating.md says."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +14,8 @@ from ..support.exports import URL, read_csv
 from ..support.person import make_person, sign_in
 from ..support.servers import OpenPostgres, pgbouncer, running
 
-README = (settings.BASE_DIR / "README.md").read_text()
-[ALTER_ROLES] = re.findall(r"```sql\n(ALTER ROLE reader .*?)```", README, re.DOTALL)
+PAGE = (settings.BASE_DIR / "docs/operating.md").read_text()
+[ALTER_ROLES] = re.findall(r"```sql\n(ALTER ROLE reader .*?)```", PAGE, re.DOTALL)
 LIST = "/conversations/"
 
 pytestmark = pytest.mark.xdist_group("pgbouncer")
