@@ -19,6 +19,7 @@ from .databases.errors import (
     sqlstate,
 )
 from .fragments import LIST_TARGET, RESULTS_TARGET, wants_fragment
+from .metrics import database_failed
 
 # Why a change was not made: (status, title, text).
 NO_WRITING = (
@@ -58,8 +59,6 @@ class ChangeRefused(Exception):
 @contextmanager
 def refusals():
     """Around a change in the agent database: what it refuses is raised as ChangeRefused."""
-    from .metrics import database_failed
-
     try:
         yield
     except DatabaseError as error:

@@ -13,8 +13,6 @@ import django
 from django.conf import settings
 from django.core.signals import got_request_exception
 from django.db import Error, InterfaceError, OperationalError
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.utils import CursorWrapper
 from django.http import HttpResponse
 from django.utils.crypto import constant_time_compare
 from prometheus_client import (
@@ -28,7 +26,7 @@ from prometheus_client import (
 )
 
 from .client import current_reader
-from .databases.errors import is_timeout
+from .databases.errors import alias_of, is_timeout
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -86,20 +84,6 @@ def database_failed(error: Error):
     elif isinstance(error, OperationalError | InterfaceError):
         kind = "unavailable"
     DATABASE_FAILURES.labels(alias_of(error), kind).inc()
-
-
-def alias_of(error: Error) -> str:
-    """Which database it came from: exceptions do not tell, but the frames they passed through."""
-    alias, frame = "none", error.__traceback__
-    while frame:
-        passed = frame.tb_frame.f_locals.get("self")
-        # isinstance() would make a lazy user look for itself in that database again.
-        if issubclass(type(passed), CursorWrapper):
-            passed = passed.db
-        if issubclass(type(passed), BaseDatabaseWrapper):
-            alias = passed.alias
-        frame = frame.tb_next
-    return alias
 
 
 def sign_in_failed(**kwargs):

@@ -14,6 +14,11 @@ OTHER_TABLES = ("42703", "42P01")
 RECOVERY_CONFLICTS = {"40001", "40P01"}
 
 
+def alias_of(error: Exception) -> str:
+    """The alias of the database that it came from, "none" where no database raised it."""
+    return getattr(error, "database_alias", "none")
+
+
 def sqlstate(error: Exception) -> str | None:
     return getattr(error.__cause__, "sqlstate", None)
 

@@ -5,6 +5,8 @@ from collections import defaultdict
 
 from django.db.backends.postgresql import base
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
+from django.db.utils import DatabaseErrorWrapper, Error
+from django.utils.functional import cached_property
 from psycopg.pq import TransactionStatus
 from psycopg.sql import Composable
 
@@ -39,10 +41,25 @@ class Cursor(base.Cursor):
         return self
 
 
+class TaggedErrors(DatabaseErrorWrapper):
+    """Each error says which database it came from: see databases/errors.py."""
+
+    def __exit__(self, *error):
+        try:
+            super().__exit__(*error)
+        except Error as found:
+            found.database_alias = self.wrapper.alias
+            raise
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     watches = defaultdict(Watch)
     # What a statement may take where that is less than usual; see databases.limited().
     statement_seconds: float | None = None
+
+    @cached_property
+    def wrap_database_errors(self):
+        return TaggedErrors(self)
 
     def create_cursor(self, name=None):
         cursor = super().create_cursor(name)

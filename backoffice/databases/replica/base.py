@@ -57,7 +57,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 self.note_return(was_gone)
                 return connection
         primary = connections.create_connection(self.fallback)
-        connection = primary.get_new_connection(primary.get_connection_params())
+        with primary.wrap_database_errors:
+            connection = primary.get_new_connection(primary.get_connection_params())
         self.isolation_level = primary.isolation_level
         self.fell_back = True
         if self.close_at is not None:
