@@ -462,25 +462,58 @@ def test_percentages_are_those_of_the_phase():
     assert progress([], phase, 20, 3, 20, 3) == phase
 
 
-def test_ctrl_c_stops_and_another_run_goes_on(database):
+@contextmanager
+def signals(**handlers):
+    """How we react to signals, whatever whoever started the tests ignores."""
+    numbers = {getattr(signal, name): handler for name, handler in handlers.items()}
+    before = {number: signal.signal(number, new) for number, new in numbers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_with(database, *numbers: int) -> tuple[str, CommandError]:
+    """These signals, one after another, while a build waits for a writer."""
+
     def interrupt():
         wait_until(lambda: oid(database, "desk_sessions_external_id"))
-        time.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGINT)
+        for number in numbers:
+            time.sleep(0.2)
+            os.kill(os.getpid(), number)
 
     with writer_of("sessions"):
         thread = threading.Thread(target=interrupt)
         thread.start()
         said, error = fail(apply=True)
         thread.join()
-    assert error.returncode == 130
     assert str(error).startswith("Stopped.")
+    return said, error
+
+
+def test_ctrl_c_stops_and_another_run_goes_on(database):
+    with signals(SIGINT=signal.default_int_handler):
+        said, error = stop_with(database, signal.SIGINT)
+    assert error.returncode == 130
     kept = oid(database, "desk_runs_failed")
     assert "desk_sessions_external_id" not in state.ready()
     assert "built in" in said
     run(apply=True)
     assert state.ready() == names()
     assert oid(database, "desk_runs_failed") == kept
+
+
+def test_where_ctrl_c_is_ignored_sigterm_stops_it(database):
+    """As in the background of a script."""
+    with signals(SIGINT=signal.SIG_IGN, SIGTERM=signal.SIG_IGN):
+        _, error = stop_with(database, signal.SIGINT, signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    assert error.returncode == 143
+    # The server does not go on alone.
+    assert "desk_sessions_external_id" not in indexes.ready()
+    run(apply=True)
+    assert indexes.ready() == names()
 
 
 # Rights and failures
@@ -662,9 +695,10 @@ def test_the_site_starts_without_them_as_well(database):
     )
 
 
-def test_ctrl_c_while_they_are_built_stops_the_start(monkeypatch):
+@pytest.mark.parametrize("returncode", [130, 143])
+def test_ctrl_c_while_they_are_built_stops_the_start(monkeypatch, returncode):
     def stopped(*arguments, **options):
-        raise CommandError("Stopped.", returncode=130)
+        raise CommandError("Stopped.", returncode=returncode)
 
     monkeypatch.setattr(serve, "call_command", stopped)
     with pytest.raises(CommandError, match="Stopped"):

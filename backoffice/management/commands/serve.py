@@ -13,7 +13,8 @@ from django.db import OperationalError
 from backoffice.local_postgres.server import LocalPostgresError
 
 DEMO_USERS = {"support": "Support", "admin": "Admin"}
-CTRL_C = 130
+# How commands end at Ctrl-C and at SIGTERM.
+STOPPED = (130, 143)
 
 
 class Command(BaseCommand):
@@ -80,7 +81,7 @@ class Command(BaseCommand):
         try:
             call_command("agent_indexes", apply=True, verbosity=0)
         except CommandError as error:
-            if error.returncode == CTRL_C:
+            if error.returncode in STOPPED:
                 raise
             self.say(f"Searches look back less far: {error}")
 

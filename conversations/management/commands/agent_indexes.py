@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -70,8 +71,30 @@ SEARCH_PATH = """
 """
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM. As for Ctrl-C, psycopg cancels the query that the server is running."""
+
+
+@contextmanager
+def terminated_like_ctrl_c():
+    """SIGTERM raises as well, even where whoever started us ignored it. Ctrl-C stays ignored."""
+
+    def terminate(number, frame):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Command(BaseCommand):
-    help = "Shows our indexes on the agent runtime's tables; builds or removes them."
+    help = (
+        "Shows our indexes on the agent runtime's tables; builds or removes them. Ctrl-C or "
+        "SIGTERM stops it cleanly; where a shell ignores Ctrl-C (a script's `nohup … &`), use "
+        "SIGTERM."
+    )
     requires_system_checks = []
 
     def add_arguments(self, parser):
@@ -91,16 +114,18 @@ class Command(BaseCommand):
         self.alias = WRITER if can_write else "agents"
         self.connection = connections[self.alias]
         try:
-            self.connection.ensure_connection()
-            if apply:
-                self.build_all()
-            elif drop:
-                self.drop_all()
-            else:
-                self.explain()
-        except KeyboardInterrupt:
+            with terminated_like_ctrl_c():
+                self.connection.ensure_connection()
+                if apply:
+                    self.build_all()
+                elif drop:
+                    self.drop_all()
+                else:
+                    self.explain()
+        except KeyboardInterrupt as error:
             message = "Stopped. What was done stays; running the same again goes on from there."
-            raise CommandError(message, returncode=130) from None
+            number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+            raise CommandError(message, returncode=128 + number) from None
         except DatabaseError as error:
             raise CommandError(f"The agent database failed: {one_line(error)}") from None
         finally:
