@@ -7,7 +7,7 @@ from django.contrib.auth import SESSION_KEY
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from accounts import middleware
+from accounts import middleware, signals
 from audit.models import Act, Entry
 
 from ..backoffice.test_settings import KEY, start
@@ -21,7 +21,7 @@ HOUR = 3600
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Moves on when it is told to."""
+    """Moves on when it is told to, for signing in as well as afterwards."""
 
     class Clock:
         now = time.time()
@@ -30,7 +30,8 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(middleware, "time", clock)
+    for module in (signals, middleware):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
