@@ -3,11 +3,9 @@
 import os
 import shutil
 import threading
-from importlib import import_module
 from urllib.parse import urlsplit
 
 import pytest
-from django.apps import apps
 from django.conf import settings
 from django.db import connections
 from playwright.sync_api import expect, sync_playwright
@@ -16,7 +14,6 @@ from ..conftest import user_in
 from ..support.factories import make_agent
 from .steps import talk
 
-AGENT_TABLES = ("agents", "sessions", "runs", "tasks", "chat_messages", "model_call_stats")
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -32,13 +29,8 @@ addEventListener("securitypolicyviolation", (event) =>
 TIMEOUT = 10_000
 
 
-def create_groups():
-    import_module("accounts.migrations.0002_groups").create_groups(apps, None)
-    import_module("accounts.migrations.0003_more_permissions").grant(apps, None)
-
-
 @pytest.fixture(scope="package")
-def browser(django_db_setup, django_db_blocker):
+def browser(django_db_setup):
     """
     Ends with the last browser test, not with the session: while Playwright's event loop runs in
     this thread, Django takes it for asynchronous and keeps connections of its own for it.
@@ -55,9 +47,6 @@ def browser(django_db_setup, django_db_blocker):
         yield browser
         browser.close()
         connections.close_all()
-    # The tests after this package find what the migrations made.
-    with django_db_blocker.unblock():
-        create_groups()
 
 
 class Gate:
@@ -110,13 +99,10 @@ def gate(live_server):
 
 @pytest.fixture(autouse=True)
 def _rows(browser, gate, transactional_db):
-    """The groups, which the last test's flush took, and no agent rows, which it left."""
-    create_groups()
+    """Requests are answered only while there are rows of this test."""
     gate.open()
     yield
     gate.close()
-    with connections["agents_write"].cursor() as cursor:
-        cursor.execute(f"TRUNCATE {', '.join(AGENT_TABLES)}")
 
 
 class Watch:
