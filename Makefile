@@ -22,7 +22,7 @@ define need
 endef
 
 tools:
-	$(call need,chromium,command -v chromium || test -n "$$BROWSER_PATH", or set BROWSER_PATH)
+	$(call need,chromium-headless-shell,command -v chromium-headless-shell || test -n "$$BROWSER_PATH", or set BROWSER_PATH)
 	$(call need,pgbouncer,command -v pgbouncer || test -x /usr/sbin/pgbouncer)
 	$(call need,nginx-light,command -v nginx || test -x /usr/sbin/nginx)
 	$(call need,caddy,command -v caddy)

@@ -35,10 +35,13 @@ def browser(django_db_setup):
     Ends with the last browser test, not with the session: while Playwright's event loop runs in
     this thread, Django takes it for asynchronous and keeps connections of its own for it.
     """
-    path = os.environ.get("BROWSER_PATH") or shutil.which("chromium")
+    # Chromium without windows: each of the whole one's costs a second of processor time.
+    path = os.environ.get("BROWSER_PATH") or shutil.which("chromium-headless-shell")
+    path = path or shutil.which("chromium")
     if not path:
         pytest.fail(
-            "No browser: install chromium, or name its executable in BROWSER_PATH.", pytrace=False
+            "No browser: install chromium-headless-shell, or name an executable in BROWSER_PATH.",
+            pytrace=False,
         )
     expect.set_options(timeout=TIMEOUT)
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
