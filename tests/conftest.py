@@ -14,7 +14,7 @@ from conversations.agentdb.agent_tables import create_agent_tables
 from conversations.indexes import state
 from conversations.listing import counts
 
-from .support import faults
+from .support import deployment, faults
 from .support.signing_in import let_in
 
 DATABASES = ["default", "agents", "agents_write"]
@@ -45,6 +45,8 @@ def pytest_configure(config):
 
 
 def pytest_unconfigure(config):
+    if (deployment.RUN / "migrated").exists() and not hasattr(config, "workerinput"):
+        deployment.drop_database(deployment.TEMPLATE, settings.LOCAL_POSTGRES)
     if getattr(config, "started_postgres", False):
         settings.LOCAL_POSTGRES.stop()
 

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from demo import write_demo
 
-from ..support.deployment import Deployment, deployment
+from ..support.deployment import Deployment, deployment, static_files
 from ..support.exports import URL, read_csv
 from ..support.person import make_person, sign_in
 from ..support.servers import OpenPostgres, pgbouncer, running
@@ -43,13 +43,13 @@ def database(postgres):
 
 
 @pytest.fixture(scope="module")
-def site(postgres, database, tmp_path_factory):
+def site(postgres, database):
     with pgbouncer(postgres, ("desk", "reader", "editor")) as uri:
         made = Deployment(database, uri("desk"))
         made.settings = {
             "KAVALAI_DB_URI": uri("kavalai", "reader"),
             "KAVALAI_DB_WRITE_URI": uri("kavalai", "editor"),
-            "STATIC_ROOT": str(tmp_path_factory.mktemp("static")),
+            "STATIC_ROOT": static_files(),
         }
         made.unprepared_check = made.run("check", text=True)
         database.execute(ALTER_ROLES)
