@@ -1,1 +1,1 @@
-"""`manage.py bench`: what a heavy conversation costs, beside an ordinary one and bare SQL."""
+"""`make bench` and `make load`: how fast the site is, measured beside alternatives."""

@@ -1,0 +1,1 @@
+"""What is personal data, and who sees it masked."""

@@ -1,0 +1,1 @@
+"""The PostgreSQL that `make run` and the tests start on this computer."""

@@ -1,1 +1,1 @@
-from . import tables  # noqa: F401
+"""The runtime's tables in the admin panel."""

@@ -1,0 +1,1 @@
+"""Edits, redaction and erasure: all that writes to the agent database."""

@@ -1,0 +1,1 @@
+"""One conversation: its transcript, runs, tasks and payloads."""

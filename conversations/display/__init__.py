@@ -1,0 +1,1 @@
+"""What strangers wrote, as HTML that is safe to show; charts."""

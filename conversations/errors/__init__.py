@@ -1,0 +1,1 @@
+"""The page Errors: what went wrong lately, grouped by message."""

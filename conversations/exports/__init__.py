@@ -1,0 +1,1 @@
+"""The list's conversations as files."""

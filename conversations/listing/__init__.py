@@ -1,0 +1,1 @@
+"""The list of conversations and what it asks for after it is shown."""

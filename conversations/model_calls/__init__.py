@@ -1,0 +1,1 @@
+"""Model calls: their tokens and what they cost."""

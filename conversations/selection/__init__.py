@@ -1,0 +1,1 @@
+"""From URL parameters to the conversations that match, found page by page."""

@@ -4,11 +4,9 @@ from datetime import timedelta
 from functools import cache
 
 from django import template
-from django.template.defaultfilters import pluralize
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from backoffice.words import at, counted, elapsed_words, exact, seconds, time_element
 
@@ -48,7 +46,6 @@ NODE_ICONS = {
     "start": "play",
     "end": "flag",
 }
-BAD = ' class="bad"'
 ROLE_ICONS = {"user": "user", "assistant": "bot"}
 
 
@@ -105,24 +102,6 @@ def run_line(run):
 @register.filter
 def gap_words(gap):
     return elapsed_words(gap)
-
-
-@register.simple_tag
-def row_counts(row):
-    """2 runs, 14 tasks, 4 messages, 1 error: as template nodes, a fifth of the page's time."""
-    numbers = {
-        "run": row.runs_count,
-        "task": row.tasks_count,
-        "message": row.messages_count,
-        "error": row.errors_count,
-    }
-    return SafeString(
-        " ".join(
-            f"<span{BAD if noun == 'error' and number else ''}>"
-            f"<b>{number}</b> {noun}{pluralize(number)}</span>"
-            for noun, number in numbers.items()
-        )
-    )
 
 
 @register.filter

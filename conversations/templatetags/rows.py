@@ -8,14 +8,15 @@ page's time.
 from html import escape
 
 from django import template
-from django.template.defaultfilters import truncatechars
+from django.template.defaultfilters import pluralize, truncatechars
 from django.utils.safestring import SafeString
 
 from ..models import NO_NAME
-from .desk import ago, problem_text, row_counts, status_hint, status_label
+from .desk import ago, problem_text, status_hint, status_label
 
 register = template.Library()
 
+BAD = ' class="bad"'
 EVALUATION = ' <span class="pill">evaluation</span>'
 NO_MESSAGES = "<i>No messages</i>"
 EMPTY_MESSAGE = "(empty message)"
@@ -38,7 +39,7 @@ def conversation_row(row, list_url, place):
     <span class="said">{said(row)}</span>
     {trouble(row.trouble) if row.trouble else ""}
     <span class="state"><span class="pill {status}" title="{status_hint(row.status)}">{status_label(row.status)}</span> {problems}</span>
-    <span class="counts">{row_counts(row)}</span>
+    <span class="counts">{counts(row)}</span>
     <span class="when">{ago(row.updated_at)}<small>created {ago(row.created_at)}</small></span>
   </a>
   {snippets(row.snippets) if row.snippets else ""}
@@ -59,6 +60,21 @@ def said(row):
         return first
     last = escape(row.last_message or EMPTY_MESSAGE)
     return f'{first}<span class="latest" dir="auto">{last}</span>'
+
+
+def counts(row):
+    """2 runs, 14 tasks, 4 messages, 1 error."""
+    numbers = {
+        "run": row.runs_count,
+        "task": row.tasks_count,
+        "message": row.messages_count,
+        "error": row.errors_count,
+    }
+    return " ".join(
+        f"<span{BAD if noun == 'error' and number else ''}>"
+        f"<b>{number}</b> {noun}{pluralize(number)}</span>"
+        for noun, number in numbers.items()
+    )
 
 
 def trouble(text):
