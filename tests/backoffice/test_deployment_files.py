@@ -13,11 +13,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 from compose_spec import PyOptions
 from django.conf import settings
 
-from ..support.deployment import HOST, SECONDS, deployment, wait_until, write_sessions
+from ..support.deployment import (
+    HOST,
+    SECONDS,
+    Deployment,
+    create_database,
+    deployment,
+    drop_database,
+    wait_until,
+    write_sessions,
+)
 
 NAME = "desk.example.com"
 TOKEN = "m-" + "0123456789" * 2
@@ -59,6 +69,32 @@ def test_the_image_holds_what_the_site_needs_and_no_more():
     )
     assert {name for name in tracked if not re.match(left_out, name)} == set(kept)
     assert not any(name.startswith(".") for name in kept)
+
+
+def test_the_site_starts_from_what_the_image_holds_and_nothing_else(tmp_path):
+    """Migrations, static files, commands and gunicorn, in a copy without the rest."""
+    home, static = tmp_path / "site", tmp_path / "static"
+    kept = re.findall(r"^!(.+)$", (settings.BASE_DIR / ".dockerignore").read_text(), re.MULTILINE)
+    for path in said_by("git", "ls-files", "--", *kept).splitlines():
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(settings.BASE_DIR / path, home / path)
+    name, postgres = f"image_{os.getpid()}", settings.LOCAL_POSTGRES
+    try:
+        create_database(name, postgres)
+        with psycopg.connect(postgres.uri(name), autocommit=True) as database:
+            told = {"STATIC_ROOT": str(static), "DESK_DATA_DIR": str(tmp_path / "data")}
+            site = Deployment(database, postgres.uri(name), told, home=home)
+            site.run("migrate", "--verbosity=0", check=True)
+            site.run("collectstatic", "--no-input", "--verbosity=0", check=True)
+            site.run("demo_conversations", "--count=3", check=True)
+            site.cookie = site.sign_in("Support")
+            with site.serving(workers=1) as server:
+                page = server.get("/conversations/").read().decode()
+                assert page.count('<a class="row') == 3
+                [style] = re.findall(r'href="(/static/app\.[^"]+\.css)"', page)
+                assert server.get(style).status == 200
+    finally:
+        drop_database(name, postgres)
 
 
 def test_static_files_are_collected_without_a_key_or_a_database(tmp_path):

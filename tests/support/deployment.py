@@ -25,6 +25,7 @@ from .environment import BLANK
 
 HOST = "127.0.0.1"
 SECONDS = 30
+PROJECT = settings.BASE_DIR
 RUN = Path(os.environ["DESK_TEST_RUN"])
 TEMPLATE = RUN.name.replace("-", "_")
 MIGRATE = """
@@ -58,6 +59,8 @@ class Deployment:
     settings: dict[str, str] = field(default_factory=dict)
     cookie: str = ""
     is_migrated: bool = False
+    # Where its code is.
+    home: Path = PROJECT
 
     def environment(self) -> dict[str, str]:
         ours = {"DATABASE_URL": self.uri, "KAVALAI_DB_URI": self.uri, "KAVALAI_DB_SCHEMA": "agents"}
@@ -67,7 +70,7 @@ class Deployment:
         """manage.py with these arguments."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
-            cwd=settings.BASE_DIR,
+            cwd=self.home,
             env=self.environment(),
             capture_output=True,
             **options,
@@ -96,7 +99,7 @@ class Deployment:
             command += arguments
             process = subprocess.Popen(
                 command,
-                cwd=settings.BASE_DIR,
+                cwd=self.home,
                 env=self.environment(),
                 pass_fds=[listening.fileno()],
                 stdout=output,
