@@ -1,5 +1,6 @@
 """Settings come from the environment; .env.example describes each one."""
 
+import os
 import re
 import zoneinfo
 from pathlib import Path
@@ -141,6 +142,11 @@ if not desk_uri:
     LOCAL_DATABASES["default"] = "desk" if agents_uri else "demo"
 if not agents_uri:
     LOCAL_DATABASES["agents"] = "agents"
+if len(LOCAL_DATABASES) == 2:
+    # PGSERVICE, PGHOSTADDR, PGOPTIONS and the like name or tune another server. What a URI leaves
+    # out, libpq takes from them, as it should where an operator has written that URI.
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 try:
     desk_uri = desk_uri or LOCAL_POSTGRES.uri(LOCAL_DATABASES["default"])
     agents_uri = agents_uri or LOCAL_POSTGRES.uri(LOCAL_DATABASES["agents"])

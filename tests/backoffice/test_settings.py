@@ -127,6 +127,25 @@ def test_the_local_databases_stand_in_for_what_is_not_given():
     assert start("s.LOCAL_DATABASES", DATABASE_URL=uri)[1] == "{'agents': 'agents'}"
 
 
+ELSEWHERE = {
+    "PGHOSTADDR": "192.0.2.1",
+    "PGOPTIONS": "-c search_path=nowhere",
+    "PGREQUIREAUTH": "scram-sha-256",
+    "PGSERVICE": "elsewhere",
+    "PGTARGETSESSIONATTRS": "read-only",
+    "PGUSER": "somebody",
+}
+
+
+def test_what_the_shell_says_of_another_server_is_not_meant_for_the_local_one():
+    show = "__import__('psycopg').connect({}, connect_timeout=3).execute('SELECT 1').fetchone()"
+    local = show.format("s.LOCAL_POSTGRES.uri('postgres')")
+    assert start(local, **ELSEWHERE)[1:] == ("(1,)", "")
+    # Where an operator names a server, libpq's variables say what the URI does not.
+    _, _, error = start(show.format("''"), DATABASE_URL="postgresql:///", **ELSEWHERE)
+    assert 'service "elsewhere" not found' in error
+
+
 def test_reading_goes_to_the_replica_and_writing_to_the_primary():
     names = "[(a, d['NAME']) for a, d in s.DATABASES.items() if a != 'default']"
     uris = {"KAVALAI_DB_URI": "postgresql:///primary"}

@@ -1,14 +1,33 @@
-"""Loaded before the settings: tests run on the local PostgreSQL, whatever .env or the shell say."""
+"""
+Loaded before the settings: tests run on the local PostgreSQL, whatever .env or the shell say, and
+as in a plain shell, whatever the one that started them is like.
+"""
 
 import atexit
 import os
+import re
 import shutil
+import signal
 import tempfile
 
 from backoffice import env
 
+# What programs that tests start would take from the shell: where databases are and through which
+# proxy the site is, how gunicorn runs, which settings Django has, how output looks.
+FOREIGN = (
+    r"PG[A-Z]+|(https?|all|no|ftp)_proxy|GUNICORN_CMD_ARGS|WEB_CONCURRENCY|PROMETHEUS_MULTIPROC_DIR"
+    r"|DJANGO_\w+|PYTHONWARNINGS|PYTHONDEVMODE|PYTHONOPTIMIZE|PYTHONIOENCODING|PYTHONUTF8"
+    r"|COLUMNS|LINES|\w*COLOR\w*|LANG|LANGUAGE|LC_\w+|TZ"
+)
 BLANK = env.blank()
-os.environ.update(BLANK)
+
+for name in list(os.environ):
+    if re.fullmatch(FOREIGN, name, re.IGNORECASE):
+        del os.environ[name]
+os.environ.update(BLANK, LC_ALL="C.UTF-8")
+os.umask(0o022)
+# Else the exit status of no process that is started here is known. Those that tests send set them.
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 # For what the processes of a run make once for all of them. They inherit its name.
 if "DESK_TEST_RUN" not in os.environ:

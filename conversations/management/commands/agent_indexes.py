@@ -92,8 +92,8 @@ def terminated_like_ctrl_c():
 class Command(BaseCommand):
     help = (
         "Shows our indexes on the agent runtime's tables; builds or removes them. Ctrl-C or "
-        "SIGTERM stops it cleanly; where a shell ignores Ctrl-C (a script's `nohup … &`), use "
-        "SIGTERM."
+        "SIGTERM stops it cleanly; in the background of a script, where Ctrl-C is ignored, only "
+        "SIGTERM does."
     )
     requires_system_checks = []
 
