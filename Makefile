@@ -2,14 +2,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench load faults format tools hostile scan
+# Tests that share a server or a large history stay in one process, which makes it once.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadgroup
 
-run: $(VENV)/installed
+.PHONY: help run test test-fast test-slow check bench load faults format tools hostile scan
+
+help: ## list what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/installed ## serve http://127.0.0.1:8000 with demo conversations
 	@$(BIN)/python manage.py serve
 
-# Tests that share a server or a large history stay in one process, which makes it once.
-test: $(VENV)/installed-dev tools
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup
+test: $(VENV)/installed-dev tools ## run the tests but for the slow ones: five minutes on two processors
+	@$(PYTEST) -m "not slow"
+
+test-fast: $(VENV)/installed-dev ## those of them that need no browser, server or system package
+	@$(PYTEST) -m "not slow and not system"
+
+test-slow: $(VENV)/installed-dev tools ## run the slow tests
+	@$(PYTEST) -m slow
 
 # What the tests need and pip does not bring: a package, how to tell that it is there, what else
 # would do.
@@ -21,7 +32,7 @@ define need
 	  } || { echo "The tests need $(1): apt-get install $(1)$(3)." >&2; exit 1; }
 endef
 
-tools:
+tools: ## install what the tests need and pip does not bring
 	$(call need,chromium-headless-shell,command -v chromium-headless-shell || test -n "$$BROWSER_PATH", or set BROWSER_PATH)
 	$(call need,pgbouncer,command -v pgbouncer || test -x /usr/sbin/pgbouncer)
 	$(call need,nginx-light,command -v nginx || test -x /usr/sbin/nginx)
@@ -29,7 +40,7 @@ tools:
 	$(call need,systemd,test "$$(uname)" != Linux || command -v systemd-analyze)
 	$(call need,openssl,command -v openssl)
 
-check: $(VENV)/installed-dev
+check: $(VENV)/installed-dev ## lint, and check settings and migrations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --quiet
@@ -41,25 +52,25 @@ check: $(VENV)/installed-dev
 
 # make bench BENCH='--sizes 10000,100000,1000000 --write "2 cores, 24 GB"' measures the list at a
 # million conversations too, which takes more than an hour, and writes docs/benchmarks.md.
-bench: $(VENV)/installed
+bench: $(VENV)/installed ## measure pages and exports, see docs/benchmarks.md
 	@$(BIN)/python manage.py bench $(BENCH)
 
 # Fifty people for five minutes at 100,000 conversations, beside exports and searches.
 LOCUST := .data/locust
-load: $(VENV)/installed $(LOCUST)
+load: $(VENV)/installed $(LOCUST) ## fifty people for five minutes, see docs/reliability.md
 	@LOCUST=$(LOCUST)/bin/locust $(BIN)/python manage.py bench --only load $(BENCH)
 
 # Breaks a database or gunicorn in each way that docs/reliability.md speaks of, and prints its table.
-faults: $(VENV)/installed-dev
+faults: $(VENV)/installed-dev ## break databases and gunicorn, see docs/reliability.md
 	@$(BIN)/python -m pytest tests/site/test_faults_*.py
 
 # A thousand bad requests at each address; half an hour.
-hostile: $(VENV)/installed-dev
+hostile: $(VENV)/installed-dev ## a thousand bad requests at each address, half an hour
 	@$(BIN)/python -m pytest tests/site/test_hostile_input.py --hypothesis-profile=hostile
 
 # sqlmap and wapiti against the site with demo conversations; half an hour. They need openssl.
 SCAN := .data/scan
-scan: $(VENV)/installed-dev $(SCAN)/sqlmap $(SCAN)/wapiti
+scan: $(VENV)/installed-dev $(SCAN)/sqlmap $(SCAN)/wapiti ## sqlmap and wapiti against the site, half an hour
 	@DESK_DATA_DIR=$(SCAN) $(BIN)/python -m tests.site.scan
 
 # Programs with environments of their own.
@@ -70,7 +81,7 @@ $(SCAN)/sqlmap $(SCAN)/wapiti $(LOCUST):
 	$(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGE) || { rm -rf $@; exit 1; }
 
-format: $(VENV)/installed-dev
+format: $(VENV)/installed-dev ## format the code and the templates
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/djade --target-version 5.2 $$(git ls-files 'templates/*.html')

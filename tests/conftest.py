@@ -1,5 +1,7 @@
 """One real PostgreSQL for all tests: the local one."""
 
+import inspect
+
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -14,12 +16,14 @@ from conversations.agentdb.agent_tables import create_agent_tables
 from conversations.indexes import state
 from conversations.listing import counts
 
-from .support import deployment, faults
+from .support import deployment, faults, servers
 from .support.signing_in import let_in
 
 DATABASES = ["default", "agents", "agents_write"]
 # What the migrations write; a test that commits something else there has it put back.
 MIGRATED = ["django_content_type", "auth_permission", "auth_group", "auth_group_permissions"]
+
+STARTERS = [deployment.deployment, faults.two_servers, servers.running, servers.pgbouncer]
 
 # The same examples each time, and few; `make hostile` takes many, and others each time.
 ONE_AFTER_ANOTHER = {
@@ -51,13 +55,30 @@ def pytest_unconfigure(config):
         settings.LOCAL_POSTGRES.stop()
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
+        if starts_servers(item):
+            item.add_marker("system")
         marker = item.get_closest_marker("django_db")
         if marker and "databases" not in marker.kwargs:
             item.add_marker(
                 pytest.mark.django_db(**{**marker.kwargs, "databases": DATABASES}), append=False
             )
+    yield
+    # A group stays in one process: begun last, it would go on alone.
+    items.sort(key=lambda item: not item.get_closest_marker("xdist_group"))
+
+
+def starts_servers(item) -> bool:
+    """Whether the test or a fixture that it uses starts a browser, or servers by our helpers."""
+    fixtures = item._fixtureinfo.name2fixturedefs
+    for function in (item.obj, *(each.func for found in fixtures.values() for each in found)):
+        function = inspect.unwrap(function)
+        names = function.__code__.co_names if inspect.isfunction(function) else ()
+        if any(function.__globals__.get(name) in STARTERS for name in names):
+            return True
+    return "browser" in fixtures
 
 
 @pytest.fixture(scope="session")

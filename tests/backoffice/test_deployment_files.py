@@ -136,6 +136,7 @@ def test_compose_knows_every_key_and_only_settings_that_there_are():
     assert "ports" not in services["db"]
 
 
+@pytest.mark.system
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd is of Linux alone")
 def test_the_unit_is_one_that_systemd_takes_and_trusts(tmp_path):
     unit = DEPLOY / "conversation-desk.service"
