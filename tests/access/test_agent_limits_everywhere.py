@@ -11,16 +11,14 @@ import re
 import uuid
 
 import pytest
-from django.contrib.auth.models import Group
-from django.urls import URLPattern, get_resolver, reverse
+from django.urls import reverse
 from django.utils.http import urlencode
 
-from accounts.urls import urlpatterns as accounts_urls
 from audit.models import Act, Entry
 from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, Session, Task
 from conversations.selection.pagination import EPOCH, Cursor
 
-from ..site.test_permissions import admin_paths
+from ..support.addresses import ACCOUNT, PANEL, PIECE, SITE, make_examples, paths
 from ..support.admin_panel import form_url, list_url, open_form, sql, untouched
 from ..support.histories import build_indexes
 from ..support.limited import (
@@ -77,16 +75,8 @@ def limited_admin(client, sides, django_user_model):
 # Addresses
 
 
-def patterns(found=None, prefix=""):
-    """All but the panel's, which has tests below, and one's own account's."""
-    for pattern in found or get_resolver().url_patterns:
-        if pattern in accounts_urls:
-            continue
-        if isinstance(pattern, URLPattern):
-            yield prefix + (pattern.name or str(pattern.pattern)), pattern
-        elif pattern.namespace != "admin":
-            space = f"{pattern.namespace}:" if pattern.namespace else ""
-            yield from patterns(pattern.url_patterns, prefix + space)
+# All but the panel's, which has tests below, and one's own account's.
+ASKED = {name: address for name, address in SITE.items() if name not in ACCOUNT}
 
 
 def arguments(parameters, one: Side, other: Side):
@@ -107,8 +97,8 @@ def arguments(parameters, one: Side, other: Side):
 
 def with_ids(one: Side, other: Side):
     """(name, address, whether all of it is one's) of each address that names a row."""
-    for name, pattern in patterns():
-        parameters = pattern.pattern.converters
+    for name, address in ASKED.items():
+        parameters = PIECE.findall(address)
         if not any(parameter.endswith("_id") for parameter in parameters):
             continue
         more = [{}]
@@ -161,8 +151,8 @@ def queries(ours: Side, theirs: Side) -> dict[str, list[dict]]:
 def without_ids(ours: Side, theirs: Side):
     """Addresses that name no row; a KeyError for one that queries() does not know."""
     asked = queries(ours, theirs)
-    for name, pattern in patterns():
-        parameters = pattern.pattern.converters
+    for name, address in ASKED.items():
+        parameters = PIECE.findall(address)
         if any(parameter.endswith("_id") for parameter in parameters):
             continue
         files = itertools.product(("conversations", "messages", "tasks"), ("csv", "jsonl"))
@@ -185,7 +175,7 @@ def posted(url: str) -> dict:
 def test_every_address_is_asked(sides):
     ours, theirs = sides
     asked = {name for name, *_ in (*with_ids(ours, theirs), *without_ids(ours, theirs))}
-    assert asked == {name for name, _ in patterns()}
+    assert asked == ASKED.keys()
 
 
 def test_what_names_their_row_answers_as_if_it_did_not_exist(limited, sides):
@@ -270,19 +260,17 @@ def test_without_a_limit_all_of_it_is_found(admin_client, sides):
 # The admin panel
 
 
-def objects_of(side: Side, django_user_model) -> dict:
-    """What admin_paths() asks for, by the part of the address that stands for a model."""
-    rows = {f"conversations/{name}/": side.named(model) for name, model in MODELS.items()}
-    other = django_user_model.objects.create_user("other")
-    entry = Entry.objects.create(act=Act.VIEWED, session_id=side.session.id)
-    group = Group.objects.get(name="Viewer")
-    return {**rows, "accounts/user/": other.pk, "auth/group/": group.pk, "audit/entry/": entry.pk}
+def panel_paths(side: Side):
+    """(name, address) of all that the panel has, with the side's rows."""
+    return paths(
+        PANEL, make_examples(**{name: side.named(model) for name, model in MODELS.items()})
+    ).items()
 
 
-def test_the_panel_answers_as_if_their_rows_did_not_exist(limited_admin, sides, django_user_model):
+def test_the_panel_answers_as_if_their_rows_did_not_exist(limited_admin, sides):
     _, theirs = sides
     with untouched():
-        for name, url in admin_paths(objects_of(theirs, django_user_model)):
+        for name, url in panel_paths(theirs):
             if name == "logout":
                 continue
             of_row = any(pk in url for pk in theirs.ids)
@@ -333,14 +321,11 @@ def test_a_conversation_cannot_be_given_to_their_agent(limited_admin, sides):
     assert "That choice is not one of the available choices" in text
 
 
-def test_users_groups_and_the_audit_trail_are_for_whoever_has_no_limit(
-    limited_admin, sides, django_user_model
-):
-    objects = objects_of(sides[1], django_user_model)
+def test_users_groups_and_the_audit_trail_are_for_whoever_has_no_limit(limited_admin, sides):
     names = ("accounts_user", "auth_group", "audit_entry")
-    paths = [(name, url) for name, url in admin_paths(objects) if name.startswith(names)]
-    assert len(paths) >= 15
-    for name, url in paths:
+    found = [(name, url) for name, url in panel_paths(sides[1]) if name.startswith(names)]
+    assert len(found) >= 15
+    for name, url in found:
         for method in ("get", "post"):
             assert getattr(limited_admin, method)(url).status_code == 403, name
     index = limited_admin.get("/admin/").content.decode()

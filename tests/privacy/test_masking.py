@@ -17,7 +17,6 @@ from psycopg.types.json import JsonLoader
 from psycopg.types.string import TextLoader
 
 from accounts import lockout
-from accounts.urls import urlpatterns as accounts_urls
 from audit.models import Act, Entry
 from conversations import sessions
 from conversations.access.connections import mask_texts
@@ -26,7 +25,7 @@ from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, S
 from conversations.selection.pagination import EPOCH, Cursor
 from privacy import masking
 
-from ..site.test_permissions import MATRIX
+from ..support.addresses import ACCOUNT, SITE
 from ..support.factories import (
     NULL,
     Json,
@@ -66,7 +65,7 @@ DOCUMENT = {
 CUTS = (60, 200, 300, 500, 3000)
 NO_CONTENT = {
     *("home", "favicon", "csp_report", "conversations:reveal"),
-    *(each.name for each in accounts_urls),
+    *ACCOUNT,
     # The address itself names the external id.
     "conversations:erase_all",
 }
@@ -186,7 +185,7 @@ def test_every_column_that_holds_text_is_planted():
 def addresses(session) -> dict[str, list[str]]:
     """{name of a URL: addresses of what shows something of the conversation}"""
     agent = session.agent_id
-    found = {name: [] for name in MATRIX}
+    found = {name: [] for name in SITE}
 
     def add(name, *args, queries=("",)):
         url = reverse(f"conversations:{name}", args=args)
@@ -293,7 +292,7 @@ def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_clien
     for term in ("needle", "word"):
         urls += [f"/conversations/?search={term}{scope}" for scope in ("", "&scope=all")]
     for number, session in enumerate(() if indexed else made):
-        found = {name: [] for name in MATRIX}
+        found = {name: [] for name in SITE}
 
         def add(name, *args, queries=("",), found=found):
             url = reverse(f"conversations:{name}", args=args)

@@ -3,19 +3,13 @@
 import re
 
 import pytest
-from django.contrib import admin
 from django.contrib.auth.models import Group
-from django.urls import URLPattern, get_resolver, reverse
 
-from audit.models import Act, Entry
-from conversations.selection.pagination import Cursor
-
-from ..support.admin_panel import make_rows
-from ..support.factories import make_message, make_run, make_session, make_task
+from ..support.addresses import PANEL, ROLES, WALKED, make_examples, paths, site_paths
+from ..support.admin_panel import TABLES
 
 pytestmark = pytest.mark.django_db
 
-ROLES = ("anonymous", "outsider", "viewer", "support", "admin")
 LOGIN = "login"
 # name: the status for each role; "login" is a redirect to the sign-in page.
 BROWSE = (LOGIN, 403, 200, 200, 200)
@@ -67,38 +61,9 @@ MATRIX = {
 }
 
 
-@pytest.fixture
-def paths():
-    session = make_session(external_id="somebody")
-    run = make_run(session)
-    task = make_task(run, session)
-    message = make_message(session)
-    arguments = {
-        "conversations:export": ["conversations", "csv"],
-        "conversations:transcript": [session.id, "txt"],
-        "conversations:json": [session.id],
-        "conversations:message": [session.id, message.id],
-        "conversations:redact": [session.id, message.id],
-        "conversations:erase": [session.id],
-        "conversations:detail": [session.id],
-        "conversations:reveal": [session.id],
-        "conversations:run": [session.id, run.id],
-        "conversations:task": [session.id, task.id],
-        "mfa_remove_webauthn": [1],
-        "conversations:payload": [session.id, "runs", run.id, "context"],
-        "conversations:payload_file": [session.id, "runs", run.id, "context"],
-    }
-    queries = {
-        "conversations:new": f"?since={Cursor(session.updated_at, session.id)}",
-        "conversations:erase_all": "?external_id=somebody",
-    }
-    return {
-        name: reverse(name, args=arguments.get(name)) + queries.get(name, "") for name in MATRIX
-    }
-
-
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_reaches_what_it_may_and_nothing_else(role, client, request, paths):
+def test_each_role_reaches_what_it_may_and_nothing_else(role, client, request):
+    paths = site_paths()
     if role != "anonymous":
         client = request.getfixturevalue(f"{role}_client")
     for name, statuses in MATRIX.items():
@@ -113,61 +78,24 @@ def test_each_role_reaches_what_it_may_and_nothing_else(role, client, request, p
         b"".join(response)
 
 
-def names(patterns, prefix=""):
-    for pattern in patterns:
-        if isinstance(pattern, URLPattern):
-            yield prefix + (pattern.name or str(pattern.pattern))
-        elif pattern.namespace != "admin":
-            space = f"{pattern.namespace}:" if pattern.namespace else ""
-            yield from names(pattern.url_patterns, prefix + space)
-
-
 def test_the_matrix_knows_every_url():
-    ours = set(names(get_resolver().url_patterns))
-    assert ours == set(MATRIX)
-
-
-def admin_paths(objects):
-    """Every address of the admin panel, with an object where one is needed, by its model."""
-    for pattern in admin.site.get_urls():
-        if isinstance(pattern, URLPattern):
-            if pattern.name and pattern.name != "app_list":
-                yield pattern.name, reverse(f"admin:{pattern.name}")
-            continue
-        pk = objects[str(pattern.pattern)]
-        for each in pattern.url_patterns:
-            if each.name:
-                needs_object = not each.name.endswith(("_changelist", "_add"))
-                arguments = [pk] if needs_object else []
-                yield each.name, reverse(f"admin:{each.name}", args=arguments)
-    yield "app_list", reverse("admin:app_list", args=["accounts"])
-
-
-def objects_of(rows, django_user_model) -> dict:
-    """What admin_paths() asks for."""
-    return {
-        **{f"conversations/{model}/": row.id for model, row in vars(rows).items()},
-        "accounts/user/": django_user_model.objects.create_user("other").pk,
-        "auth/group/": Group.objects.first().pk,
-        "audit/entry/": Entry.objects.create(act=Act.VIEWED).pk,
-    }
+    ours = [name or address for name, address in WALKED if not address.startswith("/admin/")]
+    assert sorted(ours) == sorted(MATRIX)
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_admin_panel_is_for_admins_alone(role, client, request, django_user_model):
-    rows = make_rows()
-    objects = objects_of(rows, django_user_model)
+def test_the_admin_panel_is_for_admins_alone(role, client, request):
+    panel = paths(PANEL, make_examples())
     if role != "anonymous":
         client = request.getfixturevalue(f"{role}_client")
-    paths = dict(admin_paths(objects))
-    assert len(paths) > 14 + 7 * 5
+    assert len(panel) > 14 + 7 * 5
     # What the panel shows of conversations and of the audit trail is neither made nor deleted here.
     never = {"autocomplete", "audit_entry_add", "audit_entry_delete"}
-    never |= {f"conversations_{model}_{act}" for model in vars(rows) for act in ("add", "delete")}
+    never |= {f"conversations_{model}_{act}" for model in TABLES for act in ("add", "delete")}
     # Leads to our own page, and they have no password.
     never.add("password_change")
-    assert never < paths.keys()
-    for name, path in paths.items():
+    assert never < panel.keys()
+    for name, path in panel.items():
         if name == "logout":
             continue
         response = client.get(path, follow=True)
@@ -276,10 +204,9 @@ def test_answers_are_stored_nowhere(client):
 
 
 @pytest.mark.parametrize("column", ["", "nothing", "a.b", "password"])
-def test_the_panel_names_no_row_by_another_column(column, admin_client, django_user_model):
-    objects = objects_of(make_rows(), django_user_model)
+def test_the_panel_names_no_row_by_another_column(column, admin_client):
     asked = {}
-    for name, path in admin_paths(objects):
+    for name, path in paths(PANEL, make_examples()).items():
         if name == "logout":
             continue
         for response in (
