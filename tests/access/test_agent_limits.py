@@ -27,7 +27,8 @@ from ..support.factories import (
     make_session,
     make_task,
 )
-from ..support.listing import COUNTS, be_patient, get, match, shown_counts
+from ..support.listing import COUNTS, be_patient, match, shown_counts
+from ..support.pages import get
 
 pytestmark = pytest.mark.django_db
 

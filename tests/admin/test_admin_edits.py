@@ -27,7 +27,7 @@ from ..support.admin_panel import (
     value,
 )
 from ..support.factories import make_agent, make_message, make_session
-from ..support.listing import text
+from ..support.pages import text
 
 pytestmark = pytest.mark.django_db
 

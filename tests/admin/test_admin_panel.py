@@ -28,7 +28,7 @@ from ..support.admin_panel import (
     open_form,
 )
 from ..support.factories import Json, insert, make_agent, make_message, make_run, make_session
-from ..support.listing import text
+from ..support.pages import text
 
 pytestmark = pytest.mark.django_db
 

@@ -16,6 +16,7 @@ from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Ta
 from conversations.problems.kinds import problem_choices
 
 from ..support.factories import make_conversation, make_message, make_run, make_session, make_task
+from ..support.listing import TYPING
 
 pytestmark = pytest.mark.django_db
 MODELS = [Agent, Session, Run, Task, ChatMessage, ModelCall]
@@ -192,19 +193,16 @@ def test_a_slow_and_an_absent_database_are_told_apart(
     assert b"Traceback" not in response.content
 
 
-AS_HTMX = {"HX-Request": "true", "HX-Target": "main#browse"}
-
-
 def test_a_failure_in_a_fragment_leaves_the_filters_where_they_are(support_client, monkeypatch):
     break_database(monkeypatch, OperationalError("gone"))
     support_client.raise_request_exception = False
-    response = support_client.get("/conversations/?search=ab", headers=AS_HTMX)
+    response = support_client.get("/conversations/?search=ab", headers=TYPING)
     assert response.status_code == 503
     assert response["HX-Retarget"] == "#results"
     assert b"<html" not in response.content
 
 
-@pytest.mark.parametrize("headers", [{}, AS_HTMX])
+@pytest.mark.parametrize("headers", [{}, TYPING])
 def test_a_list_that_takes_too_long_keeps_its_filters_and_its_address(
     support_client, monkeypatch, headers
 ):

@@ -24,11 +24,11 @@ from conversations.listing import views
 from conversations.selection.pagination import EPOCH, Cursor
 
 from ..support.factories import make_agent, make_message, make_run, make_session, make_task
+from ..support.pages import HTMX
 
 pytestmark = pytest.mark.django_db
 
 PASSWORD = "a-password-1"
-HTMX = {"HX-Request": "true"}
 
 
 @pytest.fixture

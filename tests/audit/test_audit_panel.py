@@ -16,7 +16,7 @@ from audit.management.commands import audit_prune
 from audit.models import Act, Entry
 from backoffice.admin import CappedPaginator
 
-from ..support.listing import text
+from ..support.pages import text
 
 pytestmark = pytest.mark.django_db
 

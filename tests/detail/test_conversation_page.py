@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 from django.db import connections
-from django.urls import reverse
 from django.utils import timezone
 
 from ..support.factories import (
@@ -17,29 +16,14 @@ from ..support.factories import (
     make_session,
     make_task,
 )
+from ..support.pages import HTMX, get, text, url
 
 pytestmark = pytest.mark.django_db
-HTMX = {"HX-Request": "true"}
-
-
-def url(name, *args):
-    return reverse(f"conversations:{name}", args=args)
-
-
-def get(client, path, status=200, **headers):
-    response = client.get(path, headers=headers)
-    assert response.status_code == status
-    return response
 
 
 def main_of(response):
     """The text without the navigation above it."""
     return text(response).partition("Sign out")[2]
-
-
-def text(response):
-    html = re.sub(r"<title>.*?</title>|<[^>]+>", " ", response.content.decode(), flags=re.S)
-    return " ".join(html.split())
 
 
 def in_order(page, *words):
@@ -270,7 +254,7 @@ def test_a_long_run_comes_in_pages(support_client):
     assert len(first.context["tasks"]) == 200
     assert f'href="{path}?from=200"' in first.content.decode()
     assert "More tasks (5 left)" in text(first)
-    rest = get(support_client, path + "?from=200", **HTMX)
+    rest = get(support_client, path + "?from=200", HTMX)
     assert [task.name for task in rest.context["tasks"]] == [f"step-{n}" for n in range(200, 205)]
     assert "More tasks" not in text(rest)
 
@@ -425,7 +409,7 @@ def test_each_payload_has_a_page_a_fragment_and_a_file(support_client, kind, fie
     if kind == "tasks":
         row = make_task(run, session, **{field: Json({"k": "v"})})
     path = url("payload", session.id, kind, row.id, field)
-    page, fragment = get(support_client, path), get(support_client, path, **HTMX)
+    page, fragment = get(support_client, path), get(support_client, path, HTMX)
     assert b"<html" in page.content
     assert fragment.content.strip().startswith(b'<div class="payload">')
     assert fragment.content.strip() in page.content
@@ -467,8 +451,8 @@ def test_a_fragment_is_the_inside_of_its_page(support_client, name):
     run = make_run(session, context=Json({"a": 1}))
     task = make_task(run, session, inputs=Json([1]))
     path = pages_of(session, run, task)[name]
-    page, fragment = get(support_client, path), get(support_client, path, **HTMX)
-    restored = get(support_client, path, **HTMX, **{"HX-History-Restore-Request": "true"})
+    page, fragment = get(support_client, path), get(support_client, path, HTMX)
+    restored = get(support_client, path, {**HTMX, "HX-History-Restore-Request": "true"})
     assert b"<html" not in fragment.content
     assert fragment.content.strip() in page.content
     assert b"<html" in restored.content

@@ -5,7 +5,6 @@ from html import unescape
 
 import pytest
 from django.db import connections
-from django.urls import reverse
 
 from conversations.agentdb.fields import PayloadField
 
@@ -20,6 +19,7 @@ from ..support.factories import (
     make_session,
     make_task,
 )
+from ..support.pages import url
 
 pytestmark = pytest.mark.django_db
 
@@ -31,10 +31,6 @@ PAYLOAD_COLUMNS = (
 SELECTED_PAYLOAD = re.compile(rf'(?:SELECT|,) "\w+"\."(?:{PAYLOAD_COLUMNS})"(?= AS |,| FROM)')
 # Text that PostgreSQL cannot compress, so that it lies outside the row.
 RANDOM_TEXT = "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, {} / 32))"
-
-
-def url(name, *args):
-    return reverse(f"conversations:{name}", args=args)
 
 
 def sql(statement, *params):

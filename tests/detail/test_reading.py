@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 from django.db import connections
-from django.urls import reverse
 from django.utils import timezone
 
 from conversations.detail.transcript import FOLD, ITEMS_PER_PAGE, outline, transcript
@@ -23,18 +22,9 @@ from ..support.factories import (
     make_session,
     make_task,
 )
+from ..support.pages import HTMX, get, url
 
 pytestmark = pytest.mark.django_db
-
-
-def url(name, *args):
-    return reverse(f"conversations:{name}", args=args)
-
-
-def get(client, path, status=200, **headers):
-    response = client.get(path, headers=headers)
-    assert response.status_code == status
-    return response
 
 
 def shown(response):
@@ -146,7 +136,7 @@ def test_a_long_message_is_cut_in_sql_and_whole_on_its_own_page(support_client):
     assert len(page.content) < 20_000
     assert shown(page) == ["x" * FOLD]
     path = url("message", session.id, message.id)
-    fragment = get(support_client, path, **{"HX-Request": "true"})
+    fragment = get(support_client, path, HTMX)
     assert fragment.content.count(b"x") >= 1_000_000
     assert b"<html" not in fragment.content
     assert fragment.content.strip() in get(support_client, path).content

@@ -30,6 +30,8 @@ from ..support.factories import (
     make_session,
     make_task,
 )
+from ..support.listing import TYPING, match
+from ..support.pages import HTMX, get, text
 
 pytestmark = pytest.mark.django_db
 URL = "/conversations/errors/"
@@ -102,16 +104,6 @@ def found(kind="", agent=None):
 def groups(**filters):
     """{message, or the kind of runs: how many}"""
     return {group.message or group.kind: group.number for group in found(**filters).groups}
-
-
-def get(client, query="", status=200, **headers):
-    response = client.get(URL + query, headers=headers)
-    assert response.status_code == status
-    return response
-
-
-def text(response):
-    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
 
 
 def links(response):
@@ -222,7 +214,7 @@ def test_less_frequent_groups_are_left_out_and_counted(either_way, monkeypatch, 
     assert groups() == {"look_up: a": 2, "look_up: b": 2}
     assert found().groups_left_out == 2
     assert found().number == 6
-    assert "And 2 less frequent errors, not shown." in text(get(support_client))
+    assert "And 2 less frequent errors, not shown." in text(get(support_client, URL))
 
 
 # Runs without words
@@ -272,7 +264,7 @@ def test_with_an_index_first_seen_is_the_first_ever(with_indexes, support_client
     tool_failure("number 2")
     [group] = found().groups
     assert (group.number, group.first, group.first_is_known) == (1, first, True)
-    assert "first 1 year ago" in text(get(support_client))
+    assert "first 1 year ago" in text(get(support_client, URL))
 
 
 def test_without_an_index_first_seen_may_be_earlier(support_client):
@@ -281,7 +273,7 @@ def test_without_an_index_first_seen_may_be_earlier(support_client):
     tool_failure("number 2", session=session, created_at=ago(days=2))
     [group] = found().groups
     assert not group.first_is_known
-    assert "first 2 days ago or earlier" in text(get(support_client))
+    assert "first 2 days ago or earlier" in text(get(support_client, URL))
 
 
 def test_first_seen_is_of_the_chosen_agent(with_indexes):
@@ -296,9 +288,9 @@ def test_first_seen_is_of_the_chosen_agent(with_indexes):
 
 def test_what_was_first_seen_today_is_new(with_indexes, support_client):
     tool_failure("new one")
-    assert "Tool call failed new look_up" in text(get(support_client))
+    assert "Tool call failed new look_up" in text(get(support_client, URL))
     tool_failure("new one", created_at=ago(days=2))
-    assert "Tool call failed look_up" in text(get(support_client))
+    assert "Tool call failed look_up" in text(get(support_client, URL))
 
 
 # The trend
@@ -338,7 +330,7 @@ def test_the_trend_is_an_svg_with_words(support_client, monkeypatch):
     yesterday = ago(days=1)
     for moment in (yesterday, yesterday, noon):
         tool_failure(created_at=moment)
-    html = get(support_client).content.decode()
+    html = get(support_client, URL).content.decode()
     svg = ElementTree.fromstring(re.search(r"<svg class=\"trend\".*?</svg>", html, re.DOTALL)[0])
     days = f"2 on {yesterday.day} {yesterday:%b}, 1 on {noon.day} {noon:%b}"
     assert svg.find("title").text == f"Per day: {days}"
@@ -377,7 +369,7 @@ def test_a_cap_is_told_with_how_far_back_it_goes(either_way, monkeypatch, suppor
     assert whole == sorted(whole)
     assert (whole[0], whole[-1]) == (False, True)
     assert all(day.whole for day in models.trend.days)
-    shown = text(get(support_client))
+    shown = text(get(support_client, URL))
     assert "3 or more failures" in shown
     assert "Only the newest 2 of a kind are counted: “Tool call failed” back to" in shown
 
@@ -402,7 +394,7 @@ def test_where_time_runs_out_it_says_how_far_it_got(monkeypatch, support_client)
     [group] = page.groups
     assert group.number == 2
     assert not group.trend.days[0].whole
-    shown = text(get(support_client))
+    shown = text(get(support_client, URL))
     assert "These are the failures of conversations back to" in shown
     assert "2 or more failures" in shown
 
@@ -412,7 +404,7 @@ def test_nothing_found_so_far_is_not_nothing_at_all(monkeypatch, support_client)
     make_session(updated_at=ago(days=1))
     tool_failure(session=make_session(updated_at=ago(days=2)))
     hasten(monkeypatch)
-    shown = text(get(support_client))
+    shown = text(get(support_client, URL))
     assert "Nothing found yet" in shown
     assert "Nothing went wrong" not in shown
 
@@ -447,11 +439,11 @@ def test_where_the_indexes_take_too_long_it_looks_back(with_indexes, monkeypatch
     assert groups() == {"look_up: gone": 1}
 
 
-@pytest.mark.parametrize("headers", [{}, {"HX-Request": "true", "HX-Target": "main#browse"}])
+@pytest.mark.parametrize("headers", [{}, TYPING])
 def test_too_slow_altogether_is_a_503_that_keeps_the_filters(monkeypatch, support_client, headers):
     agent = make_agent("Shop")
     slow(monkeypatch, times=9)
-    page = get(support_client, f"?agent={agent.id}", 503, **headers)
+    page = get(support_client, f"{URL}?agent={agent.id}", headers, 503)
     assert "That took too long" in text(page)
     assert f'value="{agent.id}" selected' in page.content.decode()
     assert "Nothing went wrong" not in text(page)
@@ -463,7 +455,7 @@ def test_an_outage_is_no_timeout(monkeypatch, support_client):
 
     monkeypatch.setattr(collect, "grouped", gone)
     support_client.raise_request_exception = False
-    assert "The database does not answer" in text(get(support_client, status=503))
+    assert "The database does not answer" in text(get(support_client, URL, status=503))
 
 
 # Links
@@ -494,32 +486,25 @@ def test_a_link_finds_exactly_these_conversations(support_client, kind, words):
     }[kind]().id
     for others in (tool_failure, model_failure, lambda: task_failure("other")):
         others()
-    page = get(support_client, f"?kind={kind}_error")
-    mine = [link for link in links(page) if listed(support_client, link) == [wanted]]
+    page = get(support_client, f"{URL}?kind={kind}_error")
+    mine = [link for link in links(page) if match(support_client, link) == [wanted]]
     assert len(mine) == 1
-
-
-def listed(client, link):
-    response = client.get(link)
-    assert response.status_code == 200
-    assert response.context["filter"].is_valid(), response.context["filter"].errors
-    return [row.pk for row in response.context["rows"]]
 
 
 def test_a_link_of_runs_leads_to_all_runs_of_that_kind(support_client):
     session = make_session()
     make_run(session, output_data=NULL)
-    [link] = links(get(support_client))
+    [link] = links(get(support_client, URL))
     assert link == "/conversations/?problem=failed"
-    assert listed(support_client, link) == [session.id]
+    assert match(support_client, link) == [session.id]
 
 
 def test_a_link_keeps_the_agent(support_client):
     agent = make_agent("Shop")
     session = tool_failure(agent=agent)
     tool_failure()
-    [link] = links(get(support_client, f"?agent={agent.id}"))
-    assert listed(support_client, link) == [session.id]
+    [link] = links(get(support_client, f"{URL}?agent={agent.id}"))
+    assert match(support_client, link) == [session.id]
 
 
 # Filters
@@ -553,7 +538,7 @@ def test_a_filter_that_makes_no_sense_is_explained_and_matches_nothing(
     support_client, query, reason
 ):
     tool_failure()
-    page = get(support_client, query)
+    page = get(support_client, URL + query)
     assert reason in text(page)
     assert "Nothing shown: a filter above makes no sense." in text(page)
     assert links(page) == []
@@ -561,16 +546,14 @@ def test_a_filter_that_makes_no_sense_is_explained_and_matches_nothing(
 
 def test_empty_filters_are_none_and_leave_the_address(support_client):
     tool_failure()
-    page = get(
-        support_client, "?kind=&agent=", **{"HX-Request": "true", "HX-Target": "main#browse"}
-    )
+    page = get(support_client, f"{URL}?kind=&agent=", TYPING)
     assert len(links(page)) == 1
     assert page["HX-Push-Url"] == URL
 
 
 def test_links_to_kinds_keep_the_agent(support_client):
     agent = make_agent("Shop")
-    html = get(support_client, f"?agent={str(agent.id).upper()}").content.decode()
+    html = get(support_client, f"{URL}?agent={str(agent.id).upper()}").content.decode()
     assert f'href="{URL}?agent={agent.id}&amp;kind=tool_error"' in html
     assert f'value="{agent.id}" selected' in html
 
@@ -579,28 +562,28 @@ def test_links_to_kinds_keep_the_agent(support_client):
 
 
 def test_htmx_gets_the_fragment_alone(support_client):
-    page = get(support_client, **{"HX-Request": "true"})
+    page = get(support_client, URL, HTMX)
     assert b"<html" not in page.content
     assert b'<main id="browse"' in page.content
-    assert b"<html" in get(support_client).content
-    restored = {"HX-Request": "true", "HX-History-Restore-Request": "true"}
-    assert b"<html" in get(support_client, **restored).content
+    assert b"<html" in get(support_client, URL).content
+    restored = {**HTMX, "HX-History-Restore-Request": "true"}
+    assert b"<html" in get(support_client, URL, restored).content
     assert "HX-Request" in page["Vary"]
 
 
 def test_nothing_wrong_is_good_news(support_client):
-    assert "No failure was recorded in the last 14 days." in text(get(support_client))
-    assert "There was no such failure" in text(get(support_client, "?kind=failed"))
+    assert "No failure was recorded in the last 14 days." in text(get(support_client, URL))
+    assert "There was no such failure" in text(get(support_client, f"{URL}?kind=failed"))
 
 
 def test_hostile_words_stay_text(support_client):
     hostile = "<script>alert(1)</script>"
     tool_failure(hostile, name=hostile, agent=make_agent(hostile))
     tool_failure("", name=None, agent=make_agent(""))
-    html = get(support_client).content.decode()
+    html = get(support_client, URL).content.decode()
     assert hostile not in html
     assert html.count("&lt;script&gt;alert(") >= 2
-    shown = text(get(support_client))
+    shown = text(get(support_client, URL))
     assert "(no name)" in shown
     assert "(no words were recorded)" in shown
 
@@ -608,25 +591,25 @@ def test_hostile_words_stay_text(support_client):
 @pytest.mark.parametrize("recorded", ["x", {}, 42, False, "", [None], [{"message": "boom"}], [[]]])
 def test_errors_of_any_shape_are_shown(support_client, recorded):
     session = task_failure(recorded)
-    [link] = links(get(support_client))
-    assert listed(support_client, link) == [session.id]
+    [link] = links(get(support_client, URL))
+    assert match(support_client, link) == [session.id]
 
 
 def test_the_navigation_leads_here_and_says_so(support_client):
     link = f'<a href="{URL}" aria-current="page">Errors</a>'
-    assert link in get(support_client).content.decode()
+    assert link in get(support_client, URL).content.decode()
     assert f'<a href="{URL}">Errors</a>' in support_client.get("/conversations/").content.decode()
 
 
 def test_the_number_of_queries_is_the_same_for_any_number_of_groups(with_indexes, support_client):
     def count():
         with CaptureQueriesContext(connections["agents"]) as queries:
-            get(support_client)
+            get(support_client, URL)
         return len(queries)
 
     for fail in (tool_failure, model_failure, lambda: task_failure("x")):
         fail()
-    get(support_client)
+    get(support_client, URL)
     few = count()
     for number in range(30):
         tool_failure("a" * (number + 1), agent=make_agent(f"Agent {number}"))
@@ -652,8 +635,8 @@ def test_every_revision_shows_what_it_can_tell(at_revision, support_client, numb
         expected["m: overloaded"] = 1
     expected["failed" if number >= "0006" else "incomplete"] = 1
     assert groups() == expected
-    page = get(support_client)
+    page = get(support_client, URL)
     assert len(links(page)) == len(expected)
     for link in links(page):
-        assert len(listed(support_client, link)) == 1
-    assert "Nothing shown" in text(get(support_client, "?kind=incomplete")) or number < "0006"
+        assert len(match(support_client, link)) == 1
+    assert "Nothing shown" in text(get(support_client, f"{URL}?kind=incomplete")) or number < "0006"

@@ -27,7 +27,8 @@ from conversations.listing.views import ConversationListView
 from ..support.exports import SLEEP, URL, export, ids, places_taken, rows
 from ..support.factories import make_agent, make_conversation, make_message, make_session
 from ..support.histories import AGENTS, FIRST_DAY, SAME_ERROR, expected, make_history
-from ..support.listing import be_patient, get, listed, match, text
+from ..support.listing import be_patient, listed, match
+from ..support.pages import get, text, words
 
 pytestmark = pytest.mark.django_db
 FILES = [f"{name}.{form}" for name in ("conversations", "messages", "tasks")
@@ -330,7 +331,7 @@ def offered(response) -> dict[str, str]:
     found = {label: address.replace("&amp;", "&") for address, label in links}
     button = re.search(r"<details class=\"export\">.*?<summary.*?</summary>", page, re.DOTALL)
     if button:
-        found["Export"] = " ".join(re.sub(r"<[^>]+>", " ", button[0]).split())
+        found["Export"] = words(button[0])
     return found
 
 

@@ -23,25 +23,11 @@ from ..support.factories import (
     make_session,
     make_task,
 )
+from ..support.listing import listed, match
+from ..support.pages import HTMX, LIST, get, text
 
 pytestmark = pytest.mark.django_db
-URL = "/conversations/"
 NOON = datetime(2026, 6, 1, 12, tzinfo=ZoneInfo("UTC"))
-HTMX = {"HX-Request": "true"}
-
-
-def get(client, query="", headers=None, status=200):
-    response = client.get(URL + query, headers=headers or {})
-    assert response.status_code == status
-    return response
-
-
-def listed(response):
-    return [row.pk for row in response.context["rows"]]
-
-
-def text(response):
-    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
 
 
 # Rows
@@ -171,7 +157,7 @@ def test_pages_of_fifty_follow_each_other_without_gap_or_repeat(support_client):
     expected = [s.id for s in sorted(made, key=lambda s: (s.updated_at, s.id), reverse=True)]
     seen, query = [], ""
     for size in (50, 50, 20):
-        page = get(support_client, query)
+        page = get(support_client, LIST + query)
         assert len(listed(page)) == size
         seen += listed(page)
         older = re.search(r'rel="next" href="([^"]+)"', page.content.decode())
@@ -193,10 +179,10 @@ def test_older_pages_keep_the_filters_and_lead_back_to_the_newest(support_client
     agent = make_agent()
     for _ in range(60):
         make_session(agent)
-    page = get(support_client, f"?agent={agent.id}")
+    page = get(support_client, f"{LIST}?agent={agent.id}")
     older = f"?agent={agent.id}&amp;after={page.context['next_cursor']}"
     assert f'href="{older}"' in page.content.decode()
-    page = get(support_client, older.replace("&amp;", "&"))
+    page = get(support_client, LIST + older.replace("&amp;", "&"))
     assert f'href="?agent={agent.id}"' in page.content.decode()
     assert page.context["total"] == {"exact": 60}
     assert "60 conversations" in text(page)
@@ -207,12 +193,12 @@ def test_a_cursor_whose_row_is_gone_still_marks_its_place(support_client):
     old = make_session(agent, updated_at=NOON)
     make_session(agent, updated_at=NOON + timedelta(hours=2))
     cursor = Cursor(NOON + timedelta(hours=1), uuid.uuid4())
-    assert listed(get(support_client, f"?after={cursor}")) == [old.id]
+    assert listed(get(support_client, f"{LIST}?after={cursor}")) == [old.id]
 
 
 def test_behind_the_last_row_the_page_says_so(support_client):
     make_session(updated_at=NOON)
-    page = get(support_client, f"?after={Cursor(NOON - timedelta(days=1), uuid.uuid4())}")
+    page = get(support_client, f"{LIST}?after={Cursor(NOON - timedelta(days=1), uuid.uuid4())}")
     assert "No older conversations" in text(page)
     assert "Newest" in text(page)
 
@@ -242,18 +228,11 @@ def test_behind_the_last_row_the_page_says_so(support_client):
 @pytest.mark.parametrize("headers", [{}, HTMX])
 def test_a_malformed_cursor_is_a_400_page(support_client, after, headers):
     make_session()
-    response = get(support_client, f"?after={after}", headers=headers, status=400)
+    response = get(support_client, f"{LIST}?after={after}", headers=headers, status=400)
     assert "makes no sense here" in text(response)
 
 
 # Filters
-
-
-def match(client, **parameters):
-    response = client.get(URL, parameters)
-    assert response.status_code == 200
-    assert response.context["filter"].is_valid(), response.context["filter"].errors
-    return listed(response)
 
 
 def test_filter_by_agent(support_client):
@@ -416,7 +395,7 @@ INVALID = [
 @pytest.mark.parametrize("headers", [{}, HTMX])
 def test_an_invalid_filter_is_explained_and_shows_nothing(support_client, query, field, headers):
     make_message(make_session(), content="x aa bb")
-    response = get(support_client, "?" + query, headers=headers)
+    response = get(support_client, f"{LIST}?{query}", headers=headers)
     assert listed(response) == []
     errors = response.context["filter"].errors
     assert list(errors) == [field]
@@ -428,7 +407,7 @@ def test_an_invalid_filter_is_explained_and_shows_nothing(support_client, query,
 def test_active_filters_are_chips_that_lead_to_the_list_without_them(support_client):
     agent = make_agent("Shop")
     make_session(agent, external_id="t")
-    page = get(support_client, f"?agent={agent.id}&external_id=t&search=")
+    page = get(support_client, f"{LIST}?agent={agent.id}&external_id=t&search=")
     chips = page.context["chips"]
     assert [(chip["label"], chip["text"]) for chip in chips] == [
         ("Agent", "Shop"),
@@ -439,7 +418,7 @@ def test_active_filters_are_chips_that_lead_to_the_list_without_them(support_cli
 
 
 def test_a_filter_that_makes_sense_stays_removable_beside_one_that_does_not(support_client):
-    page = get(support_client, "?search=aa&start_date=x")
+    page = get(support_client, f"{LIST}?search=aa&start_date=x")
     [chip] = page.context["chips"]
     assert (chip["label"], chip["text"], chip["without"]) == ("Search", "aa", "start_date=x")
 
@@ -447,7 +426,7 @@ def test_a_filter_that_makes_sense_stays_removable_beside_one_that_does_not(supp
 def test_an_agent_in_capitals_is_shown_as_chosen(support_client):
     agent = make_agent()
     session = make_session(agent)
-    page = get(support_client, f"?agent={str(agent.id).upper()}")
+    page = get(support_client, f"{LIST}?agent={str(agent.id).upper()}")
     assert listed(page) == [session.id]
     assert f'value="{agent.id}" selected' in page.content.decode()
 
@@ -473,13 +452,13 @@ def test_blanks_are_searched_for_like_any_text(support_client):
     ],
 )
 def test_a_date_field_never_drops_what_was_typed(support_client, value, kind):
-    page = get(support_client, f"?start_date={value}").content.decode()
+    page = get(support_client, f"{LIST}?start_date={value}").content.decode()
     field = re.search(r'<input type="([^"]+)" name="start_date" value="([^"]+)"', page)
     assert field.groups() == (kind, value)
 
 
 def test_a_date_can_be_given_a_time(support_client):
-    page = get(support_client, "?start_date=2026-06-01&end_date=2026-06-02T10:00&search=aa")
+    page = get(support_client, f"{LIST}?start_date=2026-06-01&end_date=2026-06-02T10:00&search=aa")
     assert page.context["filter"].with_time() == {
         "start_date": "start_date=2026-06-01T00%3A00&end_date=2026-06-02T10%3A00&search=aa"
     }
@@ -492,7 +471,7 @@ def test_a_date_can_be_given_a_time(support_client):
 def test_no_conversations_yet_is_not_nothing_matches(support_client):
     assert "No conversations yet" in text(get(support_client))
     make_session()
-    page = text(get(support_client, "?search=zzz"))
+    page = text(get(support_client, f"{LIST}?search=zzz"))
     assert "Nothing matches" in page
     assert "No conversations yet" not in page
 
@@ -539,20 +518,20 @@ def test_answers_vary_on_what_decides_them(support_client, headers):
 def test_the_list_pushes_its_address_without_empty_parameters(support_client):
     replaced = {**HTMX, "HX-Target": "main#browse"}
     empty = "&agent=&problem=&scope=&error=&evals=&go=1"
-    response = get(support_client, f"?search=a%26b{empty}", headers=replaced)
+    response = get(support_client, f"{LIST}?search=a%26b{empty}", headers=replaced)
     assert response["HX-Push-Url"] == "/conversations/?search=a%26b"
-    assert get(support_client, "?search=", headers=replaced)["HX-Push-Url"] == "/conversations/"
-    assert "HX-Push-Url" not in get(support_client, "?search=a")
+    assert get(support_client, headers=replaced, search="")["HX-Push-Url"] == "/conversations/"
+    assert "HX-Push-Url" not in get(support_client, f"{LIST}?search=a")
 
 
 def test_the_list_beside_a_conversation_leaves_the_address_alone(support_client):
-    assert "HX-Push-Url" not in get(support_client, "?search=a", headers=HTMX)
+    assert "HX-Push-Url" not in get(support_client, f"{LIST}?search=a", headers=HTMX)
 
 
 def test_a_row_leads_to_the_conversation_with_the_way_back(support_client):
     session = make_session(updated_at=NOON)
     after = Cursor(NOON + timedelta(1), uuid.uuid4())
-    page = get(support_client, f"?external_id=&agent={session.agent_id}&after={after}")
+    page = get(support_client, f"{LIST}?external_id=&agent={session.agent_id}&after={after}")
     link = f'href="/conversations/{session.id}/?agent={session.agent_id}&amp;after={after}"'
     assert link in page.content.decode()
 
@@ -584,12 +563,12 @@ def test_words_of_failures_and_of_messages_cost_the_same_for_many_rows(
         make_task(run, session, "look-up", "tool_call", output=Json({"result": "Error: offline"}))
         make_message(session, content="Where is my needle?")
     query = "?search=needle&problem=tool_error"
-    get(support_client, query)
+    get(support_client, LIST + query)
     # What the search names outright, the agents and the rows; under a time limit each, which within
     # the test's transaction takes three more, two for the places, the failures' words and the
     # messages' excerpts.
     with django_assert_num_queries(3 + 5 + 4 + 4, connection=connections["agents"]):
-        page = get(support_client, query)
+        page = get(support_client, LIST + query)
     assert len(listed(page)) == sessions
     assert text(page).count("run failed: tool look-up: offline") == sessions
     assert page.content.count(b"<mark>needle</mark>") == sessions

@@ -9,7 +9,8 @@ from django.utils import timezone
 from conversations.selection.pagination import Cursor
 
 from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
-from ..support.listing import HTMX, NEW, be_patient, get, slowed, text
+from ..support.listing import NEW, be_patient, slowed
+from ..support.pages import HTMX, get, text
 
 pytestmark = pytest.mark.django_db
 

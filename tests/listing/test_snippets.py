@@ -19,7 +19,8 @@ from ..support.factories import (
     make_session,
     make_task,
 )
-from ..support.listing import be_patient, get, slowed, text
+from ..support.listing import be_patient, slowed
+from ..support.pages import get, text
 
 pytestmark = pytest.mark.django_db
 

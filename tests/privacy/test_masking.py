@@ -37,7 +37,7 @@ from ..support.factories import (
     make_task,
 )
 from ..support.histories import build_indexes
-from ..support.listing import HTMX, be_patient
+from ..support.listing import TYPING, be_patient, listed
 from ..support.planting import plant_everywhere
 
 pytestmark = pytest.mark.django_db
@@ -229,9 +229,6 @@ def add_conversation(add, session):
                 add("payload_file", session.id, kind, row.pk, field, queries=["", "?download"])
 
 
-AS_PAGE, AS_FRAGMENT = {}, {**HTMX, "HX-Target": "main#browse"}
-
-
 def answers(client, urls: list[str], *asked_as: dict):
     """(url, what it answers), headers included."""
     for url in urls:
@@ -264,14 +261,14 @@ def test_no_address_tells_what_was_planted(masked, planted, support_client, inde
     for name, urls in found.items():
         # What names a row is found without them.
         if not indexed or name in BY_INDEX:
-            for url, answer in answers(support_client, urls, AS_PAGE, AS_FRAGMENT):
+            for url, answer in answers(support_client, urls, {}, TYPING):
                 assert not told(answer), url
 
 
 def test_with_the_permission_every_address_tells_it(masked, planted, admin_client):
     for name, urls in addresses(planted).items():
         if name not in ONLY_NUMBERS:
-            for url, answer in answers(admin_client, urls, AS_PAGE):
+            for url, answer in answers(admin_client, urls, {}):
                 is_empty = "No value" in answer or answer.endswith(("\nnull", "\n"))
                 assert told(answer) or (is_empty and "payload" in name), url
 
@@ -371,7 +368,7 @@ def test_a_masked_group_of_errors_leads_to_its_conversations(masked, support_cli
     assert [group.first_is_known for group in response.context["found"].groups] == [True, True]
     links = error_links(response.content.decode())
     assert len(links) == 2
-    found = [[row.pk for row in support_client.get(link).context["rows"]] for link in links]
+    found = [listed(support_client.get(link)) for link in links]
     assert sorted(found) == sorted([[session.id], [other.id]])
     for link in links:
         answer = support_client.get(link).content.decode()
@@ -406,7 +403,7 @@ def test_tools_are_found_by_a_masked_name(masked, support_client):
     run = make_run(session)
     make_task(run, session, "step", "tool_call", tool_uri=f"mcp://x/{EMAIL}/needle")
     response = support_client.get("/conversations/?search=needle&scope=all")
-    assert [row.pk for row in response.context["rows"]] == [session.id]
+    assert listed(response) == [session.id]
 
 
 def test_conversations_of_a_masked_external_id_still_belong_together(masked, support_client):

@@ -21,7 +21,8 @@ from conversations.selection.pagination import Cursor
 
 from ..support.factories import make_agent, make_message, make_session
 from ..support.histories import AGENTS, SAME_ERROR, build_indexes, expected, key, make_history
-from ..support.listing import be_patient, get, listed, text
+from ..support.listing import be_patient, listed
+from ..support.pages import get, text
 
 pytestmark = pytest.mark.django_db
 PAGE = 10

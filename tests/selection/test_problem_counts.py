@@ -19,17 +19,8 @@ from ..support.factories import (
     make_session,
     make_task,
 )
-from ..support.listing import (
-    COUNTS,
-    HTMX,
-    be_patient,
-    get,
-    listed,
-    match,
-    shown_counts,
-    slowed,
-    text,
-)
+from ..support.listing import COUNTS, be_patient, listed, match, shown_counts, slowed
+from ..support.pages import HTMX, get, text
 
 pytestmark = pytest.mark.django_db
 LABELS = {

@@ -14,7 +14,8 @@ from conversations.selection.filters import ConversationFilter
 from conversations.selection.pagination import Cursor
 
 from ..support.factories import make_agent, make_message, make_run, make_session, make_task
-from ..support.listing import TYPING, get, listed, match, text
+from ..support.listing import TYPING, listed, match
+from ..support.pages import get, text
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,8 @@ from ..support.factories import (
     make_session,
     make_task,
 )
-from ..support.listing import COUNTS, be_patient, get, listed, match, shown_counts, text
+from ..support.listing import COUNTS, be_patient, listed, match, shown_counts
+from ..support.pages import get, text
 
 pytestmark = pytest.mark.django_db
 REVISIONS = ["0002", "0003", "0004", "0005", "0006"]

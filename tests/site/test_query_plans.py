@@ -18,7 +18,8 @@ from conversations.selection import conditions, find
 from conversations.selection.pagination import Cursor
 
 from ..support.admin_panel import TABLES, list_url
-from ..support.listing import COUNTS, NEW, URL, be_patient
+from ..support.listing import COUNTS, NEW, be_patient
+from ..support.pages import LIST
 
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("query_plans")]
 NEWEST_FIRST = 'ORDER BY 1 DESC, "sessions"."id" DESC'
@@ -137,7 +138,7 @@ class Plans:
         return each * node["Actual Loops"]
 
 
-def ask(client, words, url=URL, **filters) -> Plans:
+def ask(client, words, url=LIST, **filters) -> Plans:
     """The plans of those of a request's queries that have these words."""
     statements = []
 

@@ -9,7 +9,8 @@ from accounts.models import AgentLimit
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
 
 from .factories import make_message, make_session
-from .listing import HTMX
+from .listing import TYPING
+from .pages import HTMX
 from .planting import plant_everywhere
 
 WORD = "canary"
@@ -81,7 +82,7 @@ def without(answered: tuple, *names: str) -> tuple:
 def both_ways(client, url):
     """As a page, and as a fragment where there are any."""
     has_none = "/export/" in url or url.startswith("/admin/")
-    fragments = () if has_none else (HTMX, {**HTMX, "HX-Target": "main#browse"})
+    fragments = () if has_none else (HTMX, TYPING)
     for headers in ({}, *fragments):
         yield answer(client, "get", url, headers=headers)
 

@@ -5,39 +5,29 @@ from contextlib import contextmanager
 
 from django.db import connections
 
-URL = "/conversations/"
+from .pages import HTMX, LIST, get, words
+
 COUNTS = "/conversations/counts/"
 NEW = "/conversations/new/"
-HTMX = {"HX-Request": "true"}
 TYPING = {**HTMX, "HX-Target": "main#browse"}
-
-
-def get(client, url=URL, headers=None, status=200, **parameters):
-    response = client.get(url, parameters, headers=headers or {})
-    assert response.status_code == status
-    return response
 
 
 def listed(response) -> list:
     return [row.pk for row in response.context["rows"]]
 
 
-def match(client, **parameters) -> list:
+def match(client, path=LIST, **parameters) -> list:
     """Ids of the rows under filters that make sense."""
-    response = get(client, **parameters)
+    response = get(client, path, **parameters)
     assert response.context["filter"].is_valid(), response.context["filter"].errors
     return listed(response)
-
-
-def text(response) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).split())
 
 
 def shown_counts(response) -> dict[str, str]:
     """{label: number as it is shown} of the links to problems."""
     links = re.findall(r"<a [^>]*>(.*?)</a>", response.content.decode(), re.DOTALL)
-    words = [re.sub(r"<[^>]+>", " ", link).split() for link in links]
-    return {" ".join(each[:-1]): each[-1] for each in words if each[-1] != "All"}
+    found = [words(link).split() for link in links]
+    return {" ".join(each[:-1]): each[-1] for each in found if each[-1] != "All"}
 
 
 def be_patient(monkeypatch):
