@@ -4,7 +4,6 @@ import inspect
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import Group
 from django.core.cache import cache
 from django.db import connections, transaction
 from django.test import TransactionTestCase
@@ -17,7 +16,7 @@ from conversations.indexes import state
 from conversations.listing import counts
 
 from .support import deployment, faults, servers
-from .support.signing_in import let_in
+from .support.signing_in import let_in, make_user
 
 DATABASES = ["default", "agents", "agents_write"]
 # What the migrations write; a test that commits something else there has it put back.
@@ -173,17 +172,10 @@ def at_revision(db):
 # People
 
 
-def user_in(django_user_model, group: str | None):
-    user = django_user_model.objects.create_user(username=(group or "nobody").lower())
-    if group:
-        user.groups.add(Group.objects.get(name=group))
-    return user
-
-
 def client_fixture(group: str | None):
     @pytest.fixture
-    def role_client(client, db, django_user_model):
-        let_in(client, user_in(django_user_model, group))
+    def role_client(client, db):
+        let_in(client, make_user((group or "nobody").lower(), group, password=None))
         return client
 
     return role_client

@@ -29,6 +29,7 @@ from ..support.factories import (
 )
 from ..support.listing import COUNTS, be_patient, match, shown_counts
 from ..support.pages import get
+from ..support.signing_in import let_in, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -48,10 +49,8 @@ def conversations(agents):
 
 
 @pytest.fixture
-def person(django_user_model):
-    user = django_user_model.objects.create_user("person")
-    user.groups.add(Group.objects.get(name="Admin"))
-    return user
+def person(db):
+    return make_user("person", "Admin")
 
 
 def limit(user, *of_group, name="Certain agents"):
@@ -68,7 +67,7 @@ def seen(client) -> set:
 
 @pytest.fixture
 def signed_in(client, person):
-    client.force_login(person)
+    let_in(client, person)
     return client
 
 
@@ -104,8 +103,8 @@ def test_a_limit_to_an_agent_that_has_gone_shows_nothing(signed_in, person, conv
     assert seen(signed_in) == set()
 
 
-def test_somebody_elses_limit_is_nobody_elses(signed_in, agents, conversations, django_user_model):
-    limit(django_user_model.objects.create_user("other"), agents[0])
+def test_somebody_elses_limit_is_nobody_elses(signed_in, agents, conversations):
+    limit(make_user("other", None), agents[0])
     assert len(seen(signed_in)) == 3
 
 
@@ -217,18 +216,17 @@ def test_a_form_that_was_open_when_the_limit_came_is_refused(
 
 @pytest.mark.parametrize("limited_first", [False, True])
 def test_counts_that_are_kept_are_not_told_to_others(
-    monkeypatch, client, person, agents, conversations, django_user_model, limited_first
+    monkeypatch, client, person, agents, conversations, limited_first
 ):
     be_patient(monkeypatch)
     monkeypatch.setattr(counts, "KEPT_SECONDS", 60)
     for session in conversations:
         make_run(session, output_data=Json(None))
     limit(person, agents[0])
-    other = django_user_model.objects.create_user("other")
-    other.groups.add(Group.objects.get(name="Viewer"))
+    other = make_user("other", "Viewer")
     expected = [(person, "1"), (other, "3"), (person, "1")]
     for user, number in expected if limited_first else reversed(expected[:2]):
-        client.force_login(user)
+        let_in(client, user)
         response = get(client, COUNTS)
         assert response.context["total"] == {"exact": int(number)}
         assert shown_counts(response)["Run failed"] == number

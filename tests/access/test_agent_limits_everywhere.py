@@ -31,7 +31,7 @@ from ..support.limited import (
     assert_as_if_it_did_not_exist,
     assert_tells_nothing,
     both_ways,
-    sign_in,
+    let_in_limited,
 )
 from ..support.listing import be_patient
 
@@ -62,14 +62,14 @@ def sides(monkeypatch, settings):
 
 
 @pytest.fixture(params=ROLES)
-def limited(request, client, sides, django_user_model):
+def limited(request, client, sides):
     """Signed in with each role, limited to the first side's agent."""
-    return sign_in(client, django_user_model, request.param, [sides[0].agent])
+    return let_in_limited(client, request.param, [sides[0].agent])
 
 
 @pytest.fixture
-def limited_admin(client, sides, django_user_model):
-    return sign_in(client, django_user_model, "Admin", [sides[0].agent])
+def limited_admin(client, sides):
+    return let_in_limited(client, "Admin", [sides[0].agent])
 
 
 # Addresses

@@ -13,6 +13,7 @@ from conversations.access import reveal
 
 from ..privacy.test_masking import EMAIL, PHONE, body, masked  # noqa: F401 (a fixture)
 from ..support.factories import Json, make_message, make_run, make_session, make_task
+from ..support.signing_in import let_in, make_user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("masked")]
 REASON = "The customer asked us to call back."
@@ -75,12 +76,10 @@ def session_rows(session, table):
     return model.objects.get(session_id=session.id).pk
 
 
-def test_nobody_else_sees_it_then(support_client, session, django_user_model):
+def test_nobody_else_sees_it_then(support_client, session):
     ask(support_client, session)
-    other = django_user_model.objects.create_user("other")
-    other.groups.add(Group.objects.get(name="Support"))
     client = Client()
-    client.force_login(other)
+    let_in(client, make_user("other"))
     assert not sees(client, session)
 
 
@@ -111,7 +110,7 @@ def test_it_ends_with_the_permission(support_client, session):
 def test_it_ends_with_signing_out(support_client, session, django_user_model):
     ask(support_client, session)
     support_client.logout()
-    support_client.force_login(django_user_model.objects.get(username="support"))
+    let_in(support_client, django_user_model.objects.get(username="support"))
     assert not sees(support_client, session)
 
 
@@ -173,11 +172,9 @@ def test_signing_in_leads_back_to_the_conversation(support_client, session):
     assert response["Location"] == f"{page_of(session)}?search=a"
 
 
-def test_a_form_of_another_site_reveals_nothing(session, django_user_model):
-    user = django_user_model.objects.create_user("careful")
-    user.groups.add(Group.objects.get(name="Support"))
+def test_a_form_of_another_site_reveals_nothing(session):
     client = Client(enforce_csrf_checks=True)
-    client.force_login(user)
+    let_in(client, make_user("careful"))
     assert ask(client, session).status_code == 403
     assert not sees(client, session)
 

@@ -21,6 +21,7 @@ from ..support.signing_in import (
     WRONG,
     code,
     is_in,
+    let_in,
     make_user,
     recovery_codes,
     sign_in,
@@ -154,7 +155,7 @@ def test_codes_and_passwords_are_counted_together(client):
 )
 def test_an_open_session_is_no_way_to_guess_on(client, path, field):
     user = with_app(make_user())
-    client.force_login(user)
+    let_in(client, user)
     right = {"old_password": "correct horse battery", "password": "correct horse battery"}
     new = {"new_password1": "a whole new one 7", "new_password2": "a whole new one 7"}
     for _ in range(5):
@@ -165,7 +166,7 @@ def test_an_open_session_is_no_way_to_guess_on(client, path, field):
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_the_panel_has_no_other_place_for_the_old_password(client, method):
     user = make_user(group="Admin")
-    client.force_login(user)
+    let_in(client, user)
     new = {"new_password1": "a whole new one 7", "new_password2": "a whole new one 7"}
     form = {"old_password": "correct horse battery", **new}
     response = getattr(client, method)("/admin/password_change/", form)

@@ -16,7 +16,6 @@ from django.test import Client
 from accounts import adapters
 from audit.models import Act, Entry
 
-from ..conftest import user_in
 from ..support.signing_in import (
     ACCOUNT,
     CODE,
@@ -201,7 +200,7 @@ def test_who_has_a_passkey_is_asked_for_something_else(client, monkeypatch, pass
     sign_in(client)
     user.set_password(password)
     user.save()
-    client.force_login(user)
+    let_in(client, user)
     Authenticator.objects.create(user=user, type="webauthn", data={"name": "Mine"})
     late = SimpleNamespace(time=lambda: time.time() + 601)
     monkeypatch.setattr(adapters, "time", late)
@@ -270,11 +269,11 @@ def test_whoever_may_use_the_panel_adds_one_first(
     client, required, django_user_model, who, add_app
 ):
     if who == "admin":
-        user = user_in(django_user_model, "Admin")
+        user = make_user("admin", "Admin", None)
     elif who == "superuser":
         user = django_user_model.objects.create_superuser("boss")
     else:
-        user = user_in(django_user_model, "Support")
+        user = make_user("support", password=None)
         user.user_permissions.add(Permission.objects.get(codename="use_admin"))
     let_in(client, user)
     for path in ("/", "/conversations/", "/admin/", "/admin/accounts/user/", "/accounts/password/"):

@@ -28,6 +28,7 @@ from ..support.admin_panel import (
 )
 from ..support.factories import make_agent, make_message, make_session
 from ..support.pages import text
+from ..support.signing_in import let_in
 
 pytestmark = pytest.mark.django_db
 
@@ -585,7 +586,7 @@ def test_a_form_that_cannot_be_told_of_is_not_shown(admin_client, rows, monkeypa
 @pytest.fixture
 def boss(transactional_db, client, django_user_model):
     """An admin; the groups are emptied with the other tables."""
-    client.force_login(django_user_model.objects.create_superuser("boss"))
+    let_in(client, django_user_model.objects.create_superuser("boss"))
     client.raise_request_exception = False
     yield client
     sql(f"TRUNCATE {', '.join(TABLES.values())}")

@@ -29,6 +29,7 @@ from ..support.admin_panel import (
 )
 from ..support.factories import Json, insert, make_agent, make_message, make_run, make_session
 from ..support.pages import text
+from ..support.signing_in import let_in
 
 pytestmark = pytest.mark.django_db
 
@@ -484,7 +485,7 @@ def clerk(client, django_user_model):
         return client
 
     allow("use_admin")
-    client.force_login(user)
+    let_in(client, user)
     return allow
 
 

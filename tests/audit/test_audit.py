@@ -25,20 +25,14 @@ from conversations.selection.pagination import EPOCH, Cursor
 
 from ..support.factories import make_agent, make_message, make_run, make_session, make_task
 from ..support.pages import HTMX
+from ..support.signing_in import PASSWORD, let_in, make_user, sign_in
 
 pytestmark = pytest.mark.django_db
 
-PASSWORD = "a-password-1"
-
 
 @pytest.fixture
-def alice(django_user_model):
-    return django_user_model.objects.create_user("alice", password=PASSWORD)
-
-
-def sign_in(client, username, password, **extra):
-    form = {"username": username, "password": password}
-    return client.post("/accounts/login/", form, **extra)
+def alice(db):
+    return make_user(group=None)
 
 
 def entries(*acts) -> list:
@@ -54,7 +48,7 @@ def only(act):
 
 
 def test_signing_in_is_told(client, alice):
-    response = sign_in(client, "alice", PASSWORD, REMOTE_ADDR="192.0.2.7")
+    response = sign_in(client, REMOTE_ADDR="192.0.2.7")
     entry = Entry.objects.get()
     assert entry.act == Act.SIGNED_IN
     assert (entry.user_id, entry.username) == (alice.pk, "alice")
@@ -91,14 +85,14 @@ def test_whatever_is_typed_as_a_name_is_no_failure(client, typed):
 
 def test_no_password_is_stored(client, alice):
     sign_in(client, "alice", "wrong-password-77")
-    sign_in(client, "alice", PASSWORD)
+    sign_in(client)
     for entry in Entry.objects.values():
         assert PASSWORD not in str(entry)
         assert "wrong-password" not in str(entry)
 
 
 def test_signing_out_is_told(client, alice):
-    client.force_login(alice)
+    let_in(client, alice)
     client.post("/accounts/logout/")
     assert only(Act.SIGNED_OUT).username == "alice"
     client.post("/accounts/logout/")
@@ -111,7 +105,7 @@ def test_without_an_entry_nobody_is_signed_in(client, alice, monkeypatch):
 
     monkeypatch.setattr(Entry.objects, "create", broken)
     client.raise_request_exception = False
-    assert sign_in(client, "alice", PASSWORD).status_code == 503
+    assert sign_in(client).status_code == 503
     monkeypatch.undo()
     assert client.get("/conversations/")["Location"].startswith("/accounts/login/")
 
@@ -145,13 +139,13 @@ def test_the_address_is_the_one_that_our_own_proxy_saw(
 ):
     settings.BEHIND_PROXY = behind_proxy
     headers = {"X-Forwarded-For": forwarded} if forwarded is not None else {}
-    response = sign_in(client, "alice", PASSWORD, headers=headers, REMOTE_ADDR="192.0.2.7")
+    response = sign_in(client, headers=headers, REMOTE_ADDR="192.0.2.7")
     assert response.status_code == 302
     assert Entry.objects.get().address == told
 
 
 def test_a_unix_socket_has_no_address(client, alice):
-    sign_in(client, "alice", PASSWORD, REMOTE_ADDR="")
+    sign_in(client, REMOTE_ADDR="")
     assert Entry.objects.get().address is None
 
 

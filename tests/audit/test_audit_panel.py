@@ -17,6 +17,7 @@ from audit.models import Act, Entry
 from backoffice.admin import CappedPaginator
 
 from ..support.pages import text
+from ..support.signing_in import let_in
 
 pytestmark = pytest.mark.django_db
 
@@ -238,7 +239,7 @@ def test_nobody_changes_the_trail_through_the_site(admin_client, entry):
 
 def test_the_trail_has_a_right_of_its_own(client, django_user_model, entry):
     user = django_user_model.objects.create_user("clerk")
-    client.force_login(user)
+    let_in(client, user)
     pages = (LIST, f"{LIST}{entry.pk}/change/", f"{LIST}{entry.pk}/history/")
     for rights in (["use_admin"], ["view_entry"], ["use_admin", "view_user", "view_session"]):
         user.user_permissions.set(Permission.objects.filter(codename__in=rights))

@@ -18,6 +18,7 @@ from conversations.listing.views import ConversationListView
 from ..support.deployment import deployment, wait_until, write_sessions
 from ..support.exports import URL
 from ..support.factories import make_message, make_session
+from ..support.signing_in import sign_in
 
 TOKEN = "m-" + "0123456789" * 2
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("metrics")]
@@ -105,7 +106,7 @@ def test_nothing_of_a_conversation_is_in_a_label(support_client, token):
 
 def test_a_sign_in_that_failed_is_counted(client, token):
     before = scrape(client)
-    client.post("/accounts/login/", {"username": "mallory", "password": "guess"})
+    sign_in(client, "mallory", "guess")
     assert grown(before, scrape(client))["desk_sign_ins_failed_total"] == 1
 
 

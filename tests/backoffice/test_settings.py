@@ -12,6 +12,7 @@ from django.conf import settings
 from backoffice.databases import uris as databases
 
 from ..support.environment import BLANK
+from ..support.signing_in import let_in
 
 KEY = "k3y-" + "abcdefghijklmnopqrstuvwxyz" * 2
 SHOW = "from django.conf import settings as s; print({})"
@@ -237,7 +238,7 @@ def test_gunicorn_is_told_everything_by_its_file():
 @pytest.mark.parametrize(("kept", "status"), [(["former" * 10], 302), ([], 200)])
 def test_a_former_key_keeps_people_signed_in(client, django_user_model, settings, kept, status):
     settings.SECRET_KEY = "former" * 10
-    client.force_login(django_user_model.objects.create_user("somebody"))
+    let_in(client, django_user_model.objects.create_user("somebody"))
     settings.SECRET_KEY = "new" * 20
     settings.SECRET_KEY_FALLBACKS = kept
     # Whoever is signed in is sent on.

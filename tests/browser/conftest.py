@@ -6,13 +6,11 @@ import threading
 from urllib.parse import urlsplit
 
 import pytest
-from django.conf import settings
 from django.db import connections
 from playwright.sync_api import expect, sync_playwright
 
-from ..conftest import user_in
 from ..support.factories import make_agent
-from .steps import talk
+from .steps import session_in, talk
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -149,11 +147,9 @@ class Watch:
 
 
 @pytest.fixture
-def session_cookie(live_server, client, db, django_user_model, _rows):
+def session_cookie(live_server, _rows):
     """A signed-in Support session, as the browser keeps it."""
-    client.force_login(user_in(django_user_model, "Support"))
-    name = settings.SESSION_COOKIE_NAME
-    return {"name": name, "value": client.cookies[name].value, "url": live_server.url}
+    return session_in("Support", live_server)
 
 
 @pytest.fixture

@@ -4,8 +4,21 @@ import re
 from urllib.parse import parse_qsl, urlsplit
 
 from ..support.factories import make_message, make_session
+from ..support.signing_in import PASSWORD, cookie_of, make_user
 
 LIST = "/conversations/"
+
+
+def sign_in(page, name, password=PASSWORD):
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def session_in(group, server) -> dict:
+    """Of somebody in the group, as the browser keeps it."""
+    name, _, value = cookie_of(make_user(group.lower(), group)).partition("=")
+    return {"name": name, "value": value, "url": server.url}
 
 
 def talk(text, agent=None, **fields):

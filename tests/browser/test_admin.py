@@ -3,24 +3,21 @@
 import re
 
 import pytest
-from django.conf import settings
 from playwright.sync_api import expect
 
 from audit.models import Act, Entry
 
-from ..conftest import user_in
 from ..support.admin_panel import TABLES, form_url, list_url, make_rows, sql, untouched, value
 from ..support.factories import make_agent
+from .steps import session_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def session_cookie(live_server, client, db, django_user_model, _rows):
+def session_cookie(live_server, _rows):
     """A signed-in Admin session, as the browser keeps it."""
-    client.force_login(user_in(django_user_model, "Admin"))
-    name = settings.SESSION_COOKIE_NAME
-    return {"name": name, "value": client.cookies[name].value, "url": live_server.url}
+    return session_in("Admin", live_server)
 
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])

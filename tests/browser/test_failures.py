@@ -10,29 +10,22 @@ from playwright.sync_api import expect
 from conversations.listing import views
 
 from ..support.factories import make_conversation
-from .steps import LIST, assert_not_reloaded, field, open_list, said, wait_for_query
+from .steps import LIST, assert_not_reloaded, field, open_list, said, sign_in, wait_for_query
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_an_expired_session_goes_to_sign_in_and_back_to_the_filtered_list(
-    page, context, talks, django_user_model
-):
+def test_an_expired_session_goes_to_sign_in_and_back_to_the_filtered_list(page, context, talks):
     # What the list asks for after itself must not find the cookie gone.
     with page.expect_response(re.compile("/counts/")):
         open_list(page, f"?agent={talks['Bank'].id}")
-    user = django_user_model.objects.get(username="support")
-    user.set_password("a long password")
-    user.save()
     page.wait_for_load_state("networkidle")
     context.clear_cookies(name="desk_session")
     field(page, "Search").fill("refuse")
     page.wait_for_url(re.compile(r"/accounts/login/\?next="))
     expect(page.locator("#filters")).to_have_count(0)
     expect(page.locator("form.sign-in")).to_have_count(1)
-    page.get_by_label("User name").fill("support")
-    page.get_by_label("Password").fill("a long password")
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, "support")
     wait_for_query(page, agent=str(talks["Bank"].id))
     expect(said(page)).to_have_count(2)
     expect(field(page, "Agent").locator("option:checked")).to_have_text("Bank")

@@ -5,7 +5,8 @@ from playwright.sync_api import expect
 
 from audit.models import Act, Entry
 
-from ..support.signing_in import PASSWORD, make_user
+from ..support.signing_in import make_user
+from .steps import sign_in
 from .test_every_page import flaws
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,18 +34,16 @@ def opened(new_context, _rows):
     return page, watch
 
 
-def sign_in(page):
+def open_account(page):
     page.goto("/accounts/login/?next=/accounts/")
-    page.get_by_label("User name").fill("alice")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    sign_in(page, "alice")
     expect(page.get_by_role("heading", name="Account")).to_be_visible()
 
 
 def test_a_passkey_is_added_signs_in_and_is_removed(opened):
     page, _ = opened
     make_user()
-    sign_in(page)
+    open_account(page)
     assert flaws(page, "account") == []
     page.get_by_role("link", name="Add a passkey").click()
     page.get_by_label("Its name").fill("My <b>laptop</b>")
@@ -80,14 +79,12 @@ def test_a_passkey_is_added_signs_in_and_is_removed(opened):
 def test_a_passkey_is_a_second_factor_too(opened):
     page, _ = opened
     make_user()
-    sign_in(page)
+    open_account(page)
     page.get_by_role("link", name="Add a passkey").click()
     page.get_by_role("button", name="Add it").click()
     page.get_by_role("link", name="I have kept them").click()
     page.get_by_role("button", name="Sign out", exact=True).click()
-    page.get_by_label("User name").fill("alice")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    sign_in(page, "alice")
     expect(page.get_by_role("heading", name="Second factor")).to_be_visible()
     assert flaws(page, "code") == []
     page.get_by_role("button", name="Use a passkey").click()
@@ -97,7 +94,7 @@ def test_a_passkey_is_a_second_factor_too(opened):
 def test_an_app_is_added(opened):
     page, _ = opened
     make_user()
-    sign_in(page)
+    open_account(page)
     page.get_by_role("link", name="Add an app").click()
     assert flaws(page, "app") == []
     page.goto("/accounts/password/")
@@ -113,7 +110,7 @@ def test_without_a_script_passkeys_are_not_offered(new_context):
     make_user()
     page.goto("/accounts/login/")
     expect(page.get_by_role("button", name="Use a passkey")).to_be_hidden()
-    sign_in(page)
+    open_account(page)
     page.get_by_role("link", name="Add a passkey").click()
     expect(page.get_by_text("Passkeys need a browser that knows them")).to_be_visible()
     expect(page.get_by_role("button", name="Add it")).to_be_hidden()

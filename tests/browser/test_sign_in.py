@@ -5,26 +5,16 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from ..conftest import user_in
 from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
+from ..support.signing_in import make_user
+from .steps import sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PASSWORD = "correct horse battery"
-
 
 @pytest.fixture
-def support(django_user_model, _rows):
-    user = user_in(django_user_model, "Support")
-    user.set_password(PASSWORD)
-    user.save()
-    return user
-
-
-def sign_in(page, password=PASSWORD):
-    page.get_by_label("User name").fill("support")
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
+def support(_rows):
+    return make_user("support")
 
 
 def test_signing_in_lands_on_the_list(new_context, support):
@@ -33,9 +23,9 @@ def test_signing_in_lands_on_the_list(new_context, support):
     page = context.new_page()
     page.goto("/")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-    sign_in(page, "wrong")
+    sign_in(page, "support", "wrong")
     expect(page.get_by_role("alert")).to_be_visible()
-    sign_in(page)
+    sign_in(page, "support")
     page.wait_for_url("**/conversations/")
     expect(page.locator(".row")).to_have_count(1)
     expect(page.get_by_text("support", exact=True)).to_be_visible()
@@ -46,7 +36,7 @@ def test_signing_in_returns_to_the_page_that_was_asked_for(new_context, support)
     context, _ = new_context()
     page = context.new_page()
     page.goto("/conversations/?external_id=mine&search=Hello")
-    sign_in(page)
+    sign_in(page, "support")
     page.wait_for_url(re.compile(r"/conversations/\?external_id=mine&search=Hello$"))
     expect(page.locator(".row")).to_have_count(1)
 
@@ -70,7 +60,7 @@ def test_everything_works_without_a_script(new_context, support):
     context, _ = new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto("/conversations/")
-    sign_in(page)
+    sign_in(page, "support")
     expect(page.locator(".row")).to_have_count(2)
     filters = page.locator("#filters")
     filters.get_by_label("Search", exact=True).fill("refund")

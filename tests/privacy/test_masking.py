@@ -39,6 +39,7 @@ from ..support.factories import (
 from ..support.histories import build_indexes
 from ..support.listing import TYPING, be_patient, listed
 from ..support.planting import plant_everywhere
+from ..support.signing_in import make_user, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -509,9 +510,9 @@ def test_the_audit_trail_keeps_no_personal_data(masked, support_client):
     assert entry.details == {"query": "search=%5Bphone%5D", "shown": 0}
 
 
-def test_the_audit_trail_names_accounts_as_they_are(masked, client, django_user_model):
-    user = django_user_model.objects.create_user(EMAIL, password="right")
-    client.post("/accounts/login/", {"username": user.username, "password": "wrong"})
+def test_the_audit_trail_names_accounts_as_they_are(masked, client):
+    make_user(EMAIL)
+    sign_in(client, EMAIL, "wrong")
     assert Entry.objects.get(act=Act.SIGN_IN_FAILED).details == {
         "account": EMAIL,
         "guessed": lockout.guessed(EMAIL),

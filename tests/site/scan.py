@@ -24,17 +24,6 @@ from ..support.deployment import HOST, Deployment, deployment  # noqa: E402
 
 FOLDER = settings.LOCAL_DATA_DIR
 TOKEN = "a" * 32
-SIGN_IN = """
-from django.conf import settings
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
-from django.test import Client
-user = get_user_model().objects.create(username="{0}")
-user.groups.add(Group.objects.get(name="{0}"))
-client = Client()
-client.force_login(user)
-print(client.cookies[settings.SESSION_COOKIE_NAME].value)
-"""
 ONE_OF_EACH = """
     SELECT r.session_id, r.id, t.id, m.id, s.agent_id, c.id, s.external_id
     FROM tasks t JOIN runs r ON r.id = t.run_id JOIN sessions s ON s.id = r.session_id
@@ -109,13 +98,8 @@ def scan(site: Deployment) -> int:
         f"--access-logfile {access} --access-logformat '%(s)s %(m)s %(U)s'",
     }
     site.prepare()
-    cookies = {}
-    for role in ("Support", "Admin"):
-        found = site.run(
-            "shell", "--verbosity=0", "-c", SIGN_IN.format(role), check=True, text=True
-        )
-        session = found.stdout.strip()
-        cookies[role] = f"__Host-desk_session={session}; __Host-csrftoken={TOKEN}; timezone=UTC"
+    more = f"; __Host-csrftoken={TOKEN}; timezone=UTC"
+    cookies = {"Support": site.cookie + more, "Admin": site.sign_in("Admin") + more}
     names = ("session", "run", "task", "message", "agent", "call", "external_id")
     row = site.database.execute(ONE_OF_EACH).fetchone()
     values = dict(zip(names, map(str, row), strict=True))

@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from urllib.parse import quote_from_bytes
 
 import pytest
-from django.conf import settings
 from django.db import transaction
 from django.http import QueryDict
 from django.test import Client
@@ -21,7 +20,6 @@ from conversations.selection.filters import ConversationFilter
 from conversations.selection.forms import OTHER_PARAMETERS
 
 from ..backoffice.test_headers import missing
-from ..conftest import user_in
 from ..support.addresses import ADDRESSES, PIECE, filled, make_examples, pieces
 from ..support.factories import make_message, make_session
 from ..support.hostile import (
@@ -35,6 +33,7 @@ from ..support.hostile import (
     queries,
 )
 from ..support.listing import listed
+from ..support.signing_in import cookie_of, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -48,15 +47,9 @@ REDIRECTS = ("Location", "HX-Redirect", "HX-Location", "HX-Push-Url", "HX-Replac
 
 
 @pytest.fixture
-def sessions(db, django_user_model) -> dict[str, str]:
+def sessions(db) -> dict[str, str]:
     """{role: the cookie of somebody who is signed in}"""
-    found = {"": ""}
-    for role in ROLES[1:]:
-        client = Client()
-        client.force_login(user_in(django_user_model, role))
-        name = settings.SESSION_COOKIE_NAME
-        found[role] = f"{name}={client.cookies[name].value}"
-    return found
+    return {role: role and cookie_of(make_user(role.lower(), role, None)) for role in ROLES}
 
 
 @contextmanager

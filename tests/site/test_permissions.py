@@ -7,6 +7,7 @@ from django.contrib.auth.models import Group
 
 from ..support.addresses import PANEL, ROLES, WALKED, make_examples, paths, site_paths
 from ..support.admin_panel import TABLES
+from ..support.signing_in import make_user, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -109,14 +110,11 @@ def test_the_admin_panel_is_for_admins_alone(role, client, request):
             assert response.status_code == 403, name
 
 
-def test_an_admin_signs_in_at_the_one_sign_in_page(client, django_user_model):
-    user = django_user_model.objects.create_user("boss", password="a-password-1")
-    user.groups.add(Group.objects.get(name="Admin"))
-    sign_in = client.get("/admin/auth/group/", follow=True).redirect_chain[-1][0]
-    assert sign_in == "/accounts/login/?next=/admin/auth/group/"
-    response = client.post(
-        sign_in, {"username": "boss", "password": "a-password-1", "next": "/admin/auth/group/"}
-    )
+def test_an_admin_signs_in_at_the_one_sign_in_page(client):
+    make_user("boss", "Admin")
+    page = client.get("/admin/auth/group/", follow=True).redirect_chain[-1][0]
+    assert page == "/accounts/login/?next=/admin/auth/group/"
+    response = sign_in(client, "boss", next="/admin/auth/group/")
     assert client.get(response["Location"]).status_code == 200
 
 
@@ -154,26 +152,18 @@ def test_a_name_that_is_not_ours_is_a_400_page(client, headers):
     assert b"That address makes no sense here" in response.content
 
 
-def test_signing_in_leads_to_the_page_that_was_asked_for(client, django_user_model, db):
-    user = django_user_model.objects.create_user("someone", password="a-password-1")
+def test_signing_in_leads_to_the_page_that_was_asked_for(client):
+    make_user()
     response = client.get("/conversations/?search=a")
-    sign_in = response["Location"]
-    page = client.get(sign_in).content.decode()
+    page = client.get(response["Location"]).content.decode()
     following = re.search(r'name="next" value="([^"]*)"', page)[1]
-    response = client.post(
-        sign_in, {"username": user.username, "password": "a-password-1", "next": following}
-    )
-    assert response["Location"] == "/conversations/?search=a"
+    assert sign_in(client, next=following)["Location"] == "/conversations/?search=a"
 
 
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "javascript:x"])
-def test_signing_in_leads_nowhere_else(client, django_user_model, target, db):
-    django_user_model.objects.create_user("someone", password="a-password-1")
-    response = client.post(
-        "/accounts/login/",
-        {"username": "someone", "password": "a-password-1", "next": target},
-    )
-    assert response["Location"] == "/conversations/"
+def test_signing_in_leads_nowhere_else(client, target):
+    make_user()
+    assert sign_in(client, next=target)["Location"] == "/conversations/"
 
 
 def test_a_right_that_is_taken_away_is_gone_at_the_next_request(support_client, django_user_model):

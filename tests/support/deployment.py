@@ -33,16 +33,8 @@ from django.core.management import call_command
 call_command("migrate", verbosity=0)
 """
 SIGN_IN = """
-from django.conf import settings
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
-from django.test import Client
-user = get_user_model().objects.create(username="{group}".lower())
-user.groups.add(Group.objects.get(name="{group}"))
-client = Client()
-client.force_login(user)
-name = settings.SESSION_COOKIE_NAME
-print(name + "=" + client.cookies[name].value)
+from tests.support.signing_in import cookie_of, make_user
+print(cookie_of(make_user("{group}".lower(), "{group}", password=None)))
 """
 EXPORTING = """
     SELECT pid FROM pg_stat_activity

@@ -12,6 +12,7 @@ from .factories import make_message, make_session
 from .listing import TYPING
 from .pages import HTMX
 from .planting import plant_everywhere
+from .signing_in import let_in, make_user
 
 WORD = "canary"
 # Theirs alone, and a word as long that nobody wrote.
@@ -43,12 +44,12 @@ class Side:
         return self.session.id if model is Session else self.rows[model][0]
 
 
-def sign_in(client, django_user_model, role, agents):
+def let_in_limited(client, role, agents):
     group = Group.objects.create(name="Certain agents")
     AgentLimit.objects.create(group=group, agents=agents)
-    user = django_user_model.objects.create_user("limited")
-    user.groups.add(Group.objects.get(name=role), group)
-    client.force_login(user)
+    user = make_user("limited", role)
+    user.groups.add(group)
+    let_in(client, user)
     client.role = role
     return client
 

@@ -8,14 +8,9 @@ from http.cookies import SimpleCookie
 from urllib.parse import urlencode, urlsplit
 
 from .deployment import HOST, SECONDS, Deployment, Server
+from .signing_in import PASSWORD
 
-PASSWORD = "correct horse battery staple"
-MAKE = """
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
-user = get_user_model().objects.create_user(username={name!r}, password={password!r})
-user.groups.add(Group.objects.get(name={group!r}))
-"""
+MAKE = "from tests.support.signing_in import make_user; make_user({name!r}, {group!r})"
 
 
 @dataclass
@@ -88,7 +83,7 @@ class Person:
 
 def make_person(site: Deployment, group: str, name: str = "", **headers: str) -> Person:
     """An account of that group, and somebody who is not signed in yet."""
-    code = MAKE.format(name=name or group.lower(), password=PASSWORD, group=group)
+    code = MAKE.format(name=name or group.lower(), group=group)
     site.run("shell", "--verbosity=0", "-c", code, check=True)
     return Person(headers)
 

@@ -8,8 +8,10 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal import auth as totp
 from allauth.mfa.totp.internal.auth import TOTP
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.test import Client
 
 LOGIN = "/accounts/login/"
 CODE = "/accounts/login/code/"
@@ -19,8 +21,8 @@ SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 WRONG = "000000"
 
 
-def make_user(name="alice", group="Support", **fields):
-    user = get_user_model().objects.create_user(name, password=PASSWORD, **fields)
+def make_user(name="alice", group="Support", password=PASSWORD, **fields):
+    user = get_user_model().objects.create_user(name, password=password, **fields)
     if group:
         user.groups.add(Group.objects.get(name=group))
     return user
@@ -53,6 +55,14 @@ def let_in(client, user):
     request = SimpleNamespace(session=client.session)
     record_authentication(request, user, "test")
     request.session.save()
+
+
+def cookie_of(user) -> str:
+    """A session of theirs, as a browser sends it."""
+    client = Client()
+    let_in(client, user)
+    name = settings.SESSION_COOKIE_NAME
+    return f"{name}={client.cookies[name].value}"
 
 
 def is_in(client) -> bool:
