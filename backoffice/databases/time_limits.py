@@ -4,6 +4,8 @@ from contextlib import contextmanager, nullcontext
 
 from django.db import connections, transaction
 
+from .postgresql.base import ours
+
 
 @contextmanager
 def limited(alias: str, seconds: float):
@@ -11,7 +13,7 @@ def limited(alias: str, seconds: float):
     Each statement gets less time than others; a timeout raises as usual. Yields what changes the
     limit of those to come: a function of seconds.
     """
-    connection = connections[alias]
+    connection = ours(connections[alias])
     outer, within_another = connection.statement_seconds, connection.in_atomic_block
 
     def limit(seconds):

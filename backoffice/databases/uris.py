@@ -1,6 +1,7 @@
 """libpq URIs to Django's DATABASES entries, and what all of them share."""
 
 import re
+from typing import Any
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -59,7 +60,7 @@ def from_uri(
     if timeout_seconds:
         options.append(f"-c statement_timeout={timeout_seconds * 1000}")
     user = params.pop("user", "")
-    entry = {
+    entry: dict[str, Any] = {
         "ENGINE": "backoffice.databases.postgresql",
         "NAME": params.pop("dbname", "") or user or "postgres",
         "USER": user,

@@ -3,10 +3,12 @@
 import math
 from collections import defaultdict
 
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql import base
 from django.db.backends.postgresql.psycopg_any import IsolationLevel
 from django.db.utils import DatabaseErrorWrapper, Error
 from django.utils.functional import cached_property
+from psycopg import ClientCursor
 from psycopg.pq import TransactionStatus
 from psycopg.sql import Composable
 
@@ -16,7 +18,9 @@ from .connection import CHECK_SECONDS, Connection, Watch
 GRACE_SECONDS = 1
 
 
-class Cursor(base.Cursor):
+# base.Cursor is a ClientCursor already. It is named again for the type checker: the stubs leave
+# open whether Django runs on psycopg 2 or 3, and give its cursor neither's methods.
+class Cursor(base.Cursor, ClientCursor):
     """
     Tells a time limit of its own together with each statement: one message instead of four, and
     where no transaction is open, PostgreSQL makes one of it.
@@ -44,16 +48,19 @@ class Cursor(base.Cursor):
 class TaggedErrors(DatabaseErrorWrapper):
     """Each error says which database it came from: see databases/errors.py."""
 
+    # Set by Django; the stubs leave it out.
+    wrapper: BaseDatabaseWrapper
+
     def __exit__(self, *error):
         try:
             super().__exit__(*error)
         except Error as found:
-            found.database_alias = self.wrapper.alias
+            found.database_alias = self.wrapper.alias  # type: ignore[attr-defined]  # our own
             raise
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    watches = defaultdict(Watch)
+    watches: defaultdict[str, Watch] = defaultdict(Watch)
     # What a statement may take where that is less than usual; see databases.limited().
     statement_seconds: float | None = None
 
@@ -102,4 +109,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.connection is not None:
             # The pool checks it before it gives it away again.
             self.connection.limit_seconds = CHECK_SECONDS
-        return super()._close()
+        return super()._close()  # type: ignore[misc]  # private to Django, so not in the stubs
+
+
+def ours(connection: BaseDatabaseWrapper) -> DatabaseWrapper:
+    """The same connection, typed: django.db.connections cannot say that every alias has it."""
+    if not isinstance(connection, DatabaseWrapper):
+        raise TypeError(f"The database {connection.alias} has another ENGINE than ours.")
+    return connection

@@ -11,8 +11,10 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
+from psycopg.abc import RV, PQGen
 from psycopg.errors import ConnectionTimeout, _WaitTimeout
 
 from backoffice.client import current_reader
@@ -91,15 +93,15 @@ def greets(connected: int) -> bool:
         return False
 
 
-def resumable(generator):
+def resumable(generator: PQGen[RV]) -> PQGen[RV]:
     """
     One of psycopg's that may be waited for again. That begins with next(), which sends None, where
     one that is in the middle of sending takes nothing but what is ready: so far, nothing is.
     """
-    ready = None
     try:
+        awaited = next(generator)
         while True:
-            ready = (yield generator.send(ready)) or 0
+            awaited = generator.send((yield awaited) or 0)
     except StopIteration as end:
         return end.value
 
@@ -107,21 +109,21 @@ def resumable(generator):
 class Connection(psycopg.Connection):
     # Whose connection it is tells it; until then it may only be checked.
     watch = Watch()
-    limit_seconds = CHECK_SECONDS
+    limit_seconds: float = CHECK_SECONDS
     ends_with_reader = False
 
-    def wait(self, generator, *args, **kwargs):
+    def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         if args or kwargs or not Watch.is_on:
-            return super().wait(generator, *args, **kwargs)
+            return super().wait(gen, *args, **kwargs)
         end = time.monotonic() + self.limit_seconds
         reader = current_reader.get() if self.ends_with_reader else None
         # Whoever caught the end of one query, as of any that took too long, goes on with the next.
         seconds = LEFT_SECONDS if reader and reader.has_left else QUIET_SECONDS
-        generator = resumable(generator)
+        gen = resumable(gen)
         while True:
             try:
                 # The generator goes on where it stood.
-                return super().wait(generator, timeout=seconds)
+                return super().wait(gen, timeout=seconds)
             except _WaitTimeout:
                 seconds = QUIET_SECONDS
                 if reader and not reader.is_there():

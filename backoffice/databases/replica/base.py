@@ -56,7 +56,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             else:
                 self.note_return(was_gone)
                 return connection
-        primary = connections.create_connection(self.fallback)
+        primary = base.ours(connections.create_connection(self.fallback))
         with primary.wrap_database_errors:
             connection = primary.get_new_connection(primary.get_connection_params())
         self.isolation_level = primary.isolation_level
