@@ -11,6 +11,7 @@ it may be written back.
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from psycopg.abc import Buffer
 from psycopg.types.json import JsonLoader
 from psycopg.types.string import TextLoader
 
@@ -73,22 +74,34 @@ def cut_json(text, length: int | None = None):
     return mask_json(whole, cut_end=length is not None and len(whole) >= length)
 
 
+class Undecoded(TypeError):
+    """Text as bytes, which nothing could mask: from psycopg where the client encoding is ASCII."""
+
+
 class MaskingLoader(TextLoader):
-    def load(self, data):
+    def load(self, data: Buffer) -> bytes | str:
         text = super().load(data)
-        return Masked.of(mask(text), text) if _active.get() else text
+        if not _active.get():
+            return text
+        if not isinstance(text, str):
+            raise Undecoded
+        return Masked.of(mask(text), text)
 
 
 class MaskingJsonbLoader(TextLoader):
     """Django reads jsonb as text."""
 
-    def load(self, data):
+    def load(self, data: Buffer) -> bytes | str:
         text = super().load(data)
-        return Masked.of(mask_json(text), text) if _active.get() else text
+        if not _active.get():
+            return text
+        if not isinstance(text, str):
+            raise Undecoded
+        return Masked.of(mask_json(text), text)
 
 
 class MaskingJsonLoader(JsonLoader):
-    def load(self, data):
+    def load(self, data: Buffer):
         return super().load(mask_json(bytes(data).decode()).encode() if _active.get() else data)
 
 

@@ -316,8 +316,8 @@ def masked_json(text: str, *, cut_end: bool = False) -> str | None:
 def masked_tokens(text: str, cut_end: bool) -> str | None:
     pieces, done, position = [], 0, 0
     key, before, source = "", "", ""
-    while found := json_text.TOKEN.match(text, position):
-        kind = found.lastgroup
+    # A token is always of a kind.
+    while (found := json_text.TOKEN.match(text, position)) and (kind := found.lastgroup):
         last, source = source, found[kind]
         position = found.end()
         if kind == "separator":

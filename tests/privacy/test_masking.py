@@ -482,6 +482,15 @@ def test_whatever_the_database_answers_is_masked(masked, sql):
         assert not told(str(cursor.fetchone()))
 
 
+@pytest.mark.parametrize("kind", ["text", "jsonb"])
+def test_what_psycopg_does_not_decode_is_refused(masked, kind):
+    with masking.active(), connections["agents"].cursor() as cursor:
+        cursor.execute("SET LOCAL client_encoding TO SQL_ASCII")
+        cursor.execute(f"SELECT %s::{kind}", [f'"{EMAIL}"'])
+        with pytest.raises(masking.Undecoded):
+            cursor.fetchone()
+
+
 def test_only_what_is_read_from_the_agent_database_is_masked(settings):
     reading = connections.create_connection("agents")
     try:
