@@ -10,8 +10,9 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
+from django.db.models import Model
 from django.utils import timezone
 
 from .models import ChatMessage, Run, Session, Task
@@ -91,7 +92,10 @@ class SessionsResponse(TypedDict):
     total_count: int
 
 
-def _summary(summary_type, row, **more):
+_Summary = TypeVar("_Summary", SessionSummary, TaskSummary, RunSummary, ChatMessageSummary)
+
+
+def _summary(summary_type: type[_Summary], row: Model, **more: Any) -> _Summary:
     names = (field.name for field in dataclasses.fields(summary_type) if field.name not in more)
     return summary_type(**{name: getattr(row, name) for name in names}, **more)
 

@@ -83,6 +83,7 @@ def export_file(
     # Without OFFSET 0 a column would be worked out as often as what surrounds it names it.
     select = ", ".join(f"{column.sql} AS {column.name}" for column in columns)
     rows = f"(SELECT {select} FROM {source} OFFSET 0) AS r"  # noqa: S608
+    line: Callable[[memoryview], bytes]
     if change:
         texts = ", ".join(f"r.{column.name}::text" for column in columns)
         query, options = f"SELECT json_build_array({texts}) FROM {rows}", JSON_LINES  # noqa: S608
@@ -193,7 +194,8 @@ def tasks(sessions: SessionQuerySet, payloads: bool):
 
 def with_agent(sessions: SessionQuerySet) -> SessionQuerySet:
     names = ("id", "external_id", "agent_id", "agent_name")
-    return sessions.annotate(agent_name=F("agent__name")).values(*names)
+    found = sessions.annotate(agent_name=F("agent__name"))
+    return found.values(*names)  # type: ignore[return-value]  # values() keeps our class
 
 
 def in_order(sessions: SessionQuerySet) -> tuple[str, tuple]:

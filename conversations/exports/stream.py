@@ -3,7 +3,8 @@
 import errno
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import psycopg
 from django.conf import settings
@@ -62,7 +63,7 @@ class Export:
         /,
         *,
         is_wanted: Callable[[], bool] = lambda: True,
-        **details: object,
+        **details: Any,
     ):
         self.file, self.request, self.is_wanted = file, request, is_wanted
         self.rows = 0
@@ -105,7 +106,7 @@ class Export:
             complete=self.complete,
         )
 
-    def read(self) -> Iterator[bytes]:
+    def read(self) -> Generator[bytes, None, None]:
         connection = connections[Session.objects.db]
         with (
             connection.wrap_database_errors,
@@ -133,7 +134,7 @@ class Export:
         heard = began
         rested_by = began + settings.EXPORT_TIMEOUT_SECONDS * REST_SHARE
         pgconn.send_query(statement)
-        copying, worked = False, 0
+        copying, worked = False, 0.0
         while True:
             if copying:
                 length, row = pgconn.get_copy_data(1)
@@ -166,7 +167,7 @@ class Export:
                     # PostgreSQL rests as well, once nobody takes what it finds.
                     at_most = min(REST_SECONDS, rested_by - time.monotonic())
                     give_way(worked * PATIENCE, at_most)
-                    worked = 0
+                    worked = 0.0
                 lines, size, began = [], 0, time.monotonic()
         check(pgconn.get_result(), pgconn)
         rest(pgconn)
