@@ -44,6 +44,7 @@ check: $(VENV)/installed-dev ## lint, and check settings and migrations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy --no-error-summary
 	$(BIN)/djade --check --target-version 5.2 $$(git ls-files 'templates/*.html')
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
 	  ALLOWED_HOSTS=desk.example.com \
