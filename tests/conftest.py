@@ -16,6 +16,7 @@ from conversations.indexes import state
 from conversations.listing import counts
 
 from .support import deployment, faults, servers
+from .support.listing import be_patient
 from .support.signing_in import let_in, make_user
 
 DATABASES = ["default", "agents", "agents_write"]
@@ -131,7 +132,8 @@ def empty_tables(migrated: dict[str, list[tuple]]):
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    """What a process keeps about its databases."""
+    """What a process keeps about its databases; and no page gives up on a busy machine."""
+    be_patient(monkeypatch)
     monkeypatch.setattr(counts, "KEPT_SECONDS", 0)
     monkeypatch.setattr(counts, "KEPT_TIMES", 0)
     revision.forget()

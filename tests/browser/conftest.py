@@ -24,7 +24,8 @@ REPORT_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) =>
   console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
 """
-TIMEOUT = 10_000
+# As long as nobody waits for who looks at a test; a busy machine takes its time.
+TIMEOUT = 60_000
 
 
 @pytest.fixture(scope="package")

@@ -130,7 +130,7 @@ def test_the_source_stays_on_the_way_through_the_list(page):
     make_message(second, content="*Two*")
     page.goto(address(second, "?source"))
     expect(said(page)).to_have_text("*Two*")
-    page.get_by_role("link", name="Older").click(timeout=2_000)
+    page.get_by_role("link", name="Older").click()
     expect(said(page)).to_have_text("*One*")
     expect(page.get_by_role("link", name="Formatted")).to_be_visible()
 
@@ -165,7 +165,7 @@ def test_the_search_term_is_in_view_after_walking_on(page):
     page.keyboard.press("j")
     page.wait_for_url(lambda url: str(newest.id) not in url)
     expect(page.locator(".message.focus mark")).to_have_text("Needle")
-    expect(page.locator(".message.focus")).to_be_in_viewport(timeout=2_000)
+    expect(page.locator(".message.focus")).to_be_in_viewport()
 
 
 @pytest.mark.parametrize("query", ["m={message}", "from=0", "search=refund&m={message}"])
@@ -173,7 +173,7 @@ def test_a_link_to_a_place_keeps_the_way_on(page, filtered, query):
     middle = filtered["two"]
     message = make_message(middle, content="refund again")
     page.goto(address(middle, "?" + query.format(message=message.id)))
-    expect(page.locator(".walk a")).to_have_text(["Newer", "Older"], timeout=2_000)
+    expect(page.locator(".walk a")).to_have_text(["Newer", "Older"])
 
 
 def test_the_search_term_is_found_on_a_later_page(any_page, long_conversation):
@@ -217,7 +217,7 @@ def test_a_run_leads_back_to_its_place_on_a_later_page(page, long_conversation):
     run = make_run(long_conversation)
     page.goto(address(long_conversation, f"runs/{run.id}/"))
     page.get_by_role("link", name="The conversation").click()
-    expect(page.locator(f"#run-{run.id}")).to_be_in_viewport(timeout=2_000)
+    expect(page.locator(f"#run-{run.id}")).to_be_in_viewport()
 
 
 # Long messages and long conversations
@@ -591,8 +591,10 @@ def test_a_refresh_closes_nothing_and_moves_nothing(page, watch, running):
     rest.locator("> summary").click()
     expect(rest.locator(".text")).to_be_visible()
     page.mouse.move(700, 400)
+    start = page.evaluate("scrollY")
     page.mouse.wheel(0, -300)
-    page.wait_for_timeout(300)
+    while page.evaluate("scrollY") > start - 300:
+        page.wait_for_timeout(20)
     task.evaluate("(element) => (window.opened = element)")
     anchor = page.locator(".message").nth(28)
     before = page.evaluate("scrollY"), anchor.bounding_box()

@@ -283,14 +283,14 @@ def test_slow_neighbours_do_not_take_the_page_with_them(support_client, monkeypa
     oldest, middle, newest = (make_conversation(external_id=f"t-{n}") for n in range(3))
 
     def slow(self, *place):
-        return self.extra(where=["pg_sleep(5) IS NOT NULL"])
+        return self.extra(where=["pg_sleep(60) IS NOT NULL"])
 
     for side in sides:
         monkeypatch.setattr(f"conversations.querysets.SessionQuerySet.{side}", slow)
     monkeypatch.setattr("conversations.detail.views.NEIGHBOUR_SECONDS", 0.05)
     began = time.monotonic()
     response = get(support_client, url("detail", middle.id) + query)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30
     newer = None if "newer_than" in sides else newest.id
     older = None if "older_than" in sides else oldest.id
     assert (response.context["newer"], response.context["older"]) == (newer, older)

@@ -31,7 +31,7 @@ def shown_counts(response) -> dict[str, str]:
 
 
 def be_patient(monkeypatch):
-    """What has a limited time on the list gets a time that no test needs, on a busy machine too."""
+    """What has a limited time on a page gets a time that no test needs, on a busy machine too."""
     for name in (
         "listing.counts.SECONDS",
         "listing.counts.COMMON_SECONDS",
@@ -39,6 +39,8 @@ def be_patient(monkeypatch):
         "listing.counts.PROBLEMS_SECONDS",
         "listing.views.NEW_SECONDS",
         "listing.snippets.SECONDS",
+        "errors.collect.FIRST_SEEN_SECONDS",
+        "detail.views.NEIGHBOUR_SECONDS",
     ):
         monkeypatch.setattr(f"conversations.{name}", 60)
 
