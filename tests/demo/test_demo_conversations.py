@@ -6,14 +6,17 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import connections, transaction
 
 from demo import write_demo
 from demo.agents import AGENTS
 from demo.scripts import load
 from demo.slots import fill
 
-pytestmark = pytest.mark.django_db(databases=["default", "agents", "agents_write"])
+pytestmark = [
+    pytest.mark.django_db(databases=["default", "agents", "agents_write"]),
+    pytest.mark.xdist_group("demo_conversations"),
+]
 
 NOW = datetime(2026, 3, 18, 14, 30, tzinfo=UTC)
 FAILED = "runs.context->>'status' = 'failed'"
@@ -32,13 +35,27 @@ def query():
     return run
 
 
-@pytest.fixture
-def demo(query):
-    """300 conversations in the agent database, and the way to ask for them."""
+@pytest.fixture(scope="module")
+def written(django_db_setup, django_db_blocker):
+    """300 conversations in the agent database, until the tests of this file have ended."""
     connection = connections["agents_write"]
-    connection.ensure_connection()
-    assert write_demo(connection.connection, seed=3, now=NOW) == 300
+    with django_db_blocker.unblock(), transaction.atomic(using="agents_write"):
+        assert write_demo(connection.connection, seed=3, now=NOW) == 300
+        yield
+        transaction.set_rollback(True, using="agents_write")
+
+
+@pytest.fixture
+def demo(written, query):
+    """The way to ask for them."""
     return query
+
+
+@pytest.fixture
+def empty(query):
+    """As if nobody had written any yet."""
+    query("WITH gone AS (DELETE FROM agents) SELECT 1")
+    query("WITH gone AS (DELETE FROM model_call_stats) SELECT 1")
 
 
 def test_agents_describe_themselves_and_their_workflow(demo):
@@ -268,7 +285,7 @@ def test_no_slot_stays_open(demo):
     assert rows == []
 
 
-def test_the_same_seed_writes_the_same_conversations(query):
+def test_the_same_seed_writes_the_same_conversations(empty, query):
     connection = connections["agents_write"]
     connection.ensure_connection()
     written = []
@@ -294,7 +311,7 @@ def test_scripts_name_only_tools_and_slots_that_exist(agent):
             assert not turn.steps or agent.final(turn.intent)[1] == "agent", turn
 
 
-def test_command_fills_an_empty_database_only(query):
+def test_command_fills_an_empty_database_only(empty, query):
     out = StringIO()
     call_command("demo_conversations", count=25, stdout=out)
     assert out.getvalue() == "Wrote 25 demo conversations.\n"

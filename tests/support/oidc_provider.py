@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -16,10 +17,15 @@ from joserfc.jwk import KeySet, RSAKey
 CLIENT, SECRET = "desk", "the provider's secret"
 
 
+@cache
+def make_key() -> RSAKey:
+    return RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"})
+
+
 class Provider:
     def __init__(self, issuer):
         self.issuer = issuer
-        self.key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"})
+        self.key = make_key()
         self.codes = {}
         # Who is signed in there.
         self.claims = {"sub": "1", "email": "ann@example.com", "email_verified": True}
@@ -104,7 +110,7 @@ def running():
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     provider = Provider(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
     thread.start()
     try:
         yield provider
