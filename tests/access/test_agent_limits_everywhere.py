@@ -19,7 +19,7 @@ from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, S
 from conversations.selection.pagination import EPOCH, Cursor
 
 from ..support.addresses import ACCOUNT, PANEL, PIECE, SITE, make_examples, paths
-from ..support.admin_panel import form_url, list_url, open_form, sql, untouched
+from ..support.admin_panel import form_url, list_url, open_form
 from ..support.histories import build_indexes
 from ..support.limited import (
     OURS,
@@ -34,6 +34,7 @@ from ..support.limited import (
     let_in_limited,
 )
 from ..support.listing import be_patient
+from ..support.tables import sql, untouched
 
 pytestmark = pytest.mark.django_db
 

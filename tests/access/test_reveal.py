@@ -11,12 +11,19 @@ from django.test import Client
 from audit.models import Act, Entry
 from conversations.access import reveal
 
-from ..privacy.test_masking import EMAIL, PHONE, body, masked  # noqa: F401 (a fixture)
 from ..support.factories import Json, make_message, make_run, make_session, make_task
+from ..support.masking import EMAIL, PHONE, masking_on
+from ..support.pages import body
 from ..support.signing_in import let_in, make_user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("masked")]
 REASON = "The customer asked us to call back."
+
+
+@pytest.fixture
+def masked(settings, db):
+    with masking_on(settings):
+        yield
 
 
 @pytest.fixture

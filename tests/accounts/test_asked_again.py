@@ -9,8 +9,8 @@ from django.contrib.auth import get_user_model
 from accounts import adapters
 from audit.models import Act, Entry
 
+from ..support.oidc_provider import START, sign_in_there
 from ..support.signing_in import is_in, let_in, make_user
-from .test_oidc import START, provider, sign_in  # noqa: F401
 
 pytestmark = pytest.mark.django_db
 
@@ -28,15 +28,15 @@ def later(monkeypatch):
 
 
 @pytest.fixture
-def ann(client, provider, settings):  # noqa: F811
+def ann(client, provider, settings):
     settings.OIDC_DOMAINS = {"example.com"}
-    sign_in(client)
+    sign_in_there(client)
     return get_user_model().objects.get(username="ann@example.com")
 
 
 def answer(client, location):
     """What comes of going to the provider and back."""
-    return sign_in(client, location.partition("next=")[2].replace("%2F", "/"))
+    return sign_in_there(client, location.partition("next=")[2].replace("%2F", "/"))
 
 
 @pytest.mark.parametrize("path", CHANGES)
@@ -68,7 +68,7 @@ def test_admins_who_must_add_one_are_asked_there_too(client, ann, later, setting
     assert answer(client, response["Location"])["Location"] == CHANGES[0]
 
 
-def test_somebody_else_there_does_not_answer_for_them(client, ann, later, provider):  # noqa: F811
+def test_somebody_else_there_does_not_answer_for_them(client, ann, later, provider):
     before = client.session["account_authentication_methods"]
     provider.claims = {"sub": "2", "email": "bob@example.com", "email_verified": True}
     response = answer(client, client.get(CHANGES[0])["Location"])
@@ -80,7 +80,7 @@ def test_somebody_else_there_does_not_answer_for_them(client, ann, later, provid
 
 
 @pytest.mark.parametrize("auth_time", [1, "now", None, []])
-def test_a_provider_that_did_not_ask_again_is_no_answer(client, ann, later, provider, auth_time):  # noqa: F811
+def test_a_provider_that_did_not_ask_again_is_no_answer(client, ann, later, provider, auth_time):
     provider.lies = {"auth_time": auth_time}
     response = answer(client, client.get(CHANGES[0])["Location"])
     assert response.status_code == (302 if auth_time is None else 403)

@@ -3,7 +3,6 @@
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import requests
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.test import Client
@@ -12,38 +11,14 @@ from joserfc.jwk import RSAKey
 from accounts.provider import client as provider_client
 from audit.models import Act, Entry
 
-from ..backoffice.test_settings import KEY, start
-from ..support.oidc_provider import CLIENT, SECRET, running
+from ..support.environment import KEY, start
+from ..support.hostile import ELSEWHERE, assert_stays_here
+from ..support.oidc_provider import CLIENT, START, go_there, sign_in_there
 from ..support.signing_in import ACCOUNT, CODE, LOGIN, code, is_in, make_user, with_app
-from .test_sign_in import ELSEWHERE, assert_stays_here
 
 pytestmark = pytest.mark.django_db
 
-START = "/accounts/login/provider/"
 CALLBACK = "/accounts/login/provider/callback/"
-
-
-@pytest.fixture
-def provider(settings):
-    with running() as provider:
-        settings.OIDC_ISSUER = provider.issuer
-        settings.OIDC_CLIENT_ID = CLIENT
-        settings.OIDC_CLIENT_SECRET = SECRET
-        settings.OIDC_NAME = "Example ID"
-        settings.OIDC_DOMAINS = set()
-        provider_client.cache_clear()
-        yield provider
-        provider_client.cache_clear()
-
-
-def go_there(client, next=""):
-    """To the provider, which sends back at once: the address that it leads to."""
-    location = client.get(START, {"next": next})["Location"]
-    return requests.get(location, allow_redirects=False, timeout=10).headers["Location"]
-
-
-def sign_in(client, next=""):
-    return client.get(go_there(client, next).removeprefix("http://testserver"))
 
 
 def assert_refused(client, response, told=1):
@@ -60,20 +35,21 @@ def assert_refused(client, response, told=1):
 def test_the_invited_enter(client, provider):
     user = make_user("ann", email="Ann@Example.com")
     assert "Sign in with Example ID" in client.get(LOGIN).content.decode()
-    assert sign_in(client, "/conversations/?search=a")["Location"] == "/conversations/?search=a"
+    response = sign_in_there(client, "/conversations/?search=a")
+    assert response["Location"] == "/conversations/?search=a"
     assert is_in(client)
     entry = Entry.objects.get(act=Act.SIGNED_IN)
     assert (entry.user_id, entry.details) == (user.pk, {"how": "provider"})
 
 
 def test_nobody_else_does_by_default(client, provider):
-    assert_refused(client, sign_in(client))
+    assert_refused(client, sign_in_there(client))
     assert not get_user_model().objects.exists()
 
 
 def test_a_domain_lets_in_as_viewer(client, provider, settings):
     settings.OIDC_DOMAINS = {"example.com"}
-    assert sign_in(client)["Location"] == "/conversations/"
+    assert sign_in_there(client)["Location"] == "/conversations/"
     assert is_in(client)
     user = get_user_model().objects.get()
     assert (user.username, user.email) == ("ann@example.com", "ann@example.com")
@@ -82,21 +58,21 @@ def test_a_domain_lets_in_as_viewer(client, provider, settings):
     assert not user.has_usable_password()
     # The second time it is the same person.
     again = Client()
-    sign_in(again)
+    sign_in_there(again)
     assert is_in(again)
     assert get_user_model().objects.count() == 1
 
 
 def test_a_person_is_known_by_identity_and_not_by_address(client, provider):
     user = make_user("ann", email="ann@example.com")
-    sign_in(client)
+    sign_in_there(client)
     provider.claims["email"] = "ann@married.example"
     other = Client()
-    sign_in(other)
+    sign_in_there(other)
     assert is_in(other)
     # Somebody else has got the address since.
     provider.claims = {"sub": "2", "email": user.email, "email_verified": True}
-    assert sign_in(Client()).status_code == 403
+    assert sign_in_there(Client()).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -121,7 +97,7 @@ def test_a_person_is_known_by_identity_and_not_by_address(client, provider):
 def test_who_is_not_of_the_domain_stays_out(client, provider, settings, claims):
     settings.OIDC_DOMAINS = {"example.com"}
     provider.claims |= claims
-    assert_refused(client, sign_in(client))
+    assert_refused(client, sign_in_there(client))
     assert not get_user_model().objects.exists()
 
 
@@ -130,7 +106,7 @@ def test_an_unverified_address_is_nobodys(client, provider, settings, verified):
     settings.OIDC_DOMAINS = {"example.com"}
     user = make_user("ann", email="ann@example.com")
     provider.claims["email_verified"] = verified
-    assert_refused(client, sign_in(client))
+    assert_refused(client, sign_in_there(client))
     user.refresh_from_db()
     assert user.identity is None
 
@@ -138,7 +114,7 @@ def test_an_unverified_address_is_nobodys(client, provider, settings, verified):
 def test_a_dotless_i_is_not_an_i(client, provider, settings):
     user = make_user("mike", email="mike@example.com")
     provider.claims["email"] = "mıke@example.com"
-    assert_refused(client, sign_in(client))
+    assert_refused(client, sign_in_there(client))
     user.refresh_from_db()
     assert user.identity is None
 
@@ -148,7 +124,7 @@ def test_a_kelvin_sign_is_not_a_k(client, provider, settings):
     user = make_user("kim", email="kim@kiosk.example")
     for email in ("\u212aim@kiosk.example", "kim@\u212aiosk.example", "tom@\u212aiosk.example"):
         provider.claims["email"] = email
-        assert sign_in(client).status_code == 403
+        assert sign_in_there(client).status_code == 403
     user.refresh_from_db()
     assert user.identity is None
     assert get_user_model().objects.count() == 1
@@ -157,7 +133,7 @@ def test_a_kelvin_sign_is_not_a_k(client, provider, settings):
 def test_without_a_group_for_newcomers_nobody_new_enters(client, provider, settings, caplog):
     settings.OIDC_DOMAINS = {"example.com"}
     Group.objects.get(name="Viewer").delete()
-    assert_refused(client, sign_in(client))
+    assert_refused(client, sign_in_there(client))
     assert not get_user_model().objects.exists()
     assert "there is no group Viewer" in caplog.text
 
@@ -165,13 +141,13 @@ def test_without_a_group_for_newcomers_nobody_new_enters(client, provider, setti
 def test_an_address_of_two_accounts_is_nobodys(client, provider):
     make_user("ann", email="ann@example.com")
     make_user("anna", email="ANN@example.com")
-    assert_refused(client, sign_in(client))
+    assert_refused(client, sign_in_there(client))
 
 
 def test_a_name_that_is_taken_is_not_taken_over(client, provider, settings):
     settings.OIDC_DOMAINS = {"example.com"}
     make_user("ann@example.com", email="somebody@example.com")
-    assert_refused(client, sign_in(client))
+    assert_refused(client, sign_in_there(client))
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -179,12 +155,12 @@ def test_an_inactive_account_stays_out(client, provider, settings, known):
     settings.OIDC_DOMAINS = {"example.com"}
     user = make_user("ann", email="ann@example.com")
     if known:
-        sign_in(Client())
+        sign_in_there(Client())
         user.refresh_from_db()
         assert user.identity
     user.is_active = False
     user.save()
-    response = sign_in(client)
+    response = sign_in_there(client)
     assert response.status_code == 403
     assert "This account is not active" in response.content.decode()
     assert not is_in(client)
@@ -195,7 +171,7 @@ def test_an_inactive_account_stays_out(client, provider, settings, known):
 
 def test_a_second_factor_is_asked_for_as_well(client, provider):
     with_app(make_user("ann", email="ann@example.com"))
-    assert sign_in(client, "/conversations/errors/")["Location"] == CODE
+    assert sign_in_there(client, "/conversations/errors/")["Location"] == CODE
     assert not is_in(client)
     response = client.post(CODE, {"code": code()})
     assert response["Location"] == "/conversations/errors/"
@@ -205,14 +181,14 @@ def test_a_second_factor_is_asked_for_as_well(client, provider):
 def test_admins_need_one(client, provider, settings):
     settings.REQUIRE_MFA = True
     make_user("ann", "Admin", email="ann@example.com")
-    sign_in(client)
+    sign_in_there(client)
     assert client.get("/conversations/")["Location"] == ACCOUNT
 
 
 @pytest.mark.parametrize("target", ELSEWHERE)
 def test_it_leads_nowhere_else(client, provider, target):
     make_user("ann", email="ann@example.com")
-    assert_stays_here(sign_in(client, target))
+    assert_stays_here(sign_in_there(client, target))
     assert is_in(client)
 
 
@@ -241,7 +217,7 @@ def test_it_leads_nowhere_else(client, provider, target):
 def test_a_token_that_is_not_for_this_is_refused(client, provider, lies):
     make_user("ann", email="ann@example.com")
     provider.lies = lies
-    assert_refused(client, sign_in(client))
+    assert_refused(client, sign_in_there(client))
 
 
 @pytest.mark.parametrize(
@@ -250,20 +226,20 @@ def test_a_token_that_is_not_for_this_is_refused(client, provider, lies):
 def test_a_token_that_names_this_among_others_is_not(client, provider, more):
     make_user("ann", email="ann@example.com")
     provider.lies = more
-    sign_in(client)
+    sign_in_there(client)
     assert is_in(client)
 
 
 def test_a_token_that_somebody_else_signed_is_refused(client, provider):
     make_user("ann", email="ann@example.com")
     provider.signs_with = RSAKey.generate_key(2048, {"kid": "one", "alg": "RS256"})
-    assert_refused(client, sign_in(client))
+    assert_refused(client, sign_in_there(client))
 
 
 def test_no_token_is_no_sign_in(client, provider):
     make_user("ann", email="ann@example.com")
     provider.sends_id_token = False
-    assert_refused(client, sign_in(client))
+    assert_refused(client, sign_in_there(client))
 
 
 def test_another_state_is_refused(client, provider):
@@ -313,7 +289,7 @@ def test_that_it_was_declined_there_is_told(client, provider):
 
 def test_of_many_refusals_the_first_few_are_told(client, provider):
     for _ in range(6):
-        assert sign_in(client).status_code == 403
+        assert sign_in_there(client).status_code == 403
     assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == 5
     address = go_there(client).removeprefix("http://testserver")
     assert client.get(address, REMOTE_ADDR="192.0.2.7").status_code == 403

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts import middleware, signals
 from audit.models import Act, Entry
 
-from ..backoffice.test_settings import KEY, start
+from ..support.environment import KEY, start
 from ..support.factories import make_session
 from ..support.signing_in import is_in, make_user, sign_in
 

@@ -16,19 +16,11 @@ from audit.models import Act, Entry
 from conversations.changes import edits
 from conversations.models import ChatMessage
 
-from ..support.admin_panel import (
-    TABLES,
-    form_url,
-    make_rows,
-    open_form,
-    save,
-    sql,
-    untouched,
-    value,
-)
+from ..support.admin_panel import form_url, make_rows, open_form, save
 from ..support.factories import make_agent, make_message, make_session
 from ..support.pages import text
 from ..support.signing_in import let_in
+from ..support.tables import TABLES, sql, untouched, value
 
 pytestmark = pytest.mark.django_db
 

@@ -19,7 +19,6 @@ from conversations.models import PAYLOADS
 
 from ..support.admin_panel import (
     EDITABLE,
-    TABLES,
     form_url,
     inputs,
     list_url,
@@ -30,6 +29,7 @@ from ..support.admin_panel import (
 from ..support.factories import Json, insert, make_agent, make_message, make_run, make_session
 from ..support.pages import text
 from ..support.signing_in import let_in
+from ..support.tables import TABLES
 
 pytestmark = pytest.mark.django_db
 

@@ -7,44 +7,12 @@ from django.core.management import call_command
 from django.test import Client, override_settings
 
 from ..support.addresses import ADDRESSES, PROBES, ROLES, filled, make_examples, pieces
+from ..support.pages import missing
 
 pytestmark = pytest.mark.django_db
 
-EXPECTED = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Reporting-Endpoints": 'csp="/csp-report/"',
-}
-POLICY = {
-    "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self'",
-    "base-uri 'none'",
-    "form-action 'self'",
-    "frame-ancestors 'none'",
-    "report-to csp",
-    "report-uri /csp-report/",
-}
 TRUSTED_TYPES = {"require-trusted-types-for 'script'", "trusted-types htmx"}
 METHODS = ("get", "head", "post", "options", "put", "delete")
-
-
-def missing(response) -> list[str]:
-    """What the answer fails to say."""
-    found = [name for name, value in EXPECTED.items() if response.get(name) != value]
-    policy = response.get("Content-Security-Policy", "")
-    found += sorted(POLICY - set(policy.split("; ")))
-    found += ["unsafe"] if "unsafe" in policy else []
-    if not {"camera=()", "microphone=()"} <= set(
-        response.get("Permissions-Policy", "").split(", ")
-    ):
-        found.append("Permissions-Policy")
-    if "no-store" not in response.get("Cache-Control", ""):
-        found.append("no-store")
-    return found
 
 
 @pytest.fixture

@@ -11,30 +11,8 @@ from django.conf import settings
 
 from backoffice.databases import uris as databases
 
-from ..support.environment import BLANK
+from ..support.environment import BLANK, KEY, start
 from ..support.signing_in import let_in
-
-KEY = "k3y-" + "abcdefghijklmnopqrstuvwxyz" * 2
-SHOW = "from django.conf import settings as s; print({})"
-
-
-def start(expression="s.DEBUG", **environment):
-    """(exit code, standard output, standard error) of a process that reads the settings."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    result = subprocess.run(
-        [sys.executable, "-c", SHOW.format(expression)],
-        capture_output=True,
-        text=True,
-        cwd=settings.BASE_DIR,
-        env={
-            **kept,
-            **BLANK,
-            "DJANGO_SETTINGS_MODULE": "backoffice.settings",
-            "DESK_DATA_DIR": str(settings.LOCAL_DATA_DIR),
-            **environment,
-        },
-    )
-    return result.returncode, result.stdout.strip(), result.stderr.strip()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from playwright.sync_api import expect
 
 from audit.models import Act, Entry
 
-from ..support.admin_panel import TABLES, form_url, list_url, make_rows, sql, untouched, value
+from ..support.admin_panel import form_url, list_url, make_rows
 from ..support.factories import make_agent
+from ..support.tables import TABLES, sql, untouched, value
 from .steps import session_in
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -3,9 +3,17 @@
 import pytest
 from playwright.sync_api import expect
 
-from ..detail.test_heavy_conversation import add_messages, add_runs, add_tasks
-from ..support.factories import Json, make_message, make_run, make_session, make_task
-from .test_every_page import AXE, barriers
+from ..support.factories import (
+    Json,
+    add_messages,
+    add_runs,
+    add_tasks,
+    make_message,
+    make_run,
+    make_session,
+    make_task,
+)
+from .flaws import AXE, barriers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

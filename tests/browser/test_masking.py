@@ -5,7 +5,7 @@ from django.utils import timezone
 from playwright.sync_api import expect
 
 from ..support.factories import NULL, make_message, make_run, make_session
-from .test_every_page import AXE, barriers, overflow
+from .flaws import AXE, barriers, overflow
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -6,8 +6,8 @@ from playwright.sync_api import expect
 from audit.models import Act, Entry
 
 from ..support.signing_in import make_user
+from .flaws import flaws
 from .steps import sign_in
-from .test_every_page import flaws
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -20,8 +20,8 @@ from ..support.factories import (
     make_session,
     make_task,
 )
+from .flaws import flaws
 from .steps import follow
-from .test_every_page import flaws
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from django.db import connections
 from django.urls import reverse
 
 from audit.models import Act, Entry
@@ -18,11 +17,9 @@ from ..support.factories import (
     make_run,
     make_session,
 )
-from .test_redaction import everything
+from ..support.tables import TABLES, everything, sql
 
 pytestmark = pytest.mark.django_db
-
-TABLES = ("agents", "sessions", "runs", "tasks", "chat_messages", "model_call_stats")
 
 
 def full_conversation(**fields):
@@ -37,12 +34,7 @@ def full_conversation(**fields):
 
 
 def table_counts():
-    with connections["agents_write"].cursor() as cursor:
-        found = {}
-        for table in TABLES:
-            cursor.execute(f"SELECT count(*) FROM {table}")
-            [found[table]] = cursor.fetchone()
-        return found
+    return {table: sql(f"SELECT count(*) FROM {table}")[0][0] for table in TABLES.values()}
 
 
 def erase_path(session):
@@ -203,4 +195,4 @@ def test_messages_without_a_run_go_as_well(admin_client):
     session = make_session()
     make_message(session)
     admin_client.post(erase_path(session), typed(session))
-    assert table_counts() == dict.fromkeys(TABLES, 0) | {"agents": 1}
+    assert table_counts() == dict.fromkeys(TABLES.values(), 0) | {"agents": 1}

@@ -18,6 +18,7 @@ from ..support.factories import (
     make_session,
     make_task,
 )
+from ..support.tables import everything
 
 pytestmark = pytest.mark.django_db
 
@@ -28,16 +29,6 @@ COLUMNS = {
     "tasks": ["prompt", "inputs", "output", "errors"],
     "model_call_stats": ["request_data", "response_data"],
 }
-
-
-def everything() -> dict:
-    """{(table, id): the row as text} of all tables of the runtime's."""
-    found = {}
-    with connections["agents_write"].cursor() as cursor:
-        for table in (*COLUMNS, "agents", "sessions"):
-            cursor.execute(f"SELECT id, to_jsonb(t)::text FROM {table} t")
-            found |= {(table, key): text for key, text in cursor.fetchall()}
-    return found
 
 
 def redact(words, session, write=True):

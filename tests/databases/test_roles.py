@@ -12,7 +12,8 @@ from conversations.models import Agent, ChatMessage, Session
 
 from ..site.test_permissions import MATRIX
 from ..support.addresses import site_paths
-from ..support.admin_panel import make_rows, save, sql
+from ..support.admin_panel import make_rows, save
+from ..support.tables import sql
 
 pytestmark = pytest.mark.django_db
 READER, EDITOR = 'desk "reader" of a test', "desk_test_editor"
@@ -29,7 +30,7 @@ def printed(*arguments) -> str:
 def role(name: str, *arguments):
     """In the agent database statements are run by that role, made by what is printed."""
     ours = printed(*arguments)
-    sql(ours[: ours.index("-- Our own database")].replace("%", "%%"))
+    sql(ours[: ours.index("-- Our own database")])
     quoted = '"' + name.replace('"', '""') + '"'
     sql(f"SET LOCAL ROLE {quoted}")
     yield

@@ -11,6 +11,9 @@ from conversations.agentdb.fields import PayloadField
 from ..support.factories import (
     NULL,
     Json,
+    add_messages,
+    add_runs,
+    add_tasks,
     make_agent,
     make_conversation,
     make_message,
@@ -20,6 +23,7 @@ from ..support.factories import (
     make_task,
 )
 from ..support.pages import url
+from ..support.tables import sql
 
 pytestmark = pytest.mark.django_db
 
@@ -33,60 +37,8 @@ SELECTED_PAYLOAD = re.compile(rf'(?:SELECT|,) "\w+"\."(?:{PAYLOAD_COLUMNS})"(?= 
 RANDOM_TEXT = "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, {} / 32))"
 
 
-def sql(statement, *params):
-    with connections["agents_write"].cursor() as cursor:
-        cursor.execute(statement, params)
-        return cursor.fetchall() if cursor.description else None
-
-
-def add_runs(session, count):
-    sql(
-        """
-        INSERT INTO runs (id, session_id, output_data, duration_seconds, created_at, updated_at)
-        SELECT gen_random_uuid(), %s, '{"agent_response": "Hi"}', 1.5, at, at
-        FROM generate_series(1, %s) n, LATERAL (SELECT now() - interval '1 day' + n * interval '1s')
-        AS moment (at)
-        """,
-        session.id,
-        count,
-    )
-
-
-def add_messages(session, per_run, content="'Message ' || n"):
-    """Messages to each run of the session; content is SQL that may name n."""
-    sql(
-        f"""
-        INSERT INTO chat_messages
-        SELECT gen_random_uuid(), %s, session_id, id,
-               CASE n %% 2 WHEN 1 THEN 'user' ELSE 'assistant' END, {content},
-               created_at + n * interval '1ms', created_at
-        FROM runs, generate_series(1, %s) n WHERE session_id = %s
-        """,
-        session.agent_id,
-        per_run,
-        session.id,
-    )
-
-
-def add_tasks(session, per_run, inputs="'null'::jsonb", output="NULL", name="'step-' || n"):
-    """Tasks to each run of the session, every second a tool call; all else is SQL."""
-    sql(
-        f"""
-        INSERT INTO tasks (id, agent_id, session_id, run_id, inputs, output, prompt, name,
-                           node_type, errors, duration_seconds, seq, created_at, updated_at)
-        SELECT gen_random_uuid(), %s, session_id, id, {inputs}, {output}, 'Say hello', {name},
-               CASE n %% 2 WHEN 1 THEN 'tool_call' ELSE 'llm' END, 'null', 0.1, n,
-               created_at, created_at
-        FROM runs, generate_series(1, %s) n WHERE session_id = %s
-        """,
-        session.agent_id,
-        per_run,
-        session.id,
-    )
-
-
 def run_ids(session):
-    ids = sql("SELECT id FROM runs WHERE session_id = %s ORDER BY created_at", session.id)
+    ids = sql("SELECT id FROM runs WHERE session_id = %s ORDER BY created_at", [session.id])
     return [run_id for (run_id,) in ids]
 
 
@@ -143,7 +95,7 @@ def test_three_thousand_messages_are_each_shown_once_by_following_the_links(
 ):
     session = long_conversation
     ids = sql(
-        "SELECT id::text FROM chat_messages WHERE session_id = %s ORDER BY created_at", session.id
+        "SELECT id::text FROM chat_messages WHERE session_id = %s ORDER BY created_at", [session.id]
     )
     path, shown, runs = url("detail", session.id), [], []
     while path:
@@ -158,7 +110,7 @@ def test_three_thousand_messages_are_each_shown_once_by_following_the_links(
 def test_earlier_messages_lead_back_to_the_beginning(support_client, long_conversation):
     ids = sql(
         "SELECT id::text FROM chat_messages WHERE session_id = %s ORDER BY created_at LIMIT 300",
-        long_conversation.id,
+        [long_conversation.id],
     )
     path, shown = url("detail", long_conversation.id) + "?from=330", set()
     while path := link(small_page(support_client, path), "Earlier messages"):
@@ -170,7 +122,7 @@ def test_a_message_in_the_middle_is_shown_by_its_link(support_client, long_conve
     [(message_id,)] = sql(
         "SELECT id::text FROM chat_messages WHERE session_id = %s "
         "ORDER BY created_at OFFSET 1500 LIMIT 1",
-        long_conversation.id,
+        [long_conversation.id],
     )
     html = small_page(support_client, url("detail", long_conversation.id) + f"?m={message_id}")
     assert message_id in messages_on(html)
@@ -205,7 +157,7 @@ def test_a_message_of_a_megabyte_is_cut_and_can_be_opened(support_client):
     html = small_page(support_client, url("detail", session.id))
     assert "Show all 1,000,000 characters" in html
     whole = support_client.get(link(html, "Open the whole message")).content.decode()
-    [(content,)] = sql("SELECT content FROM chat_messages WHERE session_id = %s", session.id)
+    [(content,)] = sql("SELECT content FROM chat_messages WHERE session_id = %s", [session.id])
     assert content in whole
 
 
@@ -225,7 +177,7 @@ def test_a_run_of_five_thousand_tasks_of_twenty_kilobytes(support_client, no_pay
         html = small_page(support_client, path)
         shown += re.findall(r'id="task-([0-9a-f-]{36})"', html)
         path = link(html, "More tasks")
-    ids = sql("SELECT id::text FROM tasks WHERE run_id = %s ORDER BY seq", run_id)
+    ids = sql("SELECT id::text FROM tasks WHERE run_id = %s ORDER BY seq", [run_id])
     assert shown == [task_id for (task_id,) in ids]
     small_page(support_client, url("task", session.id, shown[2500]))
 
@@ -241,7 +193,7 @@ def test_a_page_of_many_runs_with_many_steps_is_small(support_client):
 def test_a_page_of_runs_that_all_failed_with_long_reasons_is_small(support_client):
     session = make_session()
     add_runs(session, 100)
-    sql("UPDATE runs SET output_data = NULL WHERE session_id = %s", session.id)
+    sql("UPDATE runs SET output_data = NULL WHERE session_id = %s", [session.id])
     add_tasks(session, 5, output="jsonb_build_object('result', 'Error: ' || repeat('<', 5000))")
     small_page(support_client, url("detail", session.id))
 
@@ -266,7 +218,7 @@ def test_a_context_of_five_megabytes_and_six_hundred_levels(support_client):
             FROM generate_series(1, 1000) n)
         WHERE id = %s
         """,
-        run.id,
+        [run.id],
     )
     add_messages(session, 2)
     small_page(support_client, url("detail", session.id))
@@ -276,7 +228,7 @@ def test_a_context_of_five_megabytes_and_six_hundred_levels(support_client):
         html = small_page(support_client, path)
         assert words in html
         assert "Not all of it is shown" in html
-        [(text,)] = sql(f"SELECT {field}::text FROM runs WHERE id = %s", run.id)
+        [(text,)] = sql(f"SELECT {field}::text FROM runs WHERE id = %s", [run.id])
         assert support_client.get(path + "raw/").content.decode() == text
 
 

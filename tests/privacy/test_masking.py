@@ -13,8 +13,6 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.db import connections, models
 from django.urls import reverse
-from psycopg.types.json import JsonLoader
-from psycopg.types.string import TextLoader
 
 from accounts import lockout
 from audit.models import Act, Entry
@@ -38,13 +36,13 @@ from ..support.factories import (
 )
 from ..support.histories import build_indexes
 from ..support.listing import TYPING, be_patient, listed
+from ..support.masking import EMAIL, PHONE, masking_on
+from ..support.pages import body
 from ..support.planting import plant_everywhere
 from ..support.signing_in import make_user, sign_in
 
 pytestmark = pytest.mark.django_db
 
-EMAIL = "zoe.quill@planted-mail.example"
-PHONE = "+372 5987 6543"
 CARD = "4539 5787 6362 1486"
 IBAN = "EE47 1000 0010 2014 5685"
 # The words in front of it are looked for, and not masked.
@@ -77,26 +75,13 @@ BY_INDEX = {"conversations:list", "conversations:errors", "conversations:export"
 
 @pytest.fixture
 def masked(settings, db):
-    """The setting is on, and no page runs out of time on a busy machine."""
-    settings.MASK_PERSONAL_DATA = True
-    settings.STATEMENT_TIMEOUT_SECONDS = 60
-    connection = connections["agents"]
-    connection.ensure_connection()
-    masking.install(connection)
-    yield
-    for kind in ("text", "varchar", "bpchar", 0, "jsonb"):
-        connection.connection.adapters.register_loader(kind, TextLoader)
-    connection.connection.adapters.register_loader("json", JsonLoader)
+    with masking_on(settings):
+        yield
 
 
 def told(answer: str) -> list[str]:
     text = unescape(answer)
     return [part for part in TELLING if part in text or part.replace(" ", "+") in text]
-
-
-def body(response) -> str:
-    content = b"".join(response.streaming_content) if response.streaming else response.content
-    return content.decode()
 
 
 # Planting

@@ -19,7 +19,6 @@ from backoffice.wsgi import known_type
 from conversations.selection.filters import ConversationFilter
 from conversations.selection.forms import OTHER_PARAMETERS
 
-from ..backoffice.test_headers import missing
 from ..support.addresses import ADDRESSES, PIECE, filled, make_examples, pieces
 from ..support.factories import make_message, make_session
 from ..support.hostile import (
@@ -33,6 +32,7 @@ from ..support.hostile import (
     queries,
 )
 from ..support.listing import listed
+from ..support.pages import missing
 from ..support.signing_in import cookie_of, make_user
 
 pytestmark = pytest.mark.django_db

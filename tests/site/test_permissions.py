@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import Group
 
 from ..support.addresses import PANEL, ROLES, WALKED, make_examples, paths, site_paths
-from ..support.admin_panel import TABLES
 from ..support.signing_in import make_user, sign_in
+from ..support.tables import TABLES
 
 pytestmark = pytest.mark.django_db
 

@@ -17,9 +17,10 @@ from conversations.indexes import catalogue, state
 from conversations.selection import conditions, find
 from conversations.selection.pagination import Cursor
 
-from ..support.admin_panel import TABLES, list_url
+from ..support.admin_panel import list_url
 from ..support.listing import COUNTS, NEW, be_patient
 from ..support.pages import LIST
+from ..support.tables import TABLES
 
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("query_plans")]
 NEWEST_FIRST = 'ORDER BY 1 DESC, "sessions"."id" DESC'

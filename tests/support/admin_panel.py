@@ -1,13 +1,10 @@
 """The admin panel as its tests use it: addresses, a row of each table, a browser's form."""
 
-import json
 import re
 import uuid
-from contextlib import contextmanager
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
-from django.db import connections
 from django.urls import reverse
 
 from .factories import (
@@ -21,14 +18,6 @@ from .factories import (
     make_task,
 )
 
-TABLES = {
-    "agent": "agents",
-    "session": "sessions",
-    "run": "runs",
-    "task": "tasks",
-    "chatmessage": "chat_messages",
-    "modelcall": "model_call_stats",
-}
 EDITABLE = {
     "agent": {"name", "description"},
     "session": {"external_id", "agent"},
@@ -134,46 +123,3 @@ def lone_call(**fields):
     """Of a conversation that was deleted long ago."""
     values = {"call_type": "llm", "model": "m", "session_id": uuid.uuid4(), **fields}
     return insert("model_call_stats", **values)
-
-
-# What is in the tables
-
-
-def sql(statement, parameters=()):
-    with connections["agents_write"].cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return cursor.fetchall() if cursor.description else None
-
-
-def rows_of(model) -> dict:
-    """{id: the row as PostgreSQL writes it, column by column}"""
-    table = TABLES[model]
-    return {
-        row.pop("id"): row
-        for (row,) in sql(
-            f"SELECT (SELECT jsonb_object_agg(key, value) FROM jsonb_each_text(to_jsonb(t)))"
-            f" FROM {table} t"
-        )
-        for row in [json.loads(row) if isinstance(row, str) else row]
-    }
-
-
-def everything() -> dict:
-    return {model: rows_of(model) for model in TABLES}
-
-
-@contextmanager
-def untouched(*but_for):
-    """Of all rows of all tables nothing changes in the block but these (model, id, column)."""
-    before = everything()
-    yield
-    after = everything()
-    for model, pk, column in but_for:
-        before[model][str(pk)].pop(column)
-        after[model][str(pk)].pop(column)
-    assert after == before
-
-
-def value(model, pk, column):
-    [[found]] = sql(f"SELECT {column} FROM {TABLES[model]} WHERE id = %s", [pk])
-    return found

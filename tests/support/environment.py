@@ -8,7 +8,11 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
+
+from django.conf import settings
 
 from backoffice import env
 
@@ -33,3 +37,25 @@ signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 if "DESK_TEST_RUN" not in os.environ:
     os.environ["DESK_TEST_RUN"] = tempfile.mkdtemp(prefix="desk-test-run-")
     atexit.register(shutil.rmtree, os.environ["DESK_TEST_RUN"], ignore_errors=True)
+
+KEY = "k3y-" + "abcdefghijklmnopqrstuvwxyz" * 2
+SHOW = "from django.conf import settings as s; print({})"
+
+
+def start(expression="s.DEBUG", **environment):
+    """(exit code, standard output, standard error) of a process that reads the settings."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    result = subprocess.run(
+        [sys.executable, "-c", SHOW.format(expression)],
+        capture_output=True,
+        text=True,
+        cwd=settings.BASE_DIR,
+        env={
+            **kept,
+            **BLANK,
+            "DJANGO_SETTINGS_MODULE": "backoffice.settings",
+            "DESK_DATA_DIR": str(settings.LOCAL_DATA_DIR),
+            **environment,
+        },
+    )
+    return result.returncode, result.stdout.strip(), result.stderr.strip()

@@ -8,6 +8,8 @@ from django.db import connections
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
+from .tables import sql
+
 clock = itertools.count()
 
 
@@ -97,3 +99,47 @@ def make_conversation(messages=2, runs=1, tasks=2, agent=None, **fields):
         for number in range(tasks):
             make_task(run, session, f"step-{number}", seq=number)
     return session
+
+
+# Many at once
+
+
+def add_runs(session, count):
+    sql(
+        """
+        INSERT INTO runs (id, session_id, output_data, duration_seconds, created_at, updated_at)
+        SELECT gen_random_uuid(), %s, '{"agent_response": "Hi"}', 1.5, at, at
+        FROM generate_series(1, %s) n, LATERAL (SELECT now() - interval '1 day' + n * interval '1s')
+        AS moment (at)
+        """,
+        [session.id, count],
+    )
+
+
+def add_messages(session, per_run, content="'Message ' || n"):
+    """Messages to each run of the session; content is SQL that may name n."""
+    sql(
+        f"""
+        INSERT INTO chat_messages
+        SELECT gen_random_uuid(), %s, session_id, id,
+               CASE n %% 2 WHEN 1 THEN 'user' ELSE 'assistant' END, {content},
+               created_at + n * interval '1ms', created_at
+        FROM runs, generate_series(1, %s) n WHERE session_id = %s
+        """,
+        [session.agent_id, per_run, session.id],
+    )
+
+
+def add_tasks(session, per_run, inputs="'null'::jsonb", output="NULL", name="'step-' || n"):
+    """Tasks to each run of the session, every second a tool call; all else is SQL."""
+    sql(
+        f"""
+        INSERT INTO tasks (id, agent_id, session_id, run_id, inputs, output, prompt, name,
+                           node_type, errors, duration_seconds, seq, created_at, updated_at)
+        SELECT gen_random_uuid(), %s, session_id, id, {inputs}, {output}, 'Say hello', {name},
+               CASE n %% 2 WHEN 1 THEN 'tool_call' ELSE 'llm' END, 'null', 0.1, n,
+               created_at, created_at
+        FROM runs, generate_series(1, %s) n WHERE session_id = %s
+        """,
+        [session.agent_id, per_run, session.id],
+    )

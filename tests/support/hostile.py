@@ -37,6 +37,49 @@ TEXTS = (
         "/\\evil.example",
     ),
 )
+# Of a page to go to next.
+ELSEWHERE = [
+    "//evil.example",
+    "///evil.example",
+    "////evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "\\/evil.example",
+    "/\t/evil.example",
+    "/\n/evil.example",
+    "\t//evil.example",
+    "\n//evil.example",
+    " //evil.example",
+    "\r\n//evil.example",
+    "http://evil.example",
+    "https://evil.example/conversations/",
+    "HTTPS://EVIL.EXAMPLE",
+    "https:evil.example",
+    "https:/evil.example",
+    "https:///evil.example",
+    "http:\\\\evil.example",
+    "ftp://testserver/",
+    "javascript:alert(1)",
+    "JaVaScRiPt:alert(1)",
+    "java\nscript:alert(1)",
+    "\x01javascript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    "vbscript:msgbox",
+    "//testserver@evil.example",
+    "http://testserver@evil.example/",
+    "http://testserver:80@evil.example/",
+    "http://testserver.evil.example/",
+    "//evil。example",
+    "http://evil．example",
+    "//[::1",
+    "http://[",
+    "//%5cevil.example",
+    "/\x00/evil.example",
+    "\u202e//evil.example",
+    "x" * 10_000,
+    "http://testserver\\@evil.example",
+    "http:///evil.example//..",
+]
 # Bytes, since an address need not be UTF-8.
 VALUES = st.one_of(
     st.sampled_from(TEXTS).map(lambda text: text.encode("utf-8", "surrogatepass")),
@@ -137,9 +180,15 @@ def headers(draw, session: str) -> dict[str, str]:
 
 def leads_elsewhere(location: str) -> bool:
     """As browsers read it, which take a backslash for a slash and pass over line breaks."""
-    location = "".join(location.split()).replace("\\", "/")
+    read = (each for each in location if each > " " and not each.isspace())
+    location = "".join(read).replace("\\", "/")
     parts = urlsplit(location)
     return location.startswith("//") or (parts.scheme, parts.netloc) not in (
         ("", ""),
         ("http", "testserver"),
     )
+
+
+def assert_stays_here(response):
+    assert response.status_code == 302
+    assert not leads_elsewhere(response["Location"]), response["Location"]

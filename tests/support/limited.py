@@ -10,7 +10,7 @@ from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Ta
 
 from .factories import make_message, make_session
 from .listing import TYPING
-from .pages import HTMX
+from .pages import HTMX, body
 from .planting import plant_everywhere
 from .signing_in import let_in, make_user
 
@@ -59,9 +59,8 @@ def let_in_limited(client, role, agents):
 
 def answer(client, method, url, data=None, headers=None) -> tuple:
     response = getattr(client, method)(url, data or {}, headers=headers or {})
-    content = b"".join(response.streaming_content) if response.streaming else response.content
     told = {key: value for key, value in response.headers.items() if key in TELLING}
-    return response.status_code, plain(str(told)), plain(content.decode())
+    return response.status_code, plain(str(told)), plain(body(response))
 
 
 def plain(text: str) -> str:

@@ -11,10 +11,12 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import requests
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
 CLIENT, SECRET = "desk", "the provider's secret"
+START = "/accounts/login/provider/"
 
 
 @cache
@@ -117,3 +119,13 @@ def running():
     finally:
         server.shutdown()
         server.server_close()
+
+
+def go_there(client, next=""):
+    """To the provider, which sends back at once: the address that it leads to."""
+    location = client.get(START, {"next": next})["Location"]
+    return requests.get(location, allow_redirects=False, timeout=10).headers["Location"]
+
+
+def sign_in_there(client, next=""):
+    return client.get(go_there(client, next).removeprefix("http://testserver"))

@@ -6,6 +6,25 @@ from django.urls import reverse
 
 LIST = "/conversations/"
 HTMX = {"HX-Request": "true"}
+# What every answer says.
+EXPECTED = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Reporting-Endpoints": 'csp="/csp-report/"',
+}
+POLICY = {
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "base-uri 'none'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+    "report-to csp",
+    "report-uri /csp-report/",
+}
 
 
 def url(name, *args):
@@ -25,3 +44,23 @@ def words(html: str) -> str:
 
 def text(response) -> str:
     return words(response.content.decode())
+
+
+def body(response) -> str:
+    """All of it, of a file too."""
+    return b"".join(response).decode()
+
+
+def missing(response) -> list[str]:
+    """What the answer fails to say."""
+    found = [name for name, value in EXPECTED.items() if response.get(name) != value]
+    policy = response.get("Content-Security-Policy", "")
+    found += sorted(POLICY - set(policy.split("; ")))
+    found += ["unsafe"] if "unsafe" in policy else []
+    if not {"camera=()", "microphone=()"} <= set(
+        response.get("Permissions-Policy", "").split(", ")
+    ):
+        found.append("Permissions-Policy")
+    if "no-store" not in response.get("Cache-Control", ""):
+        found.append("no-store")
+    return found
