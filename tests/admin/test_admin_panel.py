@@ -7,9 +7,8 @@ from urllib.parse import quote
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Permission
-from django.db import OperationalError, connections
+from django.db import connections
 from django.test.utils import CaptureQueriesContext
-from psycopg.errors import QueryCanceled
 
 from audit.models import Act, Entry
 from backoffice.admin import CappedPaginator
@@ -27,6 +26,7 @@ from ..support.admin_panel import (
     open_form,
 )
 from ..support.factories import Json, insert, make_agent, make_message, make_run, make_session
+from ..support.listing import timed_out
 from ..support.pages import text
 from ..support.signing_in import let_in
 from ..support.tables import TABLES
@@ -261,10 +261,7 @@ def test_a_search_is_in_the_audit_trail(admin_client):
 
 
 def test_a_search_that_takes_too_long_is_a_503_page(admin_client, monkeypatch):
-    def too_slow(*args):
-        raise OperationalError from QueryCanceled()
-
-    monkeypatch.setattr("conversations.querysets.SessionQuerySet.with_external_id", too_slow)
+    monkeypatch.setattr("conversations.querysets.SessionQuerySet.with_external_id", timed_out)
     admin_client.raise_request_exception = False
     response = admin_client.get(list_url("session"), {"q": "ticket"})
     assert response.status_code == 503

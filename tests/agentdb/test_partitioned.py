@@ -14,6 +14,8 @@ from conversations.models import ChatMessage, Run, Session, Task
 from demo import write_demo
 
 from ..support.exports import URL
+from ..support.histories import build_indexes
+from ..support.tables import sql
 
 pytestmark = pytest.mark.django_db
 LIST = "/conversations/"
@@ -27,35 +29,22 @@ LAYOUTS = {
 }
 
 
-def execute(statement):
-    with connections["agents_write"].cursor() as cursor:
-        cursor.execute(statement)
-
-
 def partition(table, layout):
     """Move the rows to a partitioned table of the same name; they lie there in another order."""
     how, key, parts = LAYOUTS[layout]
-    execute(f"ALTER TABLE {table} RENAME TO {table}_before")
-    execute(f"CREATE TABLE {table} (LIKE {table}_before) PARTITION BY {how}")
+    sql(f"ALTER TABLE {table} RENAME TO {table}_before")
+    sql(f"CREATE TABLE {table} (LIKE {table}_before) PARTITION BY {how}")
     for number, values in enumerate(parts):
-        execute(f"CREATE TABLE {table}_{number} PARTITION OF {table} {values}")
-    execute(f"INSERT INTO {table} SELECT * FROM {table}_before ORDER BY random()")
-    execute(f"DROP TABLE {table}_before")
-    execute(f"ALTER TABLE {table} ADD PRIMARY KEY (id, {key})")
+        sql(f"CREATE TABLE {table}_{number} PARTITION OF {table} {values}")
+    sql(f"INSERT INTO {table} SELECT * FROM {table}_before ORDER BY random()")
+    sql(f"DROP TABLE {table}_before")
+    sql(f"ALTER TABLE {table} ADD PRIMARY KEY (id, {key})")
     for column, others in (("session_id", "sessions"), ("agent_id", "agents")):
         foreign = f"FOREIGN KEY ({column}) REFERENCES {others} (id)"
-        execute(f"ALTER TABLE {table} ADD {foreign} ON DELETE CASCADE")
+        sql(f"ALTER TABLE {table} ADD {foreign} ON DELETE CASCADE")
     for statement in re.findall(rf"CREATE INDEX \w+ ON {table} .*?;", DDL.read_text()):
-        execute(statement)
-    execute(f"ANALYZE {table}")
-
-
-def build_indexes():
-    execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
-    for index in catalogue.indexes():
-        execute(index.create(concurrently=False))
-        execute(index.describe())
-    state.forget()
+        sql(statement)
+    sql(f"ANALYZE {table}")
 
 
 def pages() -> list[str]:
@@ -116,8 +105,8 @@ def test_partitioned_tables_give_the_same_pages(admin_client, monkeypatch, layou
     if indexed:
         for index in catalogue.indexes():
             if index.table in ("tasks", "chat_messages"):
-                execute(index.create(concurrently=False))
-                execute(index.describe())
+                sql(index.create(concurrently=False))
+                sql(index.describe())
         state.forget()
         assert state.ready() == {index.name for index in catalogue.indexes()}
     after = answers(admin_client, paths)

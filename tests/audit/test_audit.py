@@ -4,7 +4,6 @@ import uuid
 from datetime import timedelta
 from urllib.parse import unquote
 
-import psycopg
 import pytest
 from django.db import (
     DatabaseError,
@@ -24,6 +23,7 @@ from conversations.listing import views
 from conversations.selection.pagination import EPOCH, Cursor
 
 from ..support.factories import make_agent, make_message, make_run, make_session, make_task
+from ..support.listing import timed_out
 from ..support.pages import HTMX
 from ..support.signing_in import PASSWORD, let_in, make_user, sign_in
 
@@ -297,10 +297,7 @@ def test_whatever_answers_a_guess_is_told_once(support_client, path):
 
 
 def test_a_search_that_took_too_long_is_told(support_client, monkeypatch):
-    def fail(*args):
-        raise OperationalError from psycopg.errors.QueryCanceled()
-
-    monkeypatch.setattr(views, "find", fail)
+    monkeypatch.setattr(views, "find", timed_out)
     assert support_client.get("/conversations/?search=refund").status_code == 503
     assert only(Act.SEARCHED).details == {"query": "search=refund"}
 

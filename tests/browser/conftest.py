@@ -197,6 +197,13 @@ def page(context):
     return context.new_page()
 
 
+@pytest.fixture(params=[True, False], ids=["JavaScript", "no JavaScript"])
+def any_page(request, new_context, session_cookie):
+    """A page with and without JavaScript."""
+    context, _ = new_context(session_cookie, java_script_enabled=request.param)
+    return context.new_page()
+
+
 @pytest.fixture
 def talks():
     """Three conversations that "ref", "refu" and "refund" tell apart, two of them of one agent."""

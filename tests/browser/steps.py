@@ -52,6 +52,11 @@ def follow(page, name):
         page.get_by_role("link", name=name).click()
 
 
+def asked(watch, part):
+    """Paths with that part that pages asked for."""
+    return [path for path in watch.paths() if part in path]
+
+
 def open_list(page, query=""):
     page.goto(LIST + query)
     page.evaluate("window.stayed = true")

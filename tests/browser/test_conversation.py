@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
+from .steps import asked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,10 +42,6 @@ def conversation():
 
 def address(session):
     return f"/conversations/{session.id}/"
-
-
-def asked(watch, part):
-    return [path for path in watch.paths() if part in path]
 
 
 def open_run(page):

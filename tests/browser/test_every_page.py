@@ -2,9 +2,7 @@
 
 import uuid
 
-import psycopg
 import pytest
-from django.db import OperationalError
 from django.utils import timezone
 from playwright.sync_api import expect
 
@@ -19,6 +17,7 @@ from ..support.factories import (
     make_session,
     make_task,
 )
+from ..support.listing import timed_out
 from .flaws import SIZES, flaws
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,10 +129,6 @@ def look_back_in_vain(find):
     return found
 
 
-def take_too_long(*args):
-    raise OperationalError from psycopg.errors.QueryCanceled()
-
-
 @pytest.fixture
 def opened(new_context, session_cookie, address, monkeypatch):
     """Opens a page of a kind, with all that folds on it unfolded and all that it asks for there."""
@@ -142,7 +137,7 @@ def opened(new_context, session_cookie, address, monkeypatch):
         if kind.endswith("ends where time did"):
             monkeypatch.setattr(views, "find", look_back_in_vain(views.find))
         if kind == "list that took too long":
-            monkeypatch.setattr(views, "find", take_too_long)
+            monkeypatch.setattr(views, "find", timed_out)
         context, watch = new_context(None if kind == "sign-in" else session_cookie)
         page = context.new_page()
         page.goto(address[kind])

@@ -2,7 +2,6 @@
 
 import re
 
-import psycopg
 import pytest
 from django.db import OperationalError
 from playwright.sync_api import expect
@@ -10,6 +9,7 @@ from playwright.sync_api import expect
 from conversations.listing import views
 
 from ..support.factories import make_conversation
+from ..support.listing import timed_out
 from .steps import LIST, assert_not_reloaded, field, open_list, said, sign_in, wait_for_query
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,10 +29,6 @@ def test_an_expired_session_goes_to_sign_in_and_back_to_the_filtered_list(page, 
     wait_for_query(page, agent=str(talks["Bank"].id))
     expect(said(page)).to_have_count(2)
     expect(field(page, "Agent").locator("option:checked")).to_have_text("Bank")
-
-
-def timed_out(*args):
-    raise OperationalError from psycopg.errors.QueryCanceled()
 
 
 def unreachable(*args):

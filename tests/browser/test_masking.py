@@ -20,12 +20,6 @@ def new_context(new_context):
     return lambda cookie=None, **options: new_context(cookie, **{"viewport": viewport, **options})
 
 
-@pytest.fixture(params=[True, False], ids=["JavaScript", "no JavaScript"])
-def any_page(request, new_context, session_cookie):
-    context, _ = new_context(session_cookie, java_script_enabled=request.param)
-    return context.new_page()
-
-
 @pytest.fixture
 def conversation(settings):
     settings.MASK_PERSONAL_DATA = True

@@ -21,7 +21,7 @@ from ..support.factories import (
     make_task,
 )
 from .flaws import flaws
-from .steps import follow
+from .steps import asked, follow
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,13 +44,6 @@ def new_context(new_context):
     """Too narrow for the list beside a conversation, which would still load as a test ends."""
     viewport = {"width": 1200, "height": 900}
     return lambda cookie=None, **options: new_context(cookie, **{"viewport": viewport, **options})
-
-
-@pytest.fixture(params=[True, False], ids=["JavaScript", "no JavaScript"])
-def any_page(request, new_context, session_cookie):
-    """A page with and without JavaScript."""
-    context, _ = new_context(session_cookie, java_script_enabled=request.param)
-    return context.new_page()
 
 
 @pytest.fixture
@@ -83,10 +76,6 @@ def address(session, query=""):
 
 def said(page):
     return page.locator(".message > .text")
-
-
-def asked(watch, part):
-    return [path for path in watch.paths() if part in path]
 
 
 def ids(page):

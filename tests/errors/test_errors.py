@@ -3,7 +3,6 @@
 import itertools
 import re
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from types import SimpleNamespace
 from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
@@ -31,7 +30,7 @@ from ..support.factories import (
     make_task,
 )
 from ..support.listing import TYPING, match
-from ..support.pages import HTMX, get, text
+from ..support.pages import HTMX, error_links, get, text
 
 pytestmark = pytest.mark.django_db
 URL = "/conversations/errors/"
@@ -104,11 +103,6 @@ def found(kind="", agent=None):
 def groups(**filters):
     """{message, or the kind of runs: how many}"""
     return {group.message or group.kind: group.number for group in found(**filters).groups}
-
-
-def links(response):
-    rows = re.findall(r'<a class="row failure" href="([^"]*)"', response.content.decode())
-    return [unescape(row) for row in rows]
 
 
 # Groups
@@ -487,14 +481,14 @@ def test_a_link_finds_exactly_these_conversations(support_client, kind, words):
     for others in (tool_failure, model_failure, lambda: task_failure("other")):
         others()
     page = get(support_client, f"{URL}?kind={kind}_error")
-    mine = [link for link in links(page) if match(support_client, link) == [wanted]]
+    mine = [link for link in error_links(page) if match(support_client, link) == [wanted]]
     assert len(mine) == 1
 
 
 def test_a_link_of_runs_leads_to_all_runs_of_that_kind(support_client):
     session = make_session()
     make_run(session, output_data=NULL)
-    [link] = links(get(support_client, URL))
+    [link] = error_links(get(support_client, URL))
     assert link == "/conversations/?problem=failed"
     assert match(support_client, link) == [session.id]
 
@@ -503,7 +497,7 @@ def test_a_link_keeps_the_agent(support_client):
     agent = make_agent("Shop")
     session = tool_failure(agent=agent)
     tool_failure()
-    [link] = links(get(support_client, f"{URL}?agent={agent.id}"))
+    [link] = error_links(get(support_client, f"{URL}?agent={agent.id}"))
     assert match(support_client, link) == [session.id]
 
 
@@ -541,13 +535,13 @@ def test_a_filter_that_makes_no_sense_is_explained_and_matches_nothing(
     page = get(support_client, URL + query)
     assert reason in text(page)
     assert "Nothing shown: a filter above makes no sense." in text(page)
-    assert links(page) == []
+    assert error_links(page) == []
 
 
 def test_empty_filters_are_none_and_leave_the_address(support_client):
     tool_failure()
     page = get(support_client, f"{URL}?kind=&agent=", TYPING)
-    assert len(links(page)) == 1
+    assert len(error_links(page)) == 1
     assert page["HX-Push-Url"] == URL
 
 
@@ -591,7 +585,7 @@ def test_hostile_words_stay_text(support_client):
 @pytest.mark.parametrize("recorded", ["x", {}, 42, False, "", [None], [{"message": "boom"}], [[]]])
 def test_errors_of_any_shape_are_shown(support_client, recorded):
     session = task_failure(recorded)
-    [link] = links(get(support_client, URL))
+    [link] = error_links(get(support_client, URL))
     assert match(support_client, link) == [session.id]
 
 
@@ -636,7 +630,7 @@ def test_every_revision_shows_what_it_can_tell(at_revision, support_client, numb
     expected["failed" if number >= "0006" else "incomplete"] = 1
     assert groups() == expected
     page = get(support_client, URL)
-    assert len(links(page)) == len(expected)
-    for link in links(page):
+    assert len(error_links(page)) == len(expected)
+    for link in error_links(page):
         assert len(match(support_client, link)) == 1
     assert "Nothing shown" in text(get(support_client, f"{URL}?kind=incomplete")) or number < "0006"

@@ -37,7 +37,7 @@ from ..support.factories import (
 from ..support.histories import build_indexes
 from ..support.listing import TYPING, be_patient, listed
 from ..support.masking import EMAIL, PHONE, masking_on
-from ..support.pages import body
+from ..support.pages import body, error_links
 from ..support.planting import plant_everywhere
 from ..support.signing_in import make_user, sign_in
 
@@ -224,10 +224,6 @@ def answers(client, urls: list[str], *asked_as: dict):
             yield url, f"{dict(response.headers)}\n{body(response)}"
 
 
-def error_links(page: str) -> list[str]:
-    return [unescape(link) for link in re.findall(r'<a class="row failure" href="([^"]+)"', page)]
-
-
 @pytest.fixture
 def planted(monkeypatch):
     be_patient(monkeypatch)
@@ -352,7 +348,7 @@ def test_a_masked_group_of_errors_leads_to_its_conversations(masked, support_cli
     build_indexes()
     response = support_client.get("/conversations/errors/")
     assert [group.first_is_known for group in response.context["found"].groups] == [True, True]
-    links = error_links(response.content.decode())
+    links = error_links(response)
     assert len(links) == 2
     found = [listed(support_client.get(link)) for link in links]
     assert sorted(found) == sorted([[session.id], [other.id]])
@@ -371,7 +367,7 @@ def test_a_message_without_personal_data_is_its_own_link(masked, support_client)
     session = make_session()
     run = make_run(session)
     make_task(run, session, "step", "tool_call", output=Json({"result": "Error: lost"}))
-    [link] = error_links(support_client.get("/conversations/errors/").content.decode())
+    [link] = error_links(support_client.get("/conversations/errors/"))
     assert "error=step%3A+lost" in link
 
 

@@ -263,7 +263,7 @@ def test_collecting_that_takes_too_long_gives_the_same_pages(
 def test_some_of_the_indexes_and_another_history(collected, eager, seed):
     history = make_history(seed + 2, 100)
     chance = random.Random(seed)
-    names = build_indexes(lambda name: chance.random() < 0.5)
+    names = build_indexes(lambda index: chance.random() < 0.5)
     for filters in [*PLAIN, *CONDITIONED]:
         collected.given.clear()
         check(history, filters)
@@ -288,7 +288,7 @@ def test_when_time_is_up_it_says_how_far_it_looked(short_history, clock, monkeyp
 
 
 def test_when_time_is_up_with_indexes_too(short_history, clock, eager, collected):
-    build_indexes(lambda name: "lifetime" in name or "task_error" in name)
+    build_indexes(lambda index: "lifetime" in index.name or "task_error" in index.name)
     ends = [check(short_history, filters, seconds=6) for filters in CONDITIONED]
     assert any(ends)
     assert collected.given

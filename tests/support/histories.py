@@ -188,9 +188,9 @@ def expected(made: list[Made], filters: dict) -> list[Cursor]:
     return sorted((each.place for each in made if matches(each)), key=key, reverse=True)
 
 
-def build_indexes(chosen=lambda name: True):
+def build_indexes(chosen=lambda index: True):
     """Those of our indexes that are chosen, within the test's transaction; returns their names."""
-    wanted = [index for index in catalogue.indexes() if chosen(index.name)]
+    wanted = [index for index in catalogue.indexes() if chosen(index)]
     with connections["agents_write"].cursor() as cursor:
         cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
         for index in wanted:

@@ -3,7 +3,8 @@
 import re
 from contextlib import contextmanager
 
-from django.db import connections
+from django.db import OperationalError, connections
+from psycopg.errors import QueryCanceled
 
 from .pages import HTMX, LIST, get, words
 
@@ -43,6 +44,10 @@ def be_patient(monkeypatch):
         "detail.views.NEIGHBOUR_SECONDS",
     ):
         monkeypatch.setattr(f"conversations.{name}", 60)
+
+
+def timed_out(*args):
+    raise OperationalError from QueryCanceled()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A page as tests ask for it and read it."""
 
 import re
+from html import unescape
 
 from django.urls import reverse
 
@@ -49,6 +50,12 @@ def text(response) -> str:
 def body(response) -> str:
     """All of it, of a file too."""
     return b"".join(response).decode()
+
+
+def error_links(response) -> list[str]:
+    """Of the page Errors, to the conversations of each."""
+    found = re.findall(r'<a class="row failure" href="([^"]*)"', response.content.decode())
+    return [unescape(link) for link in found]
 
 
 def missing(response) -> list[str]:
