@@ -1,1 +1,3 @@
 """The runtime's tables in the admin panel."""
+
+from . import tables  # noqa: F401
