@@ -178,9 +178,16 @@ def certificate(tmp_path_factory):
     return place
 
 
+# Bound and not listening: nobody else is given these ports, and who names one gets it.
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.create_server((HOST, 0)) as listening:
-        return listening.getsockname()[1]
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind((HOST, 0))
+    _reserved.append(reserved)
+    return reserved.getsockname()[1]
 
 
 def nginx(place, certificate, upstream, port):
