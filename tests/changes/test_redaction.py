@@ -22,7 +22,7 @@ from ..support.tables import everything
 
 pytestmark = pytest.mark.django_db
 
-SECRET = 'my code is 4711-é "blue"\nand more'
+SECRET = 'my code is K711-é "blue"\nand more'
 COLUMNS = {
     "chat_messages": ["content"],
     "runs": ["input_data", "output_data", "context"],
@@ -70,7 +70,7 @@ def test_all_places_at_once(session):
     assert everything() == before, "looking changes nothing"
     redact(SECRET, session)
     text = "\n".join(everything().values())
-    assert "4711" not in text
+    assert "K711" not in text
     assert "blue" not in text
     assert text.count("[redacted]") == 12
     assert redact(SECRET, session) == dict.fromkeys(("messages", "runs", "tasks"), (0, 0)) | {
@@ -110,9 +110,9 @@ def as_json(words):
 
 
 def test_a_piece_of_a_message(session):
-    assert redact("4711", session)["messages"] == (2, 1)
+    assert redact("K711", session)["messages"] == (2, 1)
     texts = "\n".join(everything().values())
-    assert "4711" not in texts
+    assert "K711" not in texts
     assert "my code is [redacted]-é" in texts
 
 
@@ -177,7 +177,7 @@ def address(session):
 def test_first_a_look_then_a_typed_word(admin_client, session):
     path, before = address(session), everything()
     page = admin_client.get(path).content.decode()
-    assert "Before my code is 4711" in page
+    assert "Before my code is K711" in page
     assert 'name="confirm"' not in page
     page = admin_client.post(path, {"words": SECRET, "preview": ""}).content.decode()
     assert "<td>4</td>" in page
@@ -192,7 +192,7 @@ def test_first_a_look_then_a_typed_word(admin_client, session):
     data = {"words": SECRET.replace("\n", "\r\n"), "confirmation": "redact", "confirm": ""}
     response = admin_client.post(path, data, follow=True)
     assert "Redacted in 12 places." in response.content.decode()
-    assert "4711" not in "\n".join(everything().values())
+    assert "K711" not in "\n".join(everything().values())
     entry = Entry.objects.get(act=Act.REDACTED)
     assert entry.session_id == session.id
     assert entry.username == "admin"
