@@ -168,15 +168,21 @@ def test_every_column_that_holds_text_is_planted():
 # Asking for everything
 
 
-def addresses(session) -> dict[str, list[str]]:
-    """{name of a URL: addresses of what shows something of the conversation}"""
-    agent = session.agent_id
+def collected():
+    """({name of a URL: addresses}, what adds to them)"""
     found = {name: [] for name in SITE}
 
     def add(name, *args, queries=("",)):
         url = reverse(f"conversations:{name}", args=args)
         found[f"conversations:{name}"] += [url + query for query in queries]
 
+    return found, add
+
+
+def addresses(session) -> dict[str, list[str]]:
+    """{name of a URL: addresses of what shows something of the conversation}"""
+    agent = session.agent_id
+    found, add = collected()
     searches = ["?search=canary", "?search=canary&scope=all", "?search=says&scope=all"]
     searches += ["?external_id=canary+says", f"?agent={agent}", "?evals=hidden"]
     kinds = ("any", "failed", "model_error", "tool_error", "task_error")
@@ -271,12 +277,7 @@ def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_clien
     for term in ("needle", "word"):
         urls += [f"/conversations/?search={term}{scope}" for scope in ("", "&scope=all")]
     for number, session in enumerate(() if indexed else made):
-        found = {name: [] for name in SITE}
-
-        def add(name, *args, queries=("",), found=found):
-            url = reverse(f"conversations:{name}", args=args)
-            found[f"conversations:{name}"] += [url + query for query in queries]
-
+        found, add = collected()
         add_conversation(add, session)
         for name in ("detail", "run", "transcript"):
             urls += found[f"conversations:{name}"]
