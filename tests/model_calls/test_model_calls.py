@@ -36,10 +36,8 @@ def test_without_calls_there_are_no_totals(run):
 
 
 def test_the_cost_is_the_list_price_and_its_day_is_known(run):
-    call(run)
-    found = costs.totals(session_id=run.session.id)
     made = call(run)
-    found = model_calls.totals(session_id=run.session.id)
+    found = costs.totals(session_id=run.session.id)
     assert found.cost == Decimal("0.0035")
     assert found.prices_of == made.created_at.date()
 
