@@ -11,7 +11,7 @@ from django.conf import settings
 from backoffice import backups
 from backoffice.local_postgres import binaries
 
-from ..support.deployment import Deployment, deployment
+from ..support.deployment import Deployment, create_anew, deployment
 
 CONTENT = {
     "accounts_user": "id, username, password",
@@ -37,7 +37,7 @@ def site():
 def other(site):
     """A site whose own database is empty."""
     name = f"restored_{os.getpid()}"
-    settings.LOCAL_POSTGRES.create_database(name)
+    create_anew(settings.LOCAL_POSTGRES, name)
     uri = settings.LOCAL_POSTGRES.uri(name)
     with psycopg.connect(uri, autocommit=True) as connection:
         # As in the other one, whose tables are in its first schema.

@@ -16,7 +16,7 @@ from backoffice.databases.postgresql.connection import Connection
 from backoffice.databases.replica import base
 from backoffice.logs import JsonFormatter
 
-from ..support.deployment import deployment, wait_until, write_sessions
+from ..support.deployment import create_anew, deployment, wait_until, write_sessions
 from ..support.person import make_person, sign_in
 from ..support.servers import OpenPostgres, make_replica, running
 
@@ -40,7 +40,7 @@ def site(primary):
     with deployment("agents", primary) as made:
         write_sessions(made.database, sessions=20, messages=2, length=100)
         ours = "desk_with_replica"
-        settings.LOCAL_POSTGRES.create_database(ours)
+        create_anew(settings.LOCAL_POSTGRES, ours)
         made.settings["DATABASE_URL"] = settings.LOCAL_POSTGRES.uri(ours)
         made.prepare()
         yield made

@@ -39,6 +39,8 @@ def server():
 @pytest.fixture
 def empty_database(server, monkeypatch, django_db_blocker):
     """An empty database that both aliases reach: a connection to it as superuser."""
+    server.execute(f"DROP DATABASE IF EXISTS {NAME} WITH (FORCE)")
+    server.execute(f"DROP ROLE IF EXISTS {ROLE}")
     server.execute(f"CREATE DATABASE {NAME}")
     before = {alias: connections[alias] for alias in ("agents", "agents_write")}
     state.forget()

@@ -18,6 +18,7 @@ from conversations.selection import conditions, find
 from conversations.selection.pagination import Cursor
 
 from ..support.admin_panel import list_url
+from ..support.deployment import create_anew
 from ..support.listing import COUNTS, NEW, be_patient
 from ..support.pages import LIST
 from ..support.tables import TABLES
@@ -42,7 +43,7 @@ def _patience(monkeypatch):
 def owner(django_db_setup, django_db_blocker):
     """A connection to a database of 20,000 conversations, which the site reads meanwhile."""
     postgres = settings.LOCAL_POSTGRES
-    postgres.create_database(NAME)
+    create_anew(postgres, NAME)
     try:
         with psycopg.connect(postgres.uri(NAME)) as connection:
             create_agent_tables(connection, SCHEMA)

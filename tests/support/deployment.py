@@ -165,8 +165,19 @@ def static_files() -> str:
     return place
 
 
-def create_database(name: str, postgres: LocalPostgres):
+def drop_database(name: str, postgres: LocalPostgres):
+    with psycopg.connect(postgres.uri("postgres"), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def create_anew(postgres: LocalPostgres, name: str):
+    """Tests that were killed leave their databases, and others may get the same process id."""
+    drop_database(name, postgres)
     postgres.create_database(name)
+
+
+def create_database(name: str, postgres: LocalPostgres):
+    create_anew(postgres, name)
     with psycopg.connect(postgres.uri(name)) as connection:
         create_agent_tables(connection, "agents")
         set_search_path(connection, name)
@@ -186,14 +197,10 @@ def copy_template(name: str, postgres: LocalPostgres):
             Deployment(connection, uri).run("migrate", "--verbosity=0", check=True)
 
     once("migrated", make)
+    drop_database(name, postgres)
     with psycopg.connect(postgres.uri("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
         set_search_path(connection, name)
-
-
-def drop_database(name: str, postgres: LocalPostgres):
-    with psycopg.connect(postgres.uri("postgres"), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @contextmanager
