@@ -3,7 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Tests that share a server or a large history stay in one process, which makes it once.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist loadgroup
+# Compiled tests are kept whatever the shell says: compiling is half of a start.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadgroup
 
 .PHONY: help run test test-fast test-slow check bench load faults format tools hostile scan
 

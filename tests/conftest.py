@@ -1,5 +1,6 @@
 """One real PostgreSQL for all tests: the local one."""
 
+import functools
 import inspect
 
 import pytest
@@ -73,12 +74,15 @@ def pytest_collection_modifyitems(items):
 def starts_servers(item) -> bool:
     """Whether the test or a fixture that it uses starts a browser, or servers by our helpers."""
     fixtures = item._fixtureinfo.name2fixturedefs
-    for function in (item.obj, *(each.func for found in fixtures.values() for each in found)):
-        function = inspect.unwrap(function)
-        names = function.__code__.co_names if inspect.isfunction(function) else ()
-        if any(function.__globals__.get(name) in STARTERS for name in names):
-            return True
-    return "browser" in fixtures
+    functions = [item.obj, *(each.func for found in fixtures.values() for each in found)]
+    return "browser" in fixtures or any(map(calls_starter, functions))
+
+
+@functools.cache
+def calls_starter(function) -> bool:
+    function = inspect.unwrap(function)
+    names = function.__code__.co_names if inspect.isfunction(function) else ()
+    return any(function.__globals__.get(name) in STARTERS for name in names)
 
 
 @pytest.fixture(scope="session")

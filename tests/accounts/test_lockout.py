@@ -229,6 +229,7 @@ def at_once(ask, each) -> list[int]:
         return list(pool.map(ask, each))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "address"),
     [
@@ -258,6 +259,7 @@ def code_stage(server, name, number):
     return browser
 
 
+@pytest.mark.slow
 def test_of_a_hundred_codes_at_once_five_are_looked_at(site):
     site, server = site
     browsers = [code_stage(server, "app", number) for number in range(20, 25)]

@@ -87,6 +87,7 @@ def answers(client, paths) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "indexed"), [("by session", True), ("by time", True), ("by time", False)]
 )

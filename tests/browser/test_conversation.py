@@ -115,6 +115,7 @@ def test_input_output_and_context_of_a_run_open_on_demand(page, watch, conversat
         assert len(asked(watch, f"/{name}/")) == 1
 
 
+@pytest.mark.slow
 def test_a_long_run_opens_in_pages(page):
     session = make_session()
     run = make_run(session)

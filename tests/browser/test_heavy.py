@@ -15,7 +15,7 @@ from ..support.factories import (
 )
 from .flaws import AXE, barriers
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 def assert_accessible(page):

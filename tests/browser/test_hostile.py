@@ -27,7 +27,7 @@ from ..support.factories import (
 )
 from ..support.payloads import HANDWRITTEN, PAYLOADS
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 # What a URL parameter can carry within the form's limits, and PostgreSQL cannot in a text.
 TYPED = [text for text in PAYLOADS if len(text) <= 200] + ["\0", "a\0b", "\r\nHX-Redirect: /xss"]

@@ -26,6 +26,9 @@ from backoffice.local_postgres.server import LocalPostgres, LocalPostgresError
 
 from ..support.deployment import wait_until
 
+# Each makes a cluster of its own.
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 IS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can become another user")

@@ -25,7 +25,7 @@ LINE = "Shows what was written"
 NOT_YET = "has not got it yet"
 AGENT = "/admin/conversations/agent/{}/change/"
 
-pytestmark = pytest.mark.xdist_group("replica")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("replica")]
 
 
 @pytest.fixture(scope="module")

@@ -313,6 +313,7 @@ OF_THE_RUNTIME = {
 }
 
 
+@pytest.mark.slow
 def test_the_demo_conversations_are_told_in_full():
     connection = connections["agents_write"]
     connection.ensure_connection()

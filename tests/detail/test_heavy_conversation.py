@@ -90,6 +90,7 @@ def long_conversation(db):
     return session
 
 
+@pytest.mark.slow
 def test_three_thousand_messages_are_each_shown_once_by_following_the_links(
     support_client, long_conversation
 ):
@@ -164,6 +165,7 @@ def test_a_message_of_a_megabyte_is_cut_and_can_be_opened(support_client):
 # Runs and tasks
 
 
+@pytest.mark.slow
 def test_a_run_of_five_thousand_tasks_of_twenty_kilobytes(support_client, no_payload_is_read):
     session = make_session()
     add_runs(session, 1)

@@ -61,6 +61,7 @@ def some_filters(chance: random.Random) -> dict[str, str]:
     return filters
 
 
+@pytest.mark.slow
 def test_the_rows_are_the_lists_under_any_filters(support_client, monkeypatch):
     be_patient(monkeypatch)
     monkeypatch.setattr(ConversationListView, "page_size", 1000)

@@ -22,7 +22,7 @@ MESSAGES_CSV = f"{URL}messages.csv"
 MEGABYTE = 2**20
 ENTRIES = "SELECT details FROM audit_entry WHERE act = 'exported' ORDER BY id"
 
-pytestmark = pytest.mark.xdist_group("export_running")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("export_running")]
 
 
 @pytest.fixture(scope="module")

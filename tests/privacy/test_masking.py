@@ -236,7 +236,7 @@ def planted(monkeypatch):
     return plant_everywhere(PLANTED, DOCUMENT)
 
 
-@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("indexed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_no_address_tells_what_was_planted(masked, planted, support_client, indexed):
     if indexed:
         build_indexes()
@@ -253,6 +253,7 @@ def test_no_address_tells_what_was_planted(masked, planted, support_client, inde
                 assert not told(answer), url
 
 
+@pytest.mark.slow
 def test_with_the_permission_every_address_tells_it(masked, planted, admin_client):
     for name, urls in addresses(planted).items():
         if name not in ONLY_NUMBERS:
@@ -266,7 +267,7 @@ def test_without_the_setting_everybody_sees_it(planted, support_client):
         assert EMAIL in support_client.get(url).content.decode()
 
 
-@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("indexed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_client, indexed):
     be_patient(monkeypatch)
     monkeypatch.setattr("conversations.errors.collect.GROUPS", 10_000)

@@ -24,7 +24,7 @@ SILENT = "The database does not answer"
 CONVERSATION = f"/conversations/{uuid.UUID(md5(b'session1').hexdigest())}/"
 TOKEN = "t" * 32
 
-pytestmark = pytest.mark.xdist_group("faults_databases")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults_databases")]
 
 
 @pytest.fixture(scope="module")

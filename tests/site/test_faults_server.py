@@ -38,7 +38,7 @@ WAITING = """
     WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
 
-pytestmark = pytest.mark.xdist_group("faults_server")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults_server")]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from ..support.listing import COUNTS, NEW, be_patient
 from ..support.pages import LIST
 from ..support.tables import TABLES
 
-pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("query_plans")]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.xdist_group("query_plans")]
 NEWEST_FIRST = 'ORDER BY 1 DESC, "sessions"."id" DESC'
 NAME = f"plans_{os.getpid()}"
 SCHEMA = "agents"
