@@ -78,7 +78,7 @@ def is_https_origin(text: str) -> bool:
 def kept_secret(path: Path) -> str:
     """The random text in a private file, which is made at first use."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not path.exists() or not path.read_text():
             # Whole or not at all, and never two different ones: a link does not replace a file.
             with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:

@@ -255,7 +255,8 @@ class LocalPostgres:
     def _create_place(self):
         missing = [path for path in (self.place, *self.place.parents) if not path.exists()]
         for directory in reversed(missing):
-            directory.mkdir(exist_ok=True)
+            # Whoever may write there decides who may connect.
+            directory.mkdir(mode=0o755, exist_ok=True)
             if os.geteuid() == 0:
                 # Under root's umask the server's user might not reach what was just created.
                 directory.chmod(0o755)

@@ -9,7 +9,8 @@ import sys
 import pytest
 from django.conf import settings
 
-from backoffice.databases import uris as databases
+from backoffice.databases import uris
+from backoffice.local_postgres.server import LocalPostgres
 
 from ..support.environment import BLANK, KEY, start
 from ..support.signing_in import let_in
@@ -77,6 +78,17 @@ def test_the_key_of_this_computer_stays_the_same_and_private():
     assert start("s.SECRET_KEY") == start("s.SECRET_KEY")
     mode = (settings.LOCAL_DATA_DIR / "secret_key").stat().st_mode
     assert mode & 0o077 == 0
+
+
+def test_where_it_lies_only_we_may_write_whatever_the_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        assert start(DESK_DATA_DIR=str(tmp_path / "data"))[0] == 0
+        LocalPostgres(tmp_path / "server")._create_place()
+    finally:
+        os.umask(before)
+    for name in ("data", "server"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o755
 
 
 def test_with_a_key_it_is_a_deployment():
@@ -148,7 +160,7 @@ def test_without_a_replica_nothing_asks_for_its_lag():
 
 
 def test_a_uri_may_name_a_socket_and_libpq_parameters():
-    entry = databases.from_uri(
+    entry = uris.from_uri(
         "X", "postgresql://u:p%40ss@/db?host=/run/pg&port=5433&sslmode=require&application_name=a"
     )
     assert (entry["HOST"], entry["PORT"], entry["NAME"]) == ("/run/pg", "5433", "db")
@@ -159,12 +171,12 @@ def test_a_uri_may_name_a_socket_and_libpq_parameters():
 
 @pytest.mark.parametrize("scheme", ["postgresql+asyncpg", "postgres", "postgresql+psycopg"])
 def test_sqlalchemys_uris_are_accepted(scheme):
-    entry = databases.from_uri("X", f"{scheme}://u@h:1/db?ssl=require")
+    entry = uris.from_uri("X", f"{scheme}://u@h:1/db?ssl=require")
     assert (entry["HOST"], entry["OPTIONS"]["sslmode"]) == ("h", "require")
 
 
 def test_session_options_join_those_of_the_uri():
-    entry = databases.from_uri(
+    entry = uris.from_uri(
         "X",
         "postgresql://h/db?options=-c%20work_mem%3D8MB",
         schema='odd "name"',
@@ -179,8 +191,8 @@ def test_session_options_join_those_of_the_uri():
 
 
 def test_a_pool_is_the_operators_choice():
-    assert "pool" not in databases.from_uri("X", "postgresql:///db")["OPTIONS"]
-    entry = databases.from_uri("X", "postgresql:///db", pool_size=4)
+    assert "pool" not in uris.from_uri("X", "postgresql:///db")["OPTIONS"]
+    entry = uris.from_uri("X", "postgresql:///db", pool_size=4)
     assert entry["OPTIONS"]["pool"]["max_size"] == 4
 
 
