@@ -31,6 +31,8 @@ class AgentRowAdmin(BigTableAdmin):
     lines = ()
     # Columns with an index, in which a uuid is looked for, one after the other.
     named_by = ("id",)
+    # Those whose rows are listed as they happened: there are few, or an index has that order.
+    in_time_by = ("session_id", "run_id")
 
     # Columns
 
@@ -104,8 +106,12 @@ class AgentRowAdmin(BigTableAdmin):
             pass
         else:
             for name in self.present(self.named_by):
-                yield lambda rows, name=name: by_uuid(rows, name, named)
+                yield lambda rows, name=name: self.by_uuid(rows, name, named)
         yield from self.text_searches(term)
+
+    def by_uuid(self, rows, name, value):
+        rows = rows.filter(**{name: value})
+        return rows.order_by("created_at", "id") if name in self.in_time_by else rows
 
     def text_searches(self, term):
         if self.present(["session_id"]):
@@ -208,12 +214,6 @@ class AgentRowAdmin(BigTableAdmin):
         if "_continue" in request.POST:
             return HttpResponseRedirect(request.get_full_path())
         return self.response_post_save_change(request, obj)
-
-
-def by_uuid(rows, name, value):
-    rows = rows.filter(**{name: value})
-    # Few enough to be sorted as they happened.
-    return rows.order_by("created_at", "id") if name in ("session_id", "run_id") else rows
 
 
 def by_external_id(rows, external_id):

@@ -158,6 +158,7 @@ class ChatMessageAdmin(AgentRowAdmin):
         time("updated_at"),
     ]
     named_by = ("id", "session_id", "run_id", "agent_id")
+    in_time_by = ("session_id", "run_id", "agent_id")
     search_help_text = "Its id, that of its run, conversation or agent, or an external id."
 
 
@@ -196,4 +197,5 @@ class ModelCallAdmin(AgentRowAdmin):
         time("updated_at"),
     ]
     named_by = ("id", "session_id", "run_id", "agent_id")
+    in_time_by = ("session_id", "run_id", "agent_id")
     search_help_text = "Its id, that of its run, conversation or agent, or an external id."

@@ -84,11 +84,12 @@ def test_where_it_lies_only_we_may_write_whatever_the_umask(tmp_path):
     before = os.umask(0)
     try:
         assert start(DESK_DATA_DIR=str(tmp_path / "data"))[0] == 0
-        LocalPostgres(tmp_path / "server")._create_place()
+        server = LocalPostgres(tmp_path / "server")
+        server._create_place()
     finally:
         os.umask(before)
-    for name in ("data", "server"):
-        assert (tmp_path / name).stat().st_mode & 0o777 == 0o755
+    for path in (tmp_path / "data", server.place):
+        assert path.stat().st_mode & 0o022 == 0
 
 
 def test_with_a_key_it_is_a_deployment():

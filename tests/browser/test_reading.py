@@ -582,7 +582,9 @@ def test_a_refresh_closes_nothing_and_moves_nothing(page, watch, running):
     page.mouse.move(700, 400)
     start = page.evaluate("scrollY")
     page.mouse.wheel(0, -300)
-    while page.evaluate("scrollY") > start - 300:
+    for _ in range(500):
+        if page.evaluate("scrollY") <= start - 300:
+            break
         page.wait_for_timeout(20)
     task.evaluate("(element) => (window.opened = element)")
     anchor = page.locator(".message").nth(28)
