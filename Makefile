@@ -17,8 +17,8 @@ run: $(VENV)/installed ## serve http://127.0.0.1:8000 with demo conversations
 test: $(VENV)/installed-dev tools ## run the tests but for the slow ones: five minutes on two processors
 	@$(PYTEST) -m "not slow"
 
-test-fast: $(VENV)/installed-dev ## those of them that need no browser, server or system package
-	@$(PYTEST) -m "not slow and not system"
+test-fast: $(VENV)/installed-dev ## the quickest of them, without browser, servers or system packages
+	@$(PYTEST) -m "not slow and not system and not thorough"
 
 test-slow: $(VENV)/installed-dev tools ## run the slow tests
 	@$(PYTEST) -m slow

@@ -36,7 +36,7 @@ from ..support.limited import (
 from ..support.listing import be_patient
 from ..support.tables import sql, untouched
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
 ROLES = ("Viewer", "Support", "Admin")
 METHODS = ("get", "post", "head", "put", "patch", "delete", "options")
@@ -179,6 +179,7 @@ def test_every_address_is_asked(sides):
     assert asked == ASKED.keys()
 
 
+@pytest.mark.slow
 def test_what_names_their_row_answers_as_if_it_did_not_exist(limited, sides):
     ours, theirs = sides
     asked = set()
@@ -291,6 +292,7 @@ def test_the_panel_answers_as_if_their_rows_did_not_exist(limited_admin, sides):
                 assert SECRET not in text
 
 
+@pytest.mark.slow
 def test_the_panel_lists_and_finds_nothing_of_theirs(limited_admin, sides):
     _, theirs = sides
     terms = [SECRET, THEIRS, "shared", WORD, "python://", str(theirs.agent)]

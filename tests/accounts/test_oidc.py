@@ -16,7 +16,7 @@ from ..support.hostile import ELSEWHERE, assert_stays_here
 from ..support.oidc_provider import CLIENT, START, go_there, sign_in_there
 from ..support.signing_in import ACCOUNT, CODE, LOGIN, code, is_in, make_user, with_app
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
 CALLBACK = "/accounts/login/provider/callback/"
 

@@ -9,7 +9,7 @@ from django.test import Client, override_settings
 from ..support.addresses import ADDRESSES, PROBES, ROLES, filled, make_examples, pieces
 from ..support.pages import missing
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
 TRUSTED_TYPES = {"require-trusted-types-for 'script'", "trusted-types htmx"}
 METHODS = ("get", "head", "post", "options", "put", "delete")

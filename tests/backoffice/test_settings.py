@@ -15,6 +15,8 @@ from backoffice.local_postgres.server import LocalPostgres
 from ..support.environment import BLANK, KEY, start
 from ..support.signing_in import let_in
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize(
     ("environment", "words"),

@@ -18,7 +18,7 @@ PAGE = (settings.BASE_DIR / "docs/operating.md").read_text()
 [ALTER_ROLES] = re.findall(r"```sql\n(ALTER ROLE reader .*?)```", PAGE, re.DOTALL)
 LIST = "/conversations/"
 
-pytestmark = pytest.mark.xdist_group("pgbouncer")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pgbouncer")]
 
 
 @pytest.fixture(scope="module")

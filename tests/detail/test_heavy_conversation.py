@@ -25,7 +25,7 @@ from ..support.factories import (
 from ..support.pages import url
 from ..support.tables import sql
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
 FIRST_PAINT = 300_000
 PAYLOAD_COLUMNS = (

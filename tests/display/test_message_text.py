@@ -324,6 +324,7 @@ PATHOLOGICAL = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", PATHOLOGICAL)
 def test_a_pathological_text_renders(kind):
     content = PATHOLOGICAL[kind][:MARKDOWN_UP_TO]

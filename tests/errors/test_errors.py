@@ -32,7 +32,7 @@ from ..support.factories import (
 from ..support.listing import TYPING, match
 from ..support.pages import HTMX, error_links, get, text
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 URL = "/conversations/errors/"
 SECONDS = 5
 

@@ -7,7 +7,7 @@ from ..support.deployment import deployment, wait_until, write_sessions
 from ..support.exports import URL, read_csv
 from ..support.servers import OpenPostgres, pgbouncer, running
 
-pytestmark = pytest.mark.xdist_group("export_pgbouncer")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("export_pgbouncer")]
 
 
 @pytest.fixture(scope="module")

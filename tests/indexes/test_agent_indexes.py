@@ -25,6 +25,8 @@ from demo import write_demo
 
 from ..support.deployment import wait_until
 
+pytestmark = pytest.mark.thorough
+
 NAME = f"indexes_{os.getpid()}"
 ROLE = f"indexes_role_{os.getpid()}"
 SCHEMA = "agents"

@@ -41,7 +41,7 @@ from ..support.pages import body, error_links
 from ..support.planting import plant_everywhere
 from ..support.signing_in import make_user, sign_in
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
 CARD = "4539 5787 6362 1486"
 IBAN = "EE47 1000 0010 2014 5685"

@@ -24,7 +24,7 @@ from ..support.histories import AGENTS, SAME_ERROR, build_indexes, expected, key
 from ..support.listing import be_patient, listed
 from ..support.pages import get, text
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 PAGE = 10
 PROBLEMS = ["any", "failed", "running", "interrupted", "model_error", "tool_error", "task_error"]
 NEWEST_FIRST = 'ORDER BY 1 DESC, "sessions"."id" DESC'
@@ -278,6 +278,7 @@ def test_some_of_the_indexes_and_another_history(collected, eager, seed):
 # Time runs out
 
 
+@pytest.mark.slow
 def test_when_time_is_up_it_says_how_far_it_looked(short_history, clock, monkeypatch):
     monkeypatch.setattr(find, "FIRST_STEP", 7)
     for filters in CONDITIONED:
@@ -287,6 +288,7 @@ def test_when_time_is_up_it_says_how_far_it_looked(short_history, clock, monkeyp
             assert ends, filters
 
 
+@pytest.mark.slow
 def test_when_time_is_up_with_indexes_too(short_history, clock, eager, collected):
     build_indexes(lambda index: "lifetime" in index.name or "task_error" in index.name)
     ends = [check(short_history, filters, seconds=6) for filters in CONDITIONED]

@@ -17,7 +17,7 @@ from ..support.factories import (
 from ..support.listing import COUNTS, be_patient, listed, match, shown_counts
 from ..support.pages import get, text
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 REVISIONS = ["0002", "0003", "0004", "0005", "0006"]
 
 # What an error may be, each with the words needle and "a%b" in the sentence that it says.

@@ -35,7 +35,7 @@ from ..support.listing import listed
 from ..support.pages import missing
 from ..support.signing_in import cookie_of, make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
 ROLES = ("", "Support", "Admin")
 # The panel looks at these by walking what it was given.

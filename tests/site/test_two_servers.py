@@ -20,7 +20,7 @@ LIST = "/conversations/"
 PROXY = {"Host": "desk.example.com", "X-Forwarded-Proto": "https"}
 EMAIL = "jane.roe@example.com"
 
-pytestmark = pytest.mark.xdist_group("two_servers")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("two_servers")]
 
 
 @pytest.fixture(scope="module")
