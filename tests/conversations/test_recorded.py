@@ -23,6 +23,7 @@ DUMPS = ["kavalai-1.0.7.sql.gz", "kavalai-seed-era-0002.sql.gz"]
 
 pytestmark = [
     pytest.mark.django_db,
+    pytest.mark.thorough,
     pytest.mark.skipif(not RECORDED.exists(), reason="The recorded databases are not here."),
 ]
 
@@ -151,6 +152,7 @@ def test_problems_agree_with_sql(recorded):
     assert tools == 56
 
 
+@pytest.mark.slow
 def test_every_page_of_every_conversation_opens(recorded, support_client):
     pages = ["/conversations/", *newer_pages(support_client)]
     for session in Session.objects.all():
