@@ -515,9 +515,9 @@ def test_where_ctrl_c_is_ignored_sigterm_stops_it(database):
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
     assert error.returncode == 143
     # The server does not go on alone.
-    assert "desk_sessions_external_id" not in indexes.ready()
+    assert "desk_sessions_external_id" not in state.ready()
     run(apply=True)
-    assert indexes.ready() == names()
+    assert state.ready() == names()
 
 
 # Rights and failures
