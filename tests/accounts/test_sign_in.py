@@ -22,6 +22,7 @@ from ..support.signing_in import (
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("target", ELSEWHERE)
 @pytest.mark.parametrize("factor", [False, True])
 def test_signing_in_leads_nowhere_else(client, target, factor):
@@ -36,6 +37,7 @@ def test_signing_in_leads_nowhere_else(client, target, factor):
     assert is_in(client)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("target", ELSEWHERE)
 def test_nor_does_the_page_in_front_or_the_one_that_asks_again(client, target):
     make_user()

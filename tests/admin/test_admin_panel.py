@@ -159,6 +159,7 @@ def test_the_address_can_neither_sort_nor_filter_by_what_has_no_index(admin_clie
         assert admin_client.get(list_url(model), {parameter: "x"}).status_code == 400
 
 
+@pytest.mark.thorough
 @every_table
 @pytest.mark.parametrize("query", ["p=x", "p=-1", "p=99999999999999999999", "e=1", "all=", "o=x"])
 def test_an_odd_address_of_a_list_is_no_failure(admin_client, model, query):
@@ -239,6 +240,7 @@ def test_what_belongs_to_a_conversation_is_listed_as_it_happened(admin_client):
     assert [row.pk for row in response.context["cl"].result_list] == made
 
 
+@pytest.mark.thorough
 @every_table
 @pytest.mark.parametrize(
     "term", ["%00", "a%00b", "%ED%A0%80", "x" * 10_000, "%25%5F%5C", "{%7D", quote("ö" * 3000)]
@@ -486,6 +488,7 @@ def clerk(client, django_user_model):
     return allow
 
 
+@pytest.mark.thorough
 @every_table
 def test_each_right_opens_what_it_names(clerk, model):
     rows = make_rows()

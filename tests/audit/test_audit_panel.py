@@ -121,6 +121,7 @@ def test_entries_are_searched(admin_client):
         assert found(admin_client, q=nothing) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "query",
     [

@@ -96,6 +96,7 @@ def test_a_date_is_read_in_the_readers_zone(support_client):
 # What makes no sense
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize(
     ("query", "words"),
@@ -260,6 +261,7 @@ def test_the_first_line_is_there_within_a_second(db):
     assert (slow.rows, slow.complete) == (1, True)
 
 
+@pytest.mark.thorough
 def test_an_export_that_takes_too_long_breaks(db):
     with override_settings(EXPORT_TIMEOUT_SECONDS=1.5):
         slow = Export(SLEEP, None)
@@ -281,6 +283,7 @@ def test_whoever_is_gone_is_noticed_while_nothing_is_written(db):
     assert slow.complete is False
 
 
+@pytest.mark.thorough
 def test_a_database_that_is_silent_is_given_up(db, monkeypatch):
     long = File(SLEEP.statement, (60,), b"", csv_line)
     monkeypatch.setattr(Watch, "is_on", True)

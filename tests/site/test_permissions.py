@@ -193,6 +193,7 @@ def test_answers_are_stored_nowhere(client):
         assert "no-store" in client.get(path)["Cache-Control"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("column", ["", "nothing", "a.b", "password"])
 def test_the_panel_names_no_row_by_another_column(column, admin_client):
     asked = {}
