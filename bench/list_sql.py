@@ -1,7 +1,6 @@
 """Bare SQL for the list: the page's rows by an index, then what is counted for them."""
 
-from conversations.problems.kinds import FAILING
-from conversations.problems.messages import message_sql
+from conversations.problems import kinds
 
 from .conversation_cases import COUNTS
 from .measuring import plain
@@ -43,9 +42,9 @@ TOOLS = "SELECT session_id FROM tasks WHERE tool_uri ILIKE %(pattern)s"
 
 def failing(kind: str, more: str = "true") -> str:
     """The sessions of what fails so, each as often as it does."""
-    table, condition = FAILING[kind]
-    condition = condition.replace("%", "%%")
-    return f"SELECT session_id FROM {table} WHERE ({condition}) AND {more}"  # noqa: S608
+    found = kinds.named(kind)
+    condition = found.where.replace("%", "%%")
+    return f"SELECT session_id FROM {found.table} WHERE ({condition}) AND {more}"  # noqa: S608
 
 
 OFFLINE = failing("tool_error", "output ->> 'result' LIKE '%% is offline'").removeprefix(
@@ -78,13 +77,13 @@ def page(sessions: str, **values):
 NO_ANSWER = """
     NOT EXISTS (SELECT FROM chat_messages WHERE run_id = runs.id AND role = 'assistant')
 """
-FAILED = f"({FAILING['failed'][1]}) AND {NO_ANSWER.replace('runs.id', 'r.id')}"
+FAILED = f"({kinds.FAILED.where}) AND {NO_ANSWER.replace('runs.id', 'r.id')}"
 ALIVE = "updated_at > now() - interval '15 minutes'"
 
 
 def problems() -> dict[str, str]:
     """{kind: what gives the sessions that have it}."""
-    interrupted = failing("unfinished", f"NOT {ALIVE} AND {NO_ANSWER}")
+    interrupted = failing("running", f"NOT {ALIVE} AND {NO_ANSWER}")
     frequent = [
         failing("failed", NO_ANSWER),
         failing("tool_error"),
@@ -93,7 +92,7 @@ def problems() -> dict[str, str]:
     return {
         "any": walk(*frequent, failing("task_error"), interrupted),
         "failed": walk(frequent[0]),
-        "running": gather(failing("unfinished", f"{ALIVE} AND {NO_ANSWER}")),
+        "running": gather(failing("running", f"{ALIVE} AND {NO_ANSWER}")),
         "interrupted": gather(interrupted),
         "task_error": gather(failing("task_error")),
         "tool_error": walk(frequent[1]),
@@ -105,7 +104,7 @@ def counts(condition: str, **values):
     """Reads how many sessions fit, and how many of them have each kind of problem."""
     kinds = [
         failing("failed", NO_ANSWER),
-        failing("unfinished", NO_ANSWER),
+        failing("running", NO_ANSWER),
         failing("tool_error"),
         failing("model_error"),
         failing("task_error"),
@@ -118,8 +117,8 @@ def errors() -> list[str]:
     """What the page Errors shows: failures that are the same, the most frequent first."""
     return [
         f"""
-        SELECT {message_sql(kind)}, count(*), min(created_at), max(created_at)
-        FROM {FAILING[kind][0]} WHERE {FAILING[kind][1]} GROUP BY 1 ORDER BY 2 DESC LIMIT 50
+        SELECT {kind.words.message_sql()}, count(*), min(created_at), max(created_at)
+        FROM {kind.table} WHERE {kind.where} GROUP BY 1 ORDER BY 2 DESC LIMIT 50
         """.replace("%", "%%")  # noqa: S608
-        for kind in ("tool_error", "model_error", "task_error")
+        for kind in (kinds.TOOL_ERROR, kinds.MODEL_ERROR, kinds.TASK_ERROR)
     ]

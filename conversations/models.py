@@ -10,7 +10,7 @@ from django.utils.functional import cached_property
 from .agentdb import revision
 from .agentdb.conventions import EVALUATION_PREFIX
 from .agentdb.fields import PayloadField, SecondsField
-from .problems.kinds import problem_kinds
+from .problems.kinds import problems
 from .querysets import ChatMessageQuerySet, RunQuerySet, SessionQuerySet, TaskQuerySet
 
 # Shown for a name that is missing or empty.
@@ -45,6 +45,10 @@ class AgentRow(models.Model):
         return row
 
 
+# {model: the annotation of with_summary() that holds counts of its rows}
+COUNTS = {"Run": "run_counts", "Task": "task_counts", "ModelCall": "model_call_counts"}
+
+
 class SummaryCounts:
     """Reads the counts that with_summary() annotated; None there stands for "no rows at all"."""
 
@@ -71,8 +75,7 @@ class SummaryCounts:
     @cached_property
     def problems(self) -> list[tuple[str, int]]:
         """(kind, how many) of everything that went wrong."""
-        groups = ("run_counts", "model_call_counts", "task_counts")
-        found = [(kind, sum(self._count(g, kind) for g in groups)) for kind in problem_kinds()]
+        found = [(kind.name, self._count(COUNTS[kind.model], kind.name)) for kind in problems()]
         return [(kind, count) for kind, count in found if count]
 
     @property

@@ -25,7 +25,7 @@ from backoffice.databases.text import is_storable
 from .agentdb import revision
 from .agentdb.conventions import EVALUATION_PREFIX
 from .agentdb.sql import rows
-from .problems.kinds import MODEL_ERROR, TASK_ERROR, TOOL_ERROR, run_status, unfinished_runs
+from .problems import kinds
 
 PREVIEW_LENGTH = 200
 
@@ -47,23 +47,20 @@ def counts_of(model: str, owner: str, **aggregates):
     return Subquery(counts)
 
 
+def kind_counts(model: str) -> dict[str, Count]:
+    """{kind: how many rows of the model are one}, for counts_of()."""
+    return {kind.name: Count("pk", filter=kind.condition()) for kind in kinds.known(model)}
+
+
 def task_and_model_call_counts(owner: str) -> dict[str, Subquery]:
-    counts = {
-        "task_counts": counts_of(
-            "Task",
-            owner,
-            total=Count("*"),
-            task_error=Count("pk", filter=TASK_ERROR),
-            tool_error=Count("pk", filter=TOOL_ERROR),
-        )
-    }
+    counts = {"task_counts": counts_of("Task", owner, total=Count("*"), **kind_counts("Task"))}
     if revision.has_model_call_links():
         counts["model_call_counts"] = counts_of(
             "ModelCall",
             owner,
             total=Count("*"),
             tokens=Sum("total_tokens"),
-            model_error=Count("pk", filter=MODEL_ERROR),
+            **kind_counts("ModelCall"),
         )
     return counts
 
@@ -134,19 +131,13 @@ class SessionQuerySet(QuerySet):
             rows("ChatMessage").filter(session_id=OuterRef("pk")).annotate(preview=content)
         ).values("preview")
         runs = rows("Run").filter(session_id=OuterRef("pk"))
-        statuses = unfinished_runs().items()
         return self.annotate(
             agent_name=F("agent__name"),
             first_message=Subquery(messages.order_by("created_at", "id")[:1]),
             last_message=Subquery(messages.order_by("-created_at", "-id")[:1]),
             status=Subquery(runs.with_status().order_by("-created_at", "-id").values("status")[:1]),
             message_counts=counts_of("ChatMessage", "session_id", total=Count("*")),
-            run_counts=counts_of(
-                "Run",
-                "session_id",
-                total=Count("*"),
-                **{status: Count("pk", filter=condition) for status, condition in statuses},
-            ),
+            run_counts=counts_of("Run", "session_id", total=Count("*"), **kind_counts("Run")),
             **task_and_model_call_counts("session_id"),
         )
 
@@ -156,7 +147,7 @@ class RunQuerySet(QuerySet):
         return self.order_by("created_at", "id")
 
     def with_status(self):
-        return self.annotate(status=run_status())
+        return self.annotate(status=kinds.run_status())
 
     def with_summary(self):
         """Status and counts; the Run has properties that read them."""
@@ -173,9 +164,14 @@ class TaskQuerySet(QuerySet):
         return self.order_by(*before, *seq, "created_at", "id")
 
     def with_problems(self):
+        """Whether each task is a problem, of any kind or of one: `is_problem`, `is_tool_error` …"""
+        kinds_of_task = {f"is_{kind.name}": kind.condition() for kind in kinds.problems("Task")}
+        conditions = {"is_problem": kinds.any_problem("Task"), **kinds_of_task}
         return self.annotate(
-            has_task_error=Case(When(TASK_ERROR, Value(True)), default=Value(False)),
-            has_tool_error=Case(When(TOOL_ERROR, Value(True)), default=Value(False)),
+            **{
+                name: Case(When(condition, Value(True)), default=Value(False))
+                for name, condition in conditions.items()
+            }
         )
 
     def without_payloads(self):

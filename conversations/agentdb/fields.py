@@ -49,22 +49,6 @@ class HasValue(BooleanLookup):
     )
 
 
-@PayloadField.register_lookup
-class IsTaskError(BooleanLookup):
-    """The original system's rule: a list counts when it is not empty, all else but null does."""
-
-    lookup_name = "is_task_error"
-    template = "{column} NOT IN ('null'::jsonb, '[]'::jsonb)"
-
-
-@PayloadField.register_lookup
-class IsToolError(BooleanLookup):
-    """The runtime writes a failed tool call as a result that begins with "Error:"."""
-
-    lookup_name = "is_tool_error"
-    template = "coalesce({column}->>'result' LIKE 'Error:%%', false)"
-
-
 @models.TextField.register_lookup
 class ContainsText(BuiltinLookup):
     """Case-insensitive substring by ILIKE, which a trigram index on the plain column carries."""

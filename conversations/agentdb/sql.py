@@ -1,16 +1,31 @@
 """Pieces of SQL that need no model class, so that what models rest on can use them."""
 
+import re
+
 from django.apps import apps
-from django.db.models import (
-    F,
-    Func,
-    Q,
-    QuerySet,
-    Subquery,
-    TextField,
-    Value,
-)
+from django.db.models import F, Field, Func, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Coalesce, Left
+
+COLUMN = re.compile(r"\{([a-z_]+)\}")
+
+
+def with_columns(template: str, **columns: str) -> str:
+    """SQL with its {column}s filled in, by default with their bare names."""
+    return COLUMN.sub(lambda found: columns.get(found[1], found[1]), template)
+
+
+class Template(Func):
+    """SQL in which {column} stands for a column of the queryset's rows."""
+
+    def __init__(self, sql: str, output_field: Field | None = None):
+        self.sql, self.columns = sql, list(dict.fromkeys(COLUMN.findall(sql)))
+        super().__init__(*map(F, self.columns), output_field=output_field or TextField())
+
+    def as_sql(self, compiler, connection):
+        compiled = [compiler.compile(each)[0] for each in self.get_source_expressions()]
+        columns = dict(zip(self.columns, compiled, strict=True))
+        # The driver takes a percent sign for a placeholder.
+        return with_columns(self.sql, **columns).replace("%", "%%"), []
 
 
 def rows(model: str) -> QuerySet:

@@ -10,7 +10,7 @@ from privacy import masking
 from ..agentdb import revision
 from ..agentdb.sql import payload_text
 from ..models import ChatMessage, ModelCall, Run, Task
-from ..problems.kinds import MODEL_ERROR, TASK_ERROR, TOOL_ERROR
+from ..problems import kinds
 
 NAME_LENGTH = 60
 REASON_LENGTH = 500
@@ -49,7 +49,7 @@ def add_reasons(entries: Iterable[Entry]):
     if not by_run:
         return
     if revision.has_model_call_links():
-        calls = ModelCall.objects.filter(MODEL_ERROR, run_id__in=by_run)
+        calls = ModelCall.objects.filter(kinds.any_problem("ModelCall"), run_id__in=by_run)
         words = calls.annotate(words=payload_text("response_data", REASON_LENGTH))
         rows = words.order_by("created_at", "pk").values_list("run_id", "model", "words")[
             :REASONS_READ
@@ -57,7 +57,7 @@ def add_reasons(entries: Iterable[Entry]):
         for run_id, model, text in rows:
             text = masking.cut(text, REASON_LENGTH)
             by_run[run_id].append(f"{model}: {text or 'no reason was recorded'}")
-    tasks = Task.objects.filter(TASK_ERROR | TOOL_ERROR, run_id__in=by_run)
+    tasks = Task.objects.filter(kinds.any_problem("Task"), run_id__in=by_run)
     words = tasks.annotate(
         task_words=payload_text("errors", REASON_LENGTH),
         tool_words=payload_text("output", REASON_LENGTH, "result"),

@@ -44,7 +44,7 @@ class RunView(Browse, FragmentMixin, DetailView):
             .with_problems()
         }
         for task in shown:
-            task.failed = flags[task.pk].has_task_error or flags[task.pk].has_tool_error
+            task.failed = flags[task.pk].is_problem
         end = start + len(shown)
         return super().get_context_data(
             tasks=shown,

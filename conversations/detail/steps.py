@@ -74,7 +74,7 @@ def explain(run_id, tasks: list[Task]) -> list[Step]:
         Task.objects.filter(run_id=run_id, pk__in=[task.pk for task in shown])
         .with_problems()
         .annotate(**annotations)
-        .values("pk", "has_task_error", "has_tool_error", *annotations)
+        .values("pk", "is_problem", "is_task_error", "is_tool_error", *annotations)
     )
     found = {row["pk"]: row for row in rows}
     # A task that was erased between two queries has no row any more.
@@ -96,7 +96,7 @@ def excerpts() -> dict:
 
 def step(task: Task, row: dict) -> Step:
     parts = SENTENCES.get(task.node_type, tell_other)(task, row)
-    if row["has_task_error"]:
+    if row["is_task_error"]:
         # A sentence that ends in the row's words has no full stop: it would look like theirs.
         stop = "" if parts[-1].text.endswith(".") and parts[-1].kind == "text" else "."
         parts += [text(f"{stop} An error was recorded: "), *told(row, "errors_text", "error")]
@@ -105,7 +105,7 @@ def step(task: Task, row: dict) -> Step:
         name=name_of(task).text,
         node_type=task.node_type,
         depth=task.depth,
-        failed=row["has_task_error"] or row["has_tool_error"],
+        failed=row["is_problem"],
         duration=task.duration_seconds,
         parts=tuple(parts),
     )
@@ -153,7 +153,7 @@ def tell_parallel(task: Task, row: dict) -> list[Part]:
 def tell_tool_call(task: Task, row: dict) -> list[Part]:
     arguments = "inputs_text" if row["args"] is None else "args"
     parts = [text("Called "), name_of(task), *with_arguments(row, arguments)]
-    if row["has_tool_error"]:
+    if row["is_tool_error"]:
         return [*parts, text(" → "), *told(row, "result", "error")]
     outcome = "output_text" if row["result"] is None else "result"
     return [*parts, *led_to(row, outcome, "", "no result")]

@@ -11,10 +11,11 @@ from backoffice.databases.errors import is_timeout, timeouts_ignored
 from backoffice.databases.time_limits import limited
 from privacy import masking
 
-from ..indexes import catalogue, state
+from ..indexes import state
 from ..models import Agent, Session
-from ..problems import messages as failures
-from ..problems.kinds import failing_rows, message_kinds
+from ..problems import kinds
+from ..problems.kinds import Kind
+from ..problems.messages import LENGTH
 
 DAYS = 14
 GROUPS = 100
@@ -35,7 +36,7 @@ SLACK = timedelta(days=1)
 
 Sql = tuple[str, list]
 # A kind of failures and what follows FROM: a `failure` and its `session`.
-Source = tuple[str, str, list]
+Source = tuple[Kind, str, list]
 
 # OFFSET 0: each one's conversation by its primary key; the planner expects more failures than
 # there are, and read all conversations, a million of them in 0.2 s.
@@ -50,10 +51,12 @@ OF_SESSIONS = """
 """
 
 
-def from_indexes(kinds, sessions: QuerySet | None, starts, seconds: float) -> list | None:
+def from_indexes(
+    asked: list[Kind], sessions: QuerySet | None, starts, seconds: float
+) -> list | None:
     """The rows of GROUPED; None if that takes too long."""
     sources = []
-    for kind in kinds:
+    for kind in asked:
         rows = failures_of(kind, starts[0])
         if sessions is not None:
             rows = rows.filter(session_id__in=sessions.values("pk"))
@@ -64,7 +67,9 @@ def from_indexes(kinds, sessions: QuerySet | None, starts, seconds: float) -> li
     return None
 
 
-def look_back(kinds, sessions: QuerySet, starts, deadline) -> tuple[list, datetime | None]:
+def look_back(
+    asked: list[Kind], sessions: QuerySet, starts, deadline
+) -> tuple[list, datetime | None]:
     """
     (the rows of GROUPED, how far back one looked if that was not far enough).
 
@@ -81,7 +86,7 @@ def look_back(kinds, sessions: QuerySet, starts, deadline) -> tuple[list, dateti
                 oldest = max([starts[0] - SLACK, *ends])
                 sources = [
                     walked(kind, sessions.filter(updated_at__gte=oldest), starts[0])
-                    for kind in kinds
+                    for kind in asked
                 ]
                 rows = grouped(sources, starts)
                 reached = oldest if oldest in ends else None
@@ -99,7 +104,7 @@ def look_back(kinds, sessions: QuerySet, starts, deadline) -> tuple[list, dateti
         step = int(step * growth)
 
 
-def walked(kind: str, sessions: QuerySet, since: datetime) -> Source:
+def walked(kind: Kind, sessions: QuerySet, since: datetime) -> Source:
     sessions_sql, params = compiled(sessions.values("id", "agent_id"))
     rows_sql, row_params = compiled(
         failures_of(kind, since).filter(session_id=RawSQL("session.id", []))
@@ -108,18 +113,16 @@ def walked(kind: str, sessions: QuerySet, since: datetime) -> Source:
     return kind, sql, [*params, *row_params]
 
 
-def failures_of(kind: str, since: datetime) -> QuerySet:
+def failures_of(kind: Kind, since: datetime) -> QuerySet:
     """session_id, created_at and what the message is made of, of each."""
-    rows = failing_rows(kind).filter(created_at__gte=since)
-    if kind not in failures.SOURCES:
+    rows = kind.rows().filter(created_at__gte=since)
+    if not kind.words:
         # Those with words are told by what said them.
-        for reason in message_kinds():
-            reasons = failing_rows(reason).filter(
-                session_id=OuterRef("session_id"), run_id=OuterRef("pk")
-            )
+        for reason in kinds.with_words():
+            reasons = reason.rows().filter(session_id=OuterRef("session_id"), run_id=OuterRef("pk"))
             rows = rows.filter(~Exists(reasons))
         return rows.order_by().values("session_id", "created_at")
-    parts = {f"its_{name}": as_it_is(name) for name in failures.SOURCES[kind][0]}
+    parts = {f"its_{name}": as_it_is(name) for name in kind.words.columns}
     if masking.is_active():
         parts["its_id"] = as_it_is("id")
     return rows.order_by().annotate(**parts).values("session_id", "created_at", *parts)
@@ -130,19 +133,19 @@ def as_it_is(name: str) -> Func:
     return Func(F(name), template="%(expressions)s", output_field=TextField())
 
 
-def message(kind: str) -> dict[str, str]:
+def message(kind: Kind) -> dict[str, str]:
     """
     SQL of a `failure`: its message, and what one must know to mask that, its id and whether its
     words were cut. Applied last, to those that are left by a limit.
     """
-    if kind not in failures.SOURCES:
+    if not kind.words:
         return {"message": "''", "id": "NULL", "is_cut": "false"}
-    parts = {name: f"failure.its_{name}" for name in failures.SOURCES[kind][0]}
-    folded = failures.message_sql(kind, **parts).replace("%", "%%")
+    parts = {name: f"failure.its_{name}" for name in kind.words.columns}
+    folded = kind.words.message_sql(**parts).replace("%", "%%")
     if not masking.is_active():
         return {"message": folded, "id": "NULL", "is_cut": "false"}
-    words = failures.whole_words_sql(kind, **parts).replace("%", "%%")
-    is_cut = f"coalesce(length({words}) > {failures.LENGTH}, false)"
+    words = kind.words.whole_sql(**parts).replace("%", "%%")
+    is_cut = f"coalesce(length({words}) > {LENGTH}, false)"
     return {"message": folded, "id": "failure.its_id", "is_cut": is_cut}
 
 
@@ -184,7 +187,8 @@ FAILURES = """
 def grouped(sources: list[Source], starts: list[datetime]) -> list[tuple]:
     """The rows of GROUPED."""
     each = (
-        FAILURES.format(kind=kind, source=source, **message(kind)) for kind, source, _ in sources
+        FAILURES.format(kind=kind.name, source=source, **message(kind))
+        for kind, source, _ in sources
     )
     numbers = range(1, DAYS + 1)
     sql = GROUPED.format(
@@ -207,11 +211,11 @@ def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str], 
     """{(kind, message): its first failure ever}, of those that an index of ours knows in time."""
     alias = Session.objects.db
     found = {}
-    for kind in message_kinds():
-        messages = [masking.raw(row[1]) for row in rows if row[0] == kind]
-        if not messages or not state.is_ready(catalogue.message_name(kind)):
+    for kind in kinds.with_words():
+        messages = [masking.raw(row[1]) for row in rows if row[0] == kind.name]
+        if not messages or not state.is_ready(kind.message_index_name):
             continue
-        same = failing_rows(kind).annotate(message=failures.failure_message(kind))
+        same = kind.rows().annotate(message=kind.words.as_message())
         same = same.filter(message=RawSQL("wanted.message", []))
         if agent:
             same = same.filter(session_id__in=Session.objects.filter(agent=agent).values("pk"))
@@ -223,5 +227,5 @@ def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str], 
             connections[alias].cursor() as cursor,
         ):
             cursor.execute(sql, [*params, messages])
-            found |= {(kind, masking.raw(each)): moment for each, moment in cursor if moment}
+            found |= {(kind.name, masking.raw(each)): moment for each, moment in cursor if moment}
     return found

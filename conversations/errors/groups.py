@@ -14,10 +14,10 @@ from django.utils import timezone
 from privacy import masking
 
 from ..display.charts import Day, Trend
-from ..indexes import catalogue, state
+from ..indexes import state
 from ..models import Agent, Session
-from ..problems import messages as failures
-from ..problems.kinds import problem_kinds
+from ..problems import kinds
+from ..problems.messages import shown_message
 from . import collect
 
 NEW = timedelta(days=1)
@@ -88,22 +88,22 @@ def day_starts() -> list[datetime]:
 
 def errors(seconds: float, kind: str = "", agent: Agent | None = None) -> Errors:
     """
-    Failures of the last DAYS days: of every kind, or one of `problem_kinds()`; of one agent.
+    Failures of the last DAYS days: of every kind, or one of `kinds.problems()`; of one agent.
 
     Raises OperationalError if not even the newest conversations can be looked at within that
     many seconds.
     """
     deadline = time.monotonic() + seconds
-    kinds = (kind,) if kind else problem_kinds()
+    asked = [kinds.named(kind)] if kind else kinds.problems()
     starts = day_starts()
     sessions = Session.objects.filter(agent=agent) if agent else Session.objects.all()
     rows, reached = None, None
-    if all(state.is_ready(catalogue.failing_name(kind)) for kind in kinds):
+    if all(state.is_ready(each.index_name) for each in asked):
         rows = collect.from_indexes(
-            kinds, sessions if agent else None, starts, seconds * collect.INDEXED_SHARE
+            asked, sessions if agent else None, starts, seconds * collect.INDEXED_SHARE
         )
     if rows is None:
-        rows, reached = collect.look_back(kinds, sessions, starts, deadline)
+        rows, reached = collect.look_back(asked, sessions, starts, deadline)
     return assemble(rows, reached, starts, agent)
 
 
@@ -118,7 +118,7 @@ def assemble(rows, reached, starts, agent) -> Errors:
         kind, message, number, conversations, first, last, agents_count, pks, numbers = row[:9]
         example, is_cut = row[10:]
         message = masking.raw(message)
-        shown = failures.shown_message(message, is_cut)
+        shown = shown_message(message, is_cut)
         whole_since = max(filter(None, (reached, capped.get(kind))), default=starts[0])
         groups.append(
             Group(

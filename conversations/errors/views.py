@@ -12,7 +12,7 @@ from backoffice.metrics import database_failed
 
 from ..access.browse import Browse
 from ..models import Agent
-from ..problems.kinds import PROBLEM_LABELS, problem_kinds
+from ..problems import kinds
 from ..selection.find import SHARE_OF_TIMEOUT
 from ..selection.forms import StrictForm, query_string, with_agent_as_stored
 from ..selection.widgets import AgentSelect
@@ -35,7 +35,7 @@ class ErrorFilterForm(StrictForm):
     def __init__(self, data):
         super().__init__(with_agent_as_stored(data))
         self.fields["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
-        self.fields["kind"].choices = [(kind, PROBLEM_LABELS[kind]) for kind in problem_kinds()]
+        self.fields["kind"].choices = [(kind.name, kind.label) for kind in kinds.problems()]
 
     def query(self, *left_out: str, **others: str) -> str:
         """The filters as a query string: without empty ones and those left out, with others."""
@@ -74,13 +74,13 @@ class ErrorsView(Browse, FragmentMixin, TemplateView):
             "rows": [
                 {
                     "group": group,
-                    "label": PROBLEM_LABELS[group.kind],
+                    "kind": kinds.named(group.kind),
                     "query": list_query(group, agent),
                 }
                 for group in found.groups
             ],
             "capped": [
-                {"label": PROBLEM_LABELS[kind], "oldest": oldest}
+                {"label": kinds.label(kind), "oldest": oldest}
                 for kind, oldest in found.capped.items()
             ],
         }

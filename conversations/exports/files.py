@@ -11,8 +11,8 @@ from django.db.models import F
 from psycopg import sql
 
 from ..agentdb import revision
-from ..models import Task
-from ..problems.kinds import group_of, problem_kinds
+from ..models import COUNTS, Task
+from ..problems import kinds
 from ..querysets import SessionQuerySet
 from ..selection.matching import Matching
 from .lines import BOM, Change, Column, Kind, Rewriting, cell, csv_line
@@ -108,7 +108,7 @@ def conversations(sessions: SessionQuerySet, form: str, site: str):
         has_links = revision.has_model_call_links()
         return number("model_call_counts", name) if has_links else "NULL::bigint"
 
-    counts = {kind: number(group_of(kind), kind) for kind in problem_kinds()}
+    counts = {kind.name: number(COUNTS[kind.model], kind.name) for kind in kinds.problems()}
     if form == "csv":
         each = (f"CASE WHEN {n} > 0 THEN '{kind}:' || {n} END" for kind, n in counts.items())
         problems = Column("problems", Kind.OURS, f"concat_ws(' ', {', '.join(each)})")

@@ -6,31 +6,11 @@ back only as far as its time allows.
 """
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..agentdb import revision
-from ..problems.kinds import FAILING
-from ..problems.messages import message_sql, whole_words_sql
-
-# Of every revision, and of every version of ours: what the command may remove.
-KNOWN_NAMES = {
-    "desk_chat_messages_content",
-    "desk_model_call_stats_model_error",
-    "desk_model_call_stats_model_error_message",
-    "desk_model_call_stats_model_error_words",
-    "desk_runs_failed",
-    "desk_runs_incomplete",
-    "desk_runs_unfinished",
-    "desk_sessions_created_at",
-    "desk_sessions_external_id",
-    "desk_sessions_lifetime",
-    "desk_tasks_task_error",
-    "desk_tasks_task_error_message",
-    "desk_tasks_task_error_words",
-    "desk_tasks_tool_error",
-    "desk_tasks_tool_error_message",
-    "desk_tasks_tool_error_words",
-}
+from ..problems import kinds
+from ..problems.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -63,41 +43,6 @@ class Index:
         return f"COMMENT ON INDEX {self.name} IS '{self.comment}'"
 
 
-def failing_name(kind: str) -> str:
-    """The index on the rows that are a problem of this kind; running runs are unfinished ones."""
-    kind = "unfinished" if kind in ("running", "interrupted") else kind
-    return f"desk_{FAILING[kind][0]}_{kind}"
-
-
-def message_name(kind: str) -> str:
-    return f"{failing_name(kind)}_message"
-
-
-def failing(kind: str, purpose: str) -> Index:
-    table, condition = FAILING[kind]
-    columns = "(session_id, created_at)"
-    return Index(failing_name(kind), table, f"{columns} WHERE {condition}", purpose)
-
-
-def words_name(kind: str) -> str:
-    return f"{failing_name(kind)}_words"
-
-
-def words(kind: str) -> Index:
-    table, condition = FAILING[kind]
-    columns = f"USING gin (({whole_words_sql(kind)}) gin_trgm_ops)"
-    purpose = "search in errors, three letters and more"
-    return Index(words_name(kind), table, f"{columns} WHERE {condition}", purpose)
-
-
-def message(kind: str) -> Index:
-    table, condition = FAILING[kind]
-    # Without session_id, with which the planner took it for the index on failures of a session.
-    columns = f"({message_sql(kind)}, created_at)"
-    purpose = "conversations with one error of the page Errors, and when it was first seen"
-    return Index(message_name(kind), table, f"{columns} WHERE {condition}", purpose)
-
-
 TRIGRAMS = Index(
     "desk_chat_messages_content",
     "chat_messages",
@@ -106,46 +51,48 @@ TRIGRAMS = Index(
 )
 
 
+OF_SESSIONS = (
+    Index(
+        "desk_sessions_external_id",
+        "sessions",
+        "(external_id text_pattern_ops, updated_at)",
+        "external ids, whole and by their beginning",
+    ),
+    Index("desk_sessions_created_at", "sessions", "(created_at)", "short ranges of dates"),
+    Index(
+        "desk_sessions_lifetime",
+        "sessions",
+        "USING gist (tstzrange(least(created_at, updated_at), updated_at, '[]'))",
+        "ranges of dates that end in the past",
+    ),
+)
+
+
+def of_kind(kind: Kind) -> Iterator[Index]:
+    """On the rows that are a problem of this kind; with words, on these as well."""
+    rows = f"(session_id, created_at) WHERE {kind.where}"
+    yield Index(kind.index_name, kind.table, rows, kind.purpose)
+    if kind.words:
+        # Without session_id, with which the planner took it for the index on problems of a session.
+        message = f"({kind.words.message_sql()}, created_at) WHERE {kind.where}"
+        purpose = "conversations with one error of the page Errors, and when it was first seen"
+        yield Index(kind.message_index_name, kind.table, message, purpose)
+        words = f"USING gin (({kind.words.whole_sql()}) gin_trgm_ops) WHERE {kind.where}"
+        purpose = "search in errors, three letters and more"
+        yield Index(kind.words_index_name, kind.table, words, purpose)
+
+
+def built_for(found: Iterable[Kind]) -> list[Index]:
+    """The most useful first. Kinds that share an index have one."""
+    of_kinds = {index.name: index for kind in found for index in of_kind(kind)}
+    return [TRIGRAMS, *of_kinds.values(), *OF_SESSIONS]
+
+
 def indexes() -> list[Index]:
-    """All that the agent database's revision has columns for, the most useful first."""
-    found = [TRIGRAMS]
-    if revision.has_run_durations():
-        found += [
-            failing("failed", "runs that failed"),
-            failing("unfinished", "runs that are running or were interrupted"),
-        ]
-    else:
-        found += [failing("incomplete", "runs without an output")]
-    if revision.has_model_call_links():
-        found += [
-            failing("model_error", "model calls that failed"),
-            message("model_error"),
-            words("model_error"),
-        ]
-    found += [
-        failing("tool_error", "tool calls that failed"),
-        message("tool_error"),
-        words("tool_error"),
-        failing("task_error", "tasks that recorded errors"),
-        message("task_error"),
-        words("task_error"),
-        Index(
-            "desk_sessions_external_id",
-            "sessions",
-            "(external_id text_pattern_ops, updated_at)",
-            "external ids, whole and by their beginning",
-        ),
-        Index(
-            "desk_sessions_created_at",
-            "sessions",
-            "(created_at)",
-            "short ranges of dates",
-        ),
-        Index(
-            "desk_sessions_lifetime",
-            "sessions",
-            "USING gist (tstzrange(least(created_at, updated_at), updated_at, '[]'))",
-            "ranges of dates that end in the past",
-        ),
-    ]
-    return found
+    """All that the agent database's revision has columns for."""
+    return built_for(kinds.known())
+
+
+def known_names() -> set[str]:
+    """Of every revision: what the command may remove."""
+    return {index.name for index in built_for(kinds.KINDS)}

@@ -7,7 +7,7 @@ from django.db import connections
 from privacy import masking
 
 from ..agentdb.process_cache import Kept
-from ..problems.kinds import FAILING
+from ..problems import kinds
 from .catalogue import Index, indexes
 
 STATES = """
@@ -35,7 +35,7 @@ class State:
 
 def states(alias: str = "agents") -> dict[str, State]:
     """{name: state} of every index there whose name begins with desk_; a query each time."""
-    tables = sorted({table for table, _ in FAILING.values()} | {"sessions", "chat_messages"})
+    tables = sorted({kind.table for kind in kinds.KINDS} | {"sessions", "chat_messages"})
     with connections[alias].cursor() as cursor:
         cursor.execute(STATES, [tables])
         return {

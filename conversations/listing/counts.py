@@ -14,7 +14,7 @@ from backoffice.databases.time_limits import limited
 from backoffice.databases.work_slots import Work, turn
 
 from ..access import agent_limits
-from ..problems.kinds import problem_kinds, unfinished_runs
+from ..problems import kinds
 from ..selection.conditions import QUICK_PROBES
 from ..selection.filters import ConversationFilter
 from ..selection.matching import Matching
@@ -128,9 +128,9 @@ def of_problems(filters: ConversationFilter, few: int | None) -> dict[str, int |
                 return found
         return None
 
-    kinds = problem_kinds()
-    running = [kind for kind in unfinished_runs() if kind not in kinds]
-    numbers = {kind: number(kind) for kind in (*kinds, *running)}
+    # The problems first: should time run out, it does for what is none.
+    known = sorted(kinds.known(), key=lambda kind: not kind.is_problem)
+    numbers = {kind.name: number(kind.name) for kind in known}
     # One kind alone may tell that there are too many to count.
-    most = max((numbers[kind] or 0 for kind in kinds), default=0)
+    most = max((numbers[kind.name] or 0 for kind in kinds.problems()), default=0)
     return {"any": most if most > PROBLEM_UP_TO else number("any"), **numbers}

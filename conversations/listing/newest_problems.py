@@ -6,8 +6,7 @@ from privacy import masking
 
 from ..models import Session
 from ..problems import kinds
-from ..problems import messages as failures
-from ..problems.kinds import WHO, message_kinds
+from ..problems.messages import LENGTH, WHO_LENGTH
 from .snippets import read
 
 TROUBLE_LENGTH = 160
@@ -29,23 +28,24 @@ def troubles(sessions: list[Session]) -> dict[uuid.UUID, str]:
     ids = [session.pk for session in sessions if session.problems]
     each = [
         EACH_FAILURE.format(
-            kind=kind,
-            who=failures.SOURCES[kind][1].strip("{}"),
-            who_length=failures.WHO_LENGTH,
-            words=failures.words_sql(kind),
-            table=kinds.FAILING[kind][0],
-            condition=kinds.FAILING[kind][1],
+            kind=kind.name,
+            who=kind.words.who_sql(),
+            who_length=WHO_LENGTH,
+            words=kind.words.cut_sql(),
+            table=kind.table,
+            condition=kind.where,
         ).replace("%", "%%")
-        for kind in message_kinds()
+        for kind in kinds.with_words()
     ]
     if not ids or not each:
         return {}
     sql = FAILURES.format(run="failure.run_id", each=" UNION ALL ".join(each))
     found = {}
-    for session_id, of_last_run, kind, who, words, *_ in read(sql, {"ids": ids}):
-        who = masking.cut(who, failures.WHO_LENGTH)
-        words = masking.cut(words, failures.LENGTH)
-        named = f"{WHO[kind]} {who}" if who else WHO[kind]
+    for session_id, of_last_run, name, who, words, *_ in read(sql, {"ids": ids}):
+        kind = kinds.named(name)
+        who = masking.cut(who, WHO_LENGTH)
+        words = masking.cut(words, LENGTH)
+        named = f"{kind.noun} {who}" if who else kind.noun
         found[session_id] = of_last_run, kind, named, words
     return {
         session.pk: trouble(session.status, *found[session.pk])
@@ -56,8 +56,11 @@ def troubles(sessions: list[Session]) -> dict[uuid.UUID, str]:
 
 def trouble(status, of_last_run, kind, named, words) -> str:
     """run failed: provider said 500; tool restart_device: device offline"""
-    failed = status == "failed" and of_last_run
+    failed = status == kinds.FAILED.name and of_last_run
     # That a run failed is told best by what its model call said.
-    parts = ["run failed" if failed else "", "" if failed and kind == "model_error" else named]
+    parts = [
+        kinds.FAILED.one if failed else "",
+        "" if failed and kind.model == "ModelCall" else named,
+    ]
     text = ": ".join(part for part in (*parts, " ".join((words or "").split())) if part)
     return text if len(text) <= TROUBLE_LENGTH else f"{text[:TROUBLE_LENGTH]}…"

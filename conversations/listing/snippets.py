@@ -15,8 +15,6 @@ from ..agentdb import revision
 from ..display.message_text import as_plain_text
 from ..models import Session
 from ..problems import kinds
-from ..problems import messages as failures
-from ..problems.kinds import WHO, message_kinds
 
 SECONDS = 1
 SNIPPETS = 3
@@ -81,16 +79,14 @@ def places(everywhere: bool):
     yield "message", messages
     if not everywhere:
         return
-    for kind in message_kinds():
-        table, condition = kinds.FAILING[kind]
-        label = f"'{WHO[kind]} ' || coalesce({failures.SOURCES[kind][1].strip('{}')}, '')"
+    for kind in kinds.with_words():
         yield (
-            "model-call" if kind == "model_error" else "task",
+            "model-call" if kind.model == "ModelCall" else "task",
             {
-                "table": table,
-                "label": label,
-                "words": failures.whole_words_sql(kind).replace("%", "%%"),
-                "condition": condition.replace("%", "%%"),
+                "table": kind.table,
+                "label": f"'{kind.noun} ' || coalesce({kind.words.who_sql()}, '')",
+                "words": kind.words.whole_sql().replace("%", "%%"),
+                "condition": kind.where.replace("%", "%%"),
             },
         )
     tool = "tool_uri" if revision.has_task_order() else "name"

@@ -17,7 +17,7 @@ from backoffice.metrics import database_failed
 
 from ..access.browse import Browse, tell_search
 from ..models import Session
-from ..problems.kinds import problem_choices
+from ..problems import kinds
 from ..selection.filters import ConversationFilter
 from ..selection.find import SHARE_OF_TIMEOUT, find
 from ..selection.pagination import Cursor
@@ -158,7 +158,7 @@ def problem_links(filters) -> list[dict]:
             "chosen": kind == chosen,
             "query": filters.query("problem", "error", **({"problem": kind} if kind else {})),
         }
-        for kind, label in [("", "All"), *problem_choices()]
+        for kind, label in [("", "All"), *kinds.choices()]
     ]
 
 

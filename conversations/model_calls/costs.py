@@ -12,7 +12,7 @@ from django.db.models import Case, Count, Max, Q, QuerySet, Sum, Value, When
 from ..agentdb import revision
 from ..agentdb.compiled import tuples
 from ..models import ModelCall
-from ..problems.kinds import MODEL_ERROR
+from ..problems import kinds
 
 try:
     import genai_prices
@@ -54,7 +54,7 @@ def model_calls(run_id) -> list[ModelCall]:
     if not revision.has_model_call_links():
         return []
     calls = ModelCall.objects.filter(run_id=run_id).defer("request_data", "response_data")
-    failed = Case(When(MODEL_ERROR, Value(True)), default=Value(False))
+    failed = Case(When(kinds.any_problem("ModelCall"), Value(True)), default=Value(False))
     return list(calls.annotate(failed=failed).order_by("created_at", "pk")[:SHOWN])
 
 
@@ -91,7 +91,7 @@ def sums_by_model(calls: QuerySet) -> QuerySet:
     sums = calls.values("model").annotate(
         calls=Count("pk"),
         seconds=Sum("duration_seconds"),
-        unknown=Count("pk", filter=~MODEL_ERROR & Q(prompt_tokens__isnull=True)),
+        unknown=Count("pk", filter=~kinds.MODEL_ERROR.condition() & Q(prompt_tokens__isnull=True)),
         last=Max("created_at"),
         **{name: Sum(name) for name in TOKENS},
     )

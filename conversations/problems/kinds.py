@@ -1,6 +1,16 @@
-"""The kinds of problems: what each is called, and which rows are one."""
+"""
+The registry of problems: one object for each kind of trouble that a conversation can be in.
 
+Filter choices, counts, rows of the list, the page Errors, the explanation of a run, exports, our
+indexes and what the command drops all follow from KINDS: a new kind is one more object there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.apps import apps
 from django.db.models import (
+    BooleanField,
     Case,
     CharField,
     Exists,
@@ -14,86 +24,92 @@ from django.utils import timezone
 
 from ..agentdb import revision
 from ..agentdb.conventions import INTERRUPTED_AFTER
-from ..agentdb.sql import any_of, rows
-from . import messages
-
-TASK_ERROR = Q(errors__is_task_error=True)
-TOOL_ERROR = Q(node_type="tool_call", output__is_tool_error=True)
-MODEL_ERROR = Q(response_code__isnull=True) | Q(response_code__gte=400)
-
-# The same in SQL, for our indexes: {kind: (table, condition)}.
-NO_OUTPUT = "output_data IS NULL OR output_data = 'null'::jsonb"
-FAILING = {
-    "task_error": ("tasks", "errors NOT IN ('null'::jsonb, '[]'::jsonb)"),
-    "tool_error": (
-        "tasks",
-        "node_type = 'tool_call' AND coalesce(output ->> 'result' LIKE 'Error:%', false)",
-    ),
-    "model_error": ("model_call_stats", "response_code IS NULL OR response_code >= 400"),
-    "failed": ("runs", f"({NO_OUTPUT}) AND duration_seconds IS NOT NULL"),
-    "unfinished": ("runs", f"({NO_OUTPUT}) AND duration_seconds IS NULL"),
-    "incomplete": ("runs", NO_OUTPUT),
-}
-
-# Words
-
-PROBLEM_LABELS = {
-    "any": "Any problem",
-    "failed": "Run failed",
-    "running": "Run still running",
-    "interrupted": "Run interrupted",
-    "incomplete": "Run incomplete",
-    "task_error": "Task error",
-    "tool_error": "Tool call failed",
-    "model_error": "Model call failed",
-}
-# One of them, and several.
-PROBLEMS = {
-    "failed": ("run failed", "runs failed"),
-    "interrupted": ("run interrupted", "runs interrupted"),
-    "incomplete": ("run incomplete", "runs incomplete"),
-    "task_error": ("task error", "task errors"),
-    "tool_error": ("tool call failed", "tool calls failed"),
-    "model_error": ("model call failed", "model calls failed"),
-}
-# Who failed, in front of its name.
-WHO = {"tool_error": "tool", "model_error": "model", "task_error": "task"}
+from ..agentdb.sql import Template, any_of, rows, with_columns
+from .messages import FIRST_ERROR, TOOL_PREFIX, Words, sentence
 
 
-def problem_kinds() -> tuple[str, ...]:
-    """The kinds of trouble that this database's revision can tell, in the order shown."""
-    runs = ("failed", "interrupted") if revision.has_run_durations() else ("incomplete",)
-    models = ("model_error",) if revision.has_model_call_links() else ()
-    return (*runs, *models, "tool_error", "task_error")
+@dataclass(frozen=True)
+class Status:
+    """What a run is said to be whose status is this kind; it is the kind's name."""
+
+    label: str
+    # Of a conversation whose last run it is.
+    hint: str
+    # In the place of the answer.
+    outcome: str
+    icon: str = "triangle-alert"
 
 
-def message_kinds() -> list[str]:
-    """The kinds of problems that come with words, as far as this revision can tell them."""
-    return [kind for kind in problem_kinds() if kind in messages.SOURCES]
+@dataclass(frozen=True)
+class Kind:
+    """
+    One kind of problem, or of run that is not completed. `name` is its key in addresses, files
+    and counts.
+    """
+
+    name: str
+    # As a choice; and counted: "1 tool call failed", "2 tool calls failed".
+    label: str
+    one: str
+    many: str
+    # Whose rows are one: "Run", "Task" or "ModelCall".
+    model: str
+    # What these rows meet, in SQL in which {column} stands for a column: our index holds them.
+    predicate: str
+    # What that index is for, as the command tells it.
+    purpose: str
+    # The index's own name where it serves several kinds.
+    index: str = ""
+    # The condition on rows where it differs from the predicate: some rows of the index, or quicker.
+    narrowed: Callable[[], Q] | None = None
+    # Whether this database has the columns.
+    is_known: Callable[[], bool] = lambda: True
+    is_problem: bool = True
+    # The words that come with it, and what stands in front of the name of who said them.
+    words: Words | None = None
+    noun: str = ""
+    # On the page Errors, where none were recorded.
+    wordless: str = "No reason was recorded"
+    # Its class in app.css.
+    pill: str = "problem"
+    status: Status | None = None
+
+    @property
+    def table(self) -> str:
+        return apps.get_model("conversations", self.model)._meta.db_table
+
+    @property
+    def index_name(self) -> str:
+        return f"desk_{self.table}_{self.index or self.name}"
+
+    @property
+    def message_index_name(self) -> str:
+        return f"{self.index_name}_message"
+
+    @property
+    def words_index_name(self) -> str:
+        return f"{self.index_name}_words"
+
+    @property
+    def where(self) -> str:
+        """The predicate with the columns' own names."""
+        return with_columns(self.predicate)
+
+    def condition(self) -> Q:
+        """Which rows of its model are one."""
+        return (
+            self.narrowed() if self.narrowed else Q(Template(f"({self.predicate})", BooleanField()))
+        )
+
+    def rows(self) -> QuerySet:
+        """The rows that are one, each with a session_id."""
+        return rows(self.model).filter(self.condition())
+
+    def counted(self, count: int) -> str:
+        return f"{count} {self.one if count == 1 else self.many}"
 
 
-def problem_choices() -> list[tuple[str, str]]:
-    kinds = list(problem_kinds())
-    if "failed" in kinds:
-        kinds.insert(1, "running")
-    return [(kind, PROBLEM_LABELS[kind]) for kind in ("any", *kinds)]
-
-
-def group_of(problem: str) -> str:
-    """The counts of with_summary() that a kind of problem is among."""
-    groups = {"model_error": "model_call_counts", "tool_error": "task_counts"}
-    return {**groups, "task_error": "task_counts"}.get(problem, "run_counts")
-
-
-def failing_rows(kind: str) -> QuerySet:
-    """Rows, each with a session_id, that are a problem of this kind; or runs that are running."""
-    if kind == "task_error":
-        return rows("Task").filter(TASK_ERROR)
-    if kind == "tool_error":
-        return rows("Task").filter(TOOL_ERROR)
-    if kind == "model_error":
-        return rows("ModelCall").filter(MODEL_ERROR)
-    return rows("Run").filter(unfinished_runs()[kind])
+# Runs without a result
 
 
 def run_signs() -> tuple[Q, Q, Q]:
@@ -110,35 +126,212 @@ def run_signs() -> tuple[Q, Q, Q]:
     )
 
 
-def unfinished_runs() -> dict[str, Q]:
+def no_result() -> tuple[Q, Q, Q]:
     """
-    {status: condition on Run} for runs without a result; any other run is completed.
+    Conditions on Run: it has neither output nor answer, it ended, it shows signs of life.
 
     A run whose workflow ends with an empty result still answered the person: it has an
     assistant message, and is completed.
     """
-    no_output = Q(output_data__has_value=False)
-    if not revision.has_run_durations():
-        return {"incomplete": no_output}
     answered, ended, alive = run_signs()
-    no_result = no_output & ~answered
-    return {
-        "failed": no_result & ended,
-        "running": no_result & ~ended & alive,
-        "interrupted": no_result & ~ended & ~alive,
-    }
+    return Q(output_data__has_value=False) & ~answered, ended, alive
+
+
+def failed() -> Q:
+    without, ended, _ = no_result()
+    return without & ended
+
+
+def running() -> Q:
+    without, ended, alive = no_result()
+    return without & ~ended & alive
+
+
+def interrupted() -> Q:
+    without, ended, alive = no_result()
+    return without & ~ended & ~alive
+
+
+def incomplete() -> Q:
+    return Q(output_data__has_value=False)
+
+
+def has_no_run_durations() -> bool:
+    return not revision.has_run_durations()
+
+
+NO_OUTPUT = "{output_data} IS NULL OR {output_data} = 'null'::jsonb"
+UNFINISHED = {
+    "model": "Run",
+    "predicate": f"({NO_OUTPUT}) AND {{duration_seconds}} IS NULL",
+    "purpose": "runs that are running or were interrupted",
+    "index": "unfinished",
+    "is_known": revision.has_run_durations,
+}
+
+FAILED = Kind(
+    name="failed",
+    label="Run failed",
+    one="run failed",
+    many="runs failed",
+    model="Run",
+    predicate=f"({NO_OUTPUT}) AND {{duration_seconds}} IS NOT NULL",
+    purpose="runs that failed",
+    narrowed=failed,
+    is_known=revision.has_run_durations,
+    wordless="A run failed, and no reason was recorded",
+    pill="failed",
+    status=Status(
+        label="Failed",
+        hint="The last run ended without an answer.",
+        outcome="The run failed: there was no answer.",
+    ),
+)
+RUNNING = Kind(
+    name="running",
+    label="Run still running",
+    one="run still running",
+    many="runs still running",
+    narrowed=running,
+    is_problem=False,
+    pill="running",
+    status=Status(
+        label="Running",
+        hint="The last run has not ended yet.",
+        outcome="The agent is still working on this.",
+        icon="clock",
+    ),
+    **UNFINISHED,
+)
+INTERRUPTED = Kind(
+    name="interrupted",
+    label="Run interrupted",
+    one="run interrupted",
+    many="runs interrupted",
+    narrowed=interrupted,
+    wordless="A run was interrupted, and no reason was recorded",
+    pill="interrupted",
+    status=Status(
+        label="Interrupted",
+        hint="The last run stopped without ending: nothing has happened for "
+        f"{INTERRUPTED_AFTER.seconds // 60} minutes.",
+        outcome="The run was interrupted: it never ended, and nothing has happened for a while.",
+    ),
+    **UNFINISHED,
+)
+# All that can be told before 0006.
+INCOMPLETE = Kind(
+    name="incomplete",
+    label="Run incomplete",
+    one="run incomplete",
+    many="runs incomplete",
+    model="Run",
+    predicate=NO_OUTPUT,
+    purpose="runs without an output",
+    narrowed=incomplete,
+    is_known=has_no_run_durations,
+    wordless="A run has no output, and no reason was recorded",
+    pill="incomplete",
+    status=Status(
+        label="Incomplete",
+        hint="The last run has no output; this database does not record why.",
+        outcome="The run has no output.",
+    ),
+)
+
+# Calls and steps
+
+MODEL_ERROR = Kind(
+    name="model_error",
+    label="Model call failed",
+    one="model call failed",
+    many="model calls failed",
+    model="ModelCall",
+    predicate="{response_code} IS NULL OR {response_code} >= 400",
+    purpose="model calls that failed",
+    is_known=revision.has_model_call_links,
+    words=Words(
+        columns=("model", "response_data"), who="{model}", said=sentence("{response_data}")
+    ),
+    noun="model",
+)
+# The runtime writes a failed tool call as a result that begins with "Error:".
+TOOL_ERROR = Kind(
+    name="tool_error",
+    label="Tool call failed",
+    one="tool call failed",
+    many="tool calls failed",
+    model="Task",
+    predicate="{node_type} = 'tool_call' AND coalesce({output} ->> 'result' LIKE 'Error:%', false)",
+    purpose="tool calls that failed",
+    words=Words(
+        columns=("name", "output"),
+        who="{name}",
+        said=f"regexp_replace({{output}} ->> 'result', '{TOOL_PREFIX}', '')",
+    ),
+    noun="tool",
+)
+# The original system's rule: a list counts when it is not empty, anything else but null does.
+TASK_ERROR = Kind(
+    name="task_error",
+    label="Task error",
+    one="task error",
+    many="task errors",
+    model="Task",
+    predicate="{errors} NOT IN ('null'::jsonb, '[]'::jsonb)",
+    purpose="tasks that recorded errors",
+    words=Words(columns=("name", "errors"), who="{name}", said=sentence(FIRST_ERROR)),
+    noun="task",
+)
+
+# In the order in which they are shown.
+KINDS = (FAILED, RUNNING, INTERRUPTED, INCOMPLETE, MODEL_ERROR, TOOL_ERROR, TASK_ERROR)
+ANY_LABEL = "Any problem"
+
+
+def named(name: str) -> Kind:
+    return next(kind for kind in KINDS if kind.name == name)
+
+
+def known(model: str = "") -> list[Kind]:
+    """Those that this database's revision can tell; of one model's rows."""
+    return [kind for kind in KINDS if kind.is_known() and model in ("", kind.model)]
+
+
+def problems(model: str = "") -> list[Kind]:
+    return [kind for kind in known(model) if kind.is_problem]
+
+
+def with_words() -> list[Kind]:
+    return [kind for kind in problems() if kind.words]
+
+
+def label(name: str) -> str:
+    return ANY_LABEL if name == "any" else named(name).label
+
+
+def choices() -> list[tuple[str, str]]:
+    return [(name, label(name)) for name in ("any", *(kind.name for kind in known()))]
+
+
+def any_problem(model: str) -> Q:
+    """That a row of the model is a problem of any kind."""
+    found = Q()
+    for kind in problems(model):
+        found |= kind.condition()
+    return found
 
 
 def run_status() -> Case:
     """The status as one expression, in which each sign is looked for at most once."""
     whens = [When(output_data__has_value=True, then=Value("completed"))]
-    default = "incomplete"
+    default = INCOMPLETE.name
     if revision.has_run_durations():
         answered, ended, alive = run_signs()
         whens += [
             When(answered, then=Value("completed")),
-            When(ended, then=Value("failed")),
-            When(alive, then=Value("running")),
+            When(ended, then=Value(FAILED.name)),
+            When(alive, then=Value(RUNNING.name)),
         ]
-        default = "interrupted"
+        default = INTERRUPTED.name
     return Case(*whens, default=Value(default), output_field=CharField())

@@ -1,17 +1,17 @@
 """
-The words that came with a failure, in SQL: as they were written, and folded.
+The words that come with a problem, in SQL: as they were written, and normalised.
 
-Folded, numbers, ids and what stands in quotes are left out, so that failures which differ in
-nothing else are the same. Indexes are built on these expressions: a changed one is another index.
+Normalised, numbers, ids and what stands in quotes are left out, so that problems which differ in
+nothing else have the same message. Indexes are built on these expressions: a changed one is another
+index.
 """
 
-import re
-
-from django.db.models import F, Func, TextField
+from dataclasses import dataclass
 
 from privacy import masking
 
-KINDS = ("tool_error", "model_error", "task_error")
+from ..agentdb.sql import Template, with_columns
+
 LENGTH = 300
 WHO_LENGTH = 60
 # Quoted text, uuids, and words with a digit in them together with what joins them.
@@ -30,77 +30,61 @@ SENTENCE = """coalesce({json} #>> '{error,message}', {json} ->> 'message', {json
     {json} ->> 'detail', {json} ->> 'preview', {json} #>> '{}')"""
 FIRST_ERROR = "(CASE jsonb_typeof({errors}) WHEN 'array' THEN {errors} -> 0 ELSE {errors} END)"
 
-# {kind: (columns, who failed, its words)}
-SOURCES = {
-    "task_error": (("name", "errors"), "{name}", SENTENCE.replace("{json}", FIRST_ERROR)),
-    "tool_error": (
-        ("name", "output"),
-        "{name}",
-        f"regexp_replace({{output}} ->> 'result', '{TOOL_PREFIX}', '')",
-    ),
-    "model_error": (
-        ("model", "response_data"),
-        "{model}",
-        SENTENCE.replace("{json}", "{response_data}"),
-    ),
-}
+
+def sentence(json: str) -> str:
+    """The sentence inside an error that is JSON."""
+    return SENTENCE.replace("{json}", json)
 
 
-def with_columns(template: str, **columns: str) -> str:
-    """The template with its {column}s filled in, by default with their bare names."""
-    return re.sub(r"\{([a-z_]+)\}", lambda found: columns.get(found[1], found[1]), template)
+@dataclass(frozen=True)
+class Words:
+    """
+    Who failed and what they said, in SQL in which {column} stands for one of the columns. The
+    methods ending in `_sql` fill these in, by default with their bare names.
+    """
 
+    columns: tuple[str, ...]
+    who: str
+    said: str
 
-def whole_words_sql(kind: str, **columns: str) -> str:
-    """What a failure said; NULL where it said nothing."""
-    return with_columns(SOURCES[kind][2], **columns)
+    def who_sql(self, **columns: str) -> str:
+        return with_columns(self.who, **columns)
 
+    def whole_sql(self, **columns: str) -> str:
+        """All that was said; NULL where nothing was."""
+        return with_columns(self.said, **columns)
 
-def words_sql(kind: str, **columns: str) -> str:
-    return f"left({whole_words_sql(kind, **columns)}, {LENGTH})"
+    def cut_sql(self, **columns: str) -> str:
+        return with_columns(self.cut, **columns)
 
+    def message_sql(self, **columns: str) -> str:
+        """Who failed and the normalised words: the same for problems that are the same."""
+        return with_columns(self.message, **columns)
 
-def message_sql(kind: str, **columns: str) -> str:
-    """Who failed and the folded words: the same for failures that are the same."""
-    who = with_columns(SOURCES[kind][1], **columns)
-    folded = f"regexp_replace({words_sql(kind, **columns)}, '{VARIES}', '…', 'g')"
-    message = f"left(coalesce({who}, ''), {WHO_LENGTH}) || ': ' || coalesce({folded}, '')"
-    # On one line: a form would not give line breaks back as they were.
-    return rf"regexp_replace({message}, '\s+', ' ', 'g')"
+    @property
+    def cut(self) -> str:
+        return f"left({self.said}, {LENGTH})"
+
+    @property
+    def message(self) -> str:
+        normalised = f"regexp_replace({self.cut}, '{VARIES}', '…', 'g')"
+        who = f"left(coalesce({self.who}, ''), {WHO_LENGTH})"
+        message = f"{who} || ': ' || coalesce({normalised}, '')"
+        # On one line: a form would not give line breaks back as they were.
+        return rf"regexp_replace({message}, '\s+', ' ', 'g')"
+
+    def as_whole(self) -> Template:
+        """All that was said, for a queryset of these rows."""
+        return Template(self.said)
+
+    def as_message(self) -> Template:
+        return Template(self.message)
 
 
 def shown_message(message: str, is_cut: bool = True) -> str:
-    """A folded message as whoever asks may see it; `is_cut`: of words longer than LENGTH."""
+    """A normalised message as whoever asks may see it; `is_cut`: of words longer than LENGTH."""
     if not masking.is_active():
         return message
     who, colon, words = masking.raw(message).partition(": ")
     who = masking.mask(who, cut_end=len(who) >= WHO_LENGTH)
     return f"{who}{colon}{masking.mask(words, cut_end=is_cut)}"
-
-
-class FailureText(Func):
-    """One of these expressions for a queryset of the kind's rows."""
-
-    output_field = TextField()
-
-    def __init__(self, kind: str, source):
-        self.kind, self.source = kind, source
-        super().__init__(*map(F, SOURCES[kind][0]))
-
-    def as_sql(self, compiler, connection):
-        compiled = [compiler.compile(each)[0] for each in self.get_source_expressions()]
-        columns = dict(zip(SOURCES[self.kind][0], compiled, strict=True))
-        # The driver takes a percent sign for a place.
-        return self.source(self.kind, **columns).replace("%", "%%"), []
-
-
-def whole_words(kind: str) -> FailureText:
-    return FailureText(kind, whole_words_sql)
-
-
-def failure_words(kind: str) -> FailureText:
-    return FailureText(kind, words_sql)
-
-
-def failure_message(kind: str) -> FailureText:
-    return FailureText(kind, message_sql)

@@ -20,8 +20,8 @@ from ..agentdb import compiled, revision
 from ..agentdb.sql import any_of
 from ..indexes import catalogue, state
 from ..models import ChatMessage, Session, Task
-from ..problems import messages
-from ..problems.kinds import failing_rows, message_kinds, problem_kinds
+from ..problems import kinds
+from ..problems.kinds import Kind
 
 # Conversations that are asked one by one before collecting is tried: a microsecond each where an
 # index holds nothing but such rows, ten and more where messages are read.
@@ -83,26 +83,26 @@ class Condition:
 class Problem(Condition):
     """One that holds no words is asked in the same SQL each time."""
 
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
 
     def probed(self) -> Q:
         return Q(compiled.condition(probed_sessions, self.kinds))
 
 
-def failing(kinds: tuple[str, ...]) -> tuple[QuerySet, ...]:
-    return tuple(failing_rows(kind) for kind in kinds)
+def rows_of(found: tuple[Kind, ...]) -> tuple[QuerySet, ...]:
+    return tuple(kind.rows() for kind in found)
 
 
-def probed_sessions(kinds: tuple[str, ...]) -> QuerySet:
-    return Session.objects.filter(Condition(lambda: failing(kinds), indexed=False).probed())
+def probed_sessions(found: tuple[Kind, ...]) -> QuerySet:
+    return Session.objects.filter(Condition(lambda: rows_of(found), indexed=False).probed())
 
 
-def has_problem(kind: str) -> Problem:
-    """Any kind of `problem_kinds()`, "any" of them, or "running"."""
-    kinds = problem_kinds() if kind == "any" else (kind,)
-    indexed = all(state.is_ready(catalogue.failing_name(kind)) for kind in kinds)
+def has_problem(name: str) -> Problem:
+    """Any problem of this kind, or "any" problem at all."""
+    found = tuple(kinds.problems()) if name == "any" else (kinds.named(name),)
+    indexed = all(state.is_ready(kind.index_name) for kind in found)
     probes = QUICK_PROBES if indexed else SLOW_PROBES
-    return Problem(lambda: failing(kinds), indexed, probes, kinds)
+    return Problem(lambda: rows_of(found), indexed, probes, found)
 
 
 def says(text: str, everywhere: bool) -> Condition:
@@ -110,10 +110,10 @@ def says(text: str, everywhere: bool) -> Condition:
     sources = [ChatMessage.objects.filter(content__contains_text=text)]
     indexed = state.is_ready(catalogue.TRIGRAMS.name) and bool(TRIGRAM.search(text))
     if everywhere:
-        for kind in message_kinds():
-            failing = failing_rows(kind).annotate(words=messages.whole_words(kind))
+        for kind in kinds.with_words():
+            failing = kind.rows().annotate(words=kind.words.as_whole())
             sources.append(failing.filter(words__contains_text=text))
-            indexed = indexed and state.is_ready(catalogue.words_name(kind))
+            indexed = indexed and state.is_ready(kind.words_index_name)
         sources.append(tool_calls(text))
         indexed = indexed and revision.has_task_order()
     return Condition(lambda: tuple(sources), indexed)
@@ -139,9 +139,9 @@ def folded_message(text: str) -> str | None:
         row_id = uuid.UUID(text)
     except ValueError:
         return text
-    for kind in message_kinds():
-        same = failing_rows(kind).filter(pk=row_id)
-        message = same.annotate(message=messages.failure_message(kind)).values_list("message")
+    for kind in kinds.with_words():
+        same = kind.rows().filter(pk=row_id)
+        message = same.annotate(message=kind.words.as_message()).values_list("message")
         if found := message.first():
             return found[0]
     return None
@@ -149,10 +149,11 @@ def folded_message(text: str) -> str | None:
 
 def failed_with(message: str, problem: str) -> Condition:
     """Failures whose folded message this is: of one kind, or of all where `problem` is no kind."""
-    kinds = [kind for kind in message_kinds() if kind == problem] or message_kinds()
+    told = kinds.with_words()
+    found = [kind for kind in told if kind.name == problem] or told
     sources = tuple(
-        failing_rows(kind).annotate(message=messages.failure_message(kind)).filter(message=message)
-        for kind in kinds
+        kind.rows().annotate(message=kind.words.as_message()).filter(message=message)
+        for kind in found
     )
-    indexed = all(state.is_ready(catalogue.message_name(kind)) for kind in kinds)
+    indexed = all(state.is_ready(kind.message_index_name) for kind in found)
     return Condition(lambda: sources, indexed)

@@ -10,7 +10,7 @@ from backoffice.databases.text import is_storable
 from privacy import masking
 
 from ..models import Agent, Session
-from ..problems.kinds import PROBLEM_LABELS, problem_choices
+from ..problems import kinds
 from ..problems.messages import shown_message
 from .conditions import Condition, failed_with, folded_message, has_problem, says
 from .forms import ConversationFilterForm, MomentFilter, query_string, with_agent_as_stored
@@ -82,7 +82,7 @@ class ConversationFilter(django_filters.FilterSet):
     def __init__(self, data, **kwargs):
         super().__init__(with_agent_as_stored(data), **kwargs)
         self.filters["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
-        self.filters["problem"].extra["choices"] = problem_choices()
+        self.filters["problem"].extra["choices"] = kinds.choices()
 
     def filter_search(self, queryset, name, value):
         everywhere = self.form.cleaned_data["scope"] == "all"
@@ -161,7 +161,7 @@ class ConversationFilter(django_filters.FilterSet):
             if name == "agent":
                 text = str(value)
             elif name == "problem":
-                text = PROBLEM_LABELS[value]
+                text = kinds.label(value)
             elif name == "scope":
                 text = dict(form_field.choices)[value]
             elif name == "error" and self.message is not None:

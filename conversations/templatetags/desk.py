@@ -10,30 +10,14 @@ from django.utils.html import format_html
 
 from backoffice.words import at, counted, elapsed_words, exact, seconds, time_element
 
-from ..agentdb.conventions import INTERRUPTED_AFTER
 from ..display.message_text import message_text
-from ..problems.kinds import PROBLEMS
+from ..problems import kinds
 
 register = template.Library()
 register.simple_tag(at)
 register.simple_tag(message_text)
 register.filter(seconds)
 
-STATUSES = {
-    "completed": "Completed",
-    "failed": "Failed",
-    "running": "Running",
-    "interrupted": "Interrupted",
-    "incomplete": "Incomplete",
-    None: "No runs",
-}
-STATUS_HINTS = {
-    "failed": "The last run ended without an answer.",
-    "running": "The last run has not ended yet.",
-    "interrupted": "The last run stopped without ending: nothing has happened for "
-    f"{INTERRUPTED_AFTER.seconds // 60} minutes.",
-    "incomplete": "The last run has no output; this database does not record why.",
-}
 NODE_ICONS = {
     "agent": "bot",
     "llm": "sparkles",
@@ -106,16 +90,25 @@ def gap_words(gap):
 
 @register.filter
 def status_label(status):
-    return STATUSES.get(status, status)
+    if found := status_kind(status):
+        return found.label
+    return "No runs" if status is None else status.capitalize()
 
 
 @register.filter
 def status_hint(status):
-    return STATUS_HINTS.get(status, "")
+    found = status_kind(status)
+    return found.hint if found else ""
+
+
+@register.filter
+def status_kind(status) -> kinds.Status | None:
+    """What a run that is not completed is said to be."""
+    return next((kind.status for kind in kinds.KINDS if kind.name == status), None)
 
 
 @register.filter
 def problem_text(problem):
     """("tool_error", 2) as "2 tool calls failed"."""
     kind, count = problem
-    return f"{count} {PROBLEMS[kind][count != 1]}"
+    return kinds.named(kind).counted(count)

@@ -13,7 +13,7 @@ from django.db.utils import InternalError
 
 from backoffice.databases.router import Router
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
-from conversations.problems.kinds import problem_choices
+from conversations.problems.kinds import choices
 
 from ..support.factories import make_conversation, make_message, make_run, make_session, make_task
 from ..support.listing import TYPING
@@ -261,7 +261,7 @@ def test_counts_that_take_too_long_say_so(support_client, monkeypatch, settings)
     assert response.status_code == 200
     page = response.content.decode()
     assert "Too many conversations to count in time" in page
-    assert page.count(">unavailable</span>") == len(problem_choices())
+    assert page.count(">unavailable</span>") == len(choices())
     assert "<b>" not in page
 
 

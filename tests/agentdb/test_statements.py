@@ -11,7 +11,7 @@ from psycopg.errors import UndefinedColumn
 
 from conversations.agentdb import compiled, revision
 from conversations.models import Run, Session
-from conversations.problems.kinds import problem_kinds
+from conversations.problems import kinds
 from conversations.selection.conditions import has_problem
 from conversations.summaries import run_summaries, runs, sessions, summaries
 
@@ -44,6 +44,10 @@ def unfinished():
     session = make_session()
     run = make_run(session, output_data=None, duration_seconds=None, created_at=timezone.now())
     return session, run
+
+
+def names():
+    return ("any", *(kind.name for kind in kinds.problems()))
 
 
 def having(kind: str) -> set:
@@ -89,7 +93,9 @@ def test_each_revision_has_statements_of_its_own(at_revision, number):
     def shown():
         [row] = summaries([session.id])
         of_run = run_summaries([run.id])[run.id]
-        by_kind = {kind: having(kind) for kind in ("any", *problem_kinds())}
+        by_kind = {
+            kind: having(kind) for kind in ("any", *(kind.name for kind in kinds.problems()))
+        }
         return row, of_run, by_kind
 
     shown()
@@ -139,12 +145,11 @@ def test_they_are_built_anew_after_the_tables_have_changed(unfinished):
 
 def test_they_are_built_once(unfinished, monkeypatch):
     session, run = unfinished
-    kinds = ("any", *problem_kinds())
-    for kind in kinds:
-        having(kind)
+    for name in names():
+        having(name)
     summaries([session.id]), run_summaries([run.id])
     built = (compiled.statement.cache_info().misses, compiled.where.cache_info().misses)
-    for kind in kinds:
-        having(kind)
+    for name in names():
+        having(name)
     summaries([session.id, uuid.uuid4()]), run_summaries([run.id])
     assert built == (compiled.statement.cache_info().misses, compiled.where.cache_info().misses)

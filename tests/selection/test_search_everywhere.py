@@ -2,7 +2,7 @@
 
 import pytest
 
-from conversations.selection import conditions
+from conversations.problems import kinds
 
 from ..support.factories import (
     Json,
@@ -223,5 +223,5 @@ def test_every_revision_shows_and_counts_its_problems(
     else:
         expected |= {"Run incomplete": 1}
     assert counts == {label: str(value) for label, value in expected.items()}
-    for kind in (*conditions.problem_kinds(), "any"):
-        assert len(match(support_client, problem=kind)) <= expected["Any problem"]
+    for name in ("any", *(kind.name for kind in kinds.problems())):
+        assert len(match(support_client, problem=name)) <= expected["Any problem"]

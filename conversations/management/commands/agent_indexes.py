@@ -12,7 +12,7 @@ from django.db import DatabaseError, connections, transaction
 
 from conversations.indexes import partitions
 from conversations.indexes.build_words import duration, one_line, progress, size
-from conversations.indexes.catalogue import KNOWN_NAMES, Index, indexes
+from conversations.indexes.catalogue import Index, indexes, known_names
 from conversations.indexes.state import State, forget, states
 
 WRITER = "agents_write"
@@ -176,7 +176,7 @@ class Command(BaseCommand):
         return "invalid: a build was interrupted"
 
     def unused(self, there: dict[str, State]) -> list[str]:
-        return sorted(KNOWN_NAMES & set(there) - {index.name for index in indexes()})
+        return sorted(known_names() & set(there) - {index.name for index in indexes()})
 
     def search_path_statement(self) -> str:
         return f"SET search_path TO {self.value(SEARCH_PATH)}"
@@ -372,7 +372,7 @@ class Command(BaseCommand):
 
     def drop_all(self):
         self.begin()
-        names = sorted(KNOWN_NAMES & set(states(self.alias)))
+        names = sorted(known_names() & set(states(self.alias)))
         if not names:
             self.say("None of our indexes is there.")
         for name in names:

@@ -1,0 +1,30 @@
+"""
+The definitions of our indexes stay as they are, to the letter: every operator rebuilds one that has
+changed, which takes minutes at millions of rows.
+"""
+
+from conversations.indexes import catalogue
+from conversations.problems import kinds
+
+DIGESTS = {
+    "desk_chat_messages_content": "ed97e6de55ba",
+    "desk_runs_failed": "5a5959bc23d3",
+    "desk_runs_unfinished": "2b3d16e18420",
+    "desk_runs_incomplete": "180c7dc25396",
+    "desk_model_call_stats_model_error": "73100f781a58",
+    "desk_model_call_stats_model_error_message": "b2733b9eb200",
+    "desk_model_call_stats_model_error_words": "248b88312068",
+    "desk_tasks_tool_error": "f74ae02c761f",
+    "desk_tasks_tool_error_message": "ae4eae1dda60",
+    "desk_tasks_tool_error_words": "b361c32c021e",
+    "desk_tasks_task_error": "3234eb1ddd31",
+    "desk_tasks_task_error_message": "e7fb3fa9f257",
+    "desk_tasks_task_error_words": "52e8825897ac",
+    "desk_sessions_external_id": "1432db17265e",
+    "desk_sessions_created_at": "6e237bfaf289",
+    "desk_sessions_lifetime": "8af8897e6773",
+}
+
+
+def test_definitions_are_what_they_were():
+    assert {index.name: index.digest for index in catalogue.built_for(kinds.KINDS)} == DIGESTS
