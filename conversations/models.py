@@ -240,7 +240,7 @@ PAYLOAD_LABELS = {
 # {kind in the address: (rows, what names their conversation, columns)}
 PAYLOADS = {
     "runs": (Run, "session_id", ("input_data", "output_data", "context")),
-    "tasks": (Task, "run__session_id", ("errors", "inputs", "output", "prompt")),
+    "tasks": (Task, "session_id", ("errors", "inputs", "output", "prompt")),
     "model-calls": (ModelCall, "session_id", ("request_data", "response_data")),
 }
 PLAIN_TEXT = {"prompt"}

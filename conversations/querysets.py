@@ -36,9 +36,10 @@ def counts_of(model: str, owner: str, **aggregates):
 
     A correlated subquery: a join would multiply rows, and count for owners that are not shown.
     """
+    within = {} if owner == "session_id" else {"session_id": OuterRef("session_id")}
     counts = (
         rows(model)
-        .filter(**{owner: OuterRef("pk")})
+        .filter(**{owner: OuterRef("pk")}, **within)
         .order_by()
         .values(owner)
         .annotate(counts=JSONObject(**aggregates))
@@ -162,6 +163,12 @@ class TaskQuerySet(QuerySet):
         """The order they ran in: timestamps tie and parallel branches interleave, seq does not."""
         seq = [F("seq").asc(nulls_last=True)] if revision.has_task_order() else []
         return self.order_by(*before, *seq, "created_at", "id")
+
+    def by_run(self):
+        """Runs as they began, and their tasks in order."""
+        run = rows("Run").filter(session_id=OuterRef("session_id"), pk=OuterRef("run_id"))
+        began = self.annotate(run_began=Subquery(run.values("created_at")))
+        return began.in_order("run_began", "run_id")
 
     def with_problems(self):
         """Whether each task is a problem, of any kind or of one: `is_problem`, `is_tool_error` …"""

@@ -155,7 +155,7 @@ def get_session_details(session_id: uuid.UUID | str) -> SessionDetails:
     session_id = uuid.UUID(str(session_id))
     messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()
     runs = Run.objects.filter(session_id=session_id).oldest_first()
-    tasks = Task.objects.filter(session_id=session_id).in_order("run__created_at", "run_id")
+    tasks = Task.objects.filter(session_id=session_id).by_run()
     task_rows = [_summary(TaskSummary, task) for task in tasks]
     tasks_of_run = Counter(task.run_id for task in task_rows)
     return SessionDetails(

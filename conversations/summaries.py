@@ -1,5 +1,6 @@
-"""The rows of the list, and of a conversation."""
+"""The rows of the list, and the runs of a conversation."""
 
+import uuid
 from collections.abc import Iterable
 
 from django.db.models import QuerySet
@@ -15,19 +16,20 @@ def sessions(ids) -> QuerySet:
     return Session.objects.filter(pk__in=ids).with_summary()
 
 
-def runs(ids) -> QuerySet:
-    return Run.objects.filter(pk__in=ids).without_payloads().with_summary()
+def runs(session_id, ids) -> QuerySet:
+    of_session = Run.objects.filter(session_id=session_id, pk__in=ids)
+    return of_session.without_payloads().with_summary()
 
 
 def summaries(ids: list) -> list[Session]:
     """Sessions with_summary(), in the order of their ids; one that is gone by now is left out."""
-    found = by_id(sessions, ids)
+    found = by_id(sessions, ids=ids)
     for row in found.values():
         row.first_message = masking.cut(row.first_message, PREVIEW_LENGTH)
         row.last_message = masking.cut(row.last_message, PREVIEW_LENGTH)
     return [found[pk] for pk in ids if pk in found]
 
 
-def run_summaries(ids: Iterable) -> dict:
+def run_summaries(session_id: uuid.UUID, ids: Iterable) -> dict:
     """{id: the Run with_summary(), without its payloads}."""
-    return by_id(runs, ids)
+    return by_id(runs, session_id=session_id, ids=list(ids))

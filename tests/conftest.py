@@ -15,6 +15,7 @@ from conversations.agentdb import revision
 from conversations.agentdb.agent_tables import create_agent_tables
 from conversations.indexes import state
 from conversations.listing import counts
+from conversations.selection import conditions
 
 from .support import deployment, faults, servers
 from .support.listing import be_patient
@@ -140,12 +141,13 @@ def _fresh(monkeypatch):
     be_patient(monkeypatch)
     monkeypatch.setattr(counts, "KEPT_SECONDS", 0)
     monkeypatch.setattr(counts, "KEPT_TIMES", 0)
-    revision.forget()
-    state.forget()
+    kept = (revision, state, conditions.tool_uris)
+    for each in kept:
+        each.forget()
     cache.clear()
     yield
-    revision.forget()
-    state.forget()
+    for each in kept:
+        each.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

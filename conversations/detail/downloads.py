@@ -78,7 +78,7 @@ class ConversationJsonView(Browse, View):
     def parts(self, session_id):
         of_session = {"session_id": session_id}
         runs = Run.objects.filter(**of_session).with_summary().oldest_first()
-        tasks = Task.objects.filter(**of_session).in_order("run__created_at", "run_id")
+        tasks = Task.objects.filter(**of_session).by_run()
         messages = ChatMessage.objects.filter(**of_session).oldest_first()
         yield f'{{"session_id": {json.dumps(str(session_id))}'
         for name, summary, rows in (

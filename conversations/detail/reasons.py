@@ -39,7 +39,7 @@ class Entry:
         return self.run.tasks_count - len(self.steps)
 
 
-def add_reasons(entries: Iterable[Entry]):
+def add_reasons(session_id, entries: Iterable[Entry]):
     """For runs that gave no answer, the words that came with each failure, cut in SQL."""
     by_run = {
         entry.run.pk: entry.reasons
@@ -48,8 +48,9 @@ def add_reasons(entries: Iterable[Entry]):
     }
     if not by_run:
         return
+    failed = {"session_id": session_id, "run_id__in": by_run}
     if revision.has_model_call_links():
-        calls = ModelCall.objects.filter(kinds.any_problem("ModelCall"), run_id__in=by_run)
+        calls = ModelCall.objects.filter(kinds.any_problem("ModelCall"), **failed)
         words = calls.annotate(words=payload_text("response_data", REASON_LENGTH))
         rows = words.order_by("created_at", "pk").values_list("run_id", "model", "words")[
             :REASONS_READ
@@ -57,7 +58,7 @@ def add_reasons(entries: Iterable[Entry]):
         for run_id, model, text in rows:
             text = masking.cut(text, REASON_LENGTH)
             by_run[run_id].append(f"{model}: {text or 'no reason was recorded'}")
-    tasks = Task.objects.filter(kinds.any_problem("Task"), run_id__in=by_run)
+    tasks = Task.objects.filter(kinds.any_problem("Task"), **failed)
     words = tasks.annotate(
         task_words=payload_text("errors", REASON_LENGTH),
         tool_words=payload_text("output", REASON_LENGTH, "result"),

@@ -25,14 +25,14 @@ class RunView(Browse, FragmentMixin, DetailView):
     page_size = 200
 
     def get_object(self):
-        for run in run_summaries([self.kwargs["run_id"]]).values():
-            if run.session_id == self.kwargs["session_id"]:
-                return run
+        session_id, run_id = self.kwargs["session_id"], self.kwargs["run_id"]
+        if run := run_summaries(session_id, [run_id]).get(run_id):
+            return run
         raise Http404
 
     def get_context_data(self, **kwargs):
         start = position(self.request.GET.get("from", "0"))
-        of_run = Task.objects.filter(run_id=self.object.pk)
+        of_run = Task.objects.filter(session_id=self.object.session_id, run_id=self.object.pk)
         tasks = nested(list(of_run.without_payloads().in_order()))
         if start and start >= len(tasks):
             raise Http404
@@ -59,16 +59,16 @@ class RunView(Browse, FragmentMixin, DetailView):
     def overview(self, tasks):
         """What stands above the tasks on their first page."""
         run = self.object
-        steps = explain(run.pk, tasks)
+        steps = explain(run, tasks)
         entry = Entry(run)
-        add_reasons([entry])
+        add_reasons(run.session_id, [entry])
         return {
             "reasons": entry.reasons,
             "steps": steps,
             "left_out": len(tasks) - len(steps),
             "waterfall": waterfall(tasks),
-            "model_calls": model_calls(run.pk),
-            "model_call_totals": totals(run_id=run.pk),
+            "model_calls": model_calls(run.session_id, run.pk),
+            "model_call_totals": totals(run.session_id, run.pk),
             "call_fields": [(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["model-calls"][2]],
             "payload_fields": [(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["runs"][2]],
             "session_id": run.session_id,

@@ -17,7 +17,7 @@ from backoffice.json_text import tokens, whole_part
 from privacy import masking, personal_data
 
 from ..agentdb.sql import payload_text
-from ..models import Task
+from ..models import Run, Task
 
 STEPS_TOLD = 40
 EXCERPT = 300
@@ -62,7 +62,7 @@ class Step:
     parts: tuple[Part, ...]
 
 
-def explain(run_id, tasks: list[Task]) -> list[Step]:
+def explain(run: Run, tasks: list[Task]) -> list[Step]:
     """
     The first tasks of a run told in the order given, which is that of `transcript.nested`.
 
@@ -71,7 +71,8 @@ def explain(run_id, tasks: list[Task]) -> list[Step]:
     shown = tasks[:STEPS_TOLD]
     annotations = excerpts()
     rows = (
-        Task.objects.filter(run_id=run_id, pk__in=[task.pk for task in shown])
+        Task.objects.filter(session_id=run.session_id, run_id=run.id)
+        .filter(pk__in=[task.pk for task in shown])
         .with_problems()
         .annotate(**annotations)
         .values("pk", "is_problem", "is_task_error", "is_tool_error", *annotations)

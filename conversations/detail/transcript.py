@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import QuerySet, Window
+from django.db.models import Window
 from django.db.models.functions import Left, Length, RowNumber
 
 from privacy import masking
 
-from ..agentdb.compiled import by_id, tuples
 from ..models import NO_NAME, ChatMessage, Run, Task
 from ..summaries import run_summaries
 from .reasons import NAME_LENGTH, Entry, add_reasons
@@ -60,10 +59,11 @@ class Transcript:
 
 def outline(session_id) -> list[Place]:
     """The order of everything in a conversation, from ids and times alone."""
-    runs = dict(tuples(times_of_runs, session_id))
+    runs = dict(Run.objects.filter(session_id=session_id).values_list("pk", "created_at"))
+    messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()
     grouped = defaultdict(list)
     groups = [(at, run_id) for run_id, at in runs.items()]
-    for message_id, run_id, at in tuples(times_of_messages, session_id):
+    for message_id, run_id, at in messages.values_list("pk", "run_id", "created_at"):
         if run_id in runs:
             grouped[run_id].append(Place(at, run_id, message_id))
         else:
@@ -75,15 +75,6 @@ def outline(session_id) -> list[Place]:
         if key in runs:
             places.append(Place(grouped[key][-1].at if grouped[key] else at, key))
     return places
-
-
-def times_of_runs(session_id) -> QuerySet:
-    return Run.objects.filter(session_id=session_id).values_list("pk", "created_at")
-
-
-def times_of_messages(session_id) -> QuerySet:
-    messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()
-    return messages.values_list("pk", "run_id", "created_at")
 
 
 def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> Transcript:
@@ -106,8 +97,8 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
         start = found // ITEMS_PER_PAGE * ITEMS_PER_PAGE
     shown = places[start : start + ITEMS_PER_PAGE]
     run_ids = {place.run_id for place in shown if place.run_id}
-    runs = run_summaries(run_ids)
-    contents = by_id(folded, [place.message_id for place in shown if place.message_id])
+    runs = run_summaries(session_id, run_ids)
+    contents = folded(session_id, [place.message_id for place in shown if place.message_id])
     entries: list[Entry] = []
     by_run: dict[uuid.UUID, Entry] = {}
     before = places[start - 1].at if start and shown else None
@@ -130,14 +121,17 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
             message.gap = place.at - before if before and place.at - before > GAP else None
             entry.messages.append(message)
         before = place.at
-    add_steps(entry for entry in by_run.values() if entry.ends)
-    add_reasons(entry for entry in by_run.values() if entry.ends)
+    ended = [entry for entry in by_run.values() if entry.ends]
+    add_steps(session_id, ended)
+    add_reasons(session_id, ended)
     return Transcript(entries, start, start + len(shown), len(places))
 
 
-def folded(ids) -> QuerySet:
-    messages = ChatMessage.objects.filter(pk__in=ids).defer("content")
-    return messages.annotate(text=Left("content", FOLD), length=Length("content"))
+def folded(session_id, ids: list) -> dict[uuid.UUID, ChatMessage]:
+    """{id: message with the beginning of its text, and the text's length}"""
+    messages = ChatMessage.objects.filter(session_id=session_id, pk__in=ids).defer("content")
+    found = messages.annotate(text=Left("content", FOLD), length=Length("content"))
+    return {message.pk: message for message in found}
 
 
 def mask_cut(message: ChatMessage):
@@ -150,17 +144,15 @@ def mask_cut(message: ChatMessage):
         )
 
 
-def add_steps(entries: Iterable[Entry]):
+def add_steps(session_id, entries: Iterable[Entry]):
     by_run = {entry.run.pk: entry for entry in entries}
-    for run_id, name, node_type, _ in tuples(first_steps, by_run):
-        shown = masking.cut(name, NAME_LENGTH) or masking.cut(node_type, NAME_LENGTH)
-        by_run[run_id].steps.append(shown or NO_NAME)
-
-
-def first_steps(run_ids) -> QuerySet:
-    """A run may have thousands of steps, and a name any length."""
-    tasks = Task.objects.filter(run_id__in=run_ids).in_order()
+    if not by_run:
+        return
+    # A run may have thousands of steps, and a name any length.
+    tasks = Task.objects.filter(session_id=session_id, run_id__in=by_run).in_order()
     place = Window(RowNumber(), partition_by="run_id", order_by=tasks.query.order_by)
     shown = tasks.annotate(place=place).filter(place__lte=NAMES_SHOWN).order_by("run_id", "place")
     names = (Left(field, NAME_LENGTH) for field in ("name", "node_type"))
-    return shown.values_list("run_id", *names, "place")
+    for run_id, name, node_type in shown.values_list("run_id", *names):
+        label = masking.cut(name, NAME_LENGTH) or masking.cut(node_type, NAME_LENGTH)
+        by_run[run_id].steps.append(label or NO_NAME)

@@ -67,7 +67,7 @@ class ConversationView(Browse, FragmentMixin, DetailView):
             newer=newer,
             older=older,
             same_person=same_person(conversation),
-            model_call_totals=totals(session_id=conversation.pk),
+            model_call_totals=totals(conversation.pk),
             **kwargs,
         )
 

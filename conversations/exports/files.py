@@ -19,15 +19,14 @@ from .lines import BOM, Change, Column, Kind, Rewriting, cell, csv_line
 
 FILES = ("conversations", "messages", "tasks")
 FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
-# More than any table has.
-MOST_ROWS = 10**12
 # PostgreSQL writes a column of JSON with neither quotes nor escapes where its delimiter and its
 # quote do not occur; JSON has no raw control characters.
 JSON_LINES = r"FORMAT csv, DELIMITER E'\x01', QUOTE E'\x02'"
 
-# The order is the list's. NO_LIMIT: none, but PostgreSQL then plans for the first tenth of the
-# rows, which an index yields at once, and works out columns after it has sorted, not before.
-NO_LIMIT = "LIMIT (SELECT %s::bigint)"
+# The order is the list's. NO_LIMIT: more rows than any table has, but in a form that PostgreSQL
+# cannot work out before it plans. It then plans for the first tenth of the rows, which an index
+# yields at once, and works out columns after it has sorted, not before.
+NO_LIMIT = "LIMIT 1000000000000 + floor(random())::bigint"
 MESSAGES = """
     ({sessions}) AS session,
     LATERAL (
@@ -37,7 +36,8 @@ MESSAGES = """
 TASKS = """
     ({sessions}) AS session,
     LATERAL (
-        SELECT tasks.* FROM tasks JOIN runs ON runs.id = tasks.run_id
+        SELECT tasks.* FROM tasks
+        JOIN runs ON runs.session_id = tasks.session_id AND runs.id = tasks.run_id
         WHERE tasks.session_id = session.id
         ORDER BY runs.created_at, runs.id, {seq} tasks.created_at, tasks.id
     ) AS task
@@ -202,7 +202,7 @@ def in_order(sessions: SessionQuerySet) -> tuple[str, tuple]:
     query = sessions.newest_first().query
     # What cannot match anything is still a statement, of a file without rows.
     statement, params = query.get_compiler(sessions.db, elide_empty=False).as_sql()
-    return f"{statement} {NO_LIMIT}", (*params, MOST_ROWS)
+    return f"{statement} {NO_LIMIT}", params
 
 
 def iso(column: str) -> str:

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from django.db.models import Case, Count, Max, Q, QuerySet, Sum, Value, When
 
 from ..agentdb import revision
-from ..agentdb.compiled import tuples
 from ..models import ModelCall
 from ..problems import kinds
 
@@ -21,7 +20,6 @@ except ImportError:
 
 SHOWN = 200
 TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
-BY_MODEL = ("model", "calls", "seconds", "unknown", "last", *TOKENS)
 
 
 @dataclass(frozen=True)
@@ -49,22 +47,22 @@ class Totals:
         return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
 
 
-def model_calls(run_id) -> list[ModelCall]:
+def model_calls(session_id, run_id) -> list[ModelCall]:
     """A run's model calls in order, without what was asked and answered."""
     if not revision.has_model_call_links():
         return []
-    calls = ModelCall.objects.filter(run_id=run_id).defer("request_data", "response_data")
+    calls = ModelCall.objects.filter(session_id=session_id, run_id=run_id)
     failed = Case(When(kinds.any_problem("ModelCall"), Value(True)), default=Value(False))
-    return list(calls.annotate(failed=failed).order_by("created_at", "pk")[:SHOWN])
+    calls = calls.defer("request_data", "response_data").annotate(failed=failed)
+    return list(calls.order_by("created_at", "pk")[:SHOWN])
 
 
-def totals(**owner: uuid.UUID) -> Totals | None:
-    """Sums of the calls of `run_id=…` or `session_id=…` in one query; None without calls."""
+def totals(session_id: uuid.UUID, run_id: uuid.UUID | None = None) -> Totals | None:
+    """Sums of the calls of a conversation, or of one of its runs; None without calls."""
     if not revision.has_model_call_links():
         return None
-    [(kind, owner_id)] = owner.items()
-    rows = tuples(SUMS[kind], owner_id)
-    by_model = [dict(zip(BY_MODEL, row, strict=True)) for row in rows]
+    calls = ModelCall.objects.filter(session_id=session_id)
+    by_model = list(sums_by_model(calls if run_id is None else calls.filter(run_id=run_id)))
     if not by_model:
         return None
 
@@ -95,18 +93,7 @@ def sums_by_model(calls: QuerySet) -> QuerySet:
         last=Max("created_at"),
         **{name: Sum(name) for name in TOKENS},
     )
-    return sums.order_by("model").values_list(*BY_MODEL)
-
-
-def sums_of_session(session_id) -> QuerySet:
-    return sums_by_model(ModelCall.objects.filter(session_id=session_id))
-
-
-def sums_of_run(run_id) -> QuerySet:
-    return sums_by_model(ModelCall.objects.filter(run_id=run_id))
-
-
-SUMS = {"session_id": sums_of_session, "run_id": sums_of_run}
+    return sums.order_by("model")
 
 
 @cache

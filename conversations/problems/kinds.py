@@ -20,7 +20,7 @@ from django.db.models import (
     Value,
     When,
 )
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from ..agentdb import revision
 from ..agentdb.conventions import INTERRUPTED_AFTER
@@ -114,11 +114,13 @@ class Kind:
 
 def run_signs() -> tuple[Q, Q, Q]:
     """Conditions on Run, from 0006 on: it answered, it ended, it shows signs of life."""
-    answered = any_of(rows("ChatMessage").filter(run_id=OuterRef("pk"), role="assistant"))
-    since = timezone.now() - INTERRUPTED_AFTER
-    steps = rows("Task").filter(run_id=OuterRef("pk"), updated_at__gt=since)
+    of_run = {"session_id": OuterRef("session_id"), "run_id": OuterRef("pk")}
+    answered = any_of(rows("ChatMessage").filter(**of_run, role="assistant"))
+    # The database's clock: a statement that is built once is right at any time.
+    since = Now() - INTERRUPTED_AFTER
+    steps = rows("Task").filter(**of_run, updated_at__gt=since)
     # 0006 has 0005's links.
-    calls = rows("ModelCall").filter(run_id=OuterRef("pk"), updated_at__gt=since)
+    calls = rows("ModelCall").filter(**of_run, updated_at__gt=since)
     return (
         answered,
         Q(duration_seconds__isnull=False),

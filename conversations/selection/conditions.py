@@ -17,6 +17,7 @@ from privacy import masking
 
 from ..access import agent_limits
 from ..agentdb import compiled, revision
+from ..agentdb.process_cache import Kept
 from ..agentdb.sql import any_of
 from ..indexes import catalogue, state
 from ..models import ChatMessage, Session, Task
@@ -34,16 +35,10 @@ TRIGRAM = re.compile(r"[^\W_]{3}|[\W_][^\W_]{2}|[^\W_]{2}[\W_]")
 # More than any table has.
 MOST_ROWS = 10**12
 
-# The distinct names, by one step in the runtime's index for each.
-TOOL_NAMES = """
-    WITH RECURSIVE tools AS (
-        SELECT min(tool_uri) AS name FROM tasks
-        UNION ALL
-        SELECT (SELECT min(tool_uri) FROM tasks WHERE tool_uri > tools.name)
-        FROM tools WHERE name IS NOT NULL
-    )
-    SELECT name FROM tools WHERE name ILIKE %s LIMIT 1000
-"""
+# More tools than that are searched for in every task.
+MOST_TOOLS = 1_000
+NEXT_TOOL = "SELECT min(tool_uri) FROM tasks WHERE tool_uri > %s"
+NAMED_SO = "SELECT name FROM unnest(%s::text[]) AS name WHERE name ILIKE %s"
 
 
 @dataclass(frozen=True)
@@ -115,18 +110,37 @@ def says(text: str, everywhere: bool) -> Condition:
             sources.append(failing.filter(words__contains_text=text))
             indexed = indexed and state.is_ready(kind.words_index_name)
         sources.append(tool_calls(text))
-        indexed = indexed and revision.has_task_order()
+        indexed = indexed and revision.has_task_order() and tool_uris() is not None
     return Condition(lambda: tuple(sources), indexed)
+
+
+@Kept
+def tool_uris() -> list[str] | None:
+    """
+    The tools that tasks have called; None where there are more than MOST_TOOLS. Each takes one step
+    in the runtime's index, where a recursive query would need a session on a sharded database.
+    """
+    found = [""]
+    # Shown to nobody; and of all tools each takes one step, of some agents' many.
+    with agent_limits.lifted(), connections[Task.objects.db].cursor() as cursor:
+        while len(found) <= MOST_TOOLS:
+            cursor.execute(NEXT_TOOL, [found[-1]])
+            [name] = cursor.fetchone()
+            if name is None:
+                return found[1:]
+            found.append(masking.raw(name))
+    return None
 
 
 def tool_calls(text: str) -> QuerySet:
     if not revision.has_task_order():
         return Task.objects.filter(node_type="tool_call", name__contains_text=text)
-    alias = Task.objects.db
-    # Shown to nobody; and of all tools each takes one step, of some agents' many.
-    with agent_limits.lifted(), connections[alias].cursor() as cursor:
-        pattern = f"%{connections[alias].ops.prep_for_like_query(text)}%"
-        cursor.execute(TOOL_NAMES, [pattern])
+    uris = tool_uris()
+    if uris is None:
+        return Task.objects.filter(tool_uri__contains_text=text)
+    pattern = f"%{connections[Task.objects.db].ops.prep_for_like_query(text)}%"
+    with connections[Task.objects.db].cursor() as cursor:
+        cursor.execute(NAMED_SO, [uris, pattern])
         return Task.objects.filter(tool_uri__in=[masking.raw(name) for (name,) in cursor])
 
 

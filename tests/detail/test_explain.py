@@ -2,7 +2,6 @@
 
 import json
 import re
-import uuid
 
 import pytest
 from django.db import connections
@@ -40,7 +39,7 @@ def add(run, name="step", node_type="llm", **fields):
 
 def steps_of(run):
     tasks = Task.objects.filter(run_id=run.id).without_payloads().in_order()
-    return explain(run.id, nested(list(tasks)))
+    return explain(run, nested(list(tasks)))
 
 
 def sentence(step):
@@ -319,9 +318,9 @@ def test_the_demo_conversations_are_told_in_full():
     connection.ensure_connection()
     write_demo(connection.connection, seed=3, now=timezone.now())
     heard = set()
-    for run_id in Run.objects.values_list("pk", flat=True):
-        tasks = Task.objects.filter(run_id=run_id).without_payloads().in_order()
-        for step in explain(run_id, nested(list(tasks))):
+    for run in Run.objects.without_payloads():
+        tasks = Task.objects.filter(run_id=run.pk).without_payloads().in_order()
+        for step in explain(run, nested(list(tasks))):
             words = sentence(step).partition(". An error was recorded: ")[0]
             forms = OF_THE_RUNTIME[step.node_type]
             fitting = [
@@ -461,7 +460,7 @@ def test_each_step_links_to_its_raw_data(run):
 
 def test_a_run_without_tasks(run):
     with CaptureQueriesContext(connections["agents"]) as queries:
-        assert explain(run.id, []) == []
+        assert explain(run, []) == []
     assert len(queries) == 0
     assert "No steps were recorded" in page(run)
 
@@ -471,7 +470,7 @@ def test_the_first_forty_are_told_in_one_query(run):
         add(run, f"step-{seq}", seq=seq, output={"text": "z" * 20_000})
     tasks = nested(list(Task.objects.filter(run_id=run.id).without_payloads().in_order()))
     with CaptureQueriesContext(connections["agents"]) as queries:
-        steps = explain(run.id, tasks)
+        steps = explain(run, tasks)
     assert [step.pk for step in steps] == [task.pk for task in tasks[:40]]
     assert len(queries) == 1
     sql = queries[0]["sql"]
@@ -499,8 +498,8 @@ def test_no_payload_is_read_whole(run):
 def test_a_task_of_another_run_or_erased_meanwhile_is_not_told(run):
     task = Task.objects.get(pk=add(run).id)
     task.depth = 0
-    assert explain(uuid.uuid4(), [task]) == []
-    assert len(explain(run.id, [task])) == 1
+    assert explain(make_run(make_session()), [task]) == []
+    assert len(explain(run, [task])) == 1
 
 
 def test_the_oldest_revision(run, at_revision):

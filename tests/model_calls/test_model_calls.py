@@ -25,19 +25,19 @@ def call(run, model="openai/gpt-4o", **fields):
 def test_totals_add_up_over_models(run):
     call(run, cached_prompt_tokens=200)
     call(run, model="openai/gpt-4o-mini", reasoning_tokens=30)
-    found = costs.totals(run_id=run.id)
+    found = costs.totals(run.session.id, run.id)
     assert (found.calls, found.prompt_tokens, found.completion_tokens) == (2, 2000, 200)
     assert (found.cached_prompt_tokens, found.reasoning_tokens) == (200, 30)
     assert (found.tokens, found.seconds) == (2200, 3.0)
 
 
 def test_without_calls_there_are_no_totals(run):
-    assert costs.totals(run_id=run.id) is None
+    assert costs.totals(run.session.id, run.id) is None
 
 
 def test_the_cost_is_the_list_price_and_its_day_is_known(run):
     made = call(run)
-    found = costs.totals(session_id=run.session.id)
+    found = costs.totals(run.session.id)
     assert found.cost == Decimal("0.0035")
     assert found.prices_of == made.created_at.date()
 
@@ -45,25 +45,25 @@ def test_the_cost_is_the_list_price_and_its_day_is_known(run):
 def test_an_unknown_model_leaves_the_whole_sum_unknown(run):
     call(run)
     call(run, model="ollama/home-made")
-    assert costs.totals(run_id=run.id).cost is None
+    assert costs.totals(run.session.id, run.id).cost is None
 
 
 def test_an_answer_without_token_counts_leaves_the_sum_unknown(run):
     call(run)
     call(run, prompt_tokens=None, completion_tokens=None)
-    assert costs.totals(run_id=run.id).cost is None
+    assert costs.totals(run.session.id, run.id).cost is None
 
 
 def test_a_failed_call_without_tokens_costs_nothing(run):
     call(run)
     call(run, response_code=None, prompt_tokens=None, completion_tokens=None)
-    assert costs.totals(run_id=run.id).cost == Decimal("0.0035")
+    assert costs.totals(run.session.id, run.id).cost == Decimal("0.0035")
 
 
 @pytest.mark.parametrize("model", ["", "/", "a/b/c", "gpt-4o", "x" * 5000, "<b>"])
 def test_any_model_name_is_fine(run, model):
     call(run, model=model)
-    assert costs.totals(run_id=run.id).calls == 1
+    assert costs.totals(run.session.id, run.id).calls == 1
 
 
 def test_without_the_price_list_there_is_no_money(run, monkeypatch, support_client):
@@ -89,7 +89,7 @@ def test_calls_are_listed_in_order_without_their_payloads(run, support_client):
 
 def test_before_the_links_there_are_no_calls(run, at_revision, support_client):
     at_revision("0004")
-    assert costs.totals(run_id=run.id) is None
-    assert costs.model_calls(run.id) == []
+    assert costs.totals(run.session.id, run.id) is None
+    assert costs.model_calls(run.session.id, run.id) == []
     path = f"/conversations/{run.session.id}/model-calls/{run.id}/request_data/"
     assert support_client.get(path).status_code == 404
