@@ -13,7 +13,7 @@ TROUBLE_LENGTH = 160
 FAILURES = """
     SELECT session.id, {run} = (
         SELECT id FROM runs WHERE session_id = session.id ORDER BY created_at DESC, id DESC LIMIT 1
-    ), failure.* FROM unnest(%(ids)s::uuid[]) AS session (id),
+    ), failure.* FROM (SELECT id FROM sessions WHERE id = ANY(%(ids)s)) AS session,
     LATERAL (SELECT * FROM ({each}) AS failures ORDER BY created_at DESC LIMIT 1) AS failure
 """
 EACH_FAILURE = """

@@ -34,7 +34,7 @@ class Snippet:
 HITS = """
     SELECT session.id, hit.id, hit.label,
            substr(hit.words, greatest(hit.at - {before}, 1), {length}), hit.at
-    FROM unnest(%(ids)s::uuid[]) AS session (id),
+    FROM (SELECT id FROM sessions WHERE id = ANY(%(ids)s)) AS session,
     LATERAL (
         SELECT id, label, words, strpos(lower(words), lower(%(text)s)) AS at
         FROM (SELECT id, {label} AS label, {words} AS words, created_at
