@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Window
+from django.db.models import QuerySet, Window
 from django.db.models.functions import Left, Length, RowNumber
 
 from privacy import masking
 
+from ..agentdb.compiled import tuples
 from ..models import NO_NAME, ChatMessage, Run, Task
 from ..summaries import run_summaries
 from .reasons import NAME_LENGTH, Entry, add_reasons
@@ -146,13 +147,14 @@ def mask_cut(message: ChatMessage):
 
 def add_steps(session_id, entries: Iterable[Entry]):
     by_run = {entry.run.pk: entry for entry in entries}
-    if not by_run:
-        return
-    # A run may have thousands of steps, and a name any length.
-    tasks = Task.objects.filter(session_id=session_id, run_id__in=by_run).in_order()
-    place = Window(RowNumber(), partition_by="run_id", order_by=tasks.query.order_by)
-    shown = tasks.annotate(place=place).filter(place__lte=NAMES_SHOWN).order_by("run_id", "place")
-    names = (Left(field, NAME_LENGTH) for field in ("name", "node_type"))
-    for run_id, name, node_type in shown.values_list("run_id", *names):
+    for run_id, name, node_type in tuples(first_steps, session_id=session_id, run_ids=[*by_run]):
         label = masking.cut(name, NAME_LENGTH) or masking.cut(node_type, NAME_LENGTH)
         by_run[run_id].steps.append(label or NO_NAME)
+
+
+def first_steps(session_id, run_ids) -> QuerySet:
+    """A run may have thousands of steps, and a name any length."""
+    tasks = Task.objects.filter(session_id=session_id, run_id__in=run_ids).in_order()
+    place = Window(RowNumber(), partition_by="run_id", order_by=tasks.query.order_by)
+    shown = tasks.annotate(place=place).filter(place__lte=NAMES_SHOWN).order_by("run_id", "place")
+    return shown.values_list("run_id", *(Left(name, NAME_LENGTH) for name in ("name", "node_type")))

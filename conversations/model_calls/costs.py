@@ -10,6 +10,7 @@ from importlib.metadata import version
 from django.db.models import Case, Count, Max, Q, QuerySet, Sum, Value, When
 
 from ..agentdb import revision
+from ..agentdb.compiled import tuples
 from ..models import ModelCall
 from ..problems import kinds
 
@@ -20,6 +21,7 @@ except ImportError:
 
 SHOWN = 200
 TOKENS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "reasoning_tokens")
+BY_MODEL = ("model", "calls", "seconds", "unknown", "last", *TOKENS)
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,11 @@ def totals(session_id: uuid.UUID, run_id: uuid.UUID | None = None) -> Totals | N
     """Sums of the calls of a conversation, or of one of its runs; None without calls."""
     if not revision.has_model_call_links():
         return None
-    calls = ModelCall.objects.filter(session_id=session_id)
-    by_model = list(sums_by_model(calls if run_id is None else calls.filter(run_id=run_id)))
+    if run_id is None:
+        rows = tuples(sums_of_session, session_id=session_id)
+    else:
+        rows = tuples(sums_of_run, session_id=session_id, run_id=run_id)
+    by_model = [dict(zip(BY_MODEL, row, strict=True)) for row in rows]
     if not by_model:
         return None
 
@@ -93,7 +98,15 @@ def sums_by_model(calls: QuerySet) -> QuerySet:
         last=Max("created_at"),
         **{name: Sum(name) for name in TOKENS},
     )
-    return sums.order_by("model")
+    return sums.order_by("model").values_list(*BY_MODEL)
+
+
+def sums_of_session(session_id) -> QuerySet:
+    return sums_by_model(ModelCall.objects.filter(session_id=session_id))
+
+
+def sums_of_run(session_id, run_id) -> QuerySet:
+    return sums_by_model(ModelCall.objects.filter(session_id=session_id, run_id=run_id))
 
 
 @cache

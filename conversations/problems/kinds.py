@@ -1,8 +1,8 @@
 """
 The registry of problems: one object for each kind of trouble that a conversation can be in.
 
-Filter choices, counts, rows of the list, the page Errors, the explanation of a run, exports, our
-indexes and what the command drops all follow from KINDS: a new kind is one more object there.
+Filter choices, counts, rows of the list, the page Errors, which steps of a run are marked, exports,
+our indexes and what the command drops all follow from KINDS: a new kind is one more object there.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 What conversations are looked for by that is written in other tables: words, problems, errors.
 
 Such a condition can be asked of one conversation after the other, or all rows that make it true
-can be collected first. Which is quicker depends on how common they are, and where; see `lookback`.
+can be collected first. Which is quicker depends on how common they are, and where; see `find`.
 """
 
 import re

@@ -217,13 +217,12 @@ def test_tasks_that_name_each_other_as_callers_are_all_shown(support_client):
     assert sorted(task.name for task in tasks) == ["a", "a", "b"]
 
 
-def test_a_task_belongs_to_its_runs_conversation(support_client):
+def test_a_task_belongs_to_the_conversation_that_it_names(support_client):
     session, other = make_session(), make_session()
-    run = make_run(session)
-    task = make_task(run, other)
-    get(support_client, url("task", session.id, task.id))
-    get(support_client, url("task", other.id, task.id), status=404)
-    get(support_client, url("payload", session.id, "tasks", task.id, "inputs"))
+    task = make_task(make_run(session), session)
+    for name, *rest in (("task", task.id), ("payload", "tasks", task.id, "inputs")):
+        get(support_client, url(name, session.id, *rest))
+        get(support_client, url(name, other.id, *rest), status=404)
 
 
 def test_a_task_that_names_itself_as_its_caller_is_still_shown(support_client):
