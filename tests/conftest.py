@@ -15,7 +15,6 @@ from conversations.agentdb import revision
 from conversations.agentdb.agent_tables import create_agent_tables
 from conversations.indexes import state
 from conversations.listing import counts
-from conversations.selection import conditions
 
 from .support import deployment, faults, servers
 from .support.listing import be_patient
@@ -141,13 +140,12 @@ def _fresh(monkeypatch):
     be_patient(monkeypatch)
     monkeypatch.setattr(counts, "KEPT_SECONDS", 0)
     monkeypatch.setattr(counts, "KEPT_TIMES", 0)
-    kept = (revision, state, conditions.tool_uris)
-    for each in kept:
-        each.forget()
+    revision.forget()
+    state.forget()
     cache.clear()
     yield
-    for each in kept:
-        each.forget()
+    revision.forget()
+    state.forget()
 
 
 @pytest.fixture(autouse=True, scope="session")

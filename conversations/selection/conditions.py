@@ -17,7 +17,6 @@ from privacy import masking
 
 from ..access import agent_limits
 from ..agentdb import compiled, revision
-from ..agentdb.process_cache import Kept
 from ..agentdb.sql import any_of
 from ..indexes import catalogue, state
 from ..models import ChatMessage, Session, Task
@@ -109,12 +108,12 @@ def says(text: str, everywhere: bool) -> Condition:
             failing = kind.rows().annotate(words=kind.words.as_whole())
             sources.append(failing.filter(words__contains_text=text))
             indexed = indexed and state.is_ready(kind.words_index_name)
-        sources.append(tool_calls(text))
-        indexed = indexed and revision.has_task_order() and tool_uris() is not None
+        calls, by_name = tool_calls(text)
+        sources.append(calls)
+        indexed = indexed and by_name
     return Condition(lambda: tuple(sources), indexed)
 
 
-@Kept
 def tool_uris() -> list[str] | None:
     """
     The tools that tasks have called; None where there are more than MOST_TOOLS. Each takes one step
@@ -132,16 +131,17 @@ def tool_uris() -> list[str] | None:
     return None
 
 
-def tool_calls(text: str) -> QuerySet:
+def tool_calls(text: str) -> tuple[QuerySet, bool]:
+    """(calls of tools whose name holds the text, whether the runtime's index finds them)"""
     if not revision.has_task_order():
-        return Task.objects.filter(node_type="tool_call", name__contains_text=text)
+        return Task.objects.filter(node_type="tool_call", name__contains_text=text), False
     uris = tool_uris()
     if uris is None:
-        return Task.objects.filter(tool_uri__contains_text=text)
+        return Task.objects.filter(tool_uri__contains_text=text), False
     pattern = f"%{connections[Task.objects.db].ops.prep_for_like_query(text)}%"
     with connections[Task.objects.db].cursor() as cursor:
         cursor.execute(NAMED_SO, [uris, pattern])
-        return Task.objects.filter(tool_uri__in=[masking.raw(name) for (name,) in cursor])
+        return Task.objects.filter(tool_uri__in=[masking.raw(name) for (name,) in cursor]), True
 
 
 def folded_message(text: str) -> str | None:

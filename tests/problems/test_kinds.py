@@ -11,7 +11,8 @@ from conversations.problems.messages import Words
 from ..support.exports import rows
 from ..support.factories import Json, make_conversation, make_run, make_session, make_task
 from ..support.histories import build_indexes
-from ..support.listing import COUNTS, get, listed, match, shown_counts, text
+from ..support.listing import COUNTS, listed, match, shown_counts
+from ..support.pages import get, text
 
 pytestmark = pytest.mark.django_db
 ERRORS = "/conversations/errors/"

@@ -438,6 +438,7 @@ def call_contract(collected, side):
     assert sessions.get_session_details(side.session.id).tasks
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", ["0006", "0002"])
 @pytest.mark.django_db
 def test_every_statement_equates_the_sessions_of_what_it_joins(
@@ -453,7 +454,6 @@ def test_every_statement_equates_the_sessions_of_what_it_joins(
     with monkeypatch.context() as patch:
         patch.setattr(conditions, "MOST_TOOLS", 0)
         walk(client, collected, side, examples, ADDRESSES, asked)
-    conditions.tool_uris.forget()
     build_indexes()
     walk(client, collected, side, examples, of_staff, asked)
     # Whose personal data is masked.
