@@ -24,8 +24,8 @@ globals().update(runpy.run_path("gunicorn.conf.py"))
 """
 PATIENCE = f"""{OURS}
 def post_worker_init(worker):
-    from backoffice import reader
-    reader.STALLED_SECONDS = {{seconds}}
+    from backoffice import client
+    client.STALLED_SECONDS = {{seconds}}
 """
 # A letter for each request that gunicorn has begun to answer.
 BEGUN = f"""{OURS}
