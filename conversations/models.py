@@ -178,6 +178,11 @@ class Task(AgentRow):
     def __str__(self):
         return self.name or str(self.id)
 
+    @property
+    def is_problem(self) -> bool:
+        """Of any kind; after with_problems()."""
+        return any(getattr(self, kind.flag) for kind in problems("Task"))
+
 
 class ChatMessage(AgentRow):
     agent = models.ForeignKey(Agent, models.CASCADE)

@@ -171,13 +171,11 @@ class TaskQuerySet(QuerySet):
         return began.in_order("run_began", "run_id")
 
     def with_problems(self):
-        """Whether each task is a problem, of any kind or of one: `is_problem`, `is_tool_error` …"""
-        kinds_of_task = {f"is_{kind.name}": kind.condition() for kind in kinds.problems("Task")}
-        conditions = {"is_problem": kinds.any_problem("Task"), **kinds_of_task}
+        """Of which kinds each task is a problem: `is_tool_error` and its like; see the model."""
         return self.annotate(
             **{
-                name: Case(When(condition, Value(True)), default=Value(False))
-                for name, condition in conditions.items()
+                kind.flag: Case(When(kind.condition(), Value(True)), default=Value(False))
+                for kind in kinds.problems("Task")
             }
         )
 

@@ -18,6 +18,7 @@ from privacy import masking, personal_data
 
 from ..agentdb.sql import payload_text
 from ..models import Run, Task
+from ..problems import kinds
 
 STEPS_TOLD = 40
 EXCERPT = 300
@@ -70,12 +71,13 @@ def explain(run: Run, tasks: list[Task]) -> list[Step]:
     """
     shown = tasks[:STEPS_TOLD]
     annotations = excerpts()
+    flags = [kind.flag for kind in kinds.problems("Task")]
     rows = (
         Task.objects.filter(session_id=run.session_id, run_id=run.id)
         .filter(pk__in=[task.pk for task in shown])
         .with_problems()
         .annotate(**annotations)
-        .values("pk", "is_problem", "is_task_error", "is_tool_error", *annotations)
+        .values("pk", *flags, *annotations)
     )
     found = {row["pk"]: row for row in rows}
     # A task that was erased between two queries has no row any more.
@@ -106,7 +108,7 @@ def step(task: Task, row: dict) -> Step:
         name=name_of(task).text,
         node_type=task.node_type,
         depth=task.depth,
-        failed=row["is_problem"],
+        failed=any(row[kind.flag] for kind in kinds.problems("Task")),
         duration=task.duration_seconds,
         parts=tuple(parts),
     )

@@ -95,6 +95,11 @@ class Kind:
         """The predicate with the columns' own names."""
         return with_columns(self.predicate)
 
+    @property
+    def flag(self) -> str:
+        """The annotation that says of a row whether it is one."""
+        return f"is_{self.name}"
+
     def condition(self) -> Q:
         """Which rows of its model are one."""
         return (
