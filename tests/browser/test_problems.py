@@ -253,3 +253,21 @@ def test_the_label_of_a_problem_is_told_with_its_number(page):
     make_run(talk("one broke", make_agent("Shop")), output_data=Json(None))
     open_list(page)
     expect(page.get_by_role("link", name="Run failed 1", exact=True)).to_be_visible()
+
+
+def test_a_press_on_a_problem_is_not_lost_when_its_number_arrives(page, troubled):
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route(lambda url: "/counts/" in url and "problem" not in url, hold)
+    open_list(page)
+    problem_link(page, "Run failed").hover()
+    page.mouse.down()
+    while not held:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    expect(page.locator(".problems .number").first).to_be_visible()
+    page.mouse.up()
+    expect(said(page)).to_have_text(["another broke", "one broke"])
