@@ -16,6 +16,10 @@ NOTHING_FOUND = (
 )
 
 
+# initdb starts postgres through a shell, with the path of both in double quotes.
+UNQUOTABLE = re.compile(r"""["$`\\]""")
+
+
 class LocalPostgresError(Exception):
     """Its message is one line for a human."""
 
@@ -41,7 +45,8 @@ def candidates(place: Path | None = None):
     if spec and spec.submodule_search_locations:
         package = Path(spec.submodule_search_locations[0])
         yield package / "pginstall" / "bin"
-        if place and os.geteuid() == 0 and (package / "pginstall").exists():
+        copies = place and os.geteuid() == 0 and not UNQUOTABLE.search(str(place))
+        if copies and (package / "pginstall").exists():
             yield copy_wheel(package, place)
     for program in ("initdb", "postgres", "pg_ctl"):
         if found := shutil.which(program):

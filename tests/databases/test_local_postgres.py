@@ -344,6 +344,14 @@ def test_uri_escapes_spaces_and_unicode(make_server, base):
     assert query(server, "SELECT 1") == 1
 
 
+def test_programs_are_not_copied_where_initdb_cannot_find_them(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(binaries, "copy_wheel", lambda *args: Path("copied"))
+    assert Path("copied") in binaries.candidates(Path("/tmp/the day"))
+    for name in ('the "day"', "$HOME", "`day`", "\\day"):
+        assert Path("copied") not in binaries.candidates(Path("/tmp") / name)
+
+
 def test_comma_in_the_path(make_server, base):
     server = make_server(base / "one, two")
     server.start()
