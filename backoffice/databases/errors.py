@@ -30,7 +30,7 @@ def is_timeout(error: Exception) -> bool:
 
 @contextmanager
 def timeouts_ignored():
-    """Around what a page can do without: with limited() inside, it ends where time runs out."""
+    """Around what a page can do without: with time_limit() inside, it ends where time runs out."""
     try:
         yield
     except OperationalError as error:

@@ -8,7 +8,7 @@ from .postgresql.base import ours
 
 
 @contextmanager
-def limited(alias: str, seconds: float):
+def time_limit(alias: str, seconds: float):
     """
     Each statement gets less time than others; a timeout raises as usual. Yields what changes the
     limit of those to come: a function of seconds.

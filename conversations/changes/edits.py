@@ -12,7 +12,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.html import format_html, format_html_join
 
 from audit.recording import Act, recorded_change
-from backoffice.databases.time_limits import limited
+from backoffice.databases.time_limits import time_limit
 from backoffice.error_pages import refusals
 
 from ..access import agent_limits
@@ -191,7 +191,7 @@ def save_edit(request, form: EditForm) -> bool:
     with (
         recorded_change(request, Act.EDITED, session_id=conversation_of(row), **details),
         refusals(),
-        limited("agents_write", settings.STATEMENT_TIMEOUT_SECONDS),
+        time_limit("agents_write", settings.STATEMENT_TIMEOUT_SECONDS),
         agent_limits.lifted(),
     ):
         # Keys stay: the runtime may go on adding rows that refer to this one.

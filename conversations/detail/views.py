@@ -6,7 +6,7 @@ from django.views.generic import DetailView
 
 from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.text import is_storable
-from backoffice.databases.time_limits import limited
+from backoffice.databases.time_limits import time_limit
 from backoffice.fragments import FragmentMixin
 from privacy import masking
 
@@ -113,7 +113,7 @@ def neighbours(matching: Matching, conversation):
     above, below = None, []
     with timeouts_ignored():
         above = next_newer(matching, place, NEIGHBOUR_SECONDS)
-    with timeouts_ignored(), limited(matching.base.db, NEIGHBOUR_SECONDS):
+    with timeouts_ignored(), time_limit(matching.base.db, NEIGHBOUR_SECONDS):
         below, _ = find(matching, place, 1, NEIGHBOUR_SECONDS)
     return above, below[0].id if below else None
 

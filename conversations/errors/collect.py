@@ -8,7 +8,7 @@ from django.db.models import Exists, F, Func, OuterRef, QuerySet, TextField
 from django.db.models.expressions import RawSQL
 
 from backoffice.databases.errors import is_timeout, timeouts_ignored
-from backoffice.databases.time_limits import limited
+from backoffice.databases.time_limits import time_limit
 from privacy import masking
 
 from ..indexes import state
@@ -62,7 +62,7 @@ def from_indexes(
             rows = rows.filter(session_id__in=sessions.values("pk"))
         rows_sql, params = compiled(rows.order_by("-created_at")[:NEWEST])
         sources.append((kind, WITH_SESSION.format(rows=rows_sql), params))
-    with timeouts_ignored(), limited(Session.objects.db, seconds):
+    with timeouts_ignored(), time_limit(Session.objects.db, seconds):
         return grouped(sources, starts)
     return None
 
@@ -81,7 +81,7 @@ def look_back(
     while True:
         began = time.monotonic()
         try:
-            with limited(sessions.db, deadline - began):
+            with time_limit(sessions.db, deadline - began):
                 ends = list(newest[step - 1 : step])
                 oldest = max([starts[0] - SLACK, *ends])
                 sources = [
@@ -223,7 +223,7 @@ def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str], 
         sql = FIRST_SEEN.format(first=first)
         with (
             timeouts_ignored(),
-            limited(alias, FIRST_SEEN_SECONDS),
+            time_limit(alias, FIRST_SEEN_SECONDS),
             connections[alias].cursor() as cursor,
         ):
             cursor.execute(sql, [*params, messages])

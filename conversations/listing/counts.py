@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from backoffice.client import current_reader
 from backoffice.databases.errors import timeouts_ignored
-from backoffice.databases.time_limits import limited
+from backoffice.databases.time_limits import time_limit
 from backoffice.databases.work_slots import Work, turn
 
 from ..access import agent_limits
@@ -50,7 +50,7 @@ def count(
         return None
     waits = matching.conditions and not few
     in_turn = turn(rows.db, Work.COUNT) if waits else nullcontext()
-    with timeouts_ignored(), limited(rows.db, seconds), in_turn:
+    with timeouts_ignored(), time_limit(rows.db, seconds), in_turn:
         return (rows if up_to is None else rows[: up_to + 1]).count()
     return None
 

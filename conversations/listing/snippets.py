@@ -8,7 +8,7 @@ from django.db import connections
 from django.urls import reverse
 
 from backoffice.databases.errors import timeouts_ignored
-from backoffice.databases.time_limits import limited
+from backoffice.databases.time_limits import time_limit
 from privacy import masking, personal_data
 
 from ..agentdb import revision
@@ -114,7 +114,7 @@ def marked_excerpt(excerpt: str, text: str, cut_before: bool) -> str:
 def read(sql: str, values: dict) -> list[tuple]:
     """The rows; none where that takes too long, since a page without them is better than none."""
     alias = Session.objects.db
-    with timeouts_ignored(), limited(alias, SECONDS), connections[alias].cursor() as cursor:
+    with timeouts_ignored(), time_limit(alias, SECONDS), connections[alias].cursor() as cursor:
         cursor.execute(sql, values)
         return cursor.fetchall()
     return []

@@ -11,7 +11,7 @@ from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
 
 from backoffice.databases.errors import is_timeout, timeouts_ignored
-from backoffice.databases.time_limits import limited
+from backoffice.databases.time_limits import time_limit
 from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
 
@@ -190,6 +190,6 @@ class NewArrivalsView(FilteredView):
         # There are few of them: to ask each is quicker than to collect.
         newer = newer.filter(*(condition.probed() for condition in matching.conditions))
         number = 0
-        with timeouts_ignored(), limited(newer.db, NEW_SECONDS):
+        with timeouts_ignored(), time_limit(newer.db, NEW_SECONDS):
             number = newer.order_by()[: NEW_UP_TO + 1].count()
         return {"number": number, "up_to": NEW_UP_TO, "query": self.filterset.query()}

@@ -14,7 +14,7 @@ from django.db import OperationalError
 
 from backoffice.client import give_way
 from backoffice.databases.errors import is_timeout, timeouts_ignored
-from backoffice.databases.time_limits import limited
+from backoffice.databases.time_limits import time_limit
 from backoffice.databases.work_slots import Work, turn
 
 from .matching import Matching
@@ -77,7 +77,7 @@ def next_newer(matching: Matching, cursor: Cursor, seconds: float) -> uuid.UUID 
     quick = min((condition.probes for condition in matching.conditions), default=0)
     ends = newer.values_list(*upwards)[quick - 1 : quick] if quick else ()
     near = newer.filter(*(condition.probed() for condition in matching.conditions))
-    with limited(newer.db, seconds) as limit_time:
+    with time_limit(newer.db, seconds) as limit_time:
         for updated_at, _ in ends:
             near = near.filter(updated_at__lte=updated_at)
         found = near.values_list("pk", flat=True).first()
@@ -105,7 +105,7 @@ def look_back(part, conditions, limit: int, deadline: float):
         rest = Matching.behind(part, reached)
         try:
             in_turn = turn(part.db, Work.LOOK_BACK) if looked_at >= quick else nullcontext()
-            with limited(part.db, deadline - time.monotonic()) as limit_time, in_turn:
+            with time_limit(part.db, deadline - time.monotonic()) as limit_time, in_turn:
                 began = time.monotonic()
                 limit_time(deadline - began)
                 ends = places(rest, 1, skipped=step - 1)
@@ -142,6 +142,6 @@ def collect(part, conditions, cursor, limit, deadline) -> list[Cursor] | None:
     chosen = (each.collected() if each.indexed else each.probed() for each in conditions)
     rest = Matching.behind(part, cursor).filter(*chosen)
     seconds = (deadline - time.monotonic()) * COLLECT_SHARE
-    with timeouts_ignored(), limited(part.db, seconds), turn(part.db, Work.COLLECT):
+    with timeouts_ignored(), time_limit(part.db, seconds), turn(part.db, Work.COLLECT):
         return places(rest, limit)
     return None

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AgentLimit
 from audit.models import Act, Entry
-from backoffice.databases.time_limits import limited as time_limited
+from backoffice.databases.time_limits import time_limit as time_limited
 from backoffice.middleware import streams_keep_context
 from conversations import sessions
 from conversations.access import agent_limits

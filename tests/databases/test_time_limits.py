@@ -9,7 +9,7 @@ from psycopg import sql
 
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.postgresql.connection import Connection
-from backoffice.databases.time_limits import limited
+from backoffice.databases.time_limits import time_limit
 from backoffice.databases.work_slots import Work, turn
 from conversations.models import Session
 
@@ -53,7 +53,7 @@ def limit_in_force(alias="agents") -> str:
 def test_a_statement_ends_at_its_limit_and_the_next_one_is_asked(alias):
     usual = limit_in_force(alias)
     began = time.monotonic()
-    with pytest.raises(OperationalError) as stopped, limited(alias, 0.2):
+    with pytest.raises(OperationalError) as stopped, time_limit(alias, 0.2):
         ask("SELECT pg_sleep(30)", alias=alias)
     assert is_timeout(stopped.value)
     assert time.monotonic() - began < 10
@@ -64,9 +64,9 @@ def test_a_statement_ends_at_its_limit_and_the_next_one_is_asked(alias):
 @ALIASES
 def test_the_limit_is_that_of_the_block_and_of_the_last_word_about_it(alias):
     usual = limit_in_force(alias)
-    with limited(alias, 7) as limit:
+    with time_limit(alias, 7) as limit:
         assert limit_in_force(alias) == "7s"
-        with limited(alias, 0.2509):
+        with time_limit(alias, 0.2509):
             assert limit_in_force(alias) == "250ms"
         assert limit_in_force(alias) == "7s"
         limit(3)
@@ -81,12 +81,12 @@ def test_the_limit_is_that_of_the_block_and_of_the_last_word_about_it(alias):
 def test_it_ends_with_the_block_within_another_transaction_too(agents):
     usual = limit_in_force()
     with transaction.atomic(using="agents"):
-        with limited("agents", 7):
-            with limited("agents", 3):
+        with time_limit("agents", 7):
+            with time_limit("agents", 3):
                 assert limit_in_force() == "3s"
             assert limit_in_force() == "7s"
         assert limit_in_force() == usual
-        with pytest.raises(OperationalError), limited("agents", 0.05):
+        with pytest.raises(OperationalError), time_limit("agents", 0.05):
             ask("SELECT pg_sleep(1)")
         # What was stopped has not ended the transaction around it.
         assert limit_in_force() == usual
@@ -96,13 +96,13 @@ def test_it_ends_with_the_block_within_another_transaction_too(agents):
 @pytest.mark.parametrize("inner", ["limited", "turn", "atomic"])
 def test_what_is_stopped_deep_within_a_transaction_undoes_no_more_than_itself(inner):
     usual = limit_in_force()
-    with transaction.atomic(using="agents"), limited("agents", 7):
+    with transaction.atomic(using="agents"), time_limit("agents", 7):
         within = {
-            "limited": lambda: limited("agents", 0.05),
+            "limited": lambda: time_limit("agents", 0.05),
             "turn": lambda: turn("agents", Work.COUNT),
             "atomic": lambda: transaction.atomic(using="agents"),
         }[inner]
-        with pytest.raises(OperationalError), within(), limited("agents", 0.05):
+        with pytest.raises(OperationalError), within(), time_limit("agents", 0.05):
             ask("SELECT pg_sleep(1)")
         assert limit_in_force() == "7s"
     assert limit_in_force() == usual
@@ -110,7 +110,7 @@ def test_what_is_stopped_deep_within_a_transaction_undoes_no_more_than_itself(in
 
 def test_the_answer_is_the_statements_own(agents):
     session = make_session(external_id="50%; SELECT 1")
-    with limited("agents", 5):
+    with time_limit("agents", 5):
         assert ask("SELECT external_id, '%%' FROM sessions WHERE id = %s", [session.id]) == [
             ("50%; SELECT 1", "%")
         ]
@@ -126,7 +126,7 @@ def test_the_answer_is_the_statements_own(agents):
             cursor.execute(b"SELECT 2")
             assert cursor.fetchone() == (2,)
         rows = Session.objects.using("agents_write").filter(pk=session.id)
-        with limited("agents_write", 5):
+        with time_limit("agents_write", 5):
             assert rows.update(external_id="changed") == 1
     assert Session.objects.get().external_id == "changed"
 
@@ -134,7 +134,7 @@ def test_the_answer_is_the_statements_own(agents):
 def test_it_costs_no_message_more(waits):
     ask("SELECT 1")
     waits.clear()
-    with limited("agents", 5):
+    with time_limit("agents", 5):
         assert ask("SELECT 1") == [(1,)]
         assert ask("SELECT 2") == [(2,)]
     assert len(waits) == 2
@@ -142,7 +142,7 @@ def test_it_costs_no_message_more(waits):
 
 def test_a_turn_is_under_the_limit_and_ends_with_its_block(agents):
     held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s"
-    with limited("agents", 5), turn("agents", Work.COUNT):
+    with time_limit("agents", 5), turn("agents", Work.COUNT):
         assert limit_in_force() == "5s"
         assert not agents.get_autocommit()
         assert ask(held, [Work.COUNT.value]) == [(1,)]

@@ -11,7 +11,7 @@ from django.http import HttpResponse, QueryDict
 from backoffice import client as reader
 from backoffice.databases import work_slots
 from backoffice.databases.errors import is_timeout
-from backoffice.databases.time_limits import limited
+from backoffice.databases.time_limits import time_limit
 from backoffice.databases.work_slots import Work, turn
 from conversations.exports import stream
 from conversations.indexes import state
@@ -48,7 +48,7 @@ def matching(query=""):
 
 def gets_a_turn(work: Work, seconds: float = 30) -> bool:
     try:
-        with limited("agents", seconds), turn("agents", work):
+        with time_limit("agents", seconds), turn("agents", work):
             return True
     except OperationalError as error:
         if not is_timeout(error):

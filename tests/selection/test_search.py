@@ -7,7 +7,7 @@ from django.db import connections
 from django.http import QueryDict
 from django.urls import reverse
 
-from backoffice.databases.time_limits import limited
+from backoffice.databases.time_limits import time_limit
 from conversations.listing import direct_hits
 from conversations.models import Session
 from conversations.selection.filters import ConversationFilter
@@ -298,7 +298,7 @@ def test_a_lone_surrogate_matches_nothing_and_names_nothing():
 
 def test_a_slow_look_for_what_the_search_names_keeps_the_list(support_client, monkeypatch):
     def too_slow(text):
-        with limited("agents", 0.02), connections["agents"].cursor() as cursor:
+        with time_limit("agents", 0.02), connections["agents"].cursor() as cursor:
             cursor.execute("SELECT pg_sleep(5)")
 
     monkeypatch.setattr("conversations.listing.views.targets", too_slow)

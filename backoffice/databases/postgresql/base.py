@@ -61,7 +61,7 @@ class TaggedErrors(DatabaseErrorWrapper):
 
 class DatabaseWrapper(base.DatabaseWrapper):
     watches: defaultdict[str, Watch] = defaultdict(Watch)
-    # What a statement may take where that is less than usual; see databases.limited().
+    # What a statement may take where that is less than usual; see time_limits.time_limit().
     statement_seconds: float | None = None
 
     @cached_property
