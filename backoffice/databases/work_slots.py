@@ -1,4 +1,4 @@
-"""Heavy reading takes turns, over all processes of the site."""
+"""Limits how many heavy queries run at once, over all processes of the site."""
 
 import os
 from contextlib import contextmanager
@@ -6,23 +6,20 @@ from enum import IntEnum
 
 from django.db import connections, transaction
 
-# The lock is the transaction's: it works through PgBouncer and on a replica, and is gone however
-# that ends.
-TAKE_PLACE = """
-    SELECT place FROM generate_series(1, %(places)s) AS place
-    WHERE pg_try_advisory_xact_lock(%(work)s, place) LIMIT 1
+# An advisory lock of the transaction works through PgBouncer and on a replica, and PostgreSQL
+# releases it however the transaction ends.
+TRY_SLOT = """
+    SELECT slot FROM generate_series(1, %(slots)s) AS slot
+    WHERE pg_try_advisory_xact_lock(%(work)s, slot) LIMIT 1
 """
-AWAIT_PLACE = "SELECT pg_advisory_xact_lock(%(work)s, 1 + pg_backend_pid() %% %(places)s)"
-# One such query keeps a processor of PostgreSQL busy. Often that machine is this one, or like it,
-# and pages need the other half.
-PLACES = max((os.cpu_count() or 1) // 2, 1)
+WAIT_FOR_SLOT = "SELECT pg_advisory_xact_lock(%(work)s, 1 + pg_backend_pid() %% %(slots)s)"
+# A heavy query keeps one processor of PostgreSQL's machine busy, which is often this one or one
+# like it. Half of the processors are left for pages.
+SLOTS = max((os.cpu_count() or 1) // 2, 1)
 
 
-class Work(IntEnum):
-    """
-    What reads so much that few may do it at once, in all processes, and others wait: there is a
-    page to show meanwhile. The numbers are those of locks.
-    """
+class WorkSlot(IntEnum):
+    """The kinds of heavy work, each with slots of its own. The numbers are those of the locks."""
 
     EXPORT = 1_684_370_283
     LOOK_BACK = 1_684_370_284
@@ -30,18 +27,18 @@ class Work(IntEnum):
     COLLECT = 1_684_370_286
 
 
-def take_place(alias: str, work: Work, places: int) -> bool:
-    """Whether one of so many places was free; it is taken until the transaction ends."""
+def try_slot(alias: str, work: WorkSlot, slots: int) -> bool:
+    """Take one of the slots if any is free, until the transaction ends. Returns whether one was."""
     with connections[alias].cursor() as cursor:
-        cursor.execute(TAKE_PLACE, {"work": work.value, "places": places})
+        cursor.execute(TRY_SLOT, {"work": work.value, "slots": slots})
         return cursor.fetchone() is not None
 
 
 @contextmanager
-def turn(alias: str, work: Work):
-    """A transaction that begins when there is a place for such work, within its time limit."""
+def wait_for_slot(alias: str, work: WorkSlot):
+    """A transaction that holds a slot; waits for one as long as the time limit allows."""
     with transaction.atomic(using=alias):
-        if not take_place(alias, work, PLACES):
+        if not try_slot(alias, work, SLOTS):
             with connections[alias].cursor() as cursor:
-                cursor.execute(AWAIT_PLACE, {"work": work.value, "places": PLACES})
+                cursor.execute(WAIT_FOR_SLOT, {"work": work.value, "slots": SLOTS})
         yield

@@ -14,7 +14,7 @@ from psycopg import errors, pq
 from audit.recording import Act, record
 from backoffice.client import give_way
 from backoffice.databases.postgresql.connection import Unanswered, Watch, greets
-from backoffice.databases.work_slots import Work, take_place
+from backoffice.databases.work_slots import WorkSlot, try_slot
 from backoffice.metrics import EXPORTS, EXPORTS_RUNNING
 
 from ..models import Session
@@ -114,7 +114,7 @@ class Export:
             connection.cursor() as cursor,
         ):
             cursor.execute(SETTINGS, [f"{settings.EXPORT_TIMEOUT_SECONDS}s"])
-            if not take_place(connection.alias, Work.EXPORT, settings.EXPORTS_AT_ONCE):
+            if not try_slot(connection.alias, WorkSlot.EXPORT, settings.EXPORTS_AT_ONCE):
                 EXPORTS.labels("refused").inc()
                 raise TooManyExports
             statement = cursor.cursor.mogrify(self.file.statement, self.file.params)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from backoffice.client import current_reader
 from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import time_limit
-from backoffice.databases.work_slots import Work, turn
+from backoffice.databases.work_slots import WorkSlot, wait_for_slot
 
 from ..access import agent_limits
 from ..problems import kinds
@@ -43,14 +43,14 @@ def count(
 ) -> int | None:
     """
     How many match: at most one more than `up_to`, None where it takes too long. What looks at few
-    conversations waits for no turn.
+    conversations waits for no slot.
     """
     rows = matching.queryset(probed).order_by()
     if seconds <= 0:
         return None
     waits = matching.conditions and not few
-    in_turn = turn(rows.db, Work.COUNT) if waits else nullcontext()
-    with timeouts_ignored(), time_limit(rows.db, seconds), in_turn:
+    slot = wait_for_slot(rows.db, WorkSlot.COUNT) if waits else nullcontext()
+    with timeouts_ignored(), time_limit(rows.db, seconds), slot:
         return (rows if up_to is None else rows[: up_to + 1]).count()
     return None
 

@@ -15,7 +15,7 @@ from django.db import OperationalError
 from backoffice.client import give_way
 from backoffice.databases.errors import is_timeout, timeouts_ignored
 from backoffice.databases.time_limits import time_limit
-from backoffice.databases.work_slots import Work, turn
+from backoffice.databases.work_slots import WorkSlot, wait_for_slot
 
 from .matching import Matching
 from .pagination import Cursor
@@ -104,8 +104,10 @@ def look_back(part, conditions, limit: int, deadline: float):
     while True:
         rest = Matching.behind(part, reached)
         try:
-            in_turn = turn(part.db, Work.LOOK_BACK) if looked_at >= quick else nullcontext()
-            with time_limit(part.db, deadline - time.monotonic()) as limit_time, in_turn:
+            slot = (
+                wait_for_slot(part.db, WorkSlot.LOOK_BACK) if looked_at >= quick else nullcontext()
+            )
+            with time_limit(part.db, deadline - time.monotonic()) as limit_time, slot:
                 began = time.monotonic()
                 limit_time(deadline - began)
                 ends = places(rest, 1, skipped=step - 1)
@@ -142,6 +144,6 @@ def collect(part, conditions, cursor, limit, deadline) -> list[Cursor] | None:
     chosen = (each.collected() if each.indexed else each.probed() for each in conditions)
     rest = Matching.behind(part, cursor).filter(*chosen)
     seconds = (deadline - time.monotonic()) * COLLECT_SHARE
-    with timeouts_ignored(), time_limit(part.db, seconds), turn(part.db, Work.COLLECT):
+    with timeouts_ignored(), time_limit(part.db, seconds), wait_for_slot(part.db, WorkSlot.COLLECT):
         return places(rest, limit)
     return None

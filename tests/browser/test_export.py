@@ -5,7 +5,7 @@ import csv
 import pytest
 from playwright.sync_api import expect
 
-from ..support.exports import places_taken
+from ..support.exports import slots_taken
 from ..support.factories import make_session
 from .steps import assert_not_reloaded, field, open_list, said, talk, wait_for_query
 
@@ -130,7 +130,7 @@ def test_it_works_without_a_script(new_context, session_cookie, talks):
 
 def test_one_export_too_many_is_told_and_back_leads_to_the_list(page, watch):
     talk("hello")
-    with places_taken(1, 2):
+    with slots_taken(1, 2):
         open_list(page)
         open_menu(page)
         link(page, "Conversations as CSV").click()

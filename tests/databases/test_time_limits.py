@@ -10,7 +10,7 @@ from psycopg import sql
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.postgresql.connection import Connection
 from backoffice.databases.time_limits import time_limit
-from backoffice.databases.work_slots import Work, turn
+from backoffice.databases.work_slots import WorkSlot, wait_for_slot
 from conversations.models import Session
 
 from ..support.factories import make_session
@@ -93,13 +93,13 @@ def test_it_ends_with_the_block_within_another_transaction_too(agents):
     assert agents.get_autocommit()
 
 
-@pytest.mark.parametrize("inner", ["limited", "turn", "atomic"])
+@pytest.mark.parametrize("inner", ["time_limit", "slot", "atomic"])
 def test_what_is_stopped_deep_within_a_transaction_undoes_no_more_than_itself(inner):
     usual = limit_in_force()
     with transaction.atomic(using="agents"), time_limit("agents", 7):
         within = {
-            "limited": lambda: time_limit("agents", 0.05),
-            "turn": lambda: turn("agents", Work.COUNT),
+            "time_limit": lambda: time_limit("agents", 0.05),
+            "slot": lambda: wait_for_slot("agents", WorkSlot.COUNT),
             "atomic": lambda: transaction.atomic(using="agents"),
         }[inner]
         with pytest.raises(OperationalError), within(), time_limit("agents", 0.05):
@@ -142,9 +142,9 @@ def test_it_costs_no_message_more(waits):
 
 def test_a_turn_is_under_the_limit_and_ends_with_its_block(agents):
     held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s"
-    with time_limit("agents", 5), turn("agents", Work.COUNT):
+    with time_limit("agents", 5), wait_for_slot("agents", WorkSlot.COUNT):
         assert limit_in_force() == "5s"
         assert not agents.get_autocommit()
-        assert ask(held, [Work.COUNT.value]) == [(1,)]
+        assert ask(held, [WorkSlot.COUNT.value]) == [(1,)]
     assert agents.get_autocommit()
-    assert ask(held, [Work.COUNT.value]) == [(0,)]
+    assert ask(held, [WorkSlot.COUNT.value]) == [(0,)]

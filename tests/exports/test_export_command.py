@@ -9,7 +9,7 @@ from django.test import override_settings
 from audit.models import Act, Entry
 from conversations.management.commands import export_conversations
 
-from ..support.exports import SLEEP, export, places_taken, read_csv, read_jsonl
+from ..support.exports import SLEEP, export, read_csv, read_jsonl, slots_taken
 from ..support.factories import make_agent, make_conversation, make_session
 
 pytestmark = pytest.mark.django_db
@@ -107,7 +107,7 @@ def test_a_file_that_broke_off_leaves_the_one_before(tmp_path, monkeypatch):
 
 def test_it_counts_among_those_at_once(tmp_path):
     with (
-        places_taken(1, 2),
+        slots_taken(1, 2),
         pytest.raises(CommandError, match="As many exports as there may be"),
     ):
         run(output=str(tmp_path / "file"))

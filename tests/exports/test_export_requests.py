@@ -24,7 +24,7 @@ from conversations.exports.lines import csv_line
 from conversations.exports.stream import Export
 from conversations.listing.views import ConversationListView
 
-from ..support.exports import SLEEP, URL, export, ids, places_taken, rows
+from ..support.exports import SLEEP, URL, export, ids, rows, slots_taken
 from ..support.factories import make_agent, make_conversation, make_message, make_session
 from ..support.histories import AGENTS, FIRST_DAY, SAME_ERROR, expected, make_history
 from ..support.listing import be_patient, listed, match
@@ -172,7 +172,7 @@ def test_a_file_says_what_it_is(support_client):
 
 def test_no_more_run_at_once_than_may(support_client):
     make_conversation()
-    with places_taken(1, 2):
+    with slots_taken(1, 2):
         response = support_client.get(f"{URL}conversations.csv")
         with override_settings(EXPORTS_AT_ONCE=3):
             assert len(ids(support_client)) == 1
@@ -186,7 +186,7 @@ def test_no_more_run_at_once_than_may(support_client):
 
 def test_one_place_that_is_free_is_enough(support_client):
     make_conversation()
-    with places_taken(1):
+    with slots_taken(1):
         assert len(ids(support_client)) == 1
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from django.db import connections
 
-from backoffice.databases.work_slots import Work
+from backoffice.databases.work_slots import WorkSlot
 from conversations.exports.files import File
 from conversations.exports.lines import csv_line
 
@@ -64,7 +64,7 @@ def ids(client, file="conversations.csv", **parameters) -> list[str]:
 
 
 @contextmanager
-def places_taken(*places, work=Work.EXPORT):
+def slots_taken(*places, work=WorkSlot.EXPORT):
     """As if others were doing such work there."""
     others = connections.create_connection("agents_write")
     try:

@@ -1,4 +1,4 @@
-"""What reads much waits for its turn, or rests, and leaves the database to the pages."""
+"""Heavy reading waits for a free slot, so that pages keep getting answers."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from backoffice import client as reader
 from backoffice.databases import work_slots
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.time_limits import time_limit
-from backoffice.databases.work_slots import Work, turn
+from backoffice.databases.work_slots import WorkSlot, wait_for_slot
 from conversations.exports import stream
 from conversations.indexes import state
 from conversations.listing import counts
@@ -21,18 +21,18 @@ from conversations.selection import conditions, find
 from conversations.selection.conditions import SLOW_PROBES
 from conversations.selection.filters import ConversationFilter
 
-from ..support.exports import export, places_taken
+from ..support.exports import export, slots_taken
 from ..support.factories import make_message, make_session
 from ..support.histories import build_indexes, key, make_history
 
-# A turn ends with its transaction, here with the test.
+# A slot is held until its transaction ends, here with the test.
 pytestmark = pytest.mark.django_db
 ALL = (1, 2)
 
 
 @pytest.fixture(autouse=True)
-def _two_places(monkeypatch):
-    monkeypatch.setattr(work_slots, "PLACES", len(ALL))
+def _two_slots(monkeypatch):
+    monkeypatch.setattr(work_slots, "SLOTS", len(ALL))
     # As on four processors.
     monkeypatch.setattr(reader, "RESTS", 2)
     state.forget()
@@ -46,9 +46,9 @@ def matching(query=""):
     return found.matching
 
 
-def gets_a_turn(work: Work, seconds: float = 30) -> bool:
+def gets_a_slot(work: WorkSlot, seconds: float = 30) -> bool:
     try:
-        with time_limit("agents", seconds), turn("agents", work):
+        with time_limit("agents", seconds), wait_for_slot("agents", work):
             return True
     except OperationalError as error:
         if not is_timeout(error):
@@ -57,11 +57,11 @@ def gets_a_turn(work: Work, seconds: float = 30) -> bool:
 
 
 def test_as_many_as_there_are_places_and_no_more():
-    with places_taken(*ALL, work=Work.LOOK_BACK):
-        assert not gets_a_turn(Work.LOOK_BACK, 0.3)
-        assert gets_a_turn(Work.COUNT)
-    with places_taken(1, work=Work.LOOK_BACK):
-        assert gets_a_turn(Work.LOOK_BACK)
+    with slots_taken(*ALL, work=WorkSlot.LOOK_BACK):
+        assert not gets_a_slot(WorkSlot.LOOK_BACK, 0.3)
+        assert gets_a_slot(WorkSlot.COUNT)
+    with slots_taken(1, work=WorkSlot.LOOK_BACK):
+        assert gets_a_slot(WorkSlot.LOOK_BACK)
 
 
 def test_whoever_waits_goes_on_when_a_place_is_free():
@@ -70,13 +70,13 @@ def test_whoever_waits_goes_on_when_a_place_is_free():
     def wait():
         try:
             began.set()
-            with turn("agents", Work.COUNT):
+            with wait_for_slot("agents", WorkSlot.COUNT):
                 took.set()
         finally:
             connections["agents"].close()
 
     with ThreadPoolExecutor(1) as pool:
-        with places_taken(*ALL, work=Work.COUNT):
+        with slots_taken(*ALL, work=WorkSlot.COUNT):
             waiting = pool.submit(wait)
             assert began.wait(10)
             assert not took.wait(0.3)
@@ -93,7 +93,7 @@ def test_a_search_looks_back_no_further_than_its_turn(monkeypatch):
     history = make_history(seed=1, size=100)
     small_steps(monkeypatch)
     newest = sorted((each.place for each in history), key=key, reverse=True)
-    with places_taken(*ALL, work=Work.LOOK_BACK):
+    with slots_taken(*ALL, work=WorkSlot.LOOK_BACK):
         found, reached = find.find(matching("search=missing"), None, 51, 1)
     assert (found, reached) == ([], newest[6])
     found, reached = find.find(matching("search=missing"), None, 51, 60)
@@ -102,7 +102,7 @@ def test_a_search_looks_back_no_further_than_its_turn(monkeypatch):
 
 def test_what_is_among_the_newest_is_found_without_a_turn():
     make_history(seed=1, size=100)
-    with places_taken(*ALL, work=Work.LOOK_BACK):
+    with slots_taken(*ALL, work=WorkSlot.LOOK_BACK):
         for query in ("", "search=missing", "search=alpha", "problem=any"):
             _, reached = find.find(matching(query), None, 51, 60)
             assert reached is None, query
@@ -121,7 +121,7 @@ def test_collecting_waits_for_a_turn(monkeypatch):
         return collected[-1]
 
     monkeypatch.setattr(find, "collect", spied)
-    with places_taken(*ALL, work=Work.COLLECT):
+    with slots_taken(*ALL, work=WorkSlot.COLLECT):
         find.find(matching("search=missing"), None, 51, 1)
     find.find(matching("search=missing"), None, 51, 60)
     assert collected == [None, []]
@@ -150,7 +150,7 @@ def test_a_step_leaves_the_others_their_turn_in_time(monkeypatch):
 
 def test_counts_under_a_condition_wait_for_a_turn_and_others_do_not():
     make_history(seed=1, size=100)
-    with places_taken(*ALL, work=Work.COUNT):
+    with slots_taken(*ALL, work=WorkSlot.COUNT):
         assert counts.count(matching(), 5) == 100
         assert counts.count(matching("problem=any"), 0.3) is None
     assert counts.count(matching("problem=any"), 5) > 0
@@ -159,7 +159,7 @@ def test_counts_under_a_condition_wait_for_a_turn_and_others_do_not():
 def test_few_conversations_are_counted_without_a_turn(monkeypatch):
     make_history(seed=1, size=100)
     filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
-    with places_taken(*ALL, work=Work.COUNT):
+    with slots_taken(*ALL, work=WorkSlot.COUNT):
         # As long as it took little to find out how many they are.
         monkeypatch.setattr(counts, "SECONDS", 60)
         asked = counts.counted(filters)["numbers"]
@@ -264,12 +264,12 @@ def test_a_search_gives_way_after_each_turn(monkeypatch):
 
     def spied(alias, work):
         turns.append(work)
-        return turn(alias, work)
+        return wait_for_slot(alias, work)
 
     monkeypatch.setattr(find, "give_way", lambda worked, at_most: given.append(worked))
-    monkeypatch.setattr(find, "turn", spied)
+    monkeypatch.setattr(find, "wait_for_slot", spied)
     find.find(matching("search=missing"), None, 51, 60)
-    assert set(turns) == {Work.LOOK_BACK}
+    assert set(turns) == {WorkSlot.LOOK_BACK}
     # Not after the last one.
     assert len(given) == len(turns) - 1
 
