@@ -15,7 +15,7 @@ from audit.recording import record
 from conversations.models import Agent
 
 from . import second_factors
-from .audited import Audited
+from .audited_admin import AuditedAdmin
 from .models import AgentLimit, User
 
 # Secrets, and a second place for addresses that nothing here reads.
@@ -25,7 +25,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(Audited, DjangoUserAdmin):
+class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     """Roles are groups: no single permissions, and no flags that would go past them."""
 
     list_display = ["username", "email", "roles", "is_active", "last_login"]
@@ -119,7 +119,7 @@ class AgentLimitInline(admin.StackedInline):
 
 
 @admin.register(Group)
-class GroupAdmin(Audited, DjangoGroupAdmin):
+class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
     inlines = [AgentLimitInline]
 
     def told(self, group):

@@ -1,4 +1,4 @@
-"""Whoever waits for an answer, at the other end of gunicorn's socket."""
+"""The browser or program that waits for an answer, at the other end of gunicorn's socket."""
 
 import os
 import select
@@ -7,9 +7,9 @@ import threading
 import time
 from contextvars import ContextVar
 
-# A reader who takes nothing in this time is as good as gone.
+# A client that reads nothing for this long is treated as gone.
 STALLED_SECONDS = 60
-# Within so many seconds somebody who asked is taken to be there still.
+# A user who sent a request in the last N seconds counts as active.
 LATELY = 1
 # How often as long as one worked one rests for each of them: pages miss one of two processors more
 # than one of sixteen.
@@ -19,10 +19,8 @@ RESTS = 8 / (os.cpu_count() or 1)
 _began: dict[int, float] = {}
 
 
-class Reader:
-    """
-    One who has left is otherwise noticed when something is written, which may take long.
-    """
+class Client:
+    """Tells whether the client is still connected; gunicorn itself only notices when it writes."""
 
     def __init__(self, request):
         self.socket = request.META.get("gunicorn.socket")
@@ -56,23 +54,23 @@ def give_way(worked: float, at_most: float):
     time.sleep(max(min(worked * others() * RESTS, at_most), 0))
 
 
-# Of the page that is being made, where nobody else needs what is asked for it.
-current_reader: ContextVar[Reader | None] = ContextVar("current_reader", default=None)
+# Whose page this thread is making; None while it makes a change, which is finished in any case.
+current_client: ContextVar[Client | None] = ContextVar("current_reader", default=None)
 
 
-def readers_who_leave(get_response):
+def watch_client(get_response):
     """
-    Nobody holds a thread of gunicorn's by standing still, which has no time limit of its own, and
-    no database works on for a page that is not wanted any more.
+    Limits how long a client that stops reading can hold a thread, which gunicorn does not, and
+    lets queries end when their client has left.
     """
 
     def middleware(request):
         _began[threading.get_ident()] = time.monotonic()
-        reader = Reader(request)
-        if reader.socket:
-            reader.socket.settimeout(STALLED_SECONDS)
-        # A change is made whether or not anybody hears of it.
-        current_reader.set(reader if request.method in ("GET", "HEAD") else None)
+        client = Client(request)
+        if client.socket:
+            client.socket.settimeout(STALLED_SECONDS)
+        # A change is finished even if nobody is left to hear of it.
+        current_client.set(client if request.method in ("GET", "HEAD") else None)
         return get_response(request)
 
     return middleware

@@ -25,7 +25,7 @@ from prometheus_client import (
     multiprocess,
 )
 
-from .client import current_reader
+from .client import current_client
 from .databases.errors import alias_of, is_timeout
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -74,9 +74,9 @@ def request_failed(**kwargs):
 
 def database_failed(error: Error):
     """Count a request that failed so. Whoever makes a page of it says so: no signal tells."""
-    reader = current_reader.get()
+    client = current_client.get()
     # What nobody waited for was cancelled, which looks like a timeout.
-    if is_timeout(error) and reader and reader.has_left:
+    if is_timeout(error) and client and client.has_left:
         return
     kind = "error"
     if is_timeout(error):

@@ -33,7 +33,7 @@ def request_id(get_response):
     return middleware
 
 
-def observed(get_response):
+def access_log(get_response):
     """One line in the log, without the query: searches are in it; and what Prometheus counts."""
 
     def middleware(request):
@@ -63,7 +63,7 @@ HEADERS = {
 }
 
 
-def hardened(get_response):
+def security_headers(get_response):
     """
     The headers of every answer, whoever makes it: Django's middleware for them is not reached by
     probes, nor does it see a bad Host header to its end. And conversations stay out of every cache,
@@ -82,7 +82,7 @@ def hardened(get_response):
     return middleware
 
 
-def plain_words(get_response):
+def method_not_allowed_page(get_response):
     """A page where Django answers a wrong method with an empty one."""
 
     def middleware(request):

@@ -11,7 +11,7 @@ from .agentdb import revision
 from .agentdb.connections import clamp_times
 
 
-def look_again(sender, **kwargs):
+def refresh_schema_cache(sender, **kwargs):
     """A column was there when we looked, and is not now: the next request knows."""
     if sqlstate(sys.exc_info()[1]) in OTHER_TABLES:
         from .agentdb import compiled
@@ -26,7 +26,7 @@ class ConversationsConfig(AppConfig):
     def ready(self):
         from .agentdb import checks  # noqa: F401
 
-        got_request_exception.connect(look_again, dispatch_uid="look_again")
+        got_request_exception.connect(refresh_schema_cache, dispatch_uid="refresh_schema_cache")
         connection_created.connect(clamp_times, dispatch_uid="clamp_times")
         connection_created.connect(mask_texts, dispatch_uid="mask_texts")
         connection_created.connect(limit_to_agents, dispatch_uid="limit_to_agents")

@@ -1,14 +1,14 @@
-"""What each process knows of the agent database for a while."""
+"""Answers about the agent database that a process keeps for a minute."""
 
 import functools
 import time
 
 # Its columns and indexes may change while the site is up.
-LOOK_AGAIN = 60
+SECONDS = 60
 
 
-class Kept:
-    """A function without arguments whose answer is at most LOOK_AGAIN seconds old."""
+class CachedForAMinute:
+    """A function without arguments whose answer is at most SECONDS seconds old."""
 
     def __init__(self, look):
         functools.update_wrapper(self, look)
@@ -19,7 +19,7 @@ class Kept:
         now = time.monotonic()
         # Both at once, since threads share it.
         kept = self.kept
-        if kept is None or now - kept[0] > LOOK_AGAIN:
+        if kept is None or now - kept[0] > SECONDS:
             kept = self.kept = (now, self.look())
         return kept[1]
 

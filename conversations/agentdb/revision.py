@@ -5,7 +5,7 @@ minute, since the runtime may be upgraded while the site is up.
 
 from django.db import connections, models
 
-from .process_cache import Kept
+from .process_cache import CachedForAMinute
 
 KNOWN_REVISIONS = ("0002", "0003", "0004", "0005", "0006")
 # Columns that came after 0002; all others must be there.
@@ -38,7 +38,7 @@ def read_columns(tables: list[str]) -> dict[str, set[str]]:
     return found
 
 
-@Kept
+@CachedForAMinute
 def columns() -> dict[str, set[str]]:
     """{table: its columns}, as far as revisions differ in them."""
     return read_columns(list(ADDED_LATER))

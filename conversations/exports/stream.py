@@ -159,7 +159,7 @@ class Export:
                 # Perhaps an empty one: the first is waited for.
                 yield b"".join(lines)
                 if late and not self.is_wanted():
-                    raise ConnectionResetError(errno.ECONNRESET, "The reader is gone.")
+                    raise ConnectionResetError(errno.ECONNRESET, "The client is gone.")
                 silent = late and Watch.is_on and time.monotonic() - heard > SILENT_SECONDS
                 if silent and not greets(pgconn.socket):
                     raise Unanswered("The server does not answer.")

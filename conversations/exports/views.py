@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.generic import View
 
-from backoffice.client import Reader
+from backoffice.client import Client
 from backoffice.error_pages import error_response
 from privacy import masking
 
@@ -41,7 +41,7 @@ class ExportView(PermissionRequiredMixin, View):
             export = Export(
                 file,
                 request,
-                is_wanted=Reader(request).is_there,
+                is_wanted=Client(request).is_there,
                 file=f"{name}.{form}",
                 query=filters.query(),
                 payloads=payloads,

@@ -6,7 +6,7 @@ from django.db import connections
 
 from privacy import masking
 
-from ..agentdb.process_cache import Kept
+from ..agentdb.process_cache import CachedForAMinute
 from ..problems import kinds
 from .catalogue import Index, indexes
 
@@ -44,7 +44,7 @@ def states(alias: str = "agents") -> dict[str, State]:
         }
 
 
-@Kept
+@CachedForAMinute
 def ready() -> frozenset[str]:
     """Names of those of our indexes that can be used: a site that is running takes up new ones."""
     there = states()

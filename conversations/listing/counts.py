@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
 
-from backoffice.client import current_reader
+from backoffice.client import current_client
 from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import time_limit
 from backoffice.databases.work_slots import WorkSlot, wait_for_slot
@@ -67,9 +67,9 @@ def of_list(filters: ConversationFilter) -> dict:
         began = time.monotonic()
         found = counted(filters)
         took = time.monotonic() - began
-        reader = current_reader.get()
-        # Of a reader who left, queries are cancelled: it says nothing to anybody else.
-        if not (reader and reader.has_left):
+        client = current_client.get()
+        # Of a client who left, queries are cancelled: it says nothing to anybody else.
+        if not (client and client.has_left):
             whole = found["total"] and None not in found["numbers"].values()
             cache.set(key, found, max(KEPT_SECONDS, took * KEPT_TIMES * bool(whole)))
     return found

@@ -8,8 +8,8 @@ import pytest
 from django.conf import settings
 from django.db import connections, transaction
 
-from backoffice.client import current_reader
-from backoffice.middleware import observed
+from backoffice.client import current_client
+from backoffice.middleware import access_log
 from conversations.changes import redaction
 from conversations.detail.views import ConversationView
 from conversations.errors.views import ErrorsView
@@ -177,7 +177,7 @@ def test_what_nobody_waits_for_any_more_did_not_fail(viewer_client, token, monke
     """Its query was cancelled, which looks the same."""
 
     def left(*args, **kwargs):
-        current_reader.get().has_left = True
+        current_client.get().has_left = True
         slow()
 
     before = scrape(viewer_client)
@@ -200,7 +200,7 @@ def test_a_request_costs_next_to_nothing(rf):
     request = rf.get("/conversations/")
     request.id = "x"
     response = type("Response", (), {"status_code": 200})()
-    handler = observed(lambda request: response)
+    handler = access_log(lambda request: response)
     handler(request)
     began = time.thread_time()
     for _ in range(number):

@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from psycopg.conninfo import conninfo_to_dict
 
-from backoffice.client import Reader, current_reader
+from backoffice.client import Client, current_client
 from backoffice.databases.postgresql import connection as waiting
 from backoffice.databases.postgresql.connection import Connection, Unanswered, Watch, greets
 
@@ -96,14 +96,14 @@ def database(site):
 
 
 @pytest.fixture
-def reader(rf):
+def client(rf):
     """One who has left."""
     ours, theirs = socket.socketpair()
-    reader = Reader(rf.get("/", **{"gunicorn.socket": ours}))
-    token = current_reader.set(reader)
+    client = Client(rf.get("/", **{"gunicorn.socket": ours}))
+    token = current_client.set(client)
     theirs.close()
-    yield reader
-    current_reader.reset(token)
+    yield client
+    current_client.reset(token)
     ours.close()
 
 
@@ -119,7 +119,7 @@ def test_a_statement_that_takes_long_to_send_is_sent_to_its_end(site, relay):
         assert found == (len(long),)
 
 
-def test_whoever_has_left_is_asked_nothing_more_for(database, reader):
+def test_whoever_has_left_is_asked_nothing_more_for(database, client):
     """What caught the first query's end goes on with the next one."""
     began = time.monotonic()
     for _ in range(5):
@@ -127,11 +127,11 @@ def test_whoever_has_left_is_asked_nothing_more_for(database, reader):
             database.execute(SLEEP)
     assert time.monotonic() - began < 2 * waiting.QUIET_SECONDS
     # Others may use the connection.
-    current_reader.set(None)
+    current_client.set(None)
     assert database.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_query_that_cannot_be_cancelled_is_left_behind(database, reader, monkeypatch):
+def test_a_query_that_cannot_be_cancelled_is_left_behind(database, client, monkeypatch):
     def refuse(self, **kwargs):
         raise psycopg.errors.CancellationTimeout
 

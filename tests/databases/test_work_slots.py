@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connections
 from django.http import HttpResponse, QueryDict
 
-from backoffice import client as reader
+from backoffice import client as backoffice_client
 from backoffice.databases import work_slots
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.time_limits import time_limit
@@ -34,7 +34,7 @@ ALL = (1, 2)
 def _two_slots(monkeypatch):
     monkeypatch.setattr(work_slots, "SLOTS", len(ALL))
     # As on four processors.
-    monkeypatch.setattr(reader, "RESTS", 2)
+    monkeypatch.setattr(backoffice_client, "RESTS", 2)
     state.forget()
     yield
     state.forget()
@@ -56,7 +56,7 @@ def gets_a_slot(work: WorkSlot, seconds: float = 30) -> bool:
         return False
 
 
-def test_as_many_as_there_are_places_and_no_more():
+def test_as_many_as_there_are_slots_and_no_more():
     with slots_taken(*ALL, work=WorkSlot.LOOK_BACK):
         assert not gets_a_slot(WorkSlot.LOOK_BACK, 0.3)
         assert gets_a_slot(WorkSlot.COUNT)
@@ -206,14 +206,14 @@ def test_what_took_long_to_count_is_kept_longer(monkeypatch):
         counts.of_list(filters)
     assert kept == [10, 40, 10]
     # What was cancelled for whoever has left.
-    left = reader.current_reader.set(SimpleNamespace(has_left=True))
+    left = backoffice_client.current_client.set(SimpleNamespace(has_left=True))
     counts.of_list(filters)
-    reader.current_reader.reset(left)
+    backoffice_client.current_client.reset(left)
     assert len(kept) == 3
 
 
 def ask_elsewhere():
-    answer = reader.readers_who_leave(lambda request: HttpResponse())
+    answer = backoffice_client.watch_client(lambda request: HttpResponse())
     thread = threading.Thread(
         target=answer, args=[type("Request", (), {"META": {}, "method": "GET"})]
     )
@@ -222,13 +222,13 @@ def ask_elsewhere():
 
 
 def test_others_are_counted_until_a_second_after(monkeypatch, client):
-    monkeypatch.setattr(reader, "_began", {})
+    monkeypatch.setattr(backoffice_client, "_began", {})
     client.get("/livez")
-    assert reader.others() == 0
+    assert backoffice_client.others() == 0
     ask_elsewhere()
-    assert reader.others() == 1
-    monkeypatch.setattr(reader, "LATELY", 0)
-    assert reader.others() == 0
+    assert backoffice_client.others() == 1
+    monkeypatch.setattr(backoffice_client, "LATELY", 0)
+    assert backoffice_client.others() == 0
 
 
 @pytest.mark.parametrize(
@@ -236,10 +236,10 @@ def test_others_are_counted_until_a_second_after(monkeypatch, client):
 )
 def test_who_works_rests_twice_as_long_for_each_other(monkeypatch, others, worked, rest):
     rests = []
-    monkeypatch.setattr(reader, "others", lambda: others)
-    monkeypatch.setattr(reader, "time", SimpleNamespace(sleep=rests.append))
+    monkeypatch.setattr(backoffice_client, "others", lambda: others)
+    monkeypatch.setattr(backoffice_client, "time", SimpleNamespace(sleep=rests.append))
     # Time that has run out already leaves none.
-    reader.give_way(worked, 2 if worked < 1 else -1)
+    backoffice_client.give_way(worked, 2 if worked < 1 else -1)
     assert rests == [rest]
 
 

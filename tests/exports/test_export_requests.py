@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from audit.models import Act, Entry
 from backoffice import client
-from backoffice.client import Reader
+from backoffice.client import Client
 from backoffice.databases import work_slots
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.postgresql.connection import Watch
@@ -192,7 +192,7 @@ def test_one_place_that_is_free_is_enough(support_client):
 
 def test_a_database_that_fails_has_a_page_of_its_own(support_client, monkeypatch):
     support_client.raise_request_exception = False
-    monkeypatch.setattr(work_slots, "TAKE_PLACE", "SELECT 1/0 WHERE %(places)s < %(work)s")
+    monkeypatch.setattr(work_slots, "TRY_SLOT", "SELECT 1/0 WHERE %(slots)s < %(work)s")
     response = support_client.get(f"{URL}conversations.csv")
     assert response.status_code == 500
     assert "Content-Disposition" not in response
@@ -302,20 +302,20 @@ def test_a_database_that_is_silent_is_given_up(db, monkeypatch):
 
 def test_a_reader_is_there_until_the_socket_says_otherwise(rf):
     ours, theirs = socket.socketpair()
-    reader = Reader(rf.get("/", **{"gunicorn.socket": ours}))
-    assert reader.is_there()
+    client = Client(rf.get("/", **{"gunicorn.socket": ours}))
+    assert client.is_there()
     theirs.send(b"GET /next")
-    assert reader.is_there()
+    assert client.is_there()
     theirs.close()
     assert ours.recv(100) == b"GET /next"
-    assert not reader.is_there()
-    assert Reader(rf.get("/")).is_there()
+    assert not client.is_there()
+    assert Client(rf.get("/")).is_there()
 
 
 def test_a_reader_who_stands_still_does_not_hold_a_place_for_ever(rf, monkeypatch):
     monkeypatch.setattr(client, "STALLED_SECONDS", 0.5)
     ours, _theirs = socket.socketpair()
-    client.readers_who_leave(lambda request: None)(rf.get("/", **{"gunicorn.socket": ours}))
+    client.watch_client(lambda request: None)(rf.get("/", **{"gunicorn.socket": ours}))
     with pytest.raises(TimeoutError):
         ours.sendall(b"x" * 10_000_000)
 

@@ -93,7 +93,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         seconds = self.settings_dict["OPTIONS"].get("query_seconds")
         connection.limit_seconds = seconds + GRACE_SECONDS if seconds else math.inf
         # What has a limit is only read, for whoever waits for the page.
-        connection.ends_with_reader = bool(seconds)
+        connection.ends_with_client = bool(seconds)
         return connection
 
     def is_usable(self):

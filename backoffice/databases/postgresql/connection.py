@@ -17,7 +17,7 @@ import psycopg
 from psycopg.abc import RV, PQGen
 from psycopg.errors import ConnectionTimeout, _WaitTimeout
 
-from backoffice.client import current_reader
+from backoffice.client import current_client
 
 # After so long without an answer we ask whether the server is there, and that long for its answer.
 QUIET_SECONDS = 1
@@ -110,15 +110,15 @@ class Connection(psycopg.Connection):
     # Whose connection it is tells it; until then it may only be checked.
     watch = Watch()
     limit_seconds: float = CHECK_SECONDS
-    ends_with_reader = False
+    ends_with_client = False
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         if args or kwargs or not Watch.is_on:
             return super().wait(gen, *args, **kwargs)
         end = time.monotonic() + self.limit_seconds
-        reader = current_reader.get() if self.ends_with_reader else None
+        client = current_client.get() if self.ends_with_client else None
         # Whoever caught the end of one query, as of any that took too long, goes on with the next.
-        seconds = LEFT_SECONDS if reader and reader.has_left else QUIET_SECONDS
+        seconds = LEFT_SECONDS if client and client.has_left else QUIET_SECONDS
         gen = resumable(gen)
         while True:
             try:
@@ -126,9 +126,9 @@ class Connection(psycopg.Connection):
                 return super().wait(gen, timeout=seconds)
             except _WaitTimeout:
                 seconds = QUIET_SECONDS
-                if reader and not reader.is_there():
+                if client and not client.is_there():
                     # The query ends like one that ran into its time limit.
-                    reader = None
+                    client = None
                     if not self.is_cancelled():
                         break
                 elif time.monotonic() >= end or self.is_unanswered():

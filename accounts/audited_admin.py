@@ -4,7 +4,7 @@ from audit.models import Act
 from audit.recording import record
 
 
-class Audited:
+class AuditedAdmin:
     """
     The panel's form for a table whose every change is in the audit trail, by the same transaction.
     What was not there before, or is not there afterwards, is None.
