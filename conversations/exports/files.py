@@ -15,7 +15,7 @@ from ..models import COUNTS, Task
 from ..problems import kinds
 from ..querysets import SessionQuerySet
 from ..selection.matching import Matching
-from .lines import BOM, Change, Column, Kind, Rewriting, cell, csv_line
+from .lines import BOM, Change, Column, CsvLines, Kind, Rewriting
 
 FILES = ("conversations", "messages", "tasks")
 FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
@@ -89,8 +89,9 @@ def export_file(
         query, options = f"SELECT json_build_array({texts}) FROM {rows}", JSON_LINES  # noqa: S608
         line = Rewriting(columns, form, change)
     elif form == "csv":
-        cells = ", ".join(map(cell, columns))
-        query, options, line = f"SELECT {cells} FROM {rows}", "FORMAT csv", csv_line  # noqa: S608
+        cells = ", ".join(f"r.{column.name}" for column in columns)
+        query, options = f"SELECT {cells} FROM {rows}", "FORMAT csv"  # noqa: S608
+        line = CsvLines(columns)
     else:
         query, options, line = f"SELECT row_to_json(r) FROM {rows}", JSON_LINES, bytes  # noqa: S608
     head = BOM + ",".join(column.name for column in columns) + "\r\n" if form == "csv" else ""
@@ -218,6 +219,3 @@ def finite(column: str) -> str:
 
 def json_as_text(column: Column) -> Column:
     return replace(column, sql=f"({column.sql})::text") if column.kind is Kind.JSON else column
-
-
-# Lines

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from psycopg import sql
-
 # What spreadsheets know UTF-8 by.
 BOM = "\ufeff"
 # What a spreadsheet takes for the beginning of a formula, or drops in front of one.
 FORMULA_STARTS = "=+@\t\r\n＝＋－＠-"
 # One apostrophe goes in front of such a cell. Apostrophes count as well, so that a cell which was
 # given one can be told from any other: taking one away gives every text back.
-FORMULA = re.compile(f"'*[{FORMULA_STARTS}]")
+FORMULA = b"\"?'*(?:" + b"|".join(re.escape(each.encode()) for each in FORMULA_STARTS) + b")"
+STARTS_FORMULA = re.compile(FORMULA)
+MAY_HOLD_FORMULA = re.compile(b"(?:^|,)" + FORMULA)
+CELL = re.compile(rb'"(?:[^"]++|"")*+"|[^",]*+')
 
 
 class Kind(StrEnum):
@@ -37,28 +38,34 @@ class Column:
 Change = Callable[[Column, str], str]
 
 
-def cell(column: Column) -> str:
-    """A column of the CSV, in SQL."""
-    value = f"r.{column.name}"
-    if column.kind not in (Kind.TEXT, Kind.JSON):
-        return value
-    starts = ", ".join(sql.quote(start) for start in f"'{FORMULA_STARTS}")
-    is_formula = f"{value} ~ {sql.quote(f'^{FORMULA.pattern}')}"
-    # The first letter alone decides nearly always, long before a pattern is looked for.
-    return (
-        f"CASE WHEN left({value}, 1) IN ({starts}) AND {is_formula} "
-        f"THEN '''' || {value} ELSE {value} END"
-    )
+@dataclass(frozen=True)
+class CsvLines:
+    """Rows that COPY gives, as records of RFC 4180 that no spreadsheet runs."""
 
+    columns: list[Column]
 
-def csv_line(row: memoryview) -> bytes:
-    """
-    RFC 4180 ends a record with CR and LF, COPY with LF alone. It sends each row as one message,
-    as the protocol promises, so the last byte is the record's end and no other is.
-    """
-    if row[-1] != ord("\n"):
-        raise ValueError("COPY gave a part of a row.")
-    return bytes(row[:-1]) + b"\r\n"
+    def __call__(self, row: memoryview) -> bytes:
+        """
+        A record ends with CR and LF, COPY's row with LF alone. It sends each row as one message, as
+        the protocol promises, so the last byte is the record's end and no other is.
+        """
+        if row[-1] != ord("\n"):
+            raise ValueError("COPY gave a part of a row.")
+        return self.without_formulas(bytes(row[:-1])) + b"\r\n"
+
+    def without_formulas(self, record: bytes) -> bytes:
+        # Hardly any record holds a formula, or looks as if it did: no cell is looked at then.
+        if not MAY_HOLD_FORMULA.search(record):
+            return record
+        cells, place = [], 0
+        for column in self.columns:
+            found = CELL.match(record, place)
+            cell = found[0] if found else b""
+            place += len(cell) + 1
+            if column.kind in (Kind.TEXT, Kind.JSON) and STARTS_FORMULA.match(cell):
+                cell = b"\"'" + cell[1:] if cell.startswith(b'"') else b"'" + cell
+            cells.append(cell)
+        return b",".join(cells)
 
 
 class Rewriting:
@@ -75,25 +82,24 @@ class Rewriting:
             else value
             for column, value in zip(self.columns, json.loads(bytes(row)), strict=True)
         ]
-        return self.join(values).encode()
+        return self.join(values)
 
-    def as_csv(self, values: list[str | None]) -> str:
-        return ",".join(map(self.cell, self.columns, values)) + "\r\n"
+    def as_csv(self, values: list[str | None]) -> bytes:
+        record = ",".join(map(self.cell, values)).encode()
+        return CsvLines(self.columns).without_formulas(record) + b"\r\n"
 
     @staticmethod
-    def cell(column: Column, value: str | None) -> str:
+    def cell(value: str | None) -> str:
         """As COPY writes it: an empty text in quotes, nothing without."""
         if value is None:
             return ""
-        if column.kind in (Kind.TEXT, Kind.JSON) and FORMULA.match(value):
-            value = f"'{value}"
         if value and not re.search(r'[",\r\n]', value):
             return value
         return '"' + value.replace('"', '""') + '"'
 
-    def as_json(self, values: list[str | None]) -> str:
+    def as_json(self, values: list[str | None]) -> bytes:
         members = map(self.member, self.columns, values)
-        return "{" + ",".join(members) + "}\n"
+        return ("{" + ",".join(members) + "}\n").encode()
 
     @staticmethod
     def member(column: Column, value: str | None) -> str:

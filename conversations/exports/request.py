@@ -24,7 +24,7 @@ def parse(data, name: str) -> tuple[ConversationFilter, bool, str]:
         for field, found in filters.form.errors.items()
         for error in found
     ]
-    problems += [f"A file has no place called “{place}”." for place in PLACES if place in data]
+    problems += [f"A file cannot begin at “{place}”." for place in PLACES if place in data]
     if payloads and (name != "tasks" or payloads != ["1"]):
-        problems.append("Payloads are of tasks alone, with payloads=1.")
+        problems.append("Only tasks have payloads: use payloads=1 with tasks.")
     return filters, bool(payloads), " ".join(problems)

@@ -28,7 +28,7 @@ class ExportView(PermissionRequiredMixin, View):
             raise Http404
         filters, payloads, problem = parse(request.GET, name)
         if problem:
-            return error_response(request, 400, "No file was made", problem)
+            return error_response(request, 400, "No file was created", problem)
         file = export_file(
             name,
             form,
@@ -59,7 +59,7 @@ class ExportView(PermissionRequiredMixin, View):
 def too_many(request):
     number = settings.EXPORTS_AT_ONCE
     title = f"{number} exports are running already" if number > 1 else "An export is running"
-    text = "Nothing is wrong with this one: try again when another has ended."
+    text = "Try again when another one has ended."
     response = error_response(request, 429, title, text)
     response["Retry-After"] = str(RETRY_SECONDS)
     return response

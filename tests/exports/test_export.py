@@ -57,6 +57,7 @@ HARMLESS = [
     *("plain", "'quoted'", "'", "''", "a=1", " =1", ";=1", 'say "hi", ok', '"', ",", "a\nb"),
     *("a\r\nb", "a\rb", "trailing \n", "\\.", "\\N", "NULL", "null", "\x01\x02\x03", "\x7f"),
     *("é😀", "\u202egnp.exe", "\ufeff=1", "\u2028", "100% %s %%", "{}", "a\\nb", "x" * 100_000),
+    *("a,=1", 'a,"=1', 'a",\'+1,"', "a,\n-1", "…,'=,\""),
 ]
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 

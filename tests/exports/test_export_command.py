@@ -82,7 +82,7 @@ def test_it_is_recorded(tmp_path):
     [
         ({"start_date": "yesterday"}, "Write a date like"),
         ({"agent": "nobody"}, "Agent: "),
-        ({"payloads": True}, "Payloads are of tasks alone"),
+        ({"payloads": True}, "Only tasks have payloads"),
         ({"output": "/nowhere/file"}, "/nowhere/file cannot be written: No such file"),
     ],
 )

@@ -20,11 +20,10 @@ from backoffice.databases.errors import is_timeout
 from backoffice.databases.postgresql.connection import Watch
 from conversations.exports import stream
 from conversations.exports.files import File
-from conversations.exports.lines import csv_line
 from conversations.exports.stream import Export
 from conversations.listing.views import ConversationListView
 
-from ..support.exports import SLEEP, URL, export, ids, rows, slots_taken
+from ..support.exports import LINE, SLEEP, URL, export, ids, rows, slots_taken
 from ..support.factories import make_agent, make_conversation, make_message, make_session
 from ..support.histories import AGENTS, FIRST_DAY, SAME_ERROR, expected, make_history
 from ..support.listing import be_patient, listed, match
@@ -109,11 +108,11 @@ def test_a_date_is_read_in_the_readers_zone(support_client):
         ("serach=x", "There is no filter called “serach”."),
         ("search=aa&search=bb", "“search” is given twice."),
         ("search=a", "Search for at least two characters."),
-        ("after=1.00000000000000000000000000000000", "A file has no place called “after”."),
-        ("after=nonsense", "A file has no place called “after”."),
-        ("since=1", "A file has no place called “since”."),
-        ("payloads=2", "Payloads are of tasks alone, with payloads=1."),
-        ("payloads=1&payloads=1", "Payloads are of tasks alone"),
+        ("after=1.00000000000000000000000000000000", "A file cannot begin at “after”."),
+        ("after=nonsense", "A file cannot begin at “after”."),
+        ("since=1", "A file cannot begin at “since”."),
+        ("payloads=2", "Only tasks have payloads: use payloads=1 with tasks."),
+        ("payloads=1&payloads=1", "Only tasks have payloads"),
         ("search=%3Cb%3E&x=%3Cb%3E", "There is no filter called"),
     ],
 )  # fmt: skip
@@ -274,7 +273,7 @@ def test_an_export_that_takes_too_long_breaks(db):
 
 
 def test_whoever_is_gone_is_noticed_while_nothing_is_written(db):
-    long = File(SLEEP.statement, (60,), b"", csv_line)
+    long = File(SLEEP.statement, (60,), b"", LINE)
     began = time.monotonic()
     slow = Export(long, None, is_wanted=lambda: time.monotonic() - began < 1.5)
     with pytest.raises(ConnectionResetError):
@@ -285,7 +284,7 @@ def test_whoever_is_gone_is_noticed_while_nothing_is_written(db):
 
 @pytest.mark.thorough
 def test_a_database_that_is_silent_is_given_up(db, monkeypatch):
-    long = File(SLEEP.statement, (60,), b"", csv_line)
+    long = File(SLEEP.statement, (60,), b"", LINE)
     monkeypatch.setattr(Watch, "is_on", True)
     monkeypatch.setattr(stream, "SILENT_SECONDS", 1)
     began = time.monotonic()
@@ -322,7 +321,7 @@ def test_a_reader_who_stands_still_does_not_hold_a_place_for_ever(rf, monkeypatc
 
 def test_a_part_of_a_row_is_never_taken_for_a_row():
     with pytest.raises(ValueError, match="a part of a row"):
-        csv_line(memoryview(b"half"))
+        LINE(memoryview(b"half"))
 
 
 # The list

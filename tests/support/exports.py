@@ -10,7 +10,7 @@ from django.db import connections
 
 from backoffice.databases.work_slots import WorkSlot
 from conversations.exports.files import File
-from conversations.exports.lines import csv_line
+from conversations.exports.lines import Column, CsvLines, Kind
 
 URL = "/conversations/export/"
 BOM = "\ufeff".encode()
@@ -18,9 +18,8 @@ BOM = "\ufeff".encode()
 FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
 RECORD = re.compile(FIELD + rb"(?:," + FIELD + rb")*+\r\n")
 # A file whose one row takes two seconds.
-SLEEP = File(
-    "COPY (SELECT 'done' FROM pg_sleep(%s)) TO STDOUT (FORMAT csv)", (2,), b"a\r\n", csv_line
-)
+LINE = CsvLines([Column("a", Kind.TEXT, "a")])
+SLEEP = File("COPY (SELECT 'done' FROM pg_sleep(%s)) TO STDOUT (FORMAT csv)", (2,), b"a\r\n", LINE)
 FORMULA = re.compile("[=+@\t\r\n＝＋－＠-]")
 
 
