@@ -138,8 +138,8 @@ def empty_tables(migrated: dict[str, list[tuple]]):
 def _fresh(monkeypatch):
     """What a process keeps about its databases; and no page gives up on a busy machine."""
     be_patient(monkeypatch)
-    monkeypatch.setattr(counts, "KEPT_SECONDS", 0)
-    monkeypatch.setattr(counts, "KEPT_TIMES", 0)
+    monkeypatch.setattr(counts, "CACHE_SECONDS", 0)
+    monkeypatch.setattr(counts, "CACHE_TIMES", 0)
     revision.forget()
     state.forget()
     cache.clear()

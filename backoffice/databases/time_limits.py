@@ -1,5 +1,6 @@
-"""Less time for some statements than a connection gives to all."""
+"""Time limits for statements, shorter than the one that a connection sets for all."""
 
+import time
 from contextlib import contextmanager, nullcontext
 
 from django.db import connections, transaction
@@ -7,23 +8,32 @@ from django.db import connections, transaction
 from .postgresql.base import ours
 
 
+class TimeBudget:
+    """Seconds that several steps share."""
+
+    def __init__(self, seconds: float):
+        self.ends = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Negative once the time is over."""
+        return self.ends - time.monotonic()
+
+
 @contextmanager
-def time_limit(alias: str, seconds: float):
+def time_limit(alias: str, limit: float | TimeBudget):
     """
-    Each statement gets less time than others; a timeout raises as usual. Yields what changes the
-    limit of those to come: a function of seconds.
+    Statements inside get that many seconds each, or what is left of the budget as they begin; a
+    timeout raises as usual.
     """
     connection = ours(connections[alias])
     outer, within_another = connection.statement_seconds, connection.in_atomic_block
-
-    def limit(seconds):
-        connection.statement_seconds = seconds
-
     # A timeout undoes what is in here and nothing else.
     with transaction.atomic(using=alias) if within_another else nullcontext():
-        limit(seconds)
+        connection.statement_seconds = (
+            limit.left if isinstance(limit, TimeBudget) else lambda: limit
+        )
         try:
-            yield limit
+            yield
         finally:
             connection.statement_seconds = outer
         if within_another and outer is None:

@@ -107,7 +107,7 @@ def confined(query, connection):
     return text[: reading.end()] + tables + text[reading.end() :]
 
 
-class LimitedCursor(Cursor):
+class AgentLimitedCursor(Cursor):
     """Whatever is run goes through confined()."""
 
     def execute(self, query, params=None, **options):

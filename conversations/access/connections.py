@@ -15,4 +15,4 @@ def mask_texts(connection, **kwargs):
 def limit_to_agents(connection, **kwargs):
     # All but our own lead to the agent database.
     if connection.alias != "default":
-        connection.connection.cursor_factory = agent_limits.LimitedCursor
+        connection.connection.cursor_factory = agent_limits.AgentLimitedCursor

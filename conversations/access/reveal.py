@@ -93,7 +93,7 @@ class ReasonForm(forms.Form):
         max_length=500,
         error_messages={
             "required": "Write why you need to see it.",
-            "min_length": "Write why you need to see it, in five letters or more.",
+            "min_length": "Write why you need to see it, in at least five letters.",
         },
     )
 

@@ -1,14 +1,13 @@
 """Reads the failures of the last two weeks, grouped by PostgreSQL."""
 
-import time
 from datetime import datetime, timedelta
 
-from django.db import OperationalError, connections
+from django.db import connections
 from django.db.models import Exists, F, Func, OuterRef, QuerySet, TextField
 from django.db.models.expressions import RawSQL
 
-from backoffice.databases.errors import is_timeout, timeouts_ignored
-from backoffice.databases.time_limits import time_limit
+from backoffice.databases.errors import timeouts_ignored
+from backoffice.databases.time_limits import TimeBudget, time_limit
 from privacy import masking
 
 from ..indexes import state
@@ -16,6 +15,7 @@ from ..models import Agent, Session
 from ..problems import kinds
 from ..problems.kinds import Kind
 from ..problems.messages import LENGTH
+from ..selection.look_back import widen
 
 DAYS = 14
 GROUPS = 100
@@ -27,10 +27,8 @@ NEWEST = 10_000
 # Of the time there is, what the indexes may take before one looks back without them.
 INDEXED_SHARE = 0.7
 FIRST_SEEN_SECONDS = 1
-# Conversations in the first look back, and how many times more the next one may take in.
-FIRST_STEP = 200
-STEP_GROWTH = 4
-LEAST_GROWTH = 1.25
+# Conversations in the first look.
+FIRST_LOOK = 200
 # A conversation's updated_at may be a little older than its last rows.
 SLACK = timedelta(days=1)
 
@@ -68,40 +66,29 @@ def from_indexes(
 
 
 def look_back(
-    asked: list[Kind], sessions: QuerySet, starts, deadline
+    asked: list[Kind], sessions: QuerySet, starts, budget: TimeBudget
 ) -> tuple[list, datetime | None]:
     """
     (the rows of GROUPED, how far back one looked if that was not far enough).
 
-    Each look begins with the newest conversation again and takes in more of them: what was read
-    before is at hand, and the database groups all of it at once.
+    Each look begins with the newest conversation again: what was read before is at hand, and the
+    database groups all of it at once.
     """
     newest = sessions.order_by("-updated_at").values_list("updated_at", flat=True)
-    rows, reached, step = None, None, FIRST_STEP
-    while True:
-        began = time.monotonic()
-        try:
-            with time_limit(sessions.db, deadline - began):
-                ends = list(newest[step - 1 : step])
-                oldest = max([starts[0] - SLACK, *ends])
-                sources = [
-                    walked(kind, sessions.filter(updated_at__gte=oldest), starts[0])
-                    for kind in asked
-                ]
-                rows = grouped(sources, starts)
-                reached = oldest if oldest in ends else None
-        except OperationalError as error:
-            if rows is None or not is_timeout(error):
-                raise
-            return rows, reached
-        if reached is None:
-            return rows, None
-        now = time.monotonic()
-        # No look that could not be finished in time.
-        growth = min(STEP_GROWTH, (deadline - now) / (now - began) / 1.5)
-        if growth < LEAST_GROWTH:
-            return rows, reached
-        step = int(step * growth)
+
+    def look(number: int):
+        ends = list(newest[number - 1 : number])
+        oldest = max([starts[0] - SLACK, *ends])
+        sources = [
+            walked(kind, sessions.filter(updated_at__gte=oldest), starts[0]) for kind in asked
+        ]
+        return grouped(sources, starts), oldest if oldest in ends else None
+
+    found: tuple[list, datetime | None] = [], None
+    for found in widen(look, sessions.db, budget, first=FIRST_LOOK, again=True):
+        if found[1] is None:
+            break
+    return found
 
 
 def walked(kind: Kind, sessions: QuerySet, since: datetime) -> Source:
@@ -141,12 +128,12 @@ def message(kind: Kind) -> dict[str, str]:
     if not kind.words:
         return {"message": "''", "id": "NULL", "is_cut": "false"}
     parts = {name: f"failure.its_{name}" for name in kind.words.columns}
-    folded = kind.words.message_sql(**parts).replace("%", "%%")
+    normalised = kind.words.message_sql(**parts).replace("%", "%%")
     if not masking.is_active():
-        return {"message": folded, "id": "NULL", "is_cut": "false"}
+        return {"message": normalised, "id": "NULL", "is_cut": "false"}
     words = kind.words.whole_sql(**parts).replace("%", "%%")
     is_cut = f"coalesce(length({words}) > {LENGTH}, false)"
-    return {"message": folded, "id": "failure.its_id", "is_cut": is_cut}
+    return {"message": normalised, "id": "failure.its_id", "is_cut": is_cut}
 
 
 def compiled(queryset: QuerySet) -> Sql:

@@ -5,12 +5,12 @@ Where our indexes are there, they hold the failures and nothing else. Without th
 through the newest conversations, as far back as time allows, and says how far.
 """
 
-import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.utils import timezone
 
+from backoffice.databases.time_limits import TimeBudget
 from privacy import masking
 
 from ..display.charts import Day, Trend
@@ -26,7 +26,7 @@ NEW = timedelta(days=1)
 @dataclass(frozen=True)
 class Group:
     """
-    Failures of one kind with one folded message; of runs without recorded words, all of a kind.
+    Failures of one kind with one normalised message; of runs without recorded words, all of a kind.
 
     `first` is the first failure ever where `first_is_known`, else the first one looked at.
     """
@@ -93,7 +93,7 @@ def errors(seconds: float, kind: str = "", agent: Agent | None = None) -> Errors
     Raises OperationalError if not even the newest conversations can be looked at within that
     many seconds.
     """
-    deadline = time.monotonic() + seconds
+    budget = TimeBudget(seconds)
     asked = [kinds.named(kind)] if kind else kinds.problems()
     starts = day_starts()
     sessions = Session.objects.filter(agent=agent) if agent else Session.objects.all()
@@ -103,7 +103,7 @@ def errors(seconds: float, kind: str = "", agent: Agent | None = None) -> Errors
             asked, sessions if agent else None, starts, seconds * collect.INDEXED_SHARE
         )
     if rows is None:
-        rows, reached = collect.look_back(asked, sessions, starts, deadline)
+        rows, reached = collect.look_back(asked, sessions, starts, budget)
     return assemble(rows, reached, starts, agent)
 
 

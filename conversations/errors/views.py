@@ -2,17 +2,13 @@
 
 from django import forms
 from django.conf import settings
-from django.db import OperationalError
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
-from backoffice.databases.errors import is_timeout
-from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
-from backoffice.metrics import database_failed
-
-from ..access.browse import Browse
+from ..access.conversation_access import ConversationAccess
 from ..models import Agent
 from ..problems import kinds
+from ..selection.filtered_page import FilteredPageMixin
 from ..selection.find import SHARE_OF_TIMEOUT
 from ..selection.forms import StrictForm, query_string, with_agent_as_stored
 from ..selection.widgets import AgentSelect
@@ -44,7 +40,7 @@ class ErrorFilterForm(StrictForm):
         )
 
 
-class ErrorsView(Browse, FragmentMixin, TemplateView):
+class ErrorsView(ConversationAccess, FilteredPageMixin, TemplateView):
     template_name = "conversations/errors/errors.html"
     fragment_name = "conversations/errors/_errors.html"
 
@@ -52,18 +48,8 @@ class ErrorsView(Browse, FragmentMixin, TemplateView):
     def form(self):
         return ErrorFilterForm(self.request.GET)
 
-    def get(self, request, *args, **kwargs):
-        try:
-            return super().get(request, *args, **kwargs)
-        except OperationalError as error:
-            if not is_timeout(error):
-                raise
-            database_failed(error)
-            context = self.around_groups() | {"timed_out": True}
-            return self.render_to_response(context, status=503)
-
     def get_context_data(self, **kwargs):
-        context = self.around_groups()
+        context = self.filters_context()
         if not self.form.is_valid():
             return context
         seconds = settings.STATEMENT_TIMEOUT_SECONDS * SHARE_OF_TIMEOUT
@@ -85,8 +71,7 @@ class ErrorsView(Browse, FragmentMixin, TemplateView):
             ],
         }
 
-    def around_groups(self) -> dict:
-        """What the page shows whatever becomes of its groups."""
+    def filters_context(self) -> dict:
         chosen = self.form.data.get("kind", "")
         return {
             "form": self.form,
@@ -100,16 +85,10 @@ class ErrorsView(Browse, FragmentMixin, TemplateView):
             ],
             "days": collect.DAYS,
             "newest": collect.NEWEST,
-            "retry": self.request.get_full_path(),
         }
 
-    def render_to_response(self, context, **kwargs):
-        response = super().render_to_response(context, **kwargs)
-        if wants_fragment(self.request) and self.request.htmx.target == LIST_TARGET:
-            # The form sends its empty fields too; the address shown leaves them out.
-            query = self.form.query()
-            response["HX-Push-Url"] = f"{self.request.path}?{query}" if query else self.request.path
-        return response
+    def shown_query(self, context) -> str:
+        return self.form.query()
 
 
 def list_query(group: groups.Group, agent: Agent | None) -> str:

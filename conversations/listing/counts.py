@@ -10,49 +10,30 @@ from django.utils import timezone
 
 from backoffice.client import current_client
 from backoffice.databases.errors import timeouts_ignored
-from backoffice.databases.time_limits import time_limit
+from backoffice.databases.time_limits import TimeBudget, time_limit
 from backoffice.databases.work_slots import WorkSlot, wait_for_slot
 
 from ..access import agent_limits
 from ..problems import kinds
+from ..querysets import SessionQuerySet
 from ..selection.conditions import QUICK_PROBES
 from ..selection.filters import ConversationFilter
 from ..selection.matching import Matching
 
-# A list's total as far as it is counted together with the page, and within which time.
+# Totals are exact up to here, or where counting them all takes no longer than it may.
 UP_TO = 10_000
-SECONDS = 0.1
-# For what is common to be found UP_TO times.
-COMMON_SECONDS = 0.8
-# With it come the conversations of each problem, which share their time.
 PROBLEM_UP_TO = 1_000
+# What the page itself waits for its total.
+SECONDS = 0.1
+# What one count may take that waits for a slot: the total where matches are common, which are found
+# UP_TO times before all are counted, and one problem.
+COMMON_SECONDS = 0.8
 PROBLEM_SECONDS = 0.4
+# All problems together.
 PROBLEMS_SECONDS = 2
-# What was counted is shown for so long, or for so many times as long as it took.
-KEPT_SECONDS = 10
-KEPT_TIMES = 60
-
-
-def count(
-    matching: Matching,
-    seconds: float,
-    up_to: int | None = None,
-    probed: int = 0,
-    *,
-    few: bool = False,
-) -> int | None:
-    """
-    How many match: at most one more than `up_to`, None where it takes too long. What looks at few
-    conversations waits for no slot.
-    """
-    rows = matching.queryset(probed).order_by()
-    if seconds <= 0:
-        return None
-    waits = matching.conditions and not few
-    slot = wait_for_slot(rows.db, WorkSlot.COUNT) if waits else nullcontext()
-    with timeouts_ignored(), time_limit(rows.db, seconds), slot:
-        return (rows if up_to is None else rows[: up_to + 1]).count()
-    return None
+# Numbers are shown again for this long, or for this many times as long as it took to count them.
+CACHE_SECONDS = 10
+CACHE_TIMES = 60
 
 
 def of_list(filters: ConversationFilter) -> dict:
@@ -68,10 +49,10 @@ def of_list(filters: ConversationFilter) -> dict:
         found = counted(filters)
         took = time.monotonic() - began
         client = current_client.get()
-        # Of a client who left, queries are cancelled: it says nothing to anybody else.
+        # Queries of a client that left are cancelled: their numbers are of no use to others.
         if not (client and client.has_left):
             whole = found["total"] and None not in found["numbers"].values()
-            cache.set(key, found, max(KEPT_SECONDS, took * KEPT_TIMES * bool(whole)))
+            cache.set(key, found, max(CACHE_SECONDS, took * CACHE_TIMES * bool(whole)))
     return found
 
 
@@ -79,26 +60,29 @@ def counted(filters: ConversationFilter) -> dict:
     began = time.monotonic()
     found = full_total(filters.matching)
     quick = time.monotonic() - began < SECONDS and not filters.matching.conditions
-    few = found.get("exact") if quick else None
-    return {"total": found, "numbers": of_problems(filters, few)}
+    return {"total": found, "numbers": of_problems(filters, found.get("exact") if quick else None)}
 
 
 def quick_total(matching: Matching) -> dict:
-    """The total up to UP_TO, empty where other tables must be asked or time runs out."""
-    return {} if matching.conditions else total(count(matching, SECONDS, UP_TO))
+    """The total up to UP_TO; empty where conditions narrow the list or time runs out."""
+    return {} if matching.conditions else total(count(matching.queryset(), SECONDS, UP_TO))
 
 
 def full_total(matching: Matching) -> dict:
     """The exact total; that there are more than UP_TO where words or problems are as common."""
     if matching.conditions:
-        # What is common is soon found so often; what is rare, as problems are, is soon counted.
+        # Rows of rare problems are soon collected; common words are soon met UP_TO times.
         rare = all(condition.probes == QUICK_PROBES for condition in matching.conditions)
-        number = count(matching, PROBLEM_SECONDS, UP_TO) if rare else None
+        number = None
+        if rare:
+            number = count(matching.queryset(), PROBLEM_SECONDS, UP_TO, in_slot=True)
         if number is None:
-            number = count(matching, COMMON_SECONDS, UP_TO, probed=len(matching.conditions))
+            each = matching.queryset(probes=len(matching.conditions))
+            number = count(each, COMMON_SECONDS, UP_TO, in_slot=True)
         if number is not None:
             return total(number)
-    number = count(matching, settings.STATEMENT_TIMEOUT_SECONDS * 0.4)
+    seconds = settings.STATEMENT_TIMEOUT_SECONDS * 0.4
+    number = count(matching.queryset(), seconds, in_slot=bool(matching.conditions))
     return {} if number is None else {"exact": number}
 
 
@@ -111,26 +95,44 @@ def total(number: int | None) -> dict:
 def of_problems(filters: ConversationFilter, few: int | None) -> dict[str, int | None]:
     """
     {kind: number under the other filters}: one more than PROBLEM_UP_TO stands for any more. `few`:
-    how many conversations the other filters leave, where that is little work to find out.
+    how many conversations the other filters leave, where that was quick to find out.
     """
-    deadline = time.monotonic() + PROBLEMS_SECONDS
+    budget = TimeBudget(PROBLEMS_SECONDS)
 
-    def number(kind):
+    def number(kind: str) -> int | None:
         matching = filters.matching_problem(kind)
-        ways = [(probed, False) for probed in range(len(matching.conditions))]
+        found = None
         if few is not None and few <= matching.conditions[0].probes:
-            # Each of them is asked, instead of collecting from the whole history.
-            ways.insert(0, (1, True))
-        for probed, quick in ways:
-            seconds = min(PROBLEM_SECONDS, deadline - time.monotonic())
-            found = count(matching, seconds, PROBLEM_UP_TO, probed, few=quick)
-            if found is not None:
-                return found
-        return None
+            found = count(matching.queryset(probes=1), seconds(), PROBLEM_UP_TO)
+        # The problem's own condition, the last, is never probed: it is what is rare.
+        for probes in range(len(matching.conditions)):
+            if found is None:
+                rows = matching.queryset(probes)
+                found = count(rows, seconds(), PROBLEM_UP_TO, in_slot=True)
+        return found
 
-    # The problems first: should time run out, it does for what is none.
+    def seconds() -> float:
+        return min(PROBLEM_SECONDS, budget.left())
+
+    # The problems first: if time runs out, it does so for what is none.
     known = sorted(kinds.known(), key=lambda kind: not kind.is_problem)
     numbers = {kind.name: number(kind.name) for kind in known}
     # One kind alone may tell that there are too many to count.
     most = max((numbers[kind.name] or 0 for kind in kinds.problems()), default=0)
     return {"any": most if most > PROBLEM_UP_TO else number("any"), **numbers}
+
+
+def count(
+    rows: SessionQuerySet, seconds: float, up_to: int | None = None, *, in_slot: bool = False
+) -> int | None:
+    """
+    How many there are, at most one more than `up_to`; None where it takes too long. `in_slot`: what
+    may look through the whole history, which only so many do at once.
+    """
+    if seconds <= 0:
+        return None
+    slot = wait_for_slot(rows.db, WorkSlot.COUNT) if in_slot else nullcontext()
+    with timeouts_ignored(), time_limit(rows.db, TimeBudget(seconds)), slot:
+        rows = rows.order_by()
+        return (rows if up_to is None else rows[: up_to + 1]).count()
+    return None

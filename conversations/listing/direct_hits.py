@@ -15,12 +15,12 @@ MOST = 5
 
 
 @dataclass(frozen=True)
-class Target:
+class DirectHit:
     label: str
     url: str
 
 
-def targets(text: str) -> list[Target]:
+def direct_hits(text: str) -> list[DirectHit]:
     """Every conversation, run, task or message that the text names; at most MOST by external id."""
     text = text.strip()
     if not text or not is_storable(text):
@@ -31,21 +31,21 @@ def targets(text: str) -> list[Target]:
     named = Session.objects.with_external_id(text).newest_first().values_list("pk", "agent__name")
     for pk, agent in named[:MOST]:
         url = reverse("conversations:detail", args=[pk])
-        if all(target.url != url for target in found):
-            found.append(Target(f"{text}, a conversation with {agent or '(no name)'}", url))
+        if all(hit.url != url for hit in found):
+            found.append(DirectHit(f"{text}, a conversation with {agent or '(no name)'}", url))
     return found
 
 
 def by_id(row_id: uuid.UUID):
     if Session.objects.filter(pk=row_id).exists():
-        yield Target("The conversation with this id", detail(row_id))
+        yield DirectHit("The conversation with this id", detail(row_id))
     if session := session_of(Run, row_id):
-        yield Target("The run with this id", f"{detail(session)}?run={row_id}")
+        yield DirectHit("The run with this id", f"{detail(session)}?run={row_id}")
     if session := session_of(Task, row_id):
         url = reverse("conversations:task", args=[session, row_id])
-        yield Target("The task with this id", url)
+        yield DirectHit("The task with this id", url)
     if session := session_of(ChatMessage, row_id):
-        yield Target("The message with this id", f"{detail(session)}?m={row_id}")
+        yield DirectHit("The message with this id", f"{detail(session)}?m={row_id}")
 
 
 def session_of(model, row_id: uuid.UUID) -> uuid.UUID | None:

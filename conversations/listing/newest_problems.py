@@ -9,7 +9,7 @@ from ..problems import kinds
 from ..problems.messages import LENGTH, WHO_LENGTH
 from .snippets import read
 
-TROUBLE_LENGTH = 160
+LENGTH_SHOWN = 160
 FAILURES = """
     SELECT session.id, {run} = (
         SELECT id FROM runs WHERE session_id = session.id ORDER BY created_at DESC, id DESC LIMIT 1
@@ -23,7 +23,7 @@ EACH_FAILURE = """
 """
 
 
-def troubles(sessions: list[Session]) -> dict[uuid.UUID, str]:
+def newest_problems(sessions: list[Session]) -> dict[uuid.UUID, str]:
     """{id: the newest failure in words} for those of the sessions that had one."""
     ids = [session.pk for session in sessions if session.problems]
     each = [
@@ -48,13 +48,13 @@ def troubles(sessions: list[Session]) -> dict[uuid.UUID, str]:
         named = f"{kind.noun} {who}" if who else kind.noun
         found[session_id] = of_last_run, kind, named, words
     return {
-        session.pk: trouble(session.status, *found[session.pk])
+        session.pk: newest_problem(session.status, *found[session.pk])
         for session in sessions
         if session.pk in found
     }
 
 
-def trouble(status, of_last_run, kind, named, words) -> str:
+def newest_problem(status, of_last_run, kind, named, words) -> str:
     """run failed: provider said 500; tool restart_device: device offline"""
     failed = status == kinds.FAILED.name and of_last_run
     # That a run failed is told best by what its model call said.
@@ -63,4 +63,4 @@ def trouble(status, of_last_run, kind, named, words) -> str:
         "" if failed and kind.model == "ModelCall" else named,
     ]
     text = ": ".join(part for part in (*parts, " ".join((words or "").split())) if part)
-    return text if len(text) <= TROUBLE_LENGTH else f"{text[:TROUBLE_LENGTH]}…"
+    return text if len(text) <= LENGTH_SHOWN else f"{text[:LENGTH_SHOWN]}…"

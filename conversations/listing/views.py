@@ -3,35 +3,34 @@
 import uuid
 
 from django.conf import settings
-from django.db import OperationalError
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
 
-from backoffice.databases.errors import is_timeout, timeouts_ignored
+from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import time_limit
-from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
-from backoffice.metrics import database_failed
+from backoffice.fragments import wants_fragment
 
-from ..access.browse import Browse, tell_search
+from ..access.conversation_access import ConversationAccess, audit_search
 from ..models import Session
 from ..problems import kinds
+from ..selection.filtered_page import FilteredPageMixin
 from ..selection.filters import ConversationFilter
 from ..selection.find import SHARE_OF_TIMEOUT, find
 from ..selection.pagination import Cursor
 from ..summaries import summaries
 from . import counts
-from .direct_hits import targets
-from .newest_problems import troubles
+from .direct_hits import direct_hits
+from .newest_problems import newest_problems
 from .snippets import snippets
 
 NEW_UP_TO = 99
 NEW_SECONDS = 0.3
 
 
-class FilteredView(Browse, TemplateView):
+class FilteredView(ConversationAccess, TemplateView):
     # The audit trail knows already what was looked for.
     is_told = False
 
@@ -43,38 +42,31 @@ class FilteredView(Browse, TemplateView):
         response = super().dispatch(request, *args, **kwargs)
         # Whoever guesses words is told by any answer, be it a number or a way to somewhere else.
         if response.status_code != 403 and not self.is_told:
-            tell_search(request, self.filterset, again=False)
+            audit_search(request, self.filterset, again=False)
         return response
 
 
-class ConversationListView(FragmentMixin, FilteredView):
+class ConversationListView(FilteredPageMixin, FilteredView):
     template_name = "conversations/listing/list.html"
     fragment_name = "conversations/listing/_list.html"
     page_size = 50
 
-    def get(self, request, *args, **kwargs):
-        try:
-            if len(self.targets) == 1 and self.sent_by_hand:
-                return self.go_to(self.targets[0].url)
-            return super().get(request, *args, **kwargs)
-        except OperationalError as error:
-            if not is_timeout(error):
-                raise
-            database_failed(error)
-            # Not again, if they were what took too long.
-            self.__dict__.setdefault("targets", [])
-            context = self.around_rows() | {"timed_out": True}
-            return self.render_to_response(context, status=503)
+    def get_page(self, request, *args, **kwargs):
+        if len(self.direct_hits) == 1 and self.sent_by_hand:
+            return self.go_to(self.direct_hits[0].url)
+        return super().get_page(request, *args, **kwargs)
 
     def go_to(self, url):
         return HttpResponseClientRedirect(url) if self.request.htmx else redirect(url)
 
     @cached_property
-    def targets(self):
+    def direct_hits(self):
         """What the search names, unless one asks for its words or for older conversations."""
         query = self.request.GET
         text = query.get("search", "")
-        return [] if "after" in query or query.get("scope") or len(text) > 200 else targets(text)
+        return (
+            [] if "after" in query or query.get("scope") or len(text) > 200 else direct_hits(text)
+        )
 
     @property
     def sent_by_hand(self) -> bool:
@@ -96,9 +88,10 @@ class ConversationListView(FragmentMixin, FilteredView):
         next_cursor = places[-1] if more else reached
         rows = summaries([place.id for place in places])
         self.add_texts(rows)
-        tell_search(self.request, self.filterset, again=True, shown=len(rows))
+        audit_search(self.request, self.filterset, again=True, shown=len(rows))
         self.is_told = True
-        return self.around_rows() | {
+        return self.filters_context() | {
+            "direct_hits": self.direct_hits,
             "rows": rows,
             "next_cursor": str(next_cursor or ""),
             "reached": reached,
@@ -106,8 +99,7 @@ class ConversationListView(FragmentMixin, FilteredView):
             "total": self.total(len(rows), bool(next_cursor or after)),
         }
 
-    def around_rows(self) -> dict:
-        """What the page shows whatever becomes of its rows."""
+    def filters_context(self) -> dict:
         filters = self.filterset
         return {
             "filter": filters,
@@ -115,20 +107,18 @@ class ConversationListView(FragmentMixin, FilteredView):
             "query": filters.query(),
             "place": filters.query(keep_cursor=True),
             "after": self.request.GET.get("after", ""),
-            "targets": self.targets,
             "problems": problem_links(filters),
             "without_evals": filters.query("evals", evals="hidden"),
-            "retry": self.request.get_full_path(),
         }
 
     def add_texts(self, rows):
-        words = troubles(rows)
+        words = newest_problems(rows)
         found = {}
         if rows and (text := self.filterset.form.cleaned_data.get("search")):
             everywhere = self.filterset.form.cleaned_data["scope"] == "all"
             found = snippets([row.pk for row in rows], text, everywhere, self.filterset.query())
         for row in rows:
-            row.trouble = words.get(row.pk, "")
+            row.newest_problem = words.get(row.pk, "")
             row.snippets = found.get(row.pk, [])
 
     def total(self, shown: int, more: bool) -> dict:
@@ -137,15 +127,10 @@ class ConversationListView(FragmentMixin, FilteredView):
             return {"exact": shown}
         return counts.quick_total(self.filterset.matching) or {"at_least": shown}
 
-    def render_to_response(self, context, **kwargs):
-        response = super().render_to_response(context, **kwargs)
-        if wants_fragment(self.request) and self.request.htmx.target == LIST_TARGET:
-            # The form sends its empty fields too; the address shown leaves them out.
-            place = context["place"]
-            if self.targets and "go=0" not in place:
-                place += "&go=0"
-            response["HX-Push-Url"] = f"{self.request.path}?{place}" if place else self.request.path
-        return response
+    def shown_query(self, context) -> str:
+        if context.get("direct_hits") and "go=0" not in context["place"]:
+            return f"{context['place']}&go=0"
+        return context["place"]
 
 
 def problem_links(filters) -> list[dict]:
@@ -188,7 +173,7 @@ class NewArrivalsView(FilteredView):
         matching = self.filterset.matching
         newer = matching.base.newer_than(since.updated_at, since.id)
         # There are few of them: to ask each is quicker than to collect.
-        newer = newer.filter(*(condition.probed() for condition in matching.conditions))
+        newer = newer.filter(*(condition.as_probe() for condition in matching.conditions))
         number = 0
         with timeouts_ignored(), time_limit(newer.db, NEW_SECONDS):
             number = newer.order_by()[: NEW_UP_TO + 1].count()

@@ -43,34 +43,34 @@ NAMED_SO = "SELECT name FROM unnest(%s::text[]) AS name WHERE name ILIKE %s"
 @dataclass(frozen=True)
 class Condition:
     """
-    A conversation meets it with one row, by session_id, in any of the `sources()`.
+    A conversation meets it if any of the `sources()` has a row with its session_id.
 
     `indexed`: indexes of ours find all these rows. `probes`: how many conversations are asked one
-    by one before that.
+    by one before the rows are collected.
     """
 
     sources: Callable[[], tuple[QuerySet, ...]]
     indexed: bool
     probes: int = SLOW_PROBES
 
-    def met(self) -> Q:
-        """In the form that leaves PostgreSQL's planner the choice."""
+    def as_subquery(self) -> Q:
+        """Leaves PostgreSQL's planner the choice between the two forms below."""
         return Q(pk__in=self.session_ids())
 
-    def collected(self) -> Q:
-        """With a limit, for which the planner must not ask one conversation after the other."""
+    def as_collected(self) -> Q:
+        """Collects all rows first: with a limit, the planner cannot ask each conversation."""
         return Q(pk__in=self.session_ids()[:MOST_ROWS])
+
+    def as_probe(self) -> Q:
+        """Asks one conversation after the other."""
+        found = Q()
+        for source in self.sources():
+            found |= any_of(source.filter(session_id=OuterRef("pk")))
+        return found
 
     def session_ids(self) -> QuerySet:
         first, *others = (source.order_by().values("session_id") for source in self.sources())
         return first.union(*others, all=True) if others else first
-
-    def probed(self) -> Q:
-        """Asked of one conversation after the other."""
-        met = Q()
-        for source in self.sources():
-            met |= any_of(source.filter(session_id=OuterRef("pk")))
-        return met
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Problem(Condition):
 
     kinds: tuple[Kind, ...] = ()
 
-    def probed(self) -> Q:
+    def as_probe(self) -> Q:
         return Q(compiled.condition(probed_sessions, self.kinds))
 
 
@@ -88,7 +88,7 @@ def rows_of(found: tuple[Kind, ...]) -> tuple[QuerySet, ...]:
 
 
 def probed_sessions(found: tuple[Kind, ...]) -> QuerySet:
-    return Session.objects.filter(Condition(lambda: rows_of(found), indexed=False).probed())
+    return Session.objects.filter(Condition(lambda: rows_of(found), indexed=False).as_probe())
 
 
 def has_problem(name: str) -> Problem:
@@ -99,7 +99,7 @@ def has_problem(name: str) -> Problem:
     return Problem(lambda: rows_of(found), indexed, probes, found)
 
 
-def says(text: str, everywhere: bool) -> Condition:
+def message_contains(text: str, everywhere: bool) -> Condition:
     """A message holds the text, in any case; or, `everywhere`, an error or a tool's name does."""
     sources = [ChatMessage.objects.filter(content__contains_text=text)]
     indexed = state.is_ready(catalogue.TRIGRAMS.name) and bool(TRIGRAM.search(text))
@@ -144,9 +144,9 @@ def tool_calls(text: str) -> tuple[QuerySet, bool]:
         return Task.objects.filter(tool_uri__in=[masking.raw(name) for (name,) in cursor]), True
 
 
-def folded_message(text: str) -> str | None:
+def normalised_message(text: str) -> str | None:
     """
-    An error's folded message; for a failure's id, that failure's, None where there is none. An
+    An error's normalised message; for a failure's id, that failure's, None where there is none. An
     address holds an id where the message has personal data: a message is never one.
     """
     try:
@@ -161,8 +161,8 @@ def folded_message(text: str) -> str | None:
     return None
 
 
-def failed_with(message: str, problem: str) -> Condition:
-    """Failures whose folded message this is: of one kind, or of all where `problem` is no kind."""
+def problem_is(message: str, problem: str) -> Condition:
+    """Failures with this normalised message, of one kind or, where `problem` is none, of all."""
     told = kinds.with_words()
     found = [kind for kind in told if kind.name == problem] or told
     sources = tuple(

@@ -12,7 +12,7 @@ from privacy import masking
 from ..models import Agent, Session
 from ..problems import kinds
 from ..problems.messages import shown_message
-from .conditions import Condition, failed_with, folded_message, has_problem, says
+from .conditions import Condition, has_problem, message_contains, normalised_message, problem_is
 from .forms import ConversationFilterForm, MomentFilter, query_string, with_agent_as_stored
 from .matching import Matching
 from .widgets import (
@@ -86,7 +86,7 @@ class ConversationFilter(django_filters.FilterSet):
 
     def filter_search(self, queryset, name, value):
         everywhere = self.form.cleaned_data["scope"] == "all"
-        return self.meeting(queryset, name, value, lambda: says(value, everywhere))
+        return self.meeting(queryset, name, value, lambda: message_contains(value, everywhere))
 
     def filter_problem(self, queryset, name, value):
         return self.meeting(queryset, name, value, lambda: has_problem(value))
@@ -96,7 +96,7 @@ class ConversationFilter(django_filters.FilterSet):
         message = masking.raw(self.message)
         if message is None:
             return queryset.none()
-        return self.meeting(queryset, name, message, lambda: failed_with(message, problem))
+        return self.meeting(queryset, name, message, lambda: problem_is(message, problem))
 
     def meeting(self, queryset, name, value, condition):
         if not is_storable(value):
@@ -106,8 +106,8 @@ class ConversationFilter(django_filters.FilterSet):
 
     @cached_property
     def message(self) -> str | None:
-        """The error that is looked for, as folded_message() has it."""
-        return folded_message(self.form.cleaned_data["error"])
+        """The error that is looked for, as normalised_message() has it."""
+        return normalised_message(self.form.cleaned_data["error"])
 
     def filter_external_id(self, queryset, name, value):
         return queryset.with_external_id_prefix(value)
@@ -133,10 +133,6 @@ class ConversationFilter(django_filters.FilterSet):
         matching = self.matching
         search = [self.conditions["search"]] if "search" in self.conditions else []
         return replace(matching, conditions=(*search, has_problem(kind)))
-
-    @property
-    def qs(self):
-        return self.matching.queryset()
 
     def with_time(self) -> dict[str, str]:
         """{name: query string} that gives each date among the filters a time to edit."""

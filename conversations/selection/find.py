@@ -6,27 +6,22 @@ the newest conversations first; if too few meet them, an index of ours collects 
 where there is none, or it takes too long, one looks back as far as time allows, and says how far.
 """
 
-import time
 import uuid
-from contextlib import nullcontext
 
 from django.db import OperationalError
 
-from backoffice.client import give_way
 from backoffice.databases.errors import is_timeout, timeouts_ignored
-from backoffice.databases.time_limits import time_limit
+from backoffice.databases.time_limits import TimeBudget, time_limit
 from backoffice.databases.work_slots import WorkSlot, wait_for_slot
 
+from .look_back import widen
 from .matching import Matching
 from .pagination import Cursor
 
 # Looking for a page's rows may take this part of the time that one query may.
 SHARE_OF_TIMEOUT = 0.6
-# Conversations in the first step back at most, and how much longer the next step is.
-FIRST_STEP = 1_000
-STEP_GROWTH = 4
-# How long the others that take turns wait for one step.
-STEP_SECONDS = 0.1
+# Conversations in the first look at most.
+FIRST_LOOK = 1_000
 # A page that so many more conversations should fill is looked for among them, not collected.
 WORTH_WALKING = 5_000
 # Of the time there is, what collecting may take before one looks back without it.
@@ -43,13 +38,13 @@ def find(
     Raises OperationalError if not even the newest can be looked at within that many seconds. What
     no condition narrows is a single query, to which the connection's own limit applies.
     """
-    deadline = time.monotonic() + seconds
+    budget = TimeBudget(seconds)
     found: list[Cursor] = []
     for part, begins in matching.parts(cursor):
         wanted = limit - len(found)
         try:
             if matching.conditions:
-                more, reached = look_back(part, matching.conditions, wanted, deadline)
+                more, reached = look_back(part, matching.conditions, wanted, budget)
             else:
                 more, reached = places(part, wanted), None
         except OperationalError as error:
@@ -71,18 +66,16 @@ def next_newer(matching: Matching, cursor: Cursor, seconds: float) -> uuid.UUID 
 
     Raises OperationalError if it is not found within that many seconds.
     """
-    deadline = time.monotonic() + seconds
     upwards = ("updated_at", "id")
     newer = matching.base.newer_than(cursor.updated_at, cursor.id).order_by(*upwards)
     quick = min((condition.probes for condition in matching.conditions), default=0)
     ends = newer.values_list(*upwards)[quick - 1 : quick] if quick else ()
-    near = newer.filter(*(condition.probed() for condition in matching.conditions))
-    with time_limit(newer.db, seconds) as limit_time:
+    near = newer.filter(*(condition.as_probe() for condition in matching.conditions))
+    with time_limit(newer.db, TimeBudget(seconds)):
         for updated_at, _ in ends:
             near = near.filter(updated_at__lte=updated_at)
         found = near.values_list("pk", flat=True).first()
         for end in ends if found is None else ():
-            limit_time(deadline - time.monotonic())
             further = matching.queryset().newer_than(*end).order_by(*upwards)
             found = further.values_list("pk", flat=True).first()
     return found
@@ -93,57 +86,47 @@ def places(queryset, limit: int, skipped: int = 0) -> list[Cursor]:
     return [Cursor(*key) for key in keys[skipped : skipped + limit]]
 
 
-def look_back(part, conditions, limit: int, deadline: float):
+def look_back(part, conditions, limit: int, budget: TimeBudget):
     """find() in one part, which conditions narrow."""
-    probes = [condition.probed() for condition in conditions]
+    probes = [condition.as_probe() for condition in conditions]
     collect_after = [condition.probes for condition in conditions if condition.indexed]
-    found: list[Cursor] = []
-    reached = None
     quick = min(condition.probes for condition in conditions)
-    looked_at, step = 0, min(FIRST_STEP, quick)
-    while True:
+    found: list[Cursor] = []
+    reached: Cursor | None = None
+    looked_at = 0
+
+    def look(number: int):
         rest = Matching.behind(part, reached)
-        try:
-            slot = (
-                wait_for_slot(part.db, WorkSlot.LOOK_BACK) if looked_at >= quick else nullcontext()
-            )
-            with time_limit(part.db, deadline - time.monotonic()) as limit_time, slot:
-                began = time.monotonic()
-                limit_time(deadline - began)
-                ends = places(rest, 1, skipped=step - 1)
-                window = rest.not_older_than(ends[0].updated_at, ends[0].id) if ends else rest
-                more = places(window.filter(*probes), limit - len(found))
-                worked = time.monotonic() - began
-                if looked_at >= quick and ends and len(found) + len(more) < limit:
-                    give_way(worked, deadline - began - worked)
-        except OperationalError as error:
-            if reached is None or not is_timeout(error):
-                raise
-            return found, reached
+        ends = places(rest, 1, skipped=number - 1)
+        window = rest.not_older_than(ends[0].updated_at, ends[0].id) if ends else rest
+        return number, places(window.filter(*probes), limit - len(found)), ends
+
+    for number, more, ends in widen(
+        look, part.db, budget, first=min(FIRST_LOOK, quick), free=quick
+    ):
         found += more
         if not ends or len(found) == limit:
             return found, None
         [reached] = ends
-        looked_at += step
+        looked_at += number
         to_walk = (limit - len(found)) * looked_at / (len(found) or 0.1)
         if collect_after and looked_at >= min(collect_after) and to_walk > WORTH_WALKING:
             collect_after = []
-            more = collect(part, conditions, reached, limit - len(found), deadline)
+            more = collect(part, conditions, reached, limit - len(found), budget)
             if more is not None:
                 return found + more, None
-        # No step that could not be finished in time.
-        a_second = step / worked
-        in_time = a_second * (deadline - time.monotonic()) / 2
-        if in_time < 1:
-            return found, reached
-        step = int(min(step * STEP_GROWTH, in_time, max(a_second * STEP_SECONDS, 1)))
+    return found, reached
 
 
-def collect(part, conditions, cursor, limit, deadline) -> list[Cursor] | None:
+def collect(part, conditions, cursor, limit, budget: TimeBudget) -> list[Cursor] | None:
     """The rest of the page, from all rows that meet the conditions; None if that takes too long."""
-    chosen = (each.collected() if each.indexed else each.probed() for each in conditions)
+    chosen = (each.as_collected() if each.indexed else each.as_probe() for each in conditions)
     rest = Matching.behind(part, cursor).filter(*chosen)
-    seconds = (deadline - time.monotonic()) * COLLECT_SHARE
-    with timeouts_ignored(), time_limit(part.db, seconds), wait_for_slot(part.db, WorkSlot.COLLECT):
+    seconds = budget.left() * COLLECT_SHARE
+    with (
+        timeouts_ignored(),
+        time_limit(part.db, seconds),
+        wait_for_slot(part.db, WorkSlot.COLLECT),
+    ):
         return places(rest, limit)
     return None

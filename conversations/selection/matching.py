@@ -23,10 +23,12 @@ class Matching:
     conditions: tuple[Condition, ...] = ()
     until: datetime | None = None
 
-    def queryset(self, probed: int = 0) -> SessionQuerySet:
-        """All of them, with the first `probed` conditions asked one conversation after another."""
-        asked = (condition.probed() for condition in self.conditions[:probed])
-        return self.base.filter(*asked, *(each.met() for each in self.conditions[probed:]))
+    def queryset(self, probes: int = 0) -> SessionQuerySet:
+        """All of them. The first `probes` conditions are asked of one conversation after another,
+        for the others PostgreSQL's planner chooses."""
+        asked = (each.as_probe() for each in self.conditions[:probes])
+        planned = (each.as_subquery() for each in self.conditions[probes:])
+        return self.base.filter(*asked, *planned)
 
     def parts(self, cursor: Cursor | None):
         """

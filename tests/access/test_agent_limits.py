@@ -219,7 +219,7 @@ def test_counts_that_are_kept_are_not_told_to_others(
     monkeypatch, client, person, agents, conversations, limited_first
 ):
     be_patient(monkeypatch)
-    monkeypatch.setattr(counts, "KEPT_SECONDS", 60)
+    monkeypatch.setattr(counts, "CACHE_SECONDS", 60)
     for session in conversations:
         make_run(session, output_data=Json(None))
     limit(person, agents[0])

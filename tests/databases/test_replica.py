@@ -273,7 +273,7 @@ def test_both_gone_is_a_calm_page(primary, replica, server, admin):
     try:
         page = admin.get(server, LIST)
         assert page.status == 503
-        assert "The database does not answer" in page.text
+        assert "The database is not responding" in page.text
         assert ready(admin, server)[0] == 503
     finally:
         primary.start()

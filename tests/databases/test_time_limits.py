@@ -1,15 +1,17 @@
 """What a page asks under a time limit of its own: see backoffice/databases/time_limits.py."""
 
 import time
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 from django.db import OperationalError, connections, transaction
 from psycopg import sql
 
+from backoffice.databases import time_limits
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.postgresql.connection import Connection
-from backoffice.databases.time_limits import time_limit
+from backoffice.databases.time_limits import TimeBudget, time_limit
 from backoffice.databases.work_slots import WorkSlot, wait_for_slot
 from conversations.models import Session
 
@@ -62,17 +64,27 @@ def test_a_statement_ends_at_its_limit_and_the_next_one_is_asked(alias):
 
 
 @ALIASES
-def test_the_limit_is_that_of_the_block_and_of_the_last_word_about_it(alias):
+def test_the_limit_is_that_of_the_innermost_block(alias):
     usual = limit_in_force(alias)
-    with time_limit(alias, 7) as limit:
+    with time_limit(alias, 7):
         assert limit_in_force(alias) == "7s"
         with time_limit(alias, 0.2509):
             assert limit_in_force(alias) == "250ms"
         assert limit_in_force(alias) == "7s"
-        limit(3)
+    assert limit_in_force(alias) == usual
+
+
+@ALIASES
+def test_statements_share_a_budget(alias, monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(time_limits, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    usual = limit_in_force(alias)
+    with time_limit(alias, TimeBudget(7)):
+        assert limit_in_force(alias) == "7s"
+        clock.now += 4
         assert limit_in_force(alias) == "3s"
-        # Time that has run out is not time without an end, which 0 would be.
-        limit(-1)
+        # Time that is over is not time without an end, which 0 would be.
+        clock.now += 4
         with pytest.raises(OperationalError):
             ask("SELECT pg_sleep(1)", alias=alias)
     assert limit_in_force(alias) == usual
@@ -140,7 +152,7 @@ def test_it_costs_no_message_more(waits):
     assert len(waits) == 2
 
 
-def test_a_turn_is_under_the_limit_and_ends_with_its_block(agents):
+def test_a_slot_is_under_the_limit_and_ends_with_its_block(agents):
     held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s"
     with time_limit("agents", 5), wait_for_slot("agents", WorkSlot.COUNT):
         assert limit_in_force() == "5s"

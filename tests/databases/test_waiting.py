@@ -79,7 +79,7 @@ class Relay:
 def site(monkeypatch):
     monkeypatch.setattr(Watch, "is_on", True)
     monkeypatch.setattr(Connection, "limit_seconds", 10)
-    monkeypatch.setattr(Connection, "ends_with_reader", True)
+    monkeypatch.setattr(Connection, "ends_with_client", True)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError, connections
 from django.http import HttpResponse, QueryDict
+from django.test import override_settings
 
 from backoffice import client as backoffice_client
 from backoffice.databases import work_slots
@@ -17,9 +18,10 @@ from conversations.exports import stream
 from conversations.indexes import state
 from conversations.listing import counts
 from conversations.models import Session
-from conversations.selection import conditions, find
+from conversations.selection import conditions, find, look_back
 from conversations.selection.conditions import SLOW_PROBES
 from conversations.selection.filters import ConversationFilter
+from conversations.selection.matching import Matching
 
 from ..support.exports import export, slots_taken
 from ..support.factories import make_message, make_session
@@ -85,11 +87,11 @@ def test_whoever_waits_goes_on_when_a_place_is_free():
 
 
 def small_steps(monkeypatch):
-    monkeypatch.setattr(find, "FIRST_STEP", 7)
+    monkeypatch.setattr(find, "FIRST_LOOK", 7)
     monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7,))
 
 
-def test_a_search_looks_back_no_further_than_its_turn(monkeypatch):
+def test_a_search_looks_back_no_further_than_its_slot(monkeypatch):
     history = make_history(seed=1, size=100)
     small_steps(monkeypatch)
     newest = sorted((each.place for each in history), key=key, reverse=True)
@@ -100,7 +102,7 @@ def test_a_search_looks_back_no_further_than_its_turn(monkeypatch):
     assert (found, reached) == ([], None)
 
 
-def test_what_is_among_the_newest_is_found_without_a_turn():
+def test_what_is_among_the_newest_is_found_without_a_slot():
     make_history(seed=1, size=100)
     with slots_taken(*ALL, work=WorkSlot.LOOK_BACK):
         for query in ("", "search=missing", "search=alpha", "problem=any"):
@@ -108,7 +110,7 @@ def test_what_is_among_the_newest_is_found_without_a_turn():
             assert reached is None, query
 
 
-def test_collecting_waits_for_a_turn(monkeypatch):
+def test_collecting_waits_for_a_slot(monkeypatch):
     make_history(seed=1, size=100)
     build_indexes()
     small_steps(monkeypatch)
@@ -127,7 +129,7 @@ def test_collecting_waits_for_a_turn(monkeypatch):
     assert collected == [None, []]
 
 
-def test_a_step_leaves_the_others_their_turn_in_time(monkeypatch):
+def test_a_step_leaves_the_others_their_slot_in_time(monkeypatch):
     """A row takes 10 ms here, so a step has no more than ten, whatever time there is."""
     make_history(seed=1, size=60)
     small_steps(monkeypatch)
@@ -148,15 +150,18 @@ def test_a_step_leaves_the_others_their_turn_in_time(monkeypatch):
     assert max(steps) <= 10
 
 
-def test_counts_under_a_condition_wait_for_a_turn_and_others_do_not():
+def test_counts_under_a_condition_wait_for_a_slot_and_others_do_not(monkeypatch):
     make_history(seed=1, size=100)
     with slots_taken(*ALL, work=WorkSlot.COUNT):
-        assert counts.count(matching(), 5) == 100
-        assert counts.count(matching("problem=any"), 0.3) is None
-    assert counts.count(matching("problem=any"), 5) > 0
+        assert counts.full_total(matching()) == {"exact": 100}
+        with monkeypatch.context() as hasty, override_settings(STATEMENT_TIMEOUT_SECONDS=0.5):
+            hasty.setattr(counts, "PROBLEM_SECONDS", 0.1)
+            hasty.setattr(counts, "COMMON_SECONDS", 0.1)
+            assert counts.full_total(matching("problem=any")) == {}
+    assert counts.full_total(matching("problem=any"))["exact"] > 0
 
 
-def test_few_conversations_are_counted_without_a_turn(monkeypatch):
+def test_few_conversations_are_counted_without_a_slot(monkeypatch):
     make_history(seed=1, size=100)
     filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
     with slots_taken(*ALL, work=WorkSlot.COUNT):
@@ -181,19 +186,22 @@ def test_a_total_is_counted_the_quickest_way_first(monkeypatch, query, ways):
     make_history(seed=1, size=100)
     build_indexes()
     tried = []
+    queryset = Matching.queryset
 
-    def never(matching, seconds, up_to=None, probed=0):
-        tried.append(probed)
+    def spied(self, probes=0):
+        tried.append(probes)
+        return queryset(self, probes)
 
-    monkeypatch.setattr(counts, "count", never)
+    monkeypatch.setattr(Matching, "queryset", spied)
+    monkeypatch.setattr(counts, "count", lambda *args, **options: None)
     assert counts.full_total(matching(query)) == {}
     # The last one is exact.
     assert tried == ([*ways, 0] if query else ways)
 
 
 def test_what_took_long_to_count_is_kept_longer(monkeypatch):
-    monkeypatch.setattr(counts, "KEPT_SECONDS", 10)
-    monkeypatch.setattr(counts, "KEPT_TIMES", 20)
+    monkeypatch.setattr(counts, "CACHE_SECONDS", 10)
+    monkeypatch.setattr(counts, "CACHE_TIMES", 20)
     filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
     kept = []
     monkeypatch.setattr(counts.cache, "get", lambda key: None)
@@ -257,21 +265,20 @@ def test_an_export_gives_way_after_each_burst(support_client, monkeypatch):
     assert all(least < worked < 10 * stream.PATIENCE for worked in given)
 
 
-def test_a_search_gives_way_after_each_turn(monkeypatch):
+def test_a_search_gives_way_before_each_look_that_takes_a_slot(monkeypatch):
     make_history(seed=1, size=60)
     small_steps(monkeypatch)
-    given, turns = [], []
+    given, slots = [], []
 
     def spied(alias, work):
-        turns.append(work)
+        slots.append(work)
         return wait_for_slot(alias, work)
 
-    monkeypatch.setattr(find, "give_way", lambda worked, at_most: given.append(worked))
-    monkeypatch.setattr(find, "wait_for_slot", spied)
+    monkeypatch.setattr(look_back, "give_way", lambda worked, at_most: given.append(worked))
+    monkeypatch.setattr(look_back, "wait_for_slot", spied)
     find.find(matching("search=missing"), None, 51, 60)
-    assert set(turns) == {WorkSlot.LOOK_BACK}
-    # Not after the last one.
-    assert len(given) == len(turns) - 1
+    assert set(slots) == {WorkSlot.LOOK_BACK}
+    assert len(given) == len(slots)
 
 
 @pytest.mark.parametrize(("share", "rests"), [(0.5, True), (0, False)])

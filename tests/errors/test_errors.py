@@ -17,6 +17,7 @@ from conversations.errors import collect
 from conversations.errors import groups as errors
 from conversations.indexes import catalogue, state
 from conversations.models import Agent
+from conversations.selection import look_back
 
 from ..support.factories import (
     NULL,
@@ -369,15 +370,13 @@ def test_a_cap_is_told_with_how_far_back_it_goes(either_way, monkeypatch, suppor
 
 
 def hasten(monkeypatch):
-    """Each look at the clock finds it two seconds later, so that no second step is worth trying."""
+    """A look takes two of the three seconds, so that no second one is worth trying."""
     clock = itertools.count(step=2)
-    stub = SimpleNamespace(monotonic=lambda: next(clock))
-    for module in (errors, collect):
-        monkeypatch.setattr(module, "time", stub)
+    monkeypatch.setattr(look_back, "time", SimpleNamespace(monotonic=lambda: next(clock)))
 
 
 def test_where_time_runs_out_it_says_how_far_it_got(monkeypatch, support_client):
-    monkeypatch.setattr(collect, "FIRST_STEP", 2)
+    monkeypatch.setattr(collect, "FIRST_LOOK", 2)
     newest, second, third = (ago(days=days) for days in (1, 2, 3))
     for moment in (newest, second, third):
         session = make_session(updated_at=moment)
@@ -394,7 +393,7 @@ def test_where_time_runs_out_it_says_how_far_it_got(monkeypatch, support_client)
 
 
 def test_nothing_found_so_far_is_not_nothing_at_all(monkeypatch, support_client):
-    monkeypatch.setattr(collect, "FIRST_STEP", 1)
+    monkeypatch.setattr(collect, "FIRST_LOOK", 1)
     make_session(updated_at=ago(days=1))
     tool_failure(session=make_session(updated_at=ago(days=2)))
     hasten(monkeypatch)
@@ -404,7 +403,7 @@ def test_nothing_found_so_far_is_not_nothing_at_all(monkeypatch, support_client)
 
 
 def test_looking_back_goes_on_while_there_is_time(monkeypatch):
-    monkeypatch.setattr(collect, "FIRST_STEP", 1)
+    monkeypatch.setattr(collect, "FIRST_LOOK", 1)
     for days in range(10):
         tool_failure(session=make_session(updated_at=ago(days=days)), created_at=ago(days=days))
     page = found()
@@ -449,7 +448,7 @@ def test_an_outage_is_no_timeout(monkeypatch, support_client):
 
     monkeypatch.setattr(collect, "grouped", gone)
     support_client.raise_request_exception = False
-    assert "The database does not answer" in text(get(support_client, URL, status=503))
+    assert "The database is not responding" in text(get(support_client, URL, status=503))
 
 
 # Links
@@ -534,7 +533,7 @@ def test_a_filter_that_makes_no_sense_is_explained_and_matches_nothing(
     tool_failure()
     page = get(support_client, URL + query)
     assert reason in text(page)
-    assert "Nothing shown: a filter above makes no sense." in text(page)
+    assert "Fix the highlighted filter to see results." in text(page)
     assert error_links(page) == []
 
 
@@ -633,4 +632,7 @@ def test_every_revision_shows_what_it_can_tell(at_revision, support_client, numb
     assert len(error_links(page)) == len(expected)
     for link in error_links(page):
         assert len(match(support_client, link)) == 1
-    assert "Nothing shown" in text(get(support_client, f"{URL}?kind=incomplete")) or number < "0006"
+    assert (
+        "Fix the highlighted filter" in text(get(support_client, f"{URL}?kind=incomplete"))
+        or number < "0006"
+    )

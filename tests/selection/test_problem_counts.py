@@ -212,7 +212,7 @@ def test_a_search_whose_counts_take_too_long(support_client, troubled, monkeypat
 
 def test_a_filter_that_makes_no_sense_has_no_numbers(support_client, troubled):
     response = get(support_client, COUNTS, start_date="soon")
-    assert "Nothing shown: a filter above makes no sense" in text(response)
+    assert "Fix the highlighted filter to see results" in text(response)
     assert "number" not in response.content.decode()
 
 
@@ -307,7 +307,7 @@ def test_evaluations_are_marked_and_can_be_hidden(support_client):
 
 
 def test_what_everybody_asks_for_is_kept_a_while(support_client, monkeypatch):
-    monkeypatch.setattr(product, "KEPT_SECONDS", 60)
+    monkeypatch.setattr(product, "CACHE_SECONDS", 60)
     cache.clear()
     make_conversation()
     assert "1 conversation" in text(get(support_client, COUNTS))

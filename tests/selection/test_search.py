@@ -73,7 +73,7 @@ def test_while_somebody_types_it_is_only_offered(support_client, named, what):
     name, address = named[what]
     response = get(support_client, headers=TYPING, search=name)
     assert "HX-Redirect" not in response
-    assert [target.url for target in response.context["targets"]] == [address]
+    assert [hit.url for hit in response.context["direct_hits"]] == [address]
     assert f'<a href="{address}">' in response.content.decode()
 
 
@@ -82,7 +82,7 @@ def test_while_somebody_types_it_is_only_offered(support_client, named, what):
 )
 def test_what_names_nothing_is_looked_for_as_text(support_client, named, search):
     response = get(support_client, search=search)
-    assert response.context["targets"] == []
+    assert response.context["direct_hits"] == []
     assert listed(response) == []
     assert "Nothing matches" in text(response)
 
@@ -105,7 +105,7 @@ def test_several_conversations_of_one_external_id_are_offered_above_the_search(s
     saying = make_session(shop)
     make_message(saying, content="I am user-1")
     response = get(support_client, search="user-1")
-    assert [target.url for target in response.context["targets"]] == [detail(second), detail(first)]
+    assert [hit.url for hit in response.context["direct_hits"]] == [detail(second), detail(first)]
     assert listed(response) == [saying.id]
     html = response.content.decode()
     assert f'<a href="{detail(first)}">' in html
@@ -117,14 +117,14 @@ def test_many_conversations_of_one_external_id_are_a_list_not_a_choice(support_c
     made = [make_session(agent, external_id="user-1") for _ in range(direct_hits.MOST + 2)]
     response = get(support_client, search="user-1")
     newest = [detail(session) for session in reversed(made)][: direct_hits.MOST]
-    assert [target.url for target in response.context["targets"]] == newest
+    assert [hit.url for hit in response.context["direct_hits"]] == newest
 
 
 def test_a_uuid_that_is_somebodys_external_id_too_opens_neither(support_client, named):
     run_id, address = named["run"]
     other = make_session(external_id=str(run_id))
     response = get(support_client, search=run_id)
-    assert [target.url for target in response.context["targets"]] == [address, detail(other)]
+    assert [hit.url for hit in response.context["direct_hits"]] == [address, detail(other)]
 
 
 def test_a_conversation_whose_external_id_is_its_own_uuid_opens(support_client):
@@ -145,11 +145,11 @@ def test_older_pages_and_a_wider_scope_search_for_the_text(support_client, named
     saying = make_session()
     make_message(saying, content=f"see {name}")
     response = get(support_client, search=name, scope="all")
-    assert response.context["targets"] == []
+    assert response.context["direct_hits"] == []
     assert listed(response) == [saying.id]
     after = Cursor(saying.updated_at, uuid.UUID(int=0))
     response = get(support_client, search=name, after=after)
-    assert response.context["targets"] == []
+    assert response.context["direct_hits"] == []
     assert listed(response) == []
 
 
@@ -158,7 +158,7 @@ def test_back_to_what_was_typed_opens_nothing(support_client, named):
     typed = get(support_client, headers=TYPING, search=name)
     response = support_client.get(typed["HX-Push-Url"])
     assert response.status_code == 200
-    assert [target.url for target in response.context["targets"]] == [address]
+    assert [hit.url for hit in response.context["direct_hits"]] == [address]
 
 
 # Text
@@ -263,7 +263,7 @@ def test_a_search_that_makes_no_sense_is_explained_and_shows_nothing(support_cli
         response = get(support_client, headers=headers, search=term, **more)
         assert listed(response) == []
         assert says in text(response)
-        assert "Nothing shown" in text(response)
+        assert "Fix the highlighted filter" in text(response)
         assert "Nothing matches" not in text(response)
 
 
@@ -292,8 +292,8 @@ def test_a_lone_surrogate_matches_nothing_and_names_nothing():
         data["scope"] = scope
         filters = ConversationFilter(data, queryset=Session.objects.all())
         assert filters.is_valid()
-        assert list(filters.qs) == []
-    assert direct_hits.targets("\ud800") == direct_hits.targets("a\0b") == []
+        assert list(filters.matching.queryset()) == []
+    assert direct_hits.direct_hits("\ud800") == direct_hits.direct_hits("a\0b") == []
 
 
 def test_a_slow_look_for_what_the_search_names_keeps_the_list(support_client, monkeypatch):
@@ -301,7 +301,7 @@ def test_a_slow_look_for_what_the_search_names_keeps_the_list(support_client, mo
         with time_limit("agents", 0.02), connections["agents"].cursor() as cursor:
             cursor.execute("SELECT pg_sleep(5)")
 
-    monkeypatch.setattr("conversations.listing.views.targets", too_slow)
+    monkeypatch.setattr("conversations.listing.views.direct_hits", too_slow)
     response = get(support_client, status=503, search="ticket-1")
     assert "That took too long" in text(response)
     assert 'value="ticket-1"' in response.content.decode()

@@ -210,13 +210,13 @@ def test_every_revision_shows_and_counts_its_problems(
 ):
     at_revision(number)
     page = get(support_client)
-    troubles = {row.pk: row.trouble for row in page.context["rows"]}
-    assert troubles[troubled["tool"]] == "tool haystack: needle in the tool"
-    assert troubles[troubled["task"]] == "task pin: needle in the task"
+    newest_problems = {row.pk: row.newest_problem for row in page.context["rows"]}
+    assert newest_problems[troubled["tool"]] == "tool haystack: needle in the tool"
+    assert newest_problems[troubled["task"]] == "task pin: needle in the task"
     counts = shown_counts(get(support_client, COUNTS))
     expected = {"Any problem": 3, "Tool call failed": 1, "Task error": 1}
     if at_least(number, "0005"):
-        assert troubles[troubled["model"]] == "model some-model: needle, said it"
+        assert newest_problems[troubled["model"]] == "model some-model: needle, said it"
         expected |= {"Any problem": 4, "Model call failed": 1}
     if at_least(number, "0006"):
         expected |= {"Run failed": 1, "Run interrupted": 0, "Run still running": 0}

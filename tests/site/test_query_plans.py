@@ -160,7 +160,7 @@ def ask(client, words, url=LIST, **filters) -> Plans:
 @pytest.fixture
 def collecting(monkeypatch):
     """After the newest ten, what meets a condition is collected."""
-    monkeypatch.setattr(find, "FIRST_STEP", 10)
+    monkeypatch.setattr(find, "FIRST_LOOK", 10)
     monkeypatch.setattr(find, "WORTH_WALKING", 0)
     monkeypatch.setattr(conditions, "QUICK_PROBES", 10)
     # The default of its `probes`.

@@ -268,7 +268,7 @@ def side(monkeypatch, settings):
     be_patient(monkeypatch)
     settings.STATEMENT_TIMEOUT_SECONDS = 60
     settings.MASK_PERSONAL_DATA = True
-    monkeypatch.setattr(find, "FIRST_STEP", 7)
+    monkeypatch.setattr(find, "FIRST_LOOK", 7)
     monkeypatch.setattr(find, "WORTH_WALKING", 0)
     monkeypatch.setattr(conditions, "QUICK_PROBES", 7)
     # The default of a condition's `probes`.

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql import base
@@ -26,7 +27,7 @@ class Cursor(base.Cursor, ClientCursor):
     where no transaction is open, PostgreSQL makes one of it.
     """
 
-    limit_seconds: float | None = None
+    limit_seconds: Callable[[], float] | None = None
 
     def execute(self, query, params=None, **options):
         # A transaction that failed takes nothing before it is rolled back.
@@ -36,7 +37,7 @@ class Cursor(base.Cursor, ClientCursor):
         if isinstance(query, Composable):
             query = query.as_string(self)
         text = query.decode() if isinstance(query, bytes) else query
-        milliseconds = max(int(self.limit_seconds * 1000), 1)
+        milliseconds = max(int(self.limit_seconds() * 1000), 1)
         if milliseconds > 100:
             # What psycopg knows of a statement it knows by its text.
             milliseconds -= milliseconds % 10
@@ -61,8 +62,8 @@ class TaggedErrors(DatabaseErrorWrapper):
 
 class DatabaseWrapper(base.DatabaseWrapper):
     watches: defaultdict[str, Watch] = defaultdict(Watch)
-    # What a statement may take where that is less than usual; see time_limits.time_limit().
-    statement_seconds: float | None = None
+    # What a statement may take as it begins; set by time_limits.time_limit().
+    statement_seconds: Callable[[], float] | None = None
 
     @cached_property
     def wrap_database_errors(self):

@@ -107,7 +107,7 @@ def resumable(generator: PQGen[RV]) -> PQGen[RV]:
 
 
 class Connection(psycopg.Connection):
-    # Whose connection it is tells it; until then it may only be checked.
+    # Set by DatabaseWrapper.get_new_connection().
     watch = Watch()
     limit_seconds: float = CHECK_SECONDS
     ends_with_client = False

@@ -29,8 +29,8 @@ KEPT_WITHOUT_PRIMARY = 30
 # How long somebody who changed something waits for the replica to have it.
 FOLLOW_SECONDS = 2
 NOT_YET = (
-    "The change is made. This site reads from a copy of the database that has not got it yet: "
-    "until it has, pages show what was there before."
+    "The change was saved. This site reads from a copy of the database that does not have it yet;"
+    " until it does, pages show the old text."
 )
 
 # Numbers, which no masking touches.

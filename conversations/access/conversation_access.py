@@ -4,7 +4,7 @@ from audit.recording import record_search, record_view
 from backoffice.fragments import refreshes_itself, wants_fragment
 
 
-class Browse(PermissionRequiredMixin):
+class ConversationAccess(PermissionRequiredMixin):
     """For whoever may see conversations; the audit trail says which ones they saw."""
 
     permission_required = "conversations.view_session"
@@ -24,7 +24,7 @@ class Browse(PermissionRequiredMixin):
 WORDS = ("search", "external_id", "error")
 
 
-def tell_search(request, filters, *, again: bool, **details):
+def audit_search(request, filters, *, again: bool, **details):
     """Tells the audit trail what was looked for, if the filters are good and hold such words."""
     if any(filters.data.get(name) for name in WORDS) and filters.is_valid():
         query = filters.query(keep_cursor=again)

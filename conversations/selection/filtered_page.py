@@ -1,0 +1,42 @@
+"""What pages of results below filters have in common."""
+
+from django.db import OperationalError
+
+from backoffice.databases.errors import is_timeout
+from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
+from backoffice.metrics import database_failed
+
+
+class FilteredPageMixin(FragmentMixin):
+    """
+    A page of results below filters. If the results take too long, it says so with status 503 and
+    keeps the filters; when htmx replaces it, the address shown is that of the filters.
+    """
+
+    def get(self, request, *args, **kwargs):
+        try:
+            return self.get_page(request, *args, **kwargs)
+        except OperationalError as error:
+            if not is_timeout(error):
+                raise
+            database_failed(error)
+            context = self.filters_context() | {"timed_out": True, "retry": request.get_full_path()}
+            return self.render_to_response(context, status=503)
+
+    def get_page(self, request, *args, **kwargs):
+        return super().get(request, *args, **kwargs)
+
+    def filters_context(self) -> dict:
+        """What the page shows whatever becomes of its results."""
+        raise NotImplementedError
+
+    def shown_query(self, context: dict) -> str:
+        """The query string that leads to what is shown, without the form's empty fields."""
+        raise NotImplementedError
+
+    def render_to_response(self, context, **kwargs):
+        response = super().render_to_response(context, **kwargs)
+        if wants_fragment(self.request) and self.request.htmx.target == LIST_TARGET:
+            query = self.shown_query(context)
+            response["HX-Push-Url"] = f"{self.request.path}?{query}" if query else self.request.path
+        return response
