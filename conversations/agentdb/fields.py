@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models.lookups import BuiltinLookup
 
 from backoffice import json_text
+from privacy import masking
 
 
 class PayloadField(models.JSONField):
@@ -22,6 +23,28 @@ class SecondsField(models.FloatField):
 
     def from_db_value(self, value, expression, connection):
         return None if value is None else float(value)
+
+
+class CutTextField(models.TextField):
+    """A text that SQL has cut to a length: what stands at its end is masked as cut, if it was."""
+
+    def __init__(self, length: int):
+        super().__init__()
+        self.length = length
+
+    def from_db_value(self, value, expression, connection):
+        return masking.cut(value, self.length)
+
+
+class PayloadTextField(models.TextField):
+    """A JSON document as text, perhaps cut to a length; masked, it is JSON still."""
+
+    def __init__(self, length: int | None = None):
+        super().__init__()
+        self.length = length
+
+    def from_db_value(self, value, expression, connection):
+        return masking.cut_json(value, self.length)
 
 
 class BooleanLookup(BuiltinLookup):

@@ -4,7 +4,9 @@ import re
 
 from django.apps import apps
 from django.db.models import F, Field, Func, Q, QuerySet, Subquery, TextField, Value
-from django.db.models.functions import Coalesce, Left
+from django.db.models.functions import Cast, Coalesce, Left
+
+from .fields import CutTextField, PayloadTextField
 
 COLUMN = re.compile(r"\{([a-z_]+)\}")
 
@@ -38,13 +40,24 @@ def any_of(queryset: QuerySet) -> Q:
     return Q(Coalesce(Subquery(one), False))
 
 
+def cut_text(text, length: int) -> Left:
+    """The first characters of a text, masked where somebody's personal data is."""
+    return Left(text, length, output_field=CutTextField(length))
+
+
+def payload_json(field: str, length: int | None = None):
+    """A payload as JSON text, whole or cut to a length; masked in the same way."""
+    whole = Cast(field, PayloadTextField())
+    return Left(whole, length, output_field=PayloadTextField(length)) if length else whole
+
+
 def payload_text(field: str, length: int, *path: str):
     """
     The text of a payload, or of what lies at a path inside, cut to a length: a string without
     its quotes, anything else as JSON; None for JSON null.
     """
     steps = "{" + ",".join(path) + "}"
-    return Left(
+    return cut_text(
         Func(
             F(field),
             Value(steps),

@@ -6,19 +6,17 @@ import math
 from collections.abc import Iterator
 from datetime import datetime
 
-from django.db.models import TextField
-from django.db.models.functions import Cast
 from django.http import Http404, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.views.generic import View
 
 from backoffice.words import exact
-from privacy import masking
 
 from .. import sessions
-from ..access.browse import Browse
+from ..access.conversation_access import ConversationAccess
 from ..agentdb.fields import PayloadField
+from ..agentdb.sql import payload_json
 from ..models import ChatMessage, Run, Session, Task
 
 ROWS_AT_ONCE = 100
@@ -34,7 +32,7 @@ def in_batches(queryset) -> Iterator:
         yield from (rows[key] for key in batch if key in rows)
 
 
-class TranscriptView(Browse, View):
+class TranscriptView(ConversationAccess, View):
     """What was said, as plain text or Markdown."""
 
     forms = ("txt", "md")
@@ -65,7 +63,7 @@ class TranscriptView(Browse, View):
             yield f"{message.content}\n"
 
 
-class ConversationJsonView(Browse, View):
+class ConversationJsonView(ConversationAccess, View):
     """The contract's SessionDetails as JSON, streamed; payloads as they are in the database."""
 
     def get(self, request, session_id):
@@ -100,7 +98,7 @@ def payload_names(model) -> list[str]:
 def with_payload_texts(queryset):
     """Payloads as text: never parsed, whatever their depth."""
     names = payload_names(queryset.model)
-    texts = {f"{name}_text": Cast(name, TextField()) for name in names}
+    texts = {f"{name}_text": payload_json(name) for name in names}
     return queryset.defer(*names).annotate(**texts)
 
 
@@ -118,7 +116,7 @@ def as_json(summary, row) -> str:
     members = []
     for field in dataclasses.fields(summary):
         if field.name in payloads:
-            value = masking.cut_json(getattr(row, f"{field.name}_text")) or "null"
+            value = getattr(row, f"{field.name}_text") or "null"
         else:
             value = json.dumps(plain(getattr(row, field.name)), ensure_ascii=False)
         members.append(f'"{field.name}": {value}')

@@ -1,16 +1,15 @@
 """One task, and one large column of a row: as a page, a fragment or the text itself."""
 
-from django.db.models import TextField
-from django.db.models.functions import Cast
+from django.db.models import F
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.generic import DetailView, View
 
 from backoffice.fragments import FragmentMixin
-from privacy import masking
 
-from ..access.browse import Browse
+from ..access.conversation_access import ConversationAccess
 from ..agentdb import revision
+from ..agentdb.sql import payload_json
 from ..models import PAYLOADS, PLAIN_TEXT, ModelCall
 from .payloads import read_payloads
 
@@ -25,7 +24,7 @@ def payload_rows(kwargs):
     return model.objects.filter(**{conversation: kwargs["session_id"]})
 
 
-class TaskView(Browse, FragmentMixin, DetailView):
+class TaskView(ConversationAccess, FragmentMixin, DetailView):
     template_name = "conversations/detail/task.html"
     fragment_name = "conversations/detail/_task.html"
     context_object_name = "task"
@@ -41,7 +40,7 @@ class TaskView(Browse, FragmentMixin, DetailView):
         return super().get_context_data(payloads=self.payloads, session_id=session_id, **kwargs)
 
 
-class PayloadView(Browse, FragmentMixin, DetailView):
+class PayloadView(ConversationAccess, FragmentMixin, DetailView):
     template_name = "conversations/detail/payload.html"
     fragment_name = "conversations/detail/_payload.html"
 
@@ -61,17 +60,15 @@ class PayloadView(Browse, FragmentMixin, DetailView):
         )
 
 
-class PayloadFileView(Browse, View):
+class PayloadFileView(ConversationAccess, View):
     """The whole payload as text: to read in the browser, or as a file with `?download`."""
 
     def get(self, request, row_id, field, **kwargs):
-        rows = payload_rows(self.kwargs).annotate(text=Cast(field, TextField()))
-        text = get_object_or_404(rows.values_list("text", flat=True), pk=row_id)
         is_json = field not in PLAIN_TEXT
+        rows = payload_rows(self.kwargs).annotate(text=payload_json(field) if is_json else F(field))
+        text = get_object_or_404(rows.values_list("text", flat=True), pk=row_id)
         if text is None:
             text = "null" if is_json else ""
-        elif is_json:
-            text = masking.cut_json(text)
         response = HttpResponse(text, content_type="text/plain; charset=utf-8")
         if "download" in request.GET:
             name = f"{kwargs['kind']}-{row_id}-{field}.{'json' if is_json else 'txt'}"

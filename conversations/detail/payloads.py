@@ -4,13 +4,14 @@ import re
 from dataclasses import dataclass
 
 from django.db.models import TextField
-from django.db.models.functions import Cast, Left, Length
+from django.db.models.functions import Cast, Length
 from django.shortcuts import get_object_or_404
 from django.utils.html import escape
 
 from backoffice import json_text
 from privacy import masking
 
+from ..agentdb.sql import cut_text, payload_json
 from ..models import PAYLOAD_LABELS, PLAIN_TEXT, large_columns
 
 # A tree of 500 nodes fits into this many characters, whatever the payload's size.
@@ -46,9 +47,11 @@ def read_payloads(queryset, pk, fields: tuple[str, ...]):
     """(row, {field: Payload}); payloads are cut in SQL, since they run to megabytes."""
     annotations = {}
     for field in fields:
-        text = Cast(field, TextField())
-        annotations[f"{field}_text"] = Left(text, TEXT_UP_TO if field in PLAIN_TEXT else TREE_TEXT)
-        annotations[f"{field}_length"] = Length(text)
+        plain = field in PLAIN_TEXT
+        annotations[f"{field}_text"] = (
+            cut_text(field, TEXT_UP_TO) if plain else payload_json(field, TREE_TEXT)
+        )
+        annotations[f"{field}_length"] = Length(Cast(field, TextField()))
     row = get_object_or_404(
         queryset.defer(*large_columns(queryset.model)).annotate(**annotations), pk=pk
     )
@@ -59,12 +62,10 @@ def read_payloads(queryset, pk, fields: tuple[str, ...]):
         payload = payloads[field] = Payload(field, getattr(row, f"{field}_length") or 0)
         is_whole = len(masking.raw(text) or "") == payload.length
         if field in PLAIN_TEXT:
-            text = masking.cut(text, TEXT_UP_TO)
             if is_whole:
                 payload.length = len(text or "")
             payload.text = fitting_text(text, room)
         elif text is not None and text != "null":
-            text = masking.cut_json(text, TREE_TEXT)
             payload.tree = fitting(json_text.tree(inner_json(text)), room)
     return row, payloads
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 
 from django.utils.html import escape
 
-from privacy import masking
-
 from ..agentdb import revision
 from ..agentdb.sql import payload_text
 from ..models import ChatMessage, ModelCall, Run, Task
@@ -56,7 +54,6 @@ def add_reasons(session_id, entries: Iterable[Entry]):
             :REASONS_READ
         ]
         for run_id, model, text in rows:
-            text = masking.cut(text, REASON_LENGTH)
             by_run[run_id].append(f"{model}: {text or 'no reason was recorded'}")
     tasks = Task.objects.filter(kinds.any_problem("Task"), **failed)
     words = tasks.annotate(
@@ -68,7 +65,6 @@ def add_reasons(session_id, entries: Iterable[Entry]):
     )[:REASONS_READ]
     for run_id, name, node_type, task_words, tool_words in rows:
         text = tool_words if node_type == "tool_call" and tool_words else task_words
-        text = masking.cut(text, REASON_LENGTH)
         by_run[run_id].append(f"{(name or node_type or '')[:NAME_LENGTH]}: {text}")
     room = ROOM_FOR_REASONS
     for reasons in by_run.values():

@@ -5,7 +5,7 @@ from django.views.generic import DetailView
 
 from backoffice.fragments import FragmentMixin, wants_fragment
 
-from ..access.browse import Browse
+from ..access.conversation_access import ConversationAccess
 from ..model_calls.costs import model_calls, totals
 from ..models import PAYLOAD_LABELS, PAYLOADS, Task
 from ..summaries import run_summaries
@@ -16,7 +16,7 @@ from .views import position
 from .waterfall import waterfall
 
 
-class RunView(Browse, FragmentMixin, DetailView):
+class RunView(ConversationAccess, FragmentMixin, DetailView):
     """A run's tasks, in pages of 200 so that a run of thousands opens at once."""
 
     template_name = "conversations/detail/run.html"

@@ -12,13 +12,14 @@ from django.db.models.functions import Left, Length, RowNumber
 from privacy import masking
 
 from ..agentdb.compiled import tuples
+from ..agentdb.sql import cut_text
 from ..models import NO_NAME, ChatMessage, Run, Task
 from ..summaries import run_summaries
 from .reasons import NAME_LENGTH, Entry, add_reasons
 
 ITEMS_PER_PAGE = 80
 NAMES_SHOWN = 24
-# A longer message is folded; the rest is read when somebody opens it.
+# A longer message is shortened; the rest is read when somebody opens it.
 FOLD = 3000
 GAP = timedelta(minutes=5)
 # Bytes of HTML; when they are used up, the rest of the page is cut shorter.
@@ -99,7 +100,7 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
     shown = places[start : start + ITEMS_PER_PAGE]
     run_ids = {place.run_id for place in shown if place.run_id}
     runs = run_summaries(session_id, run_ids)
-    contents = folded(session_id, [place.message_id for place in shown if place.message_id])
+    contents = shortened(session_id, [place.message_id for place in shown if place.message_id])
     entries: list[Entry] = []
     by_run: dict[uuid.UUID, Entry] = {}
     before = places[start - 1].at if start and shown else None
@@ -128,17 +129,16 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
     return Transcript(entries, start, start + len(shown), len(places))
 
 
-def folded(session_id, ids: list) -> dict[uuid.UUID, ChatMessage]:
+def shortened(session_id, ids: list) -> dict[uuid.UUID, ChatMessage]:
     """{id: message with the beginning of its text, and the text's length}"""
     messages = ChatMessage.objects.filter(session_id=session_id, pk__in=ids).defer("content")
-    found = messages.annotate(text=Left("content", FOLD), length=Length("content"))
+    found = messages.annotate(text=cut_text("content", FOLD), length=Length("content"))
     return {message.pk: message for message in found}
 
 
 def mask_cut(message: ChatMessage):
     if masking.is_active():
         is_whole = message.length == len(masking.raw(message.text))
-        message.text = masking.cut(message.text, FOLD)
         # The length tells whether there is more to show than the text.
         message.length = (
             len(message.text) if is_whole else max(message.length, len(message.text) + 1)

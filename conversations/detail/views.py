@@ -10,7 +10,7 @@ from backoffice.databases.time_limits import time_limit
 from backoffice.fragments import FragmentMixin
 from privacy import masking
 
-from ..access.browse import Browse, tell_search
+from ..access.conversation_access import ConversationAccess, audit_search
 from ..display.message_text import message_text
 from ..model_calls.costs import totals
 from ..models import ChatMessage, Session
@@ -26,7 +26,7 @@ SAME_PERSON = 8
 NEIGHBOUR_SECONDS = 0.5
 
 
-class ConversationView(Browse, FragmentMixin, DetailView):
+class ConversationView(ConversationAccess, FragmentMixin, DetailView):
     template_name = "conversations/detail/detail.html"
     fragment_name = "conversations/detail/_conversation.html"
     context_object_name = "conversation"
@@ -44,7 +44,7 @@ class ConversationView(Browse, FragmentMixin, DetailView):
             filters.pop(name, None)
         came_from = ConversationFilter(filters, queryset=Session.objects.all())
         # What is newer and older in that list tells of others.
-        tell_search(self.request, came_from, again=False)
+        audit_search(self.request, came_from, again=False)
         term = self.request.GET.get("search", "")
         focus = self.focus(term)
         run_id = self.named("run")
@@ -128,7 +128,7 @@ def same_person(conversation):
     return others.newest_first()[:SAME_PERSON]
 
 
-class MessageView(Browse, FragmentMixin, DetailView):
+class MessageView(ConversationAccess, FragmentMixin, DetailView):
     """One message whole, however long it is."""
 
     template_name = "conversations/detail/message.html"

@@ -269,10 +269,10 @@ def test_the_newer_of_a_filtered_list_is_not_collected_where_it_is_near(
     agent = make_agent()
     here, wanted = (failing(n, agent) for n in range(2))
 
-    def met(self):
+    def as_subquery(self):
         raise AssertionError("All rows that meet it are asked for.")
 
-    monkeypatch.setattr("conversations.selection.conditions.Condition.met", met)
+    monkeypatch.setattr("conversations.selection.conditions.Condition.as_subquery", as_subquery)
     response = get(support_client, url("detail", here.id) + "?problem=tool_error")
     assert response.context["newer"] == wanted.id
 
