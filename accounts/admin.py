@@ -79,13 +79,13 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
         for user in users:
             record(request, Act.SIGNED_OUT_EVERYWHERE, account=user.get_username())
             user.end_sessions()
-        self.message_user(request, "They are signed out everywhere.")
+        self.message_user(request, "They were signed out everywhere.")
 
     @admin.action(description="Remove all second factors", permissions=["change"])
     def reset_second_factors(self, request, users):
         for user in users:
             second_factors.reset(user)
-        self.message_user(request, "They have no second factor any more, and are signed out.")
+        self.message_user(request, "Their second factors were removed, and they were signed out.")
 
 
 class AgentLimitForm(forms.ModelForm):
@@ -93,8 +93,9 @@ class AgentLimitForm(forms.ModelForm):
         coerce=UUID,
         widget=forms.CheckboxSelectMultiple,
         help_text=(
-            "Who is in this group sees the conversations of the agents ticked here, and of other "
-            "limited groups of theirs, and nothing else. Delete the limit to show them everything."
+            "Members of this group see only conversations of the agents ticked here, and of "
+            "agents ticked in their other limited groups. Delete the limit to show them "
+            "everything."
         ),
         error_messages={
             "required": "Tick an agent. For this group to see everything, delete the limit."

@@ -109,8 +109,8 @@ def callback(request):
         return refused(
             request,
             "not invited",
-            "You are known there, but not invited here. Ask someone with the Admin role to add "
-            "your e-mail address to an account.",
+            "You signed in there, but have no account here. Ask someone with the Admin role to "
+            "add your e-mail address to one.",
         )
     record_authentication(request, user, "provider")
     return perform_login(request, user, redirect_url=request.session.pop(NEXT, "") or None)
@@ -133,7 +133,7 @@ def signed_in_already(request, claims: dict):
         return refused(
             request,
             "signed in too long ago",
-            "You signed in there a while ago, and it did not ask again. Sign out there first.",
+            "You signed in there a while ago, and were not asked again. Sign out there first.",
         )
     record_authentication(request, request.user, "provider", reauthenticated=True)
     return redirect(target)
@@ -174,7 +174,7 @@ def admitted(claims: dict):
             return None
         newcomers = Group.objects.filter(name=NEWCOMERS).first()
         if newcomers is None:
-            logger.error("Nobody new is let in: there is no group %s.", NEWCOMERS)
+            logger.error("No new account was created: there is no group %s.", NEWCOMERS)
             return None
         user = users.create_user(email, email, identity=identity)
         user.groups.add(newcomers)

@@ -45,7 +45,7 @@ class SignIn(auth.LoginView):
 class PasskeySignIn(LoginWebAuthnView):
     def form_invalid(self, form):
         record_refusal(self.request, how="passkey", reason="unknown passkey")
-        messages.error(self.request, "This passkey is not known here.")
+        messages.error(self.request, "This site does not know this passkey.")
         return redirect("login")
 
 
@@ -77,7 +77,9 @@ class ChangePassword(auth.PasswordChangeView):
 
     def form_valid(self, form):
         record(self.request, Act.PASSWORD_CHANGED)
-        messages.success(self.request, "Your password was changed. Other sessions have ended.")
+        messages.success(
+            self.request, "Your password was changed. You were signed out everywhere else."
+        )
         return super().form_valid(form)
 
 

@@ -131,7 +131,7 @@ class BigTableAdmin(ModelAdmin):
             return super().get_changelist_instance(request)
         except IncorrectLookupParameters as error:
             # Django goes on without the filter, or blames the database.
-            raise BadRequest("A filter makes no sense.") from error
+            raise BadRequest("This filter is not valid.") from error
 
     def lookup_allowed(self, lookup, value, request=None):
         return lookup in self.lookups and "\0" not in value

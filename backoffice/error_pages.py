@@ -30,21 +30,21 @@ NO_WRITING = (
 BUSY = (
     503,
     "Something else is writing there",
-    "Nothing was changed. Another program is at work on the same row: try again in a moment.",
+    "Nothing was changed. Another program is changing the same row: try again in a moment.",
 )
 # What PostgreSQL answers a change with that it does not take, by SQLSTATE.
 REFUSALS = {
     READ_ONLY: (
         503,
-        "The agent database takes no changes",
+        "The agent database accepts no changes",
         "Nothing was changed. The database is read-only: a replica, or under maintenance. "
         "If it lasts, tell whoever runs this site.",
     ),
     "42501": (
         403,
         "The agent database does not allow that",
-        "Nothing was changed. The role that this site writes with lacks the right to; "
-        "whoever runs the database can grant it.",
+        "Nothing was changed. This site's database role is not allowed to change this; whoever "
+        "runs the database can grant it.",
     ),
     QUERY_CANCELED: BUSY,
     "55P03": BUSY,
@@ -113,8 +113,8 @@ def bad_request(request, exception=None):
     return error_response(
         request,
         400,
-        "That address makes no sense here",
-        "A part of it is cut off or was changed. Start again from the list.",
+        "This address is not valid",
+        "Part of it is missing or was changed. Start again from the list.",
     )
 
 
@@ -122,7 +122,7 @@ def permission_denied(request, exception=None):
     return error_response(
         request,
         403,
-        "Not for your role",
+        "Your role does not allow this",
         "Your account may not see this page. Someone with the Admin role can change that.",
     )
 
@@ -132,7 +132,7 @@ def method_not_allowed(request):
         request,
         405,
         "That cannot be done here",
-        "Nothing was changed. This address is there for something else: start again from the list.",
+        "Nothing was changed. This address is not for that: start again from the list.",
     )
 
 
@@ -141,7 +141,7 @@ def csrf_failure(request, reason=""):
         request,
         403,
         "This form is out of date",
-        "Nothing was changed. Go back, reload the page and send it again; cookies must be on.",
+        "Nothing was changed. Go back, reload the page and send it again. Cookies must be allowed.",
     )
 
 
@@ -162,33 +162,31 @@ def server_error(request):
             request,
             500,
             "Something broke on our side",
-            "The failure has been logged. What you were looking at is unchanged.",
+            "The error has been logged. If it happens again, tell whoever runs this site.",
         )
     if is_timeout(failure):
         title = "That took too long"
         text = (
-            "The search was stopped so that others are not slowed down. "
-            "Narrow it by agent or by date, or look for a longer word."
+            "The search was stopped so that others are not slowed down. Narrow it by agent or by "
+            "date, or search for a longer word."
         )
     elif is_recovery_conflict(failure):
         title = "The database was catching up"
         text = (
-            "This site reads from a copy of the database, which had to make way for something new "
-            "just then. Nothing is lost: try again."
+            "This site reads from a copy of the database, which was just being brought up to "
+            "date. Nothing is lost: try again."
         )
     elif sqlstate(failure) in (READ_ONLY, DISK_FULL):
-        title = "Nothing can be written down at the moment"
+        title = "Changes cannot be saved at the moment"
         text = (
-            "The database takes no changes: its disk is full, or it is under maintenance. What "
-            "cannot be written down is not done. If it lasts, tell whoever runs this site."
+            "The database accepts no changes: its disk is full, or it is under maintenance. "
+            "Whatever cannot be recorded in the audit trail is not done. If it lasts, tell "
+            "whoever runs this site."
         )
     elif sqlstate(failure) in OTHER_TABLES:
         title = "The database is being changed"
-        text = (
-            "Its tables are not what they were a moment ago. Try again; "
-            "if it lasts, tell whoever runs this site."
-        )
+        text = "Its tables have just changed. Try again; if it lasts, tell whoever runs this site."
     else:
-        title = "The database does not answer"
+        title = "The database is not responding"
         text = "Nothing is lost. Try again in a moment; if it lasts, tell whoever runs this site."
     return error_response(request, 503, title, text)

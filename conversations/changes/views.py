@@ -17,7 +17,7 @@ from backoffice.error_pages import NO_WRITING, ChangeRefused, error_response, re
 from privacy import masking
 
 from ..access import agent_limits
-from ..access.browse import Browse
+from ..access.conversation_access import ConversationAccess
 from ..models import ChatMessage, Session
 from . import erasure, redaction
 
@@ -27,7 +27,7 @@ MOST_AT_ONCE = 1_000
 
 class RedactForm(forms.Form):
     words = forms.CharField(
-        label="Words to take out",
+        label="Words to remove",
         required=False,
         max_length=100_000,
         strip=False,
@@ -42,7 +42,7 @@ class RedactForm(forms.Form):
         return words
 
 
-class ChangeView(Browse, FormView):
+class ChangeView(ConversationAccess, FormView):
     """What the database refuses changes nothing, and a page says so."""
 
     def dispatch(self, request, *args, **kwargs):

@@ -142,7 +142,7 @@ def test_what_cannot_be_told_is_not_done(admin_client, monkeypatch, act):
     def broken(*args, **kwargs):
         raise RuntimeError
 
-    for module in ("admin", "audited"):
+    for module in ("admin", "audited_admin"):
         monkeypatch.setattr(f"accounts.{module}.record", broken)
     several = {"action": "delete_selected", "_selected_action": [user.pk], "post": "yes"}
     path, form = {

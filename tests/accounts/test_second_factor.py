@@ -250,7 +250,7 @@ def test_a_passkey_that_is_none_is_refused(client, credential):
     client.get(PASSKEY, headers={"Accept": "application/json"})
     response = client.post(PASSKEY, {"credential": credential})
     assert response["Location"] == LOGIN
-    assert "This passkey is not known here" in client.get(LOGIN).content.decode()
+    assert "This site does not know this passkey" in client.get(LOGIN).content.decode()
     assert Entry.objects.get().act == Act.SIGN_IN_REFUSED
     assert not is_in(client)
 

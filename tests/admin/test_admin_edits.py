@@ -445,7 +445,7 @@ def test_a_read_only_database_is_a_page_that_says_so(admin_client, rows, model, 
     with untouched():
         response = save(admin_client, model, pk, form, **changes)
     assert response.status_code == 503
-    assert "The agent database takes no changes Nothing was changed." in text(response)
+    assert "The agent database accepts no changes Nothing was changed." in text(response)
     assert edited() == []
 
 

@@ -176,8 +176,12 @@ def timeout():
 @pytest.mark.parametrize(
     ("make_error", "words", "others"),
     [
-        (timeout, b"That took too long", b"The database does not answer"),
-        (lambda: OperationalError("gone"), b"The database does not answer", b"That took too long"),
+        (timeout, b"That took too long", b"The database is not responding"),
+        (
+            lambda: OperationalError("gone"),
+            b"The database is not responding",
+            b"That took too long",
+        ),
     ],
 )
 def test_a_slow_and_an_absent_database_are_told_apart(

@@ -48,7 +48,7 @@ def names():
 
 
 def having(kind: str) -> set:
-    return set(Session.objects.filter(has_problem(kind).probed()).values_list("pk", flat=True))
+    return set(Session.objects.filter(has_problem(kind).as_probe()).values_list("pk", flat=True))
 
 
 def test_times_are_those_of_now(unfinished):
@@ -107,7 +107,7 @@ def test_each_revision_has_statements_of_its_own(at_revision, number):
     assert by_kind["any"] == by_kind["task_error"] == {session.id}
     for kind, found in by_kind.items():
         assert found == set(
-            Session.objects.filter(has_problem(kind).met()).values_list("pk", flat=True)
+            Session.objects.filter(has_problem(kind).as_subquery()).values_list("pk", flat=True)
         )
         assert healthy.id not in found
 

@@ -110,7 +110,7 @@ LOADED = """(folded) => [...document.querySelectorAll(folded)].every(
 SHOWN = {
     "filtered list": ".snippets mark",
     "list of a search everywhere": ".snippets mark",
-    "list of what an id names": ".targets a >> nth=1",
+    "list of what an id names": ".direct-hits a >> nth=1",
     "list that ends where time did": ".rows + .reached",
     "empty list that ends where time did": ".reached",
     "list that took too long": "#results .notice",

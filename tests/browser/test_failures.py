@@ -37,7 +37,7 @@ def unreachable(*args):
 
 @pytest.mark.parametrize(
     ("failure", "title"),
-    [(timed_out, "That took too long"), (unreachable, "The database does not answer")],
+    [(timed_out, "That took too long"), (unreachable, "The database is not responding")],
 )
 def test_a_failure_of_the_database_leaves_the_filters_in_place(
     page, watch, talks, monkeypatch, failure, title
@@ -107,7 +107,7 @@ def test_without_a_network_the_filters_and_what_is_typed_stay(page, watch, talks
 def test_a_made_up_cursor_is_a_page_in_our_style(page, watch, talks):
     page.goto(f"{LIST}?after=made-up")
     watch.expect_status(400)
-    expect(page.get_by_role("heading", name="That address makes no sense here")).to_be_visible()
+    expect(page.get_by_role("heading", name="This address is not valid")).to_be_visible()
     page.get_by_role("link", name="All conversations").click()
     expect(said(page)).to_have_count(3)
 

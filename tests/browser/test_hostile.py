@@ -238,14 +238,16 @@ def test_failures_and_what_was_found_in_the_list(bare):
     while left:
         shown, left = left[:50], left[50:]
         names = page.locator(".snippets .label")
-        expect(page.locator(".row .trouble").first).to_contain_text(shown[0][:20])
+        expect(page.locator(".row .newest-problem").first).to_contain_text(shown[0][:20])
         labels = zip(texts(names)[::2], shown, strict=True)
         assert [text for label, text in labels if not is_name(normalize("NFC", label), text)] == []
         found = texts(page.locator(".snippets [dir=auto]"))
         said = [f"needle {text}" for text in shown]
         for excerpts in (found[::2], found[1::2]):
             assert [begun(one) for one in excerpts] == [begun(one) for one in said]
-        failed = [one.partition(": needle")[2] for one in texts(page.locator(".row .trouble"))]
+        failed = [
+            one.partition(": needle")[2] for one in texts(page.locator(".row .newest-problem"))
+        ]
         assert [begun(one) for one in failed] == [begun(text) for text in shown]
         assert page.locator(".snippets mark").count() >= 2 * len(shown)
         assert_harmless(page, watch)
@@ -281,8 +283,8 @@ def test_an_external_id_is_offered_as_text(bare):
             make_session(make_agent(name), external_id=text.strip())
         page.locator("#id_search").fill(text)
         expected = [f"{text.strip()}, a conversation with {name}" for name in ("Bank", text)]
-        expect(page.locator(".targets a").first).to_have_text(expected[0], use_inner_text=False)
-        assert texts(page.locator(".targets a")) == expected
+        expect(page.locator(".direct-hits a").first).to_have_text(expected[0], use_inner_text=False)
+        assert texts(page.locator(".direct-hits a")) == expected
         assert_harmless(page, watch)
 
 

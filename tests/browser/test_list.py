@@ -286,7 +286,7 @@ def test_an_invalid_value_is_explained_beside_its_field_and_shows_nothing(
     assert wrong.get_attribute("aria-invalid") == "true"
     assert error.get_attribute("id") in (wrong.get_attribute("aria-describedby") or "")
     expect(page.locator(".row")).to_have_count(0)
-    expect(page.get_by_text("Nothing shown")).to_be_visible()
+    expect(page.get_by_text("Fix the highlighted filter")).to_be_visible()
     page.get_by_role("link", name="Clear all").click()
     expect(said(page)).to_have_count(3)
 
@@ -303,7 +303,7 @@ def test_an_invalid_value_of_a_filter_without_a_field_is_explained_too(page, tal
     open_list(page, f"?{query}")
     expect(page.locator("#filters").get_by_role("alert")).to_contain_text(f"{label}: ")
     expect(page.locator(".row")).to_have_count(0)
-    expect(page.get_by_text("Nothing shown")).to_be_visible()
+    expect(page.get_by_text("Fix the highlighted filter")).to_be_visible()
     field(page, "Search").fill("refund")
     name, value = query.split("=")
     wait_for_query(page, search="refund", **{name: value})

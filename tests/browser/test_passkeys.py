@@ -46,13 +46,13 @@ def test_a_passkey_is_added_signs_in_and_is_removed(opened):
     open_account(page)
     assert flaws(page, "account") == []
     page.get_by_role("link", name="Add a passkey").click()
-    page.get_by_label("Its name").fill("My <b>laptop</b>")
+    page.get_by_label("A name").fill("My <b>laptop</b>")
     assert flaws(page, "passkey") == []
     page.get_by_role("button", name="Add it").click()
     expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
     expect(page.locator(".recovery-codes li")).to_have_count(10)
     assert flaws(page, "codes") == []
-    page.get_by_role("link", name="I have kept them").click()
+    page.get_by_role("link", name="I have saved them").click()
     expect(page.get_by_text("My <b>laptop</b>", exact=False).first).to_be_visible()
     assert flaws(page, "account-with-passkey") == []
 
@@ -73,7 +73,7 @@ def test_a_passkey_is_added_signs_in_and_is_removed(opened):
 
     page.get_by_role("button", name="Sign out", exact=True).click()
     page.get_by_role("button", name="Use a passkey").click()
-    expect(page.get_by_text("This passkey is not known here")).to_be_visible()
+    expect(page.get_by_text("This site does not know this passkey")).to_be_visible()
 
 
 def test_a_passkey_is_a_second_factor_too(opened):
@@ -82,7 +82,7 @@ def test_a_passkey_is_a_second_factor_too(opened):
     open_account(page)
     page.get_by_role("link", name="Add a passkey").click()
     page.get_by_role("button", name="Add it").click()
-    page.get_by_role("link", name="I have kept them").click()
+    page.get_by_role("link", name="I have saved them").click()
     page.get_by_role("button", name="Sign out", exact=True).click()
     sign_in(page, "alice")
     expect(page.get_by_role("heading", name="Second factor")).to_be_visible()
@@ -112,5 +112,5 @@ def test_without_a_script_passkeys_are_not_offered(new_context):
     expect(page.get_by_role("button", name="Use a passkey")).to_be_hidden()
     open_account(page)
     page.get_by_role("link", name="Add a passkey").click()
-    expect(page.get_by_text("Passkeys need a browser that knows them")).to_be_visible()
+    expect(page.get_by_text("Passkeys need a browser that supports them")).to_be_visible()
     expect(page.get_by_role("button", name="Add it")).to_be_hidden()

@@ -61,7 +61,7 @@ def test_choosing_a_problem_shows_conversations_that_have_it_and_marks_it(page, 
     expect(chosen(page)).to_have_text("Run failed 2")
     problem_link(page, "Tool call failed").click()
     expect(said(page)).to_have_text(["a tool broke"])
-    expect(page.locator(".row .trouble")).to_have_text("tool restart: offline")
+    expect(page.locator(".row .newest-problem")).to_have_text("tool restart: offline")
     wait_for_query(page, problem="tool_error")
     problem_link(page, "Any problem").click()
     expect(said(page)).to_have_text(["a tool broke", "another broke", "one broke"])
@@ -176,7 +176,7 @@ def test_numbers_that_fail_leave_the_list_as_it_is(page, watch, troubled, monkey
 
 def test_numbers_are_asked_for_once_and_not_where_nothing_is_shown(page, watch, talks):
     open_list(page, "?start_date=yesterday")
-    expect(page.get_by_text("Nothing shown")).to_be_visible()
+    expect(page.get_by_text("Fix the highlighted filter")).to_be_visible()
     page.wait_for_load_state("networkidle")
     assert not [path for path in watch.paths() if "/counts/" in path]
     open_list(page, "?search=ref")

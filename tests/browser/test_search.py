@@ -211,7 +211,7 @@ def test_an_id_that_names_nothing_is_searched_for(page, talks):
     search.press("Enter")
     expect(snippets(page).locator("mark")).to_have_text(name)
     wait_for_query(page, search=name)
-    expect(page.locator(".targets")).to_have_count(0)
+    expect(page.locator(".direct-hits")).to_have_count(0)
     assert_not_reloaded(page)
 
 

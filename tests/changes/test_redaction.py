@@ -229,7 +229,7 @@ def test_words_too_short_or_too_long(admin_client, session):
 
 def test_words_that_stand_nowhere_leave_nothing_to_confirm(admin_client, session):
     page = admin_client.post(address(session), {"words": "elsewhere", "preview": ""})
-    assert "They stand nowhere in this conversation." in page.content.decode()
+    assert "Not found in this conversation." in page.content.decode()
     assert 'name="confirm"' not in page.content.decode()
 
 

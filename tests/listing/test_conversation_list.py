@@ -229,7 +229,7 @@ def test_behind_the_last_row_the_page_says_so(support_client):
 def test_a_malformed_cursor_is_a_400_page(support_client, after, headers):
     make_session()
     response = get(support_client, f"{LIST}?after={after}", headers=headers, status=400)
-    assert "makes no sense here" in text(response)
+    assert "This address is not valid" in text(response)
 
 
 # Filters
@@ -314,7 +314,7 @@ def test_each_problem_is_found_and_no_other(support_client):
         # However PostgreSQL is asked, and by the list itself.
         found = [
             set(Session.objects.filter(form).values_list("pk", flat=True))
-            for form in (condition.met(), condition.collected(), condition.probed())
+            for form in (condition.as_subquery(), condition.as_collected(), condition.as_probe())
         ]
         found.append(set(match(support_client, problem=problem)))
         assert found == [found[0]] * 4, problem
@@ -400,7 +400,7 @@ def test_an_invalid_filter_is_explained_and_shows_nothing(support_client, query,
     errors = response.context["filter"].errors
     assert list(errors) == [field]
     assert str(errors[field][0]).replace("’", "'")[:20] in text(response).replace("&#x27;", "'")
-    assert "a filter above makes no sense" in text(response)
+    assert "Fix the highlighted filter" in text(response)
     assert "No conversations yet" not in text(response)
 
 

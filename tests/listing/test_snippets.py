@@ -250,33 +250,33 @@ def test_a_failed_run_is_told_by_what_its_model_call_said(support_client):
     run = make_run(session, output_data=None)
     said = Json({"error": {"message": "provider said 500"}})
     make_model_call(session, run, response_code=500, response_data=said)
-    assert row(support_client).trouble == "run failed: provider said 500"
+    assert row(support_client).newest_problem == "run failed: provider said 500"
     assert "run failed: provider said 500" in text(get(support_client))
 
 
 def test_a_failure_in_a_run_that_went_on_is_told_with_its_name(support_client):
     session = make_session()
     tool_error(session, "Error: device offline")
-    assert row(support_client).trouble == "tool restart_device: device offline"
+    assert row(support_client).newest_problem == "tool restart_device: device offline"
 
 
 def test_a_task_error_is_told_with_the_tasks_name(support_client):
     session = make_session()
     make_task(make_run(session), session, "x", errors=Json([{"message": "no \n such\tcoach"}]))
-    assert row(support_client).trouble == "task x: no such coach"
+    assert row(support_client).newest_problem == "task x: no such coach"
 
 
 def test_a_tool_that_failed_in_the_run_that_failed(support_client):
     session = make_session()
     tool_error(session, "Error: offline", run=make_run(session, output_data=None))
-    assert row(support_client).trouble == "run failed: tool restart_device: offline"
+    assert row(support_client).newest_problem == "run failed: tool restart_device: offline"
 
 
 def test_an_older_runs_failure_is_not_the_last_runs(support_client):
     session = make_session()
     tool_error(session, "Error: offline")
     make_run(session, output_data=None)
-    assert row(support_client).trouble == "tool restart_device: offline"
+    assert row(support_client).newest_problem == "tool restart_device: offline"
 
 
 def test_the_newest_failure_of_all_kinds_is_told(support_client):
@@ -288,30 +288,30 @@ def test_the_newest_failure_of_all_kinds_is_told(support_client):
     tool_error(session, "Error: last", run=run, created_at=now + timedelta(seconds=2))
     tool_error(session, "Error: first", run=run, created_at=now)
     make_task(run, session, errors=Json("second"), created_at=now)
-    assert row(support_client).trouble == "tool restart_device: last"
+    assert row(support_client).newest_problem == "tool restart_device: last"
 
 
 @pytest.mark.parametrize(
-    ("errors", "trouble"),
+    ("errors", "words"),
     [("", "task step"), ([None], "task step"), ({}, "task step: {}"), (0, "task step: 0")],
 )
-def test_a_failure_without_words_still_has_a_name(support_client, errors, trouble):
+def test_a_failure_without_words_still_has_a_name(support_client, errors, words):
     session = make_session()
     make_task(make_run(session), session, errors=Json(errors))
-    assert row(support_client).trouble == trouble
+    assert row(support_client).newest_problem == words
 
 
 def test_a_failure_without_a_name(support_client):
     session = make_session()
     make_task(make_run(session), session, None, errors=Json("why"))
-    assert row(support_client).trouble == "task: why"
+    assert row(support_client).newest_problem == "task: why"
 
 
 def test_long_words_are_cut(support_client):
     session = make_session()
     tool_error(session, "Error: " + "ü" * 500_000, "n" * 5000)
-    trouble = row(support_client).trouble
-    assert trouble == f"tool {'n' * 60}: {'ü' * (160 - 67)}…"
+    newest_problem = row(support_client).newest_problem
+    assert newest_problem == f"tool {'n' * 60}: {'ü' * (160 - 67)}…"
 
 
 def test_hostile_words_are_text(support_client):
@@ -329,8 +329,8 @@ def test_healthy_rows_have_none(support_client):
     running = make_session()
     make_run(running, output_data=None, duration_seconds=None, created_at=timezone.now())
     response = get(support_client)
-    assert [each.trouble for each in response.context["rows"]] == ["", ""]
-    assert 'class="trouble"' not in response.content.decode()
+    assert [each.newest_problem for each in response.context["rows"]] == ["", ""]
+    assert 'class="newest-problem"' not in response.content.decode()
 
 
 def test_a_page_whose_troubles_take_too_long_lacks_only_them(support_client, monkeypatch):
@@ -339,5 +339,5 @@ def test_a_page_whose_troubles_take_too_long_lacks_only_them(support_client, mon
     with slowed("LATERAL") as slow:
         found = row(support_client)
     assert slow
-    assert found.trouble == ""
+    assert found.newest_problem == ""
     assert dict(found.problems) == {"tool_error": 1}

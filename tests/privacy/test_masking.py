@@ -135,9 +135,15 @@ def plant_at_cuts(agent):
             )
         make_message(session, content=preview)
         # The list shows less than it reads of what went wrong, but spaces in a row as one.
-        trouble = make_session(agent)
+        newest_problem = make_session(agent)
         wide = f"Error: {'word':{299 - offset}} {piece} "
-        make_task(make_run(trouble), trouble, name, "tool_call", output=Json({"result": wide}))
+        make_task(
+            make_run(newest_problem),
+            newest_problem,
+            name,
+            "tool_call",
+            output=Json({"result": wide}),
+        )
         for edge in (40, 90, 130, 170):
             for words in (
                 f"{filler(200)}needle {filler(edge - offset)}{piece} {filler(200)}",

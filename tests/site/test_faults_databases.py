@@ -20,7 +20,7 @@ from ..support.faults import LIST, Site, two_servers
 PARTS = ("ours", "agents")
 ALIAS = {"ours": "default", "agents": "agents"}
 NAME = {"ours": "our database", "agents": "the agent database"}
-SILENT = "The database does not answer"
+SILENT = "The database is not responding"
 CONVERSATION = f"/conversations/{uuid.UUID(md5(b'session1').hexdigest())}/"
 TOKEN = "t" * 32
 

@@ -149,7 +149,7 @@ def test_a_malformed_current_url_is_no_way_out_either(client, url):
 def test_a_name_that_is_not_ours_is_a_400_page(client, headers):
     response = client.get("/conversations/", headers={"Host": "evil.example", **headers})
     assert response.status_code == 400
-    assert b"That address makes no sense here" in response.content
+    assert b"This address is not valid" in response.content
 
 
 def test_signing_in_leads_to_the_page_that_was_asked_for(client):
