@@ -7,6 +7,8 @@ import threading
 import time
 from contextvars import ContextVar
 
+from django.http import HttpResponse
+
 # A client that reads nothing for this long is treated as gone.
 STALLED_SECONDS = 60
 # A user who sent a request in the last N seconds counts as active.
@@ -14,6 +16,9 @@ LATELY = 1
 # How often as long as one worked one rests for each of them: pages miss one of two processors more
 # than one of sixteen.
 RESTS = 8 / (os.cpu_count() or 1)
+
+# nginx's status for a client that left before it was answered.
+CLIENT_CLOSED_REQUEST = 499
 
 # {thread: when it began to answer somebody last, in seconds}
 _began: dict[int, float] = {}
@@ -70,7 +75,11 @@ def watch_client(get_response):
         if client.socket:
             client.socket.settimeout(STALLED_SECONDS)
         # A change is finished even if nobody is left to hear of it.
-        current_client.set(client if request.method in ("GET", "HEAD") else None)
+        reads = request.method in ("GET", "HEAD")
+        current_client.set(client if reads else None)
+        if reads and not client.is_there():
+            # It gave up while it waited for a thread: nobody reads this answer.
+            return HttpResponse(status=CLIENT_CLOSED_REQUEST)
         return get_response(request)
 
     return middleware

@@ -13,6 +13,7 @@ from .databases.errors import (
     OTHER_TABLES,
     QUERY_CANCELED,
     READ_ONLY,
+    alias_of,
     is_outage,
     is_recovery_conflict,
     is_timeout,
@@ -164,7 +165,10 @@ def server_error(request):
             "Something broke on our side",
             "The error has been logged. If it happens again, tell whoever runs this site.",
         )
-    if is_timeout(failure):
+    if is_timeout(failure) and alias_of(failure) in ("default", "agents_write"):
+        title = "The database is busy"
+        text = "Try again in a moment; if it lasts, tell whoever runs this site."
+    elif is_timeout(failure):
         title = "That took too long"
         text = (
             "The search was stopped so that others are not slowed down. Narrow it by agent or by "

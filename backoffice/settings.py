@@ -77,6 +77,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "backoffice.middleware.security_headers",
     "backoffice.client.watch_client",
+    "backoffice.databases.time_limits.limit_pages",
     "backoffice.health.probes",
     "backoffice.middleware.request_id",
     "backoffice.middleware.access_log",

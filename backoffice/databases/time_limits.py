@@ -1,11 +1,13 @@
-"""Time limits for statements, shorter than the one that a connection sets for all."""
+"""Time limits for statements: of pages, and shorter ones for parts of them."""
 
 import time
 from contextlib import contextmanager, nullcontext
 
+from django.conf import settings
 from django.db import connections, transaction
 
 from .postgresql.base import ours
+from .postgresql.connection import page_seconds
 
 
 class TimeBudget:
@@ -39,3 +41,16 @@ def time_limit(alias: str, limit: float | TimeBudget):
         if within_another and outer is None:
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
+
+
+def limit_pages(get_response):
+    """No statement of a page takes longer than STATEMENT_TIMEOUT_SECONDS, in any database."""
+
+    def middleware(request):
+        token = page_seconds.set(settings.STATEMENT_TIMEOUT_SECONDS)
+        try:
+            return get_response(request)
+        finally:
+            page_seconds.reset(token)
+
+    return middleware

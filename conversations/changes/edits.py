@@ -4,7 +4,6 @@ import json
 import re
 
 from django import forms
-from django.conf import settings
 from django.contrib.admin import widgets
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
@@ -12,11 +11,12 @@ from django.utils.crypto import salted_hmac
 from django.utils.html import format_html, format_html_join
 
 from audit.recording import Act, recorded_change
-from backoffice.databases.time_limits import time_limit
+from backoffice.databases.time_limits import TimeBudget, time_limit
 from backoffice.error_pages import refusals
 
 from ..access import agent_limits
 from ..models import Agent, ChatMessage, Session
+from .locking import LOCK_SECONDS
 
 EDITABLE = {
     Agent: ("name", "description"),
@@ -191,7 +191,7 @@ def save_edit(request, form: EditForm) -> bool:
     with (
         recorded_change(request, Act.EDITED, session_id=conversation_of(row), **details),
         refusals(),
-        time_limit("agents_write", settings.STATEMENT_TIMEOUT_SECONDS),
+        time_limit("agents_write", TimeBudget(LOCK_SECONDS)),
         agent_limits.lifted(),
     ):
         # Keys stay: the runtime may go on adding rows that refer to this one.

@@ -12,7 +12,7 @@ from datetime import datetime
 from django.db import connections
 
 from ..agentdb import revision
-from .redaction import OF_SESSIONS
+from .locking import OF_SESSIONS
 
 OF_CALLS = OF_SESSIONS["model_call_stats"]
 BLANKED = """

@@ -15,6 +15,7 @@ from psycopg import sql
 from backoffice import json_text
 
 from ..agentdb import revision
+from .locking import OF_SESSIONS, lock
 
 REDACTED = "[redacted]"
 SHORTEST = 2
@@ -24,14 +25,6 @@ PLACES = {
     "runs": ("runs", (), ("input_data", "output_data", "context")),
     "tasks": ("tasks", ("prompt",), ("inputs", "output", "errors")),
     "model_call_stats": ("model calls", (), ("request_data", "response_data")),
-}
-# A row's share of the conversations; all by indexes of the runtime's.
-OF_RUNS = "ARRAY(SELECT id FROM runs WHERE session_id = ANY(%(ids)s))"
-OF_SESSIONS = {
-    "chat_messages": "session_id = ANY(%(ids)s)",
-    "runs": "session_id = ANY(%(ids)s)",
-    "tasks": "session_id = ANY(%(ids)s)",
-    "model_call_stats": f"session_id = ANY(%(ids)s) OR run_id = ANY({OF_RUNS})",
 }
 # What no JSON escapes, however often: enough to pass over rows that cannot hold the words.
 PLAIN = re.compile(r"[A-Za-z0-9 ]+")
@@ -60,6 +53,19 @@ def pattern_of(words: str) -> re.Pattern:
         }
         forms = forms | newest
     return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))))
+
+
+def redact_all(session_id: uuid.UUID, words: str) -> list[Found]:
+    """
+    redact() in the transaction on agents_write, while nobody else writes to the conversation. Looks
+    twice: a model call may have been added during the first look.
+    """
+    lock([session_id])
+    looks = [redact(session_id, words, using="agents_write", write=True) for _ in range(2)]
+    return [
+        Found(first.label, first.times + second.times, first.rows + second.rows)
+        for first, second in zip(*looks, strict=True)
+    ]
 
 
 def redact(session_id: uuid.UUID, words: str, *, using: str, write: bool) -> list[Found]:

@@ -1,6 +1,7 @@
 """Redacting and erasing: first what would happen, then a typed word, then the act itself."""
 
 import uuid
+from contextlib import contextmanager
 
 from django import forms
 from django.conf import settings
@@ -13,16 +14,37 @@ from django.views.generic import FormView
 
 from audit.recording import Act, recorded_change
 from backoffice.databases.text import is_storable
+from backoffice.databases.time_limits import TimeBudget, time_limit
 from backoffice.error_pages import NO_WRITING, ChangeRefused, error_response, refusals
 from privacy import masking
 
 from ..access import agent_limits
 from ..access.conversation_access import ConversationAccess
 from ..models import ChatMessage, Session
-from . import erasure, redaction
+from . import erasure, locking, redaction
 
 # More than so many at once is work for manage.py purge.
 MOST_AT_ONCE = 1_000
+
+
+STILL_WRITING = (
+    "This conversation was still being written to. The runtime may write the words again: look "
+    "once more when the run has ended."
+)
+LATE_CALLS = (
+    "The runtime was still writing to it. Model calls that it records now are kept until "
+    "manage.py purge removes what was said in them."
+)
+
+
+@contextmanager
+def changing():
+    """A change of conversations that this person may see: they were read before."""
+    with (
+        agent_limits.lifted(),
+        time_limit("agents_write", TimeBudget(locking.CHANGE_SECONDS)),
+    ):
+        yield
 
 
 class RedactForm(forms.Form):
@@ -79,18 +101,21 @@ class RedactView(ChangeView):
             if "confirm" in self.request.POST:
                 form.add_error("confirmation", f"Type “{self.word}” to go on.")
             times = sum(each.times for each in found)
-            context = self.get_context_data(form=form, found=found, times=times)
+            going_on = locking.may_be_written([session_id], "agents")
+            context = self.get_context_data(form=form, found=found, times=times, going_on=going_on)
             return self.render_to_response(context)
         # How long the words were is all that the audit trail may keep of them.
         change = recorded_change(
             self.request, Act.REDACTED, session_id=session_id, characters=len(words)
         )
-        with change as details, refusals(), agent_limits.lifted():
-            found = redaction.redact(session_id, words, using="agents_write", write=True)
+        with change as details, refusals(), changing():
+            found = redaction.redact_all(session_id, words)
             details |= {each.label: each.times for each in found}
         times = sum(each.times for each in found)
         text = f"Redacted in {times} place{'' if times == 1 else 's'}."
         messages.success(self.request, text)
+        if locking.may_be_written([session_id], "agents_write"):
+            messages.warning(self.request, STILL_WRITING)
         page = reverse("conversations:detail", args=[session_id])
         return redirect(f"{page}?m={self.message.pk}#message-{self.message.pk}")
 
@@ -144,6 +169,7 @@ class EraseView(ChangeView):
             words=self.words,
             external_id=self.session.external_id,
             session=self.session,
+            going_on=locking.may_be_written(self.ids, "agents"),
             others=self.others(),
             too_many=False,
             **kwargs,
@@ -151,12 +177,16 @@ class EraseView(ChangeView):
 
     def form_valid(self, form):
         change = recorded_change(self.request, Act.ERASED, session_id=self.named())
-        with change as details, refusals(), agent_limits.lifted():
+        going_on = locking.may_be_written(self.ids, "agents_write")
+        with change as details, refusals(), changing():
+            locking.lock(self.ids)
             counts = erasure.erase(self.ids)
             details |= counts.as_details()
         number = counts.going["conversations"]
         text = f"Erased {number} conversation{'' if number == 1 else 's'}."
         messages.success(self.request, text)
+        if going_on:
+            messages.warning(self.request, LATE_CALLS)
         return redirect("conversations:list")
 
     def named(self) -> uuid.UUID | None:
@@ -193,6 +223,7 @@ class EraseAllView(EraseView):
             counts=erasure.count(self.ids, "agents"),
             words=self.words,
             external_id=self.external_id,
+            going_on=locking.may_be_written(self.ids, "agents"),
             too_many=len(self.ids) > MOST_AT_ONCE,
             most=MOST_AT_ONCE,
             **kwargs,

@@ -181,7 +181,7 @@ def test_a_cursor_has_no_way_to_run_a_statement_that_agent_limits_do_not_know():
         *("execute", "executemany", "stream", "copy", "mogrify"),
         *("fetchone", "fetchmany", "fetchall", "nextset", "results", "set_result", "scroll"),
         *("close", "setinputsizes", "setoutputsize"),
-    }, "conversations/access/agent_limits.py: AgentLimitedCursor has to override what runs statements."
+    }, "conversations/access/agent_limits.py: AgentLimitedCursor has to override what runs SQL."
 
 
 def test_whatever_private_is_imported_is_listed():

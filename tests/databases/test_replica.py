@@ -22,7 +22,7 @@ from ..support.servers import OpenPostgres, make_replica, running
 
 LIST = "/conversations/"
 LINE = "Shows what was written"
-NOT_YET = "has not got it yet"
+NOT_YET = "does not have it yet"
 AGENT = "/admin/conversations/agent/{}/change/"
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("replica")]
@@ -218,7 +218,9 @@ def test_a_primary_that_is_gone_leaves_reading(primary, replica, server, admin, 
     database.close()
     primary.stop()
     try:
-        wait_until(lambda: "whether there is more cannot be told" in admin.get(server, LIST).text)
+        wait_until(
+            lambda: "whether there are newer ones cannot be told" in admin.get(server, LIST).text
+        )
         answer = {"default": "ok", "replica": "ok", "primary": "unavailable"}
         assert ready(admin, server) == (200, answer)
         assert admin.get(server, path).status == 503

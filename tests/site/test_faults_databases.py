@@ -93,7 +93,7 @@ def test_reading_goes_on_where_the_agent_database_is_read_only(site: Site):
 
 def test_what_cannot_be_told_is_not_shown_where_ours_is_read_only(site: Site):
     read_only = site.ours.configured("default_transaction_read_only", "on")
-    words = "Nothing can be written down"
+    words = "Changes cannot be saved"
     site.endure("our database is read-only", read_only, path=CONVERSATION, words=words)
 
 
@@ -112,7 +112,7 @@ def test_a_full_disk_of_ours(site: Site):
         pytest.fail("There was room.")
 
     full = site.ours.full_disk(["audit_entry"], until_it_is_full)
-    words = "Nothing can be written down"
+    words = "Changes cannot be saved"
     site.endure("the disk of our database is full", full, path=CONVERSATION, words=words)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from typing import cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql import base
@@ -13,10 +14,7 @@ from psycopg import ClientCursor
 from psycopg.pq import TransactionStatus
 from psycopg.sql import Composable
 
-from .connection import CHECK_SECONDS, Connection, Watch
-
-# PostgreSQL stops a query at its time limit by itself, unless that one process hangs.
-GRACE_SECONDS = 1
+from .connection import CHECK_SECONDS, GRACE_SECONDS, Connection, Watch, page_seconds
 
 
 # base.Cursor is a ClientCursor already. It is named again for the type checker: the stubs leave
@@ -41,7 +39,13 @@ class Cursor(base.Cursor, ClientCursor):
         if milliseconds > 100:
             # What psycopg knows of a statement it knows by its text.
             milliseconds -= milliseconds % 10
-        super().execute(f"SET LOCAL statement_timeout = {milliseconds}; {text}", params, **options)
+        connection = cast(Connection, self.connection)
+        connection.statement_seconds = milliseconds / 1000
+        try:
+            limit = f"SET LOCAL statement_timeout = {milliseconds}"
+            super().execute(f"{limit}; {text}", params, **options)
+        finally:
+            connection.statement_seconds = None
         self.nextset()
         return self
 
@@ -71,8 +75,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def create_cursor(self, name=None):
         cursor = super().create_cursor(name)
-        cursor.limit_seconds = self.statement_seconds
+        cursor.limit_seconds = self.statement_seconds or self.page_limit()
         return cursor
+
+    def page_limit(self) -> Callable[[], float] | None:
+        seconds = page_seconds.get()
+        # Where it is a connection's own setting, it need not be told with each statement.
+        if seconds is None or self.settings_dict["OPTIONS"].get("query_seconds"):
+            return None
+        return lambda: seconds
 
     def get_connection_params(self):
         params = super().get_connection_params()

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import psycopg
@@ -28,6 +29,11 @@ LEFT_SECONDS = 0.01
 CHECK_SECONDS = 2
 # A server that was silent just now need not be asked again.
 REST_SECONDS = 0.5
+# PostgreSQL stops a statement at its time limit by itself, unless that one process hangs.
+GRACE_SECONDS = 1
+# What a statement of the page that is being made may take where its connection sets no limit; None
+# outside of pages. Set by time_limits.limit_pages().
+page_seconds: ContextVar[float | None] = ContextVar("page_seconds", default=None)
 # A new client's question whether it may use TLS. Any server answers it with one byte before it
 # knows who asks, PgBouncer too, and it takes no place among the connections.
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
@@ -111,11 +117,13 @@ class Connection(psycopg.Connection):
     watch = Watch()
     limit_seconds: float = CHECK_SECONDS
     ends_with_client = False
+    # The time limit that was sent with the statement that runs now.
+    statement_seconds: float | None = None
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         if args or kwargs or not Watch.is_on:
             return super().wait(gen, *args, **kwargs)
-        end = time.monotonic() + self.limit_seconds
+        end = time.monotonic() + self.seconds_to_wait()
         client = current_client.get() if self.ends_with_client else None
         # Whoever caught the end of one query, as of any that took too long, goes on with the next.
         seconds = LEFT_SECONDS if client and client.has_left else QUIET_SECONDS
@@ -135,6 +143,13 @@ class Connection(psycopg.Connection):
                     break
         self.close()
         raise Unanswered("The server does not answer.")
+
+    def seconds_to_wait(self) -> float:
+        """A commit has no time limit of its own: in a page it gets a statement's."""
+        told = self.statement_seconds or page_seconds.get()
+        if told and self.limit_seconds == math.inf:
+            return told + GRACE_SECONDS
+        return self.limit_seconds
 
     def is_cancelled(self) -> bool:
         try:
