@@ -7,10 +7,12 @@ from allauth.mfa.base import forms as mfa
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth as totp
 from allauth.mfa.utils import decrypt
+from allauth.mfa.webauthn import forms as webauthn
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.core.exceptions import ValidationError
+from django.db import DatabaseError
 
-from .lockout import guess
+from .lockout import LockedOut, guess
 
 
 class SignInForm(AuthenticationForm):
@@ -66,6 +68,33 @@ class OneCode:
                 self.authenticator.save(update_fields=["data"])
                 return
         raise get_adapter().validation_error("incorrect_code")
+
+
+class AnyCredential:
+    """
+    A passkey's answer is parsed by libraries that raise what they like for one that is made up:
+    whatever it is, the answer is not valid.
+    """
+
+    def full_clean(self):
+        try:
+            super().full_clean()
+        except (DatabaseError, LockedOut):
+            raise
+        except Exception:  # noqa: BLE001
+            self.add_error("credential", get_adapter().validation_error("incorrect_code"))
+
+
+class AddPasskeyForm(AnyCredential, webauthn.AddWebAuthnForm):
+    pass
+
+
+class PasskeySignInForm(AnyCredential, webauthn.LoginWebAuthnForm):
+    pass
+
+
+class PasskeyForm(AnyCredential, webauthn.AuthenticateWebAuthnForm):
+    """A passkey as the second factor."""
 
 
 class CodeForm(OneCode, mfa.AuthenticateForm):

@@ -6,8 +6,9 @@ none: as the runtime's own purge does, their payloads are blanked and their toke
 """
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.db import connections
 
@@ -41,6 +42,7 @@ class Counts:
     going: dict[str, int]
     # None before 0005, where a model call does not say which conversation it was for.
     model_calls: int | None
+    ids: list[uuid.UUID]
 
     def as_details(self) -> dict:
         return {**self.going, "model_calls_blanked": self.model_calls}
@@ -57,6 +59,7 @@ def count(ids: list[uuid.UUID], using: str) -> Counts:
         return Counts(
             going,
             number(CALLS.format(of_calls=OF_CALLS)) if revision.has_model_call_links() else None,
+            ids,
         )
 
 
@@ -74,3 +77,49 @@ def erase(ids: list[uuid.UUID], before: datetime | None = None) -> Counts:
             cursor.execute(BLANKED.format(of_calls=OF_CALLS), {"ids": ids})
         cursor.execute(DELETED, {"ids": ids})
     return counts
+
+
+# Model calls that the runtime wrote while their conversation was erased, or afterwards.
+
+LATE = """
+    model_call_stats.session_id = ANY(%(ids)s)
+    AND (request_data IS NOT NULL OR response_data IS NOT NULL)
+    AND NOT EXISTS (SELECT FROM sessions WHERE sessions.id = model_call_stats.session_id)
+"""
+LATE_COUNTED = f"SELECT count(*) FROM model_call_stats WHERE {LATE}"  # noqa: S608
+LATE_BLANKED = f"UPDATE model_call_stats SET request_data = NULL, response_data = NULL WHERE {LATE}"  # noqa: S608
+# By the runtime's index on created_at. A run may last, and a session be committed after its calls.
+STEP = """
+    SELECT created_at, id, session_id, request_data IS NOT NULL OR response_data IS NOT NULL
+    FROM model_call_stats
+    WHERE created_at >= %(after)s AND (created_at, id) > (%(after)s, %(id)s)
+    AND created_at < now() - interval '1 hour'
+    ORDER BY created_at, id LIMIT %(limit)s
+"""
+STEP_ROWS = 5_000
+
+
+def sessions_of_old_calls(using: str) -> Iterator[list[uuid.UUID]]:
+    """Which conversations model calls were for that still hold a payload, some at a time."""
+    after, last_id = datetime.min.replace(tzinfo=UTC), uuid.UUID(int=0)
+    while True:
+        with connections[using].cursor() as cursor:
+            values = {"after": after, "id": last_id, "limit": STEP_ROWS}
+            rows = cursor.execute(STEP, values).fetchall()
+        if not rows:
+            return
+        after, last_id, *_ = rows[-1]
+        if ids := {session_id for _, _, session_id, said in rows if said and session_id}:
+            yield list(ids)
+
+
+def late_calls(ids: list[uuid.UUID], using: str) -> int:
+    """How many model calls of these conversations hold a payload though they are erased."""
+    with connections[using].cursor() as cursor:
+        return cursor.execute(LATE_COUNTED, {"ids": ids}).fetchone()[0]
+
+
+def blank_late_calls(ids: list[uuid.UUID]) -> int:
+    """Needs a transaction on agents_write. Conversations that still exist are left alone."""
+    with connections["agents_write"].cursor() as cursor:
+        return cursor.execute(LATE_BLANKED, {"ids": ids}).rowcount

@@ -182,6 +182,8 @@ class EraseView(ChangeView):
             locking.lock(self.ids)
             counts = erasure.erase(self.ids)
             details |= counts.as_details()
+            if not self.named():
+                details["ids"] = [str(each) for each in counts.ids]
         number = counts.going["conversations"]
         text = f"Erased {number} conversation{'' if number == 1 else 's'}."
         messages.success(self.request, text)

@@ -1,6 +1,6 @@
 """One task, and one large column of a row: as a page, a fragment or the text itself."""
 
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.generic import DetailView, View
@@ -10,7 +10,7 @@ from backoffice.fragments import FragmentMixin
 from ..access.conversation_access import ConversationAccess
 from ..agentdb import revision
 from ..agentdb.sql import payload_json
-from ..models import PAYLOADS, PLAIN_TEXT, ModelCall
+from ..models import PAYLOADS, PLAIN_TEXT, ModelCall, Session
 from .payloads import read_payloads
 
 
@@ -21,7 +21,11 @@ def payload_rows(kwargs):
         raise Http404
     if model is ModelCall and not revision.has_model_call_links():
         raise Http404
-    return model.objects.filter(**{conversation: kwargs["session_id"]})
+    rows = model.objects.filter(**{conversation: kwargs["session_id"]})
+    if model is ModelCall:
+        # It has no foreign key: of an erased conversation one may have been written afterwards.
+        rows = rows.filter(Exists(Session.objects.filter(pk=OuterRef("session_id"))))
+    return rows
 
 
 class TaskView(ConversationAccess, FragmentMixin, DetailView):

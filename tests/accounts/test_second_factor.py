@@ -12,6 +12,7 @@ from django.contrib.auth.models import Group, Permission
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import Client
+from django.urls import reverse
 
 from accounts import adapters
 from audit.models import Act, Entry
@@ -228,7 +229,9 @@ def test_nobody_touches_anothers_passkey(client, support_client):
 @pytest.mark.parametrize(
     "credential",
     [
-        *("", "{}", "[]", "null", "1", '"x"', "not json", "{" * 5000),
+        *("", "{}", "[]", "null", "1", '"x"', "not json", "{" * 5000, "[" * 100_000),
+        *('{"id": "x"}', '{"id": 1}', '{"response": "x"}', '{"id": "x", "rawId": []}', "NaN"),
+        *('{"a": ' * 20_000, '["\\ud800"]', '{"id": "\\u0000", "rawId": "%", "response": [1]}'),
         json.dumps({"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}),
         json.dumps(
             {
@@ -253,6 +256,18 @@ def test_a_passkey_that_is_none_is_refused(client, credential):
     assert "This site does not know this passkey" in client.get(LOGIN).content.decode()
     assert Entry.objects.get().act == Act.SIGN_IN_REFUSED
     assert not is_in(client)
+
+
+@pytest.mark.parametrize("credential", ['{"id": "x"}', "[" * 100_000, "{}", '{"id": "AA"}', "1"])
+def test_a_passkey_that_is_none_is_not_added(client, credential):
+    user = make_user()
+    let_in(client, user)
+    add = reverse("mfa_add_webauthn")
+    client.get(add)
+    response = client.post(add, {"credential": credential, "name": "x"})
+    assert response.status_code == 200
+    assert response.context["form"].errors["credential"]
+    assert not Authenticator.objects.exists()
 
 
 def test_of_many_passkeys_that_are_none_the_first_few_are_told(client):

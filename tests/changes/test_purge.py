@@ -1,16 +1,18 @@
 """manage.py purge."""
 
 import io
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from audit.models import Act, Entry
 from conversations.management.commands import purge
-from conversations.models import Session
+from conversations.models import ModelCall, Session
 
-from ..support.factories import make_agent, make_session
+from ..support.factories import Json, make_agent, make_model_call, make_session
 
 pytestmark = pytest.mark.django_db
 
@@ -129,3 +131,82 @@ def test_nonsense_erases_nothing(sessions, arguments):
     with pytest.raises(CommandError):
         run(*arguments)
     assert len(left()) == 8
+
+
+# Model calls that were written for an erased conversation
+
+SAID = {"request_data": Json("asked"), "response_data": Json("answered")}
+HOURS_AGO = timezone.now() - timedelta(hours=2)
+
+
+def said() -> set:
+    """Which model calls still hold what was said."""
+    calls = ModelCall.objects.exclude(request_data=None, response_data=None)
+    return set(calls.values_list("pk", flat=True))
+
+
+def late(session_id, **fields):
+    call = make_model_call(None, **SAID, **fields)
+    ModelCall.objects.using("agents_write").filter(pk=call.pk).update(session_id=session_id)
+    return call.pk
+
+
+def test_model_calls_of_erased_conversations_are_blanked(admin_client):
+    erased, kept = make_session(), make_session()
+    path = f"/conversations/{erased.id}/erase/"
+    admin_client.post(path, {"confirmation": f"erase {str(erased.id)[:8]}"})
+    # Just now, for one that the audit trail names; and long ago, for one that it does not.
+    blanked = [late(erased.id), late(uuid.uuid4(), created_at=HOURS_AGO)]
+    stay = {
+        make_model_call(kept, created_at=HOURS_AGO, **SAID).pk,
+        make_model_call(None, created_at=HOURS_AGO, **SAID).pk,
+        # Its session may not be committed yet.
+        late(uuid.uuid4()),
+    }
+    told = "2 model calls of erased conversations"
+    assert run("--before", "2020-01-01", "--dry-run")[-1] == f"{told} would be blanked."
+    assert said() == stay | set(blanked)
+    assert run("--before", "2020-01-01")[-1] == f"{told} blanked."
+    assert said() == stay
+    tokens = ModelCall.objects.filter(pk__in=blanked).values_list("total_tokens", flat=True)
+    assert set(tokens) == {15}
+    entries = Entry.objects.filter(act=Act.PURGED)
+    assert sum(entry.details["model_calls_blanked"] for entry in entries) == 2
+    assert run("--before", "2020-01-01") == ["0 conversations erased."]
+
+
+def test_those_of_purged_conversations_too(sessions):
+    [first, *_] = Session.objects.filter(external_id="old 0")
+    run("--before", "2026-03-01")
+    call = late(first.id)
+    assert run("--before", "2026-03-01")[-1] == "1 model call of erased conversations blanked."
+    assert call not in said()
+
+
+def test_all_of_them_are_reached_in_small_steps(monkeypatch):
+    monkeypatch.setattr("conversations.changes.erasure.STEP_ROWS", 3)
+    same = HOURS_AGO - timedelta(days=1)
+    for _ in range(8):
+        late(uuid.uuid4(), created_at=same)
+    assert run("--before", "2020-01-01")[-1] == "8 model calls of erased conversations blanked."
+    assert said() == set()
+
+
+@pytest.mark.parametrize("number", ["0002", "0004"])
+def test_before_model_calls_name_a_conversation_none_is_touched(at_revision, number):
+    make_model_call(None, created_at=HOURS_AGO, **SAID)
+    at_revision(number)
+    assert run("--before", "2020-01-01") == ["0 conversations erased."]
+    assert ModelCall.objects.exclude(request_data=None).count() == 1
+
+
+def test_a_call_of_an_erased_conversation_has_no_page(admin_client):
+    session = make_session()
+    call = make_model_call(session, **SAID)
+    page = f"/conversations/{session.id}/model-calls/{call.pk}/request_data/"
+    assert admin_client.get(page).status_code == 200
+    assert admin_client.get(f"{page}raw/").status_code == 200
+    Session.objects.using("agents_write").filter(pk=session.pk).delete()
+    assert ModelCall.objects.get().session_id == session.pk
+    assert admin_client.get(page).status_code == 404
+    assert admin_client.get(f"{page}raw/").status_code == 404

@@ -15,7 +15,7 @@ import pytest
 
 from backoffice.error_pages import sent_form
 
-from ..support.faults import LIST, Site, two_servers
+from ..support.faults import FIGURES, LIST, NOISE_SECONDS, Site, two_servers
 
 PARTS = ("ours", "agents")
 ALIAS = {"ours": "default", "agents": "agents"}
@@ -84,6 +84,49 @@ def test_one_process_of_the_database_that_hangs_is_left_behind(site: Site):
 def test_a_slow_database_has_its_time(site: Site):
     slow = site.agents.locked()
     site.endure("the agent database is slow, at a limit of 2 s", slow, words="That took too long")
+
+
+def test_a_lock_on_the_agents_is_waited_for_once(site: Site):
+    """Their names are in the filters too: the page that says so does not wait for them again."""
+    for path in (LIST, "/conversations/errors/"):
+        locked = site.agents.holding("LOCK TABLE agents IN ACCESS EXCLUSIVE MODE", "history")
+        name = f"the agent database is locked, at a limit of 2 s ({path.partition('?')[0]})"
+        site.endure(name, locked, path=path, words="That took too long")
+
+
+@pytest.mark.parametrize("table", ["audit_entry", "accounts_user", "django_session"])
+def test_our_database_that_is_locked(site: Site, table):
+    locked = site.ours.holding(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE", "desk")
+    name = f"our database is locked ({table}), at a limit of 2 s"
+    site.endure(name, locked, path=CONVERSATION, words="The database is busy")
+
+
+def test_our_database_that_is_slow(site: Site):
+    slow = site.ours.slow_to_write("audit_entry", "desk")
+    name = "our database is slow, at a limit of 2 s"
+    site.endure(name, slow, path=CONVERSATION, words="The database is busy")
+
+
+@pytest.mark.parametrize("how", ["locked", "slow"])
+def test_a_change_of_an_agent_database_that_is(servers, site: Site, how):
+    cookie = f"{servers.deployment.sign_in('Admin')}; csrftoken={TOKEN}"
+    page = f"{CONVERSATION}erase/"
+    word = "erase " + CONVERSATION.split("/")[2][:8]
+    body = urlencode({"csrfmiddlewaretoken": TOKEN, "confirmation": word})
+    faults = {
+        "locked": site.agents.holding("SELECT FROM chat_messages FOR UPDATE", "history"),
+        "slow": site.agents.slow_to_write("agents.sessions", "history"),
+    }
+    with faults[how]:
+        answer = site.ask("POST", page, body, cookie, seconds=60)
+    assert answer.status == 503
+    assert "Something else is writing there" in answer.body
+    # A lock is waited for 3 s; what is slow has 30 s, for it may be much that goes.
+    limit = 3 if how == "locked" else 30
+    assert answer.seconds < limit + NOISE_SECONDS
+    assert site.get(CONVERSATION).status == 200
+    name = f"the agent database is {how} for a change"
+    FIGURES.append((name, 503, answer.seconds, answer.seconds, 200, 0.0))
 
 
 def test_reading_goes_on_where_the_agent_database_is_read_only(site: Site):

@@ -128,11 +128,31 @@ class OurPostgres(LocalPostgres):
                 connection.close()
 
     @contextmanager
+    def holding(self, statement: str, database: str):
+        """Whoever needs what the statement locks waits for its end."""
+        with psycopg.connect(self.uri(database), options="-c search_path=agents,public") as holder:
+            holder.execute(statement)
+            yield
+            holder.rollback()
+
     def locked(self):
         """Whoever reads a message waits, as on a server that has too much to do."""
-        with psycopg.connect(self.uri("history"), options="-c search_path=agents") as connection:
-            connection.execute("LOCK TABLE chat_messages IN ACCESS EXCLUSIVE MODE")
+        return self.holding("LOCK TABLE chat_messages IN ACCESS EXCLUSIVE MODE", "history")
+
+    @contextmanager
+    def slow_to_write(self, table: str, database: str):
+        """Each row that is written to the table takes a minute."""
+        self.execute(
+            "CREATE FUNCTION public.sleepy() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_sleep(60); RETURN coalesce(NEW, OLD); END'",
+            f"CREATE TRIGGER sleepy BEFORE INSERT OR UPDATE OR DELETE ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION public.sleepy()",
+            database=database,
+        )
+        try:
             yield
+        finally:
+            self.execute("DROP FUNCTION public.sleepy CASCADE", database=database)
 
     @contextmanager
     def full_disk(self, tables: list[str], fill):

@@ -4,15 +4,19 @@ started again.
 """
 
 import uuid
+from collections.abc import Iterator
 from datetime import datetime, time
+from itertools import chain, islice
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
+from audit.models import Entry
 from audit.recording import Act, recorded_change
 from backoffice.databases.text import is_storable
+from conversations.agentdb import revision
 from conversations.changes import erasure
 from conversations.models import Agent, Session
 
@@ -25,6 +29,20 @@ def moment(text: str) -> datetime:
     if found is None:
         raise ValueError
     return timezone.make_aware(found) if timezone.is_naive(found) else found
+
+
+def erased_ids() -> Iterator[uuid.UUID]:
+    """Conversations that the audit trail says were erased."""
+    entries = Entry.objects.filter(act__in=(Act.ERASED, Act.PURGED)).order_by("pk")
+    for session_id, ids in entries.values_list("session_id", "details__ids").iterator():
+        if session_id:
+            yield session_id
+        yield from map(uuid.UUID, ids or ())
+
+
+def batched(ids: Iterator[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
+    while batch := list(islice(ids, BATCH)):
+        yield batch
 
 
 class Command(BaseCommand):
@@ -63,6 +81,7 @@ class Command(BaseCommand):
             sessions = sessions.with_external_id(external_id)
         if dry_run:
             self.say(sessions.count(), "would be erased")
+            self.handle_late_calls(dry_run=True)
             return
         erased = 0
         filters = {
@@ -75,10 +94,29 @@ class Command(BaseCommand):
             with recorded_change(None, Act.PURGED, **filters) as details:
                 counts = erasure.erase(ids, before)
                 details |= counts.as_details()
+                details["ids"] = [str(each) for each in counts.ids]
             erased += counts.going["conversations"]
             self.say(erased, "erased")
         if not erased:
             self.say(0, "erased")
+        self.handle_late_calls(dry_run=False)
+
+    def handle_late_calls(self, *, dry_run):
+        """The runtime may write a model call while its conversation is erased, or afterwards."""
+        if not revision.has_model_call_links():
+            return
+        number = 0
+        alias = "agents" if dry_run else "agents_write"
+        for ids in chain(batched(erased_ids()), erasure.sessions_of_old_calls(alias)):
+            found = erasure.late_calls(ids, alias)
+            if found and not dry_run:
+                with recorded_change(None, Act.PURGED) as details:
+                    found = details["model_calls_blanked"] = erasure.blank_late_calls(ids)
+            number += found
+        if number:
+            done = "would be blanked" if dry_run else "blanked"
+            plural = "" if number == 1 else "s"
+            self.stdout.write(f"{number:,} model call{plural} of erased conversations {done}.")
 
     def say(self, number, what):
         self.stdout.write(f"{number:,} conversation{'' if number == 1 else 's'} {what}.")
