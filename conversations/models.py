@@ -74,13 +74,13 @@ class SummaryCounts:
 
     @cached_property
     def problems(self) -> list[tuple[str, int]]:
-        """(kind, how many) of everything that went wrong."""
+        """(kind, how many) of each kind of problem."""
         found = [(kind.name, self._count(COUNTS[kind.model], kind.name)) for kind in problems()]
         return [(kind, count) for kind, count in found if count]
 
     @property
     def problems_besides_status(self) -> list[tuple[str, int]]:
-        """The problems that the status does not already tell in full."""
+        """The problems that the status does not fully cover."""
         return [problem for problem in self.problems if problem != (self.status, 1)]
 
 
@@ -180,7 +180,7 @@ class Task(AgentRow):
 
     @property
     def is_problem(self) -> bool:
-        """Of any kind; after with_problems()."""
+        """Of any kind; needs with_problems()."""
         return any(getattr(self, kind.flag) for kind in problems("Task"))
 
 
@@ -204,7 +204,7 @@ class ChatMessage(AgentRow):
 class ModelCall(AgentRow):
     call_type = models.TextField()
     model = models.TextField()
-    # No foreign keys: the rows outlive what they name.
+    # No foreign keys: these rows outlive what they refer to.
     agent_id = models.UUIDField(null=True, blank=True)
     session_id = models.UUIDField(null=True, blank=True)
     run_id = models.UUIDField(null=True, blank=True)
@@ -242,7 +242,7 @@ PAYLOAD_LABELS = {
     "request_data": "Request",
     "response_data": "Response",
 }
-# {kind in the address: (rows, what names their conversation, columns)}
+# {kind in the URL: (model, column with the session's id, columns)}
 PAYLOADS = {
     "runs": (Run, "session_id", ("input_data", "output_data", "context")),
     "tasks": (Task, "session_id", ("errors", "inputs", "output", "prompt")),

@@ -90,7 +90,7 @@ class SessionQuerySet(QuerySet):
         )
 
     def alive_at(self, moment: datetime):
-        """Begun by then and active afterwards, in the words of our index on that."""
+        """Begun by then and active afterwards, in the expression that our index has."""
         lifetime = Func(
             Least("created_at", "updated_at"), "updated_at", Value("[]"), function="tstzrange"
         )
@@ -165,13 +165,13 @@ class TaskQuerySet(QuerySet):
         return self.order_by(*before, *seq, "created_at", "id")
 
     def by_run(self):
-        """Runs as they began, and their tasks in order."""
+        """Tasks in order, run by run as the runs began."""
         run = rows("Run").filter(session_id=OuterRef("session_id"), pk=OuterRef("run_id"))
         began = self.annotate(run_began=Subquery(run.values("created_at")))
         return began.in_order("run_began", "run_id")
 
     def with_problems(self):
-        """Of which kinds each task is a problem: `is_tool_error` and its like; see the model."""
+        """Flags each task's kinds of problem, such as `is_tool_error`; see the model."""
         return self.annotate(
             **{
                 kind.flag: Case(When(kind.condition(), Value(True)), default=Value(False))

@@ -1,5 +1,5 @@
 """
-The conversations as Python values: what the original system answered as JSON.
+Sessions as Python values: what the original system returned as JSON.
 
 Ids are `uuid.UUID`, times aware datetimes, durations float seconds, payloads decoded JSON. A
 field that the agent database's revision lacks is None.
@@ -120,8 +120,8 @@ def get_sessions_summary(
 
     `search` is a case-insensitive substring of any message; the dates bound `created_at`, both
     included, and are read in the current time zone when they name none. `first_message` and
-    `last_message` are whole contents, None where there are none. Raises ValueError for an
-    `agent_id` that is no uuid and for a negative limit or offset.
+    `last_message` are whole contents, None without messages. Raises ValueError for an
+    `agent_id` that is not a uuid and for a negative limit or offset.
     """
     if limit < 0 or offset < 0:
         raise ValueError("limit and offset must not be negative.")
@@ -148,9 +148,9 @@ def get_sessions_summary(
 
 def get_session_details(session_id: uuid.UUID | str) -> SessionDetails:
     """
-    Everything recorded of one session: messages and runs by time, tasks by run in their order.
+    Everything recorded about a session: messages and runs by time, tasks by run, in order.
 
-    An unknown id gives empty lists; one that is no uuid raises ValueError.
+    An unknown id gives empty lists; one that is not a uuid raises ValueError.
     """
     session_id = uuid.UUID(str(session_id))
     messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()

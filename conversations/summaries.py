@@ -22,7 +22,7 @@ def runs(session_id, ids) -> QuerySet:
 
 
 def summaries(ids: list) -> list[Session]:
-    """Sessions with_summary(), in the order of their ids; one that is gone by now is left out."""
+    """Sessions with_summary(), in the order of `ids`, without those gone by now."""
     found = by_id(sessions, ids=ids)
     for row in found.values():
         row.first_message = masking.cut(row.first_message, PREVIEW_LENGTH)

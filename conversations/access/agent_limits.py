@@ -1,11 +1,11 @@
 """
-Whose conversations somebody sees: those of all agents, or of certain ones where an admin has
-limited a group of theirs.
+Agent access: a user sees the conversations of all agents or, if an admin has limited one of their
+groups, of certain agents.
 
-In a request, every statement on the agent database reads its tables through what the limit leaves
-of them: no page, file or query can forget it. What cannot be read so is refused; what writes is
-checked by reading first, and then `lifted()`. Without a request, in commands and for other
-programs, nothing is limited. A thread of its own needs the context of its request.
+During a request, every statement on the agent database sees only the rows that the limit allows,
+so no page, file or query can forget it. A statement that cannot be limited is refused. Code that
+writes reads the rows within the limit first, then writes inside `lifted()`. Commands and other
+programs have no request and no limit. A new thread needs the request's context.
 """
 
 import re
@@ -22,20 +22,20 @@ from ..agentdb import revision
 
 _request: ContextVar = ContextVar("limited_request", default=None)
 
-# Each row's conversation by its primary key: a join could become a hash of all conversations.
+# Looks up each row's session by primary key: a join could become a hash of all sessions.
 OF_SESSION = "SELECT * FROM {} WHERE (SELECT true FROM sessions WHERE sessions.id = {}.session_id)"
 OF_AGENT = "SELECT * FROM {} WHERE {} = {}"
 TABLES = ("agents", "sessions", "runs", "tasks", "chat_messages", "model_call_stats")
 NAMES_TABLE = re.compile(rf"\b({'|'.join(TABLES)})\b", re.IGNORECASE)
-# By its schema too, a table would be read as it is.
+# A name with its schema would get around the limit.
 QUALIFIED = re.compile(rf'\.\s*"?({"|".join(TABLES)})\b', re.IGNORECASE)
-# What is read through a limit would not be locked.
+# Rows read through a limit would not be locked.
 LOCKING = re.compile(r"\bFOR\s+(NO\s+KEY\s+)?(UPDATE|SHARE|KEY\s+SHARE)\b", re.IGNORECASE)
 READING = re.compile(r"\s*(?:(SELECT\b|\()|(WITH\b)|COPY\s*\((?=\s*SELECT\b))", re.IGNORECASE)
 
 
 class NotLimited(PermissionDenied):
-    """A statement that cannot be held to a limit, by somebody who has one."""
+    """A statement that cannot be limited, from a user who has a limit."""
 
 
 def agents() -> frozenset[UUID] | None:
@@ -47,7 +47,7 @@ def agents() -> frozenset[UUID] | None:
 
 
 def middleware(get_response):
-    """Whoever has a limit has it in all that the request reads."""
+    """Applies the user's limit to all that the request reads."""
 
     def limited(request):
         with reading_for(request):
@@ -66,14 +66,14 @@ def reading_for(request):
 
 
 def lifted():
-    """For a statement whose rows were read within the limit before, or that shows none."""
+    """For rows already read within the limit, or results that no user sees."""
     return reading_for(None)
 
 
 def limited_tables(allowed: frozenset[UUID]) -> str:
-    """A WITH clause: the tables' names then stand for what the limit leaves of them."""
+    """A WITH clause that replaces each table with the rows the limit allows."""
     ids = [str(agent) for agent in sorted(allowed)]
-    # One agent's conversations are in an index by their last activity.
+    # With `=`, an index yields one agent's sessions by last activity.
     any_of = f"'{ids[0]}'::uuid" if len(ids) == 1 else f"ANY('{{{','.join(ids)}}}'::uuid[])"
     queries = {
         "agents": OF_AGENT.format("agents", "id", any_of),
@@ -87,7 +87,7 @@ def limited_tables(allowed: frozenset[UUID]) -> str:
 
 
 def confined(query, connection):
-    """A statement within the limit of the request."""
+    """The statement, within the request's limit."""
     allowed = agents()
     if allowed is None:
         return query
@@ -108,7 +108,7 @@ def confined(query, connection):
 
 
 class AgentLimitedCursor(Cursor):
-    """Whatever is run goes through confined()."""
+    """Runs every statement through confined()."""
 
     def execute(self, query, params=None, **options):
         return super().execute(confined(query, self), params, **options)

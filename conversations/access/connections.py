@@ -1,4 +1,4 @@
-"""What each new connection to the agent database is told of whose request it serves."""
+"""Sets up masking and agent limits on each new connection to the agent database."""
 
 from django.conf import settings
 
@@ -13,6 +13,6 @@ def mask_texts(connection, **kwargs):
 
 
 def limit_to_agents(connection, **kwargs):
-    # All but our own lead to the agent database.
+    # Every alias but our own is the agent database.
     if connection.alias != "default":
         connection.connection.cursor_factory = agent_limits.AgentLimitedCursor

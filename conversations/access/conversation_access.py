@@ -5,7 +5,7 @@ from backoffice.fragments import refreshes_itself, wants_fragment
 
 
 class ConversationAccess(PermissionRequiredMixin):
-    """For whoever may see conversations; the audit trail says which ones they saw."""
+    """Requires view_session; the audit trail records each conversation seen."""
 
     permission_required = "conversations.view_session"
 
@@ -20,12 +20,12 @@ class ConversationAccess(PermissionRequiredMixin):
         return response
 
 
-# Filters that tell something of what was said, or by whom, to whoever guesses it.
+# Filters with which a user could guess what was said, or by whom.
 WORDS = ("search", "external_id", "error")
 
 
 def audit_search(request, filters, *, again: bool, **details):
-    """Tells the audit trail what was looked for, if the filters are good and hold such words."""
+    """Records the search in the audit trail if the filters are valid and hold such words."""
     if any(filters.data.get(name) for name in WORDS) and filters.is_valid():
         query = filters.query(keep_cursor=again)
         if refreshes_itself(request):

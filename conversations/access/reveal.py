@@ -1,6 +1,6 @@
 """
-For whom personal data is masked, and the one way to see it all the same: one conversation, for a
-while, with a reason that the audit trail keeps.
+Who sees personal data masked, and the one way around it: to reveal one conversation for a while,
+with a reason that the audit trail keeps.
 """
 
 import time
@@ -21,14 +21,14 @@ from privacy import masking
 from ..models import Session
 
 REVEALED_FOR = timedelta(minutes=30)
-# Of one person at a time; the oldest go first.
+# Per user; the oldest go first.
 MOST_REVEALED = 50
 KEY = "revealed_conversations"
 
 
 @dataclass
 class PersonalData:
-    """How a request sees it: masked, or `until` then not, or (neither) never masked."""
+    """How a request sees it: masked, revealed `until` then, or (neither) never masked."""
 
     masked: bool = False
     until: datetime | None = None
@@ -64,7 +64,7 @@ def may_reveal(user) -> bool:
     return user.has_perm("conversations.reveal_session")
 
 
-# What is revealed to whom is a part of their sign-in: {conversation: the second it ends}.
+# The user's sign-in session holds {conversation: Unix time at which its reveal ends}.
 
 
 def revealed_until(request, session_id: uuid.UUID | None) -> datetime | None:
@@ -99,12 +99,12 @@ class ReasonForm(forms.Form):
 
 
 class RevealView(PermissionRequiredMixin, View):
-    """Shows one conversation's personal data to whoever says why, or hides it again."""
+    """Reveals a conversation's personal data for a reason, or hides it again."""
 
     permission_required = ("conversations.view_session", "conversations.reveal_session")
 
     def get(self, request, session_id):
-        # Where signing in leads back to.
+        # Signing in leads back here.
         return self.back(session_id)
 
     def post(self, request, session_id):
@@ -118,7 +118,7 @@ class RevealView(PermissionRequiredMixin, View):
         if not form.is_valid():
             context = {"form": form, "session_id": session_id, "state": request.GET.urlencode()}
             return render(request, "conversations/access/reveal.html", context, status=400)
-        # First the audit trail: what it cannot keep is not shown.
+        # Record first: what the audit trail cannot keep is not shown.
         record(request, Act.REVEALED, session_id=session_id, reason=form.cleaned_data["reason"])
         remember(request, session_id)
         return self.back(session_id)

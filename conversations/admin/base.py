@@ -1,4 +1,4 @@
-"""What the tables of the agent database have in common in the admin panel."""
+"""The base of the agent database's tables in the admin panel."""
 
 import json
 import uuid
@@ -21,23 +21,23 @@ from ..agentdb import revision
 from ..changes import edits
 from ..models import PAYLOADS, Agent, Session
 
-# Of conversations with one external id, the newest whose rows are listed.
+# Rows are listed of this many conversations with one external id, the newest.
 MOST_CONVERSATIONS = 100
 
 
 class AgentRowAdmin(BigTableAdmin):
     form = edits.EditForm
-    # Lines of the form. What may be edited is an input for whoever may.
+    # Lines of the form. Editable ones are inputs for users who may edit.
     lines = ()
-    # Columns with an index, in which a uuid is looked for, one after the other.
+    # Indexed columns in which a uuid is looked up, one after the other.
     named_by = ("id",)
-    # Those whose rows are listed as they happened: there are few, or an index has that order.
+    # Those whose rows are listed by time: there are few, or an index has that order.
     in_time_by = ("session_id", "run_id")
 
     # Columns
 
     def present(self, names):
-        """Those that this agent database has."""
+        """The names that this agent database has."""
         missing = revision.missing_fields(self.model)
         return [name for name in names if getattr(name, "__name__", name) not in missing]
 
@@ -55,7 +55,7 @@ class AgentRowAdmin(BigTableAdmin):
         return [name for name in self.get_fields(request, obj) if name not in inputs]
 
     def input_for(self, line, row) -> str | None:
-        """The field that may be edited where a line shows it."""
+        """The editable field that a line shows, if any."""
         column = getattr(line, "__name__", line)
         for name in edits.EDITABLE[self.model]:
             if column in (name, f"{name}_id"):
@@ -66,14 +66,14 @@ class AgentRowAdmin(BigTableAdmin):
     # Rows
 
     def get_queryset(self, request):
-        """For lists: no more than they show."""
+        """For lists: only the columns they show."""
         shown = {getattr(name, "__name__", name) for name in self.get_list_display(request)}
         columns = {each.attname for each in self.model._meta.concrete_fields}
         rows = self.model.objects.only("id", *(columns & shown))
         return rows.annotate(agent_name=F("agent__name")) if "agent_name" in shown else rows
 
     def get_object(self, request, object_id, from_field=None):
-        """For a form: a whole row but for its long texts, which the database cuts."""
+        """For a form: a whole row, its long texts cut in SQL."""
         try:
             pk = uuid.UUID(object_id)
         except ValueError:
@@ -123,7 +123,7 @@ class AgentRowAdmin(BigTableAdmin):
         return self.has_view_permission(request) and super().has_module_permission(request)
 
     def has_view_permission(self, request, obj=None):
-        """Not for whoever sees personal data masked: what is edited is read as it is."""
+        """Not for users who see personal data masked: forms read rows unmasked."""
         return not masking.is_active() and super().has_view_permission(request, obj)
 
     def may_edit(self, request) -> bool:
@@ -149,8 +149,8 @@ class AgentRowAdmin(BigTableAdmin):
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         """
-        Django's, without its transaction around everything: save_edit() has one of its own, whose
-        end the audit trail must know.
+        Django's, without its transaction around everything: save_edit() has its own, and the audit
+        trail must know how that ends.
         """
         if self.may_edit(request) and not self.has_change_permission(request):
             if request.method == "POST":
@@ -161,13 +161,13 @@ class AgentRowAdmin(BigTableAdmin):
             try:
                 response = self._changeform_view(*arguments)
             except edits.Conflict:
-                # It changed after the form was checked: checking it again tells what.
+                # It changed after the form was checked: check again to say what.
                 response = self._changeform_view(*arguments)
         except edits.Conflict:
             return error_response(request, *BUSY)
         except ChangeRefused as refused:
             return error_response(request, *refused.args)
-        # What closes a popup is no form.
+        # A response that closes a popup has no form.
         context = getattr(response, "context_data", None) or {}
         if "adminform" in context and request.method != "POST":
             self.record_view(request, context["original"])
@@ -194,7 +194,7 @@ class AgentRowAdmin(BigTableAdmin):
         obj.was_edited = edits.save_edit(request, form)
 
     def log_change(self, request, obj, message):
-        """In Django's own history too, but by its id: a name or external id stays out of it."""
+        """Logs to Django's own history too, by id only: no names or external ids."""
         from django.contrib.admin.models import CHANGE, LogEntry  # needs the user model
 
         if obj.was_edited:
@@ -218,6 +218,6 @@ class AgentRowAdmin(BigTableAdmin):
 
 def by_external_id(rows, external_id):
     newest = Session.objects.with_external_id(external_id).newest_first()
-    # Looked up first: a join would leave it to the planner where to begin.
+    # Looked up first: with a join the planner would choose where to begin.
     named = list(newest.values_list("pk", flat=True)[:MOST_CONVERSATIONS])
     return rows.filter(session_id__in=named).order_by("created_at", "id")

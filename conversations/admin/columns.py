@@ -1,7 +1,7 @@
 """
-What the lists and forms of the admin panel show of a row: callables, as Django's admin takes them.
+Cells of lists and lines of forms in the admin panel, as callables for Django's admin.
 
-Each has the name of the column it reads, by which AgentRowAdmin leaves out what a database lacks.
+Each is named after the column it reads, so AgentRowAdmin can leave out what a database lacks.
 """
 
 from django.contrib import admin
@@ -24,7 +24,7 @@ def field(name: str, words, label: str | None = None):
     @admin.display(description=label or name.replace("_", " "))
     def display(row):
         value = getattr(row, name)
-        # Django writes "None" where a form's line has no value.
+        # Django writes "None" if a form's line has no value.
         return "-" if value in (None, "") else words(value)
 
     display.__name__ = name
@@ -45,7 +45,7 @@ def cut(value) -> str:
 
 
 def change_link(model):
-    """To the form of the row that a column names."""
+    """A link to the form of the row a column refers to."""
     name = f"{model._meta.model_name}_id"
     address = f"admin:conversations_{model._meta.model_name}_change"
     return field(
@@ -56,7 +56,7 @@ def change_link(model):
 
 
 def conversation(where: str = "session_id", query: str = ""):
-    """A link to the page on which staff read the conversation, at the row in question."""
+    """A link to the conversation's page, at this row."""
 
     @admin.display(description="conversation")
     def display(row):
@@ -71,7 +71,7 @@ def conversation(where: str = "session_id", query: str = ""):
 
 
 def long_text(name: str, up_to: int = SHOWN):
-    """The beginning of a payload or text, with a link to where all of it is."""
+    """The beginning of a payload or text, with a link to all of it."""
 
     @admin.display(description=name.replace("_", " "))
     def display(row):

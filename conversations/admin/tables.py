@@ -1,6 +1,6 @@
 """
-The six tables in the admin panel. Lists read from `agents`, without payloads; a form that may be
-saved reads the row from where it writes it. edits.py says what may be edited, and how.
+The six tables in the admin panel. Lists read from `agents`, without payloads; an editable form
+reads its row from the database it writes to. edits.py says what may be edited, and how.
 """
 
 from django.contrib import admin
@@ -20,7 +20,7 @@ from .columns import (
     time,
 )
 
-# What has no page of its own.
+# An agent has no page of its own.
 SHOWN_OF_AGENT = 20_000
 
 

@@ -1,1 +1,1 @@
-"""The agent database as the runtime made it: its revision, its types, its conventions."""
+"""The agent database as the runtime creates it: revision, types, conventions."""

@@ -74,7 +74,7 @@ def agent_database(app_configs, databases=None, **kwargs):
 
 
 def settings_not_taken() -> list[checks.Warning]:
-    """What the connection asked for when it began, and PgBouncer kept to itself."""
+    """Settings that the connection asked for and PgBouncer did not pass on."""
     connection = connections["agents"]
     asked = dict(OPTION.findall(connection.settings_dict["OPTIONS"].get("options", "")))
     wanted = {name: asked[name] for name in (*READING, "statement_timeout") if name in asked}
@@ -89,7 +89,7 @@ def settings_not_taken() -> list[checks.Warning]:
 
 
 def not_found_by_edits(tables: list[str]) -> list[checks.Warning]:
-    """Edits have a URI, a role and perhaps a PgBouncer of their own, which may keep the schema."""
+    """Edits have their own URI and role, and perhaps a PgBouncer that drops the schema."""
     if "agents_write" not in settings.DATABASES:
         return []
     try:
@@ -132,7 +132,7 @@ def readable_tables(tables: list[str]) -> set[str]:
 
 
 def schemas_with_sessions() -> list[str]:
-    """Schemas that hold a table of the runtime's, for the hint that one was not named."""
+    """Schemas that hold a table of the runtime's, to hint at KAVALAI_DB_SCHEMA."""
     with connections["agents"].cursor() as cursor:
         cursor.execute(
             "SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "

@@ -1,5 +1,5 @@
 """
-SQL that is the same each time but for what is given to it, built once per process.
+SQL that differs only in its parameters, built once per process.
 
 Django takes longer to build the largest statements than PostgreSQL takes to run them: 9 ms for the
 rows of the list, 5 for a condition on all kinds of problems, 3 for runs, 3 together for the steps
@@ -18,12 +18,12 @@ from django.db.models.expressions import RawSQL
 
 from . import revision
 
-# What with_summary() annotates as JSON.
+# The annotations of with_summary() that are JSON.
 COUNTS = ("message_counts", "run_counts", "task_counts", "model_call_counts")
 
 
 class Placeholder(str):
-    """A parameter of a statement, by its name, until it is run."""
+    """Stands for a named parameter until the statement runs."""
 
 
 def one(name: str) -> RawSQL:
@@ -36,8 +36,8 @@ def some(name: str) -> RawSQL:
 
 def by_id(build: Callable[..., QuerySet], **given: uuid.UUID | list[uuid.UUID]) -> dict:
     """
-    {id: row} of the queryset that a function makes of what is given: an id, or some ids for use
-    with `__in`. The function gets SQL in their place.
+    {id: row} of the queryset that `build` returns for `given`: an id, or a list of ids for use
+    with `__in`. `build` gets SQL in their place.
     """
     if not all(given.values()):
         return {}
@@ -51,7 +51,7 @@ def by_id(build: Callable[..., QuerySet], **given: uuid.UUID | list[uuid.UUID]) 
 
 
 def tuples(build: Callable[..., QuerySet], **given: uuid.UUID | list[uuid.UUID]) -> list[tuple]:
-    """The same of a values_list(). Values are as psycopg reads them: JSON is text."""
+    """Like by_id(), for a values_list(). Values are as psycopg reads them: JSON is text."""
     if not all(given.values()):
         return []
     model, sql, params = filled(build, given)
@@ -68,9 +68,8 @@ def filled(build, given: dict) -> tuple[type[Model], str, list]:
 
 def condition(build: Callable[..., QuerySet], *args: Any) -> RawSQL:
     """
-    The WHERE clause of the queryset that a function makes of these arguments, as a condition on
-    another queryset of the same table. Not within a subquery, where Django gives tables other
-    names.
+    Reuses the WHERE clause of the queryset `build(*args)` as a condition on another queryset of
+    the same table. Not for use in a subquery, where Django renames tables.
     """
     sql, params = where(build, args, revision.known())
     return RawSQL(sql, params, output_field=BooleanField())  # noqa: S611
@@ -90,11 +89,11 @@ def where(build, args, known) -> tuple[str, tuple]:
 
 
 def compiler(queryset):
-    """For the server that is asked: another version of PostgreSQL than ours has other words."""
+    """For the queryset's own server: SQL differs between versions of PostgreSQL."""
     return queryset.query.get_compiler(queryset.db)
 
 
 def forget():
-    """Build them again, where the tables may have changed while one was built."""
+    """Build them again: the tables may have changed while one was built."""
     statement.cache_clear()
     where.cache_clear()

@@ -1,4 +1,4 @@
-"""Times that PostgreSQL has and Python has not."""
+"""Reads times outside Python's range."""
 
 from datetime import UTC, datetime
 
@@ -10,9 +10,9 @@ LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class ClampedLoader(TimestamptzLoader):
-    """PostgreSQL's times reach further than Python's, to infinity: the nearest one we have."""
+    """Clamps PostgreSQL's times, which reach to infinity, to Python's range."""
 
-    # Django replaces a loader of another zone than the connection's.
+    # Django replaces a loader whose zone is not the connection's.
     timezone = UTC
 
     def load(self, data):

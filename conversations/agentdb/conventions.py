@@ -1,8 +1,8 @@
-"""What the runtime means without saying so in its tables."""
+"""Conventions of the runtime that its tables do not state."""
 
 from datetime import timedelta
 
-# A run that has not ended and shows no sign of life for this long lost its process.
+# An unfinished run without a sign of life for this long has lost its process.
 INTERRUPTED_AFTER = timedelta(minutes=15)
-# What the runtime's evaluations put before their external ids.
+# The runtime's evaluations begin their external ids with it.
 EVALUATION_PREFIX = "eval:"

@@ -11,7 +11,7 @@ class PayloadField(models.JSONField):
     """
     A jsonb column in which "no value" may be SQL NULL or JSON null: both read as None.
 
-    The lookups tell them from values in SQL, without reading the payload into Python.
+    The lookup `has_value` tells them from values in SQL, without reading the payload.
     """
 
     def from_db_value(self, value, expression, connection):
@@ -26,7 +26,7 @@ class SecondsField(models.FloatField):
 
 
 class CutTextField(models.TextField):
-    """A text that SQL has cut to a length: what stands at its end is masked as cut, if it was."""
+    """A text that SQL cut to `length`; if it did, its end is masked as one that was cut off."""
 
     def __init__(self, length: int):
         super().__init__()
@@ -37,7 +37,7 @@ class CutTextField(models.TextField):
 
 
 class PayloadTextField(models.TextField):
-    """A JSON document as text, perhaps cut to a length; masked, it is JSON still."""
+    """A JSON document as text, perhaps cut to `length`; it stays JSON when masked."""
 
     def __init__(self, length: int | None = None):
         super().__init__()
@@ -64,7 +64,7 @@ class BooleanLookup(BuiltinLookup):
 
 @PayloadField.register_lookup
 class HasValue(BooleanLookup):
-    """A value's stored size comes before the value: comparing a large one would fetch it first."""
+    """Checks the stored size first: comparing a large value would have to fetch it."""
 
     lookup_name = "has_value"
     template = (
@@ -74,7 +74,7 @@ class HasValue(BooleanLookup):
 
 @models.TextField.register_lookup
 class ContainsText(BuiltinLookup):
-    """Case-insensitive substring by ILIKE, which a trigram index on the plain column carries."""
+    """Case-insensitive substring by ILIKE, which a trigram index on the plain column supports."""
 
     lookup_name = "contains_text"
 

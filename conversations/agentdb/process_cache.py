@@ -17,7 +17,7 @@ class CachedForAMinute:
 
     def __call__(self):
         now = time.monotonic()
-        # Both at once, since threads share it.
+        # One tuple, since threads share it.
         kept = self.kept
         if kept is None or now - kept[0] > SECONDS:
             kept = self.kept = (now, self.look())

@@ -8,7 +8,7 @@ from django.db import connections, models
 from .process_cache import CachedForAMinute
 
 KNOWN_REVISIONS = ("0002", "0003", "0004", "0005", "0006")
-# Columns that came after 0002; all others must be there.
+# Columns added after 0002; all others must be there.
 ADDED_LATER = {
     "model_call_stats": {
         "cached_prompt_tokens",
@@ -40,7 +40,7 @@ def read_columns(tables: list[str]) -> dict[str, set[str]]:
 
 @CachedForAMinute
 def columns() -> dict[str, set[str]]:
-    """{table: its columns}, as far as revisions differ in them."""
+    """{table: its columns} of the tables in which revisions differ."""
     return read_columns(list(ADDED_LATER))
 
 
@@ -48,7 +48,7 @@ forget = columns.forget
 
 
 def known() -> frozenset[tuple[str, str]]:
-    """The same as pairs, for what is kept by it."""
+    """The same as hashable pairs, for cache keys."""
     return frozenset((table, column) for table, found in columns().items() for column in found)
 
 

@@ -1,4 +1,4 @@
-"""Pieces of SQL that need no model class, so that what models rest on can use them."""
+"""Pieces of SQL that import no model, so that modules which models.py imports can use them."""
 
 import re
 
@@ -35,25 +35,25 @@ def rows(model: str) -> QuerySet:
 
 
 def any_of(queryset: QuerySet) -> Q:
-    """That there is a row, in a form which PostgreSQL cannot turn into a hash of a whole table."""
+    """Whether a row exists, in a form that PostgreSQL cannot turn into a hash of a whole table."""
     one = queryset.order_by().annotate(found=Value(True)).values("found")[:1]
     return Q(Coalesce(Subquery(one), False))
 
 
 def cut_text(text, length: int) -> Left:
-    """The first characters of a text, masked where somebody's personal data is."""
+    """The first characters of a text, with personal data masked."""
     return Left(text, length, output_field=CutTextField(length))
 
 
 def payload_json(field: str, length: int | None = None):
-    """A payload as JSON text, whole or cut to a length; masked in the same way."""
+    """A payload as JSON text, whole or cut to a length, with personal data masked."""
     whole = Cast(field, PayloadTextField())
     return Left(whole, length, output_field=PayloadTextField(length)) if length else whole
 
 
 def payload_text(field: str, length: int, *path: str):
     """
-    The text of a payload, or of what lies at a path inside, cut to a length: a string without
+    The text of a payload, or of the value at a path in it, cut to a length: a string without
     its quotes, anything else as JSON; None for JSON null.
     """
     steps = "{" + ",".join(path) + "}"

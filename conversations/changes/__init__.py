@@ -1,1 +1,1 @@
-"""Edits, redaction and erasure: all that writes to the agent database."""
+"""Edits, redaction and erasure: everything that writes to the agent database."""

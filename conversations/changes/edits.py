@@ -1,4 +1,4 @@
-"""What an admin may edit of a row: only what changed is written, and nothing over others' work."""
+"""An admin's edits of a row: only changes are written, and never over somebody else's."""
 
 import json
 import re
@@ -23,29 +23,29 @@ EDITABLE = {
     Session: ("external_id", "agent"),
     ChatMessage: ("role", "content"),
 }
-# Of one line, unless they hold several already.
+# Edited as one line, unless they already hold several.
 SHORT = {"name", "external_id", "role"}
 # A form of 2.5 MB is refused; a character takes up to four bytes.
 LONGEST_TEXT = 500_000
-# PostgreSQL's limit for what is indexed, the agent's id beside it, is 2,704 bytes.
+# PostgreSQL limits an index entry, here with the agent's id, to 2,704 bytes.
 LONGEST_EXTERNAL_ID = 600
 AUDITED_CHARACTERS = 200
 NEWLINE = re.compile(r"\r\n?|\n")
 
 
 class Conflict(Exception):
-    """The row is not as it was when the form was opened."""
+    """The row has changed since the form was opened."""
 
 
 def stored(row, name: str):
-    """The value of the column: an id, where the field is another row."""
+    """The column's value: the id if the field is a foreign key."""
     return getattr(row, row._meta.get_field(name).attname)
 
 
 def fingerprint(row) -> str:
     """
-    What a form remembers of each editable value of its row, to tell whether it has changed. Keyed,
-    so that no text can be guessed by it.
+    A hash of each editable value, by which a form tells whether its row has changed. Keyed, so
+    that nobody can test guesses of a text against it.
     """
     return " ".join(
         salted_hmac(
@@ -59,7 +59,7 @@ def fingerprint(row) -> str:
 
 def merged(before: str | None, after: str, *, nullable: bool) -> str | None:
     """
-    The text to store where a form that was given `before` came back with `after`. Browsers send
+    The text to store when a form that showed `before` came back with `after`. Browsers send
     CRLF for every line break, and "" for NULL: neither is a change.
     """
     after = NEWLINE.sub("\n", after)
@@ -79,7 +79,7 @@ class EditForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         row = self.instance
         names = EDITABLE.get(type(row), ())
-        # Nobody asks for them where nothing may be edited.
+        # Not read if nothing may be edited.
         self.before = {}
         if self.fields.keys() & set(names):
             self.before = {name: stored(row, name) for name in names}
@@ -90,12 +90,12 @@ class EditForm(forms.ModelForm):
             field = self.fields.get(name)
             if isinstance(field, forms.CharField):
                 field.strip = False
-                # What was empty may stay so; see clean().
+                # What was empty may stay so; see clean_text().
                 field.required = False
                 field.widget = text_widget(name, value or "")
 
     def is_multipart(self):
-        # A text of three bytes to the letter takes nine in the other encoding.
+        # URL-encoded, a letter of three bytes would take nine.
         return True
 
     def changed_by_others(self, row) -> list[str]:
@@ -134,7 +134,7 @@ class EditForm(forms.ModelForm):
 
     @property
     def changed_data(self):
-        """By what would be stored: a browser's CRLF is no change."""
+        """Compares what would be stored: a browser's CRLF is no change."""
         return [
             name
             for name, before in self.before.items()
@@ -173,8 +173,8 @@ def brief(value) -> str:
 
 def save_edit(request, form: EditForm) -> bool:
     """
-    Write what the form changed, and who changed it. False where that is nothing; Conflict, or
-    ChangeRefused, where the row is as it was.
+    Write what the form changed, and who changed it. False if nothing changed. Raises Conflict or
+    ChangeRefused, and then leaves the row as it was.
     """
     row, changed = form.instance, form.changed_data
     if not changed:
@@ -194,14 +194,14 @@ def save_edit(request, form: EditForm) -> bool:
         time_limit("agents_write", TimeBudget(LOCK_SECONDS)),
         agent_limits.lifted(),
     ):
-        # Keys stay: the runtime may go on adding rows that refer to this one.
+        # no_key: the runtime may go on adding rows that refer to this one.
         locked = rows.select_for_update(no_key=True).only(*form.before).first()
         if locked is None or form.changed_by_others(locked):
             raise Conflict
         try:
             rows.update(**values)
         except IntegrityError as error:
-            # The agent that was chosen has gone.
+            # The chosen agent is gone.
             raise Conflict from error
     return True
 
@@ -211,7 +211,7 @@ def conversation_of(row):
 
 
 def audited(row, name: str, value):
-    """What the audit trail keeps of a value: what was said must not live on there."""
+    """What the audit trail keeps of a value; never what was said in a message."""
     if value is None:
         return None
     if isinstance(row, ChatMessage) and name == "content":

@@ -1,8 +1,8 @@
 """
 Erasing conversations: their rows go, their model calls keep nothing but numbers.
 
-The runtime's foreign keys take runs, tasks and messages along with their session. Model calls have
-none: as the runtime's own purge does, their payloads are blanked and their token counts stay.
+The runtime's foreign keys delete runs, tasks and messages with their session. Model calls have
+none: like the runtime's own purge, we blank their payloads and keep their token counts.
 """
 
 import uuid
@@ -40,7 +40,7 @@ class Counts:
     """How many rows go, by kind, and how many model calls stay without their payloads."""
 
     going: dict[str, int]
-    # None before 0005, where a model call does not say which conversation it was for.
+    # None before 0005, when a model call does not name its conversation.
     model_calls: int | None
     ids: list[uuid.UUID]
 
@@ -49,7 +49,7 @@ class Counts:
 
 
 def count(ids: list[uuid.UUID], using: str) -> Counts:
-    """What erasing these conversations would take, as the database `using` has it now."""
+    """What erasing these conversations would affect now, in the database `using`."""
     with connections[using].cursor() as cursor:
 
         def number(statement):
@@ -65,8 +65,8 @@ def count(ids: list[uuid.UUID], using: str) -> Counts:
 
 def erase(ids: list[uuid.UUID], before: datetime | None = None) -> Counts:
     """
-    Needs a transaction on agents_write. Ids that are unknown or gone by now count for nothing, nor
-    do conversations that went on at or after `before`.
+    Needs a transaction on agents_write. Skips ids that are unknown or gone by now, and
+    conversations last active at or after `before`.
     """
     using = "agents_write"
     with connections[using].cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Keeps the runtime from writing to conversations while they are changed, and tells if it may."""
+"""Keeps the runtime from writing to conversations during a change; tells if it may still write."""
 
 import uuid
 from datetime import timedelta
@@ -13,14 +13,14 @@ from ..agentdb import revision
 from ..agentdb.conventions import INTERRUPTED_AFTER
 from ..models import ChatMessage, ModelCall, Run, Task
 
-# What a page waits for transactions of the runtime, in all.
+# How long a page waits for the runtime's transactions, in all.
 LOCK_SECONDS = 3
-# What changing a page's conversations may take once they are locked.
+# Time limit of a page's change once its conversations are locked.
 CHANGE_SECONDS = 30
 # A model call is written when it has ended, which may be after its run.
 LATE = timedelta(minutes=1)
 
-# The rows of some conversations, all by indexes of the runtime's.
+# Which rows belong to the sessions; all use the runtime's indexes.
 OF_RUNS = "ARRAY(SELECT id FROM runs WHERE session_id = ANY(%(ids)s))"
 OF_SESSIONS = {
     "chat_messages": "session_id = ANY(%(ids)s)",

@@ -1,6 +1,6 @@
 """
-Taking words out of a conversation, wherever the runtime has written them down: in messages, and
-within the JSON of runs, tasks and model calls.
+Removes words from a conversation wherever the runtime has stored them: in messages, and within the
+JSON of runs, tasks and model calls.
 """
 
 import json
@@ -26,7 +26,7 @@ PLACES = {
     "tasks": ("tasks", ("prompt",), ("inputs", "output", "errors")),
     "model_call_stats": ("model calls", (), ("request_data", "response_data")),
 }
-# What no JSON escapes, however often: enough to pass over rows that cannot hold the words.
+# Never escaped in JSON, at any depth: enough to skip rows that cannot hold the words.
 PLAIN = re.compile(r"[A-Za-z0-9 ]+")
 # JSON in JSON in JSON.
 LEVELS = 2
@@ -34,7 +34,7 @@ LEVELS = 2
 
 @dataclass(frozen=True)
 class Found:
-    """How often the words stand in a kind of rows, and in how many of these."""
+    """How often the words occur in one kind of row, and in how many rows."""
 
     label: str
     times: int
@@ -42,7 +42,7 @@ class Found:
 
 
 def pattern_of(words: str) -> re.Pattern:
-    """The words as they are, with either newline, and as they look inside JSON inside a string."""
+    """Matches the words as they are, with either newline, or escaped in JSON inside a string."""
     words = words.replace("\r\n", "\n")
     forms = newest = {words, words.replace("\n", "\r\n")}
     for _ in range(LEVELS):
@@ -70,7 +70,7 @@ def redact_all(session_id: uuid.UUID, words: str) -> list[Found]:
 
 def redact(session_id: uuid.UUID, words: str, *, using: str, write: bool) -> list[Found]:
     """
-    Replace the words by REDACTED everywhere in the conversation, or with `write` off only count.
+    Replace the words by REDACTED everywhere in the conversation; without `write`, only count them.
     Writing needs a transaction. Neither updated_at nor any other column is touched.
     """
     pattern = pattern_of(words)
@@ -111,7 +111,7 @@ def replaced(text: str, pattern: re.Pattern, *, is_json: bool) -> tuple[str, int
 
 
 def candidates(table, columns, session_id, plain, using, lock) -> Iterator[tuple]:
-    """(id, {column: text}) of rows that may hold the words; one at a time, for they can be big."""
+    """(id, {column: text}) of rows that may hold the words; one at a time: they can be big."""
     names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in columns)
     holds = sql.SQL(" OR ").join(
         sql.SQL("strpos({}::text, %(plain)s) > 0").format(sql.Identifier(name)) for name in columns

@@ -1,4 +1,4 @@
-"""Redacting and erasing: first what would happen, then a typed word, then the act itself."""
+"""Redacting and erasing: first a preview, then a typed confirmation, then the change."""
 
 import uuid
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from ..access.conversation_access import ConversationAccess
 from ..models import ChatMessage, Session
 from . import erasure, locking, redaction
 
-# More than so many at once is work for manage.py purge.
+# To erase more than this at once there is manage.py purge.
 MOST_AT_ONCE = 1_000
 
 
@@ -39,7 +39,7 @@ LATE_CALLS = (
 
 @contextmanager
 def changing():
-    """A change of conversations that this person may see: they were read before."""
+    """For a change of conversations that were read within the user's limit before."""
     with (
         agent_limits.lifted(),
         time_limit("agents_write", TimeBudget(locking.CHANGE_SECONDS)),
@@ -65,7 +65,7 @@ class RedactForm(forms.Form):
 
 
 class ChangeView(ConversationAccess, FormView):
-    """What the database refuses changes nothing, and a page says so."""
+    """If the database refuses a change, a page says so."""
 
     def dispatch(self, request, *args, **kwargs):
         if "agents_write" not in settings.DATABASES and self.has_permission():
@@ -77,7 +77,7 @@ class ChangeView(ConversationAccess, FormView):
 
 
 class RedactView(ChangeView):
-    """Takes a message, or words of it, out of everything that was recorded of its conversation."""
+    """Redacts a message, or words of it, in everything recorded about its conversation."""
 
     permission_required = ("conversations.view_session", "conversations.redact_session")
     template_name = "conversations/changes/redact.html"
@@ -104,7 +104,7 @@ class RedactView(ChangeView):
             going_on = locking.may_be_written([session_id], "agents")
             context = self.get_context_data(form=form, found=found, times=times, going_on=going_on)
             return self.render_to_response(context)
-        # How long the words were is all that the audit trail may keep of them.
+        # The audit trail may keep only the words' length.
         change = recorded_change(
             self.request, Act.REDACTED, session_id=session_id, characters=len(words)
         )
@@ -150,11 +150,11 @@ class EraseView(ChangeView):
 
     @property
     def words(self) -> str:
-        """What must be typed: it names what goes, so a form for something else does not fit."""
+        """What must be typed: it names what goes, so a form for something else is refused."""
         return f"erase {str(self.session.pk)[:8]}"
 
     def others(self) -> int:
-        """How many other conversations of the same external id stay; their link would name it."""
+        """How many other conversations share the external id; 0 if masked: a link would show it."""
         if not self.session.external_id or masking.is_active():
             return 0
         same = Session.objects.with_external_id(self.session.external_id)
@@ -216,7 +216,7 @@ class EraseAllView(EraseView):
 
     @property
     def words(self):
-        # Should there be more of them by then, the form shows itself again.
+        # If their number changes, the typed words do not match and the form is shown again.
         return f"erase {len(self.ids)} conversation{'' if len(self.ids) == 1 else 's'}"
 
     def get_context_data(self, **kwargs):

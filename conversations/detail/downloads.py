@@ -1,4 +1,4 @@
-"""A conversation to take along: as text, as Markdown, or whole as JSON."""
+"""Downloads of a conversation: as text, as Markdown, or all of it as JSON."""
 
 import dataclasses
 import json
@@ -49,7 +49,7 @@ class TranscriptView(ConversationAccess, View):
         return response
 
     def lines(self, session, form, zone):
-        # The middleware that knows the viewer's zone has ended before a stream begins.
+        # The middleware that sets the viewer's zone ends before the stream begins.
         with timezone.override(zone):
             yield from self.lines_in_zone(session, form)
 
@@ -96,14 +96,14 @@ def payload_names(model) -> list[str]:
 
 
 def with_payload_texts(queryset):
-    """Payloads as text: never parsed, whatever their depth."""
+    """Payloads as text: never parsed, however deep."""
     names = payload_names(queryset.model)
     texts = {f"{name}_text": payload_json(name) for name in names}
     return queryset.defer(*names).annotate(**texts)
 
 
 def plain(value):
-    """Ids and times as text; a duration that JSON has no number for as null."""
+    """Ids and times as text; a duration that JSON cannot hold as null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):

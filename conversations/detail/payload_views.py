@@ -15,7 +15,7 @@ from .payloads import read_payloads
 
 
 def payload_rows(kwargs):
-    """Rows of a conversation that have the kind and field an address names; else a 404."""
+    """The conversation's rows of the URL's kind; 404 if they lack the URL's field."""
     model, conversation, fields = PAYLOADS.get(kwargs["kind"], (None, None, ()))
     if kwargs["field"] not in fields:
         raise Http404

@@ -20,7 +20,7 @@ TEXT_UP_TO = 20_000
 # Bytes of HTML for the texts of all payloads on a page.
 ROOM = 150_000
 
-# A text may begin with a bracket too: [Note], or [phone] in place of one.
+# A text may begin with a bracket too: [Note], or [phone] from masking.
 JSON_BEGINS = re.compile(r'\s*(?:\{\s*(?:["}]|$)|\[\s*(?:[\[{"\]\d-]|true|false|null|$))')
 
 
@@ -29,7 +29,7 @@ class Payload:
     """One large column, as much of it as a page shows: a tree of JSON, or plain text."""
 
     name: str
-    # In characters; nearly bytes.
+    # In characters, roughly bytes.
     length: int
     tree: json_text.Tree | None = None
     text: str | None = None
@@ -71,7 +71,7 @@ def read_payloads(queryset, pk, fields: tuple[str, ...]):
 
 
 def fitting_text(text, room: int):
-    """As much of the text as takes no more than `room` bytes of HTML."""
+    """As much of the text as fits into `room` bytes of HTML."""
     if text is None or len(escape(text).encode()) <= room:
         return text
     # An escaped letter takes up to six bytes.

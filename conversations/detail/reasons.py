@@ -21,7 +21,7 @@ SHORT = 120
 
 @dataclass
 class Entry:
-    """A run with its messages, or (run None) messages that belong to none; maybe a part of it."""
+    """A run, or a part of it, with its messages; or (run None) messages without a run."""
 
     run: Run | None = None
     messages: list[ChatMessage] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Entry:
     steps: list[str] = field(default_factory=list)
     # Whether the run ends on this page, so that its outcome and steps are shown.
     ends: bool = False
-    # What failed and with which words, most telling first.
+    # What failed and its words, most telling first.
     reasons: list[str] = field(default_factory=list)
 
     @property
@@ -38,7 +38,7 @@ class Entry:
 
 
 def add_reasons(session_id, entries: Iterable[Entry]):
-    """For runs that gave no answer, the words that came with each failure, cut in SQL."""
+    """For runs that gave no answer, the words that came with each problem, cut in SQL."""
     by_run = {
         entry.run.pk: entry.reasons
         for entry in entries

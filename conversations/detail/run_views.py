@@ -57,7 +57,7 @@ class RunView(ConversationAccess, FragmentMixin, DetailView):
         )
 
     def overview(self, tasks):
-        """What stands above the tasks on their first page."""
+        """What the first page shows above the tasks."""
         run = self.object
         steps = explain(run, tasks)
         entry = Entry(run)

@@ -1,7 +1,7 @@
 """
 What a run did, in plain words: fixed sentences, filled with excerpts of its tasks' payloads.
 
-The shapes are those that the runtime's engine writes; whatever else a row holds is told as it is.
+It knows the shapes that the runtime's engine writes, and quotes anything else as it is.
 """
 
 import json
@@ -39,7 +39,7 @@ PIECES = {
     "content": ("output", "content", ["rag_query"]),
     "hits": ("output", "hits", ["rag_query"]),
 }
-# What the runtime keeps of a payload that is too large; jsonb orders keys by their length.
+# What the runtime keeps of a payload that is too large; jsonb orders keys by length.
 TOO_LARGE = re.compile(r'\{"bytes": (\d+), "preview": (".*)', re.DOTALL)
 
 
@@ -52,7 +52,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One task's sentence, in parts. Depth as in `transcript.nested`; duration in seconds."""
+    """One task's sentence, in parts. Depth as in `tasks.nested`; duration in seconds."""
 
     pk: uuid.UUID
     name: str
@@ -65,9 +65,9 @@ class Step:
 
 def explain(run: Run, tasks: list[Task]) -> list[Step]:
     """
-    The first tasks of a run told in the order given, which is that of `transcript.nested`.
+    The first tasks of a run as steps, in the order given, which is that of `tasks.nested`.
 
-    One query, for the tasks that are told; their payloads are cut in SQL.
+    One query for these tasks, whose payloads are cut in SQL.
     """
     shown = tasks[:STEPS_TOLD]
     annotations = excerpts()
@@ -80,7 +80,7 @@ def explain(run: Run, tasks: list[Task]) -> list[Step]:
         .values("pk", *flags, *annotations)
     )
     found = {row["pk"]: row for row in rows}
-    # A task that was erased between two queries has no row any more.
+    # A task erased between two queries has no row.
     return [step(task, found[task.pk]) for task in shown if task.pk in found]
 
 
@@ -92,7 +92,7 @@ def excerpts() -> dict:
         cut[f"{column}_text"] = payload_text(column, length)
         cut[f"{column}_text_large"] = payload_text(column, len("true"), "truncated")
     for piece, (column, key, node_types) in PIECES.items():
-        # Only where it can be: each look into a large payload unpacks it once more.
+        # Only where it can be: each look into a large payload unpacks it again.
         cut[piece] = Case(When(node_type__in=node_types, then=payload_text(column, length, key)))
     return cut
 
@@ -222,7 +222,7 @@ def name_of(task: Task) -> Part:
 
 
 def asked(row: dict) -> list[Part]:
-    """The prompt, or what was given where no prompt was recorded."""
+    """The prompt, or the inputs if no prompt was recorded."""
     if row["prompt_text"]:
         return [text(": "), *told(row, "prompt_text")]
     given = told(row, "inputs_text")
@@ -244,10 +244,10 @@ def led_to(row: dict, piece: str, verb: str, nothing: str, *, bare: bool = False
 
 
 def told(row: dict, piece: str, kind: str = "quote", *, bare: bool = False) -> list[Part]:
-    """What a piece says, empty where it was not recorded; `bare` as in `readable`."""
+    """The words of a piece, empty if it was not recorded; `bare` as in `readable`."""
     if row[piece] is None:
         return []
-    # Read as words first, then masked: what is cut here is no JSON any more.
+    # Turn JSON into words first, then mask: what is cut here is no longer JSON.
     source = masking.raw(row[piece])
     large = row.get(f"{piece}_large") == "true" and TOO_LARGE.match(source)
     if large:
@@ -269,7 +269,7 @@ def masked(words: str, *, cut: bool) -> str:
 
 
 def one_line(words: str) -> str:
-    # JSON within a text may spell, or be cut to, half a character that no page can hold.
+    # JSON may hold, or be cut to, half a surrogate pair, which no page can encode.
     return " ".join(words.split()).encode(errors="replace").decode()
 
 

@@ -11,7 +11,7 @@ def nested(tasks: list[Task]) -> list[Task]:
     Tasks of a run in order, each tool call moved under the task that made it.
 
     The caller is the last task of that name before the call, else the first one after it that
-    nobody called. Sets `depth`, 0 where the caller is not there.
+    no task called. Sets `depth`, 0 if there is no caller.
     """
     places = defaultdict(list)
     for place, task in enumerate(tasks):

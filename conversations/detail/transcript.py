@@ -83,7 +83,7 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
     """
     One page of a conversation: from an item on, or the page that holds a message or a run's end.
 
-    A constant number of queries; no payload is read and no message further than it is shown.
+    A constant number of queries; reads no payloads, and only as much of a message as is shown.
     """
     places = outline(session_id)
     if message_id or run_id:
@@ -109,7 +109,7 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
             entry = Entry()
             entries.append(entry)
         elif place.run_id not in by_run:
-            # A run that was erased between two queries has no row any more.
+            # A run erased between two queries has no row.
             if place.run_id not in runs:
                 continue
             entry = by_run[place.run_id] = Entry(runs[place.run_id])
@@ -139,7 +139,7 @@ def shortened(session_id, ids: list) -> dict[uuid.UUID, ChatMessage]:
 def mask_cut(message: ChatMessage):
     if masking.is_active():
         is_whole = message.length == len(masking.raw(message.text))
-        # The length tells whether there is more to show than the text.
+        # A length above the text's means that there is more to show.
         message.length = (
             len(message.text) if is_whole else max(message.length, len(message.text) + 1)
         )
@@ -153,7 +153,7 @@ def add_steps(session_id, entries: Iterable[Entry]):
 
 
 def first_steps(session_id, run_ids) -> QuerySet:
-    """A run may have thousands of steps, and a name any length."""
+    """Cut in SQL: a run may have thousands of steps, a name any length."""
     tasks = Task.objects.filter(session_id=session_id, run_id__in=run_ids).in_order()
     place = Window(RowNumber(), partition_by="run_id", order_by=tasks.query.order_by)
     shown = tasks.annotate(place=place).filter(place__lte=NAMES_SHOWN).order_by("run_id", "place")

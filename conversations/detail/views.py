@@ -38,12 +38,12 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
 
     def get_context_data(self, **kwargs):
         conversation = self.object
-        # What leads back to the list, or shows it beside: its filters and place.
+        # The list's filters and place: they lead back to it, and to its neighbours.
         filters = self.request.GET.copy()
         for name in ("source", "m", "run", "from"):
             filters.pop(name, None)
         came_from = ConversationFilter(filters, queryset=Session.objects.all())
-        # What is newer and older in that list tells of others.
+        # The newer and older links reveal other matches of that search.
         audit_search(self.request, came_from, again=False)
         term = self.request.GET.get("search", "")
         focus = self.focus(term)
@@ -59,7 +59,7 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
         return super().get_context_data(
             transcript=page,
             query=query,
-            # The same page of the same conversation, in the same clothes.
+            # Keeps the list and the view as source on links to this conversation.
             state="&".join(part for part in (query, "source" if as_source else "") if part),
             term=term,
             focus=focus,
@@ -91,7 +91,7 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
 
 
 def render_messages(page, focus, term, as_source):
-    """The messages as HTML; once the page's room is used up, the others cut to a line."""
+    """The messages as HTML; once the page's room is used up, the rest is cut to a line."""
     room = ROOM_FOR_MESSAGES
     for entry in page.entries:
         for message in entry.messages:
@@ -108,7 +108,7 @@ def position(text: str) -> int:
 
 
 def neighbours(matching: Matching, conversation):
-    """(id of the next newer, of the next older) conversation of a list, None where none is near."""
+    """(id of the list's next newer conversation, of its next older), None if not found in time."""
     place = Cursor(conversation.updated_at, conversation.pk)
     above, below = None, []
     with timeouts_ignored():
@@ -119,7 +119,7 @@ def neighbours(matching: Matching, conversation):
 
 
 def same_person(conversation):
-    """A few other conversations of the same external id, newest first."""
+    """A few other conversations with the same external id, newest first."""
     external_id = masking.raw(conversation.external_id)
     if not external_id:
         return []
@@ -129,7 +129,7 @@ def same_person(conversation):
 
 
 class MessageView(ConversationAccess, FragmentMixin, DetailView):
-    """One message whole, however long it is."""
+    """One whole message, however long."""
 
     template_name = "conversations/detail/message.html"
     fragment_name = "conversations/detail/_message_text.html"

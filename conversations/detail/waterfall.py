@@ -27,7 +27,7 @@ LABEL_LENGTH = 31
 TITLE_LENGTH = 200
 
 TICKS = 5
-# Steps that read well on a clock, in seconds; what is shorter or longer has decimal ones.
+# Steps that read well on a clock, in seconds; shorter and longer ones are decimal.
 DECIMAL_STEPS = (1, 2, 3, 4, 5, 8, 10)
 CLOCK_STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
 SHORTEST_STEP = 0.001
@@ -41,7 +41,7 @@ class Bar:
 
     pk: uuid.UUID
     name: str
-    # The node type beside the name, empty where there is no room for it.
+    # The node type beside the name, empty if there is no room for it.
     kind: str
     colour: str
     duration: str
@@ -103,8 +103,8 @@ def interval(task: Task, zero) -> tuple[float, float]:
     """
     When a task started and ended, in seconds since `zero`.
 
-    The runtime writes a task when it has ended. Floats, since a recorded duration may lead
-    beyond the calendar; one that cannot be true makes the task a moment.
+    The runtime writes a task when it has ended. Floats, since a recorded duration may reach
+    beyond the calendar; an impossible one counts as 0.
     """
     end = (task.created_at - zero).total_seconds()
     duration = task.duration_seconds
@@ -164,12 +164,12 @@ def tick_step(span: float) -> float:
     if CLOCK_STEPS[0] / 2 < least <= CLOCK_STEPS[-1]:
         return next(step for step in CLOCK_STEPS if step >= least)
     power = 10.0 ** math.floor(math.log10(least))
-    # The tolerance: ten times a power may round to a hair less than what it stands for.
+    # The tolerance: n times a power of ten may round to slightly less than it should.
     return next(n * power for n in DECIMAL_STEPS if n * power >= least * (1 - 1e-9))
 
 
 def one_line(text: str | None) -> str:
-    # Cut before it is split: a name may be megabytes.
+    # Cut before splitting: a name may be megabytes.
     return " ".join((text or "")[: 4 * TITLE_LENGTH].split())
 
 
@@ -179,7 +179,7 @@ def columns(text: str) -> int:
 
 
 def cut(text: str, limit: int) -> str:
-    """The text, or as much of it as fits into so many columns with an ellipsis."""
+    """The text, or as much of it as fits into `limit` columns with an ellipsis."""
     if columns(text) <= limit:
         return text
     kept = text[: limit - 1]
@@ -189,5 +189,5 @@ def cut(text: str, limit: int) -> str:
 
 
 def isolated(text: str) -> str:
-    """Between directional isolates: a title is plain text, where a name could turn the rest."""
+    """In directional isolates: a title is plain text, and a name could reverse the rest."""
     return f"\u2068{text}\u2069"

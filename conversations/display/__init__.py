@@ -1,1 +1,1 @@
-"""What strangers wrote, as HTML that is safe to show; charts."""
+"""Untrusted text as HTML that is safe to show; charts."""

@@ -1,4 +1,4 @@
-"""How often something happened on each of some days, laid out as bars of an SVG."""
+"""Counts per day, laid out as bars of an SVG."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -12,7 +12,7 @@ SHORTEST_BAR = 2
 
 @dataclass(frozen=True)
 class Day:
-    """`whole` unless failures of that day may have been left out."""
+    """`whole` unless problems of that day may be missing."""
 
     date: date
     number: int
@@ -21,7 +21,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Trend:
-    """Failures on each day as bars: two paths of an SVG and the same in words."""
+    """Problems on each day as bars: two paths of an SVG, and the same in words."""
 
     days: list[Day]
 
@@ -46,7 +46,7 @@ class Trend:
         )
 
     def incomplete(self) -> str:
-        """The first days, of which failures may be missing."""
+        """The first days, of which problems may be missing."""
         number = sum(not day.whole for day in self.days)
         return bar(0, min(number * BAR_STEP, self.width), HEIGHT) if number else ""
 

@@ -2,7 +2,7 @@
 What strangers and models wrote, as HTML that is safe to show.
 
 Markdown is CommonMark with tables; raw HTML in it stays text and images become links, so that
-nothing remote is ever loaded. The result passes an allow-list once more.
+nothing remote is ever loaded. An allow-list then sanitises the result.
 """
 
 import json
@@ -18,10 +18,10 @@ from markdown_it import MarkdownIt
 
 from backoffice import json_text
 
-# Rendering is linear but slow, about 2 µs a character; longer texts are shown as they are.
+# Rendering is linear but slow, about 2 µs a character; longer texts stay plain text.
 MARKDOWN_UP_TO = 32_768
 
-# Who writes Markdown.
+# Roles that write Markdown.
 MARKDOWN_ROLES = ("user", "assistant")
 
 TAGS = {
@@ -33,7 +33,7 @@ ATTRIBUTES = {
     "code": {"class"},
     "ol": {"start"},
 }
-# No relative links: on our pages they would lead to our pages.
+# No relative links: they would lead to our own pages.
 LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
 # Headings of a message must not compete with the page's.
 SHIFTED = {"h1": "h4", "h2": "h5", "h3": "h6", "h4": "h6", "h5": "h6"}
@@ -54,7 +54,7 @@ def image_as_link(self, tokens, place, options, env):
 
 
 def grows(content: str) -> bool:
-    """Whether a table's missing cells would outgrow the text: a few lines make 65,000 of them."""
+    """Whether filling in a table's missing cells outgrows the text: a few lines make 65,000."""
     lines = content.split("\n")
     return len(lines) * max(line.count("|") for line in lines) > len(content)
 
@@ -69,7 +69,7 @@ def as_markdown(content: str, term: str = "") -> SafeString:
     if len(content) > MARKDOWN_UP_TO or grows(content):
         return as_plain_text(content, term)
     html = parser().render(content)
-    # One long address that many links refer to.
+    # Many links may refer to one long address.
     if len(html) > 30 * len(content) + 1000:
         return as_plain_text(content, term)
     html = re.sub(r"<(/?)(h[1-5])>", lambda tag: f"<{tag[1]}{SHIFTED[tag[2]]}>", html)
@@ -93,7 +93,7 @@ def marked(html: str, term: str) -> str:
     if not term.strip():
         return html
     parts = re.split(r"(<[^>]*>)", html)
-    # Matched in the text, not in its entities.
+    # Match the text, not its entities.
     parts[::2] = (marked_text(unescape(part), term) for part in parts[::2])
     return "".join(parts)
 
@@ -110,8 +110,8 @@ def marked_text(text: str, term: str) -> str:
 
 def message_text(message, content, term, as_source):
     """
-    A message's content for reading: Markdown of users and agents, a tree where it is JSON, the
-    plain source where asked for; as safe HTML.
+    A message's content as safe HTML: the plain source if asked for, a tree if it is JSON, and
+    Markdown for users and agents.
     """
     if as_source:
         return text_block(as_plain_text(content, term), "source")
@@ -128,7 +128,7 @@ def text_block(html, kind):
 
 
 def json_tree(content):
-    """The tree of a content that is JSON, None of one that only looks like it."""
+    """The tree of content that is JSON; None if it only looks like JSON."""
     try:
         json.loads(content)
     except (ValueError, RecursionError):

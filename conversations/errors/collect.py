@@ -1,4 +1,4 @@
-"""Reads the failures of the last two weeks, grouped by PostgreSQL."""
+"""Reads the problems of the last two weeks, grouped by PostgreSQL."""
 
 from datetime import datetime, timedelta
 
@@ -20,11 +20,11 @@ from ..selection.look_back import widen
 DAYS = 14
 GROUPS = 100
 AGENTS = 3
-# Failures of each kind. To fold and group the words of as many of three kinds takes a second where
-# all are long and different.
+# Problems of each kind. To normalise and group the words of this many of three kinds takes a
+# second if all are long and different.
 NEWEST = 10_000
 
-# Of the time there is, what the indexes may take before one looks back without them.
+# The share of the time that the indexes may take before it looks back without them.
 INDEXED_SHARE = 0.7
 FIRST_SEEN_SECONDS = 1
 # Conversations in the first look.
@@ -33,16 +33,16 @@ FIRST_LOOK = 200
 SLACK = timedelta(days=1)
 
 Sql = tuple[str, list]
-# A kind of failures and what follows FROM: a `failure` and its `session`.
+# A kind, the SQL after FROM with a `failure` and its `session`, and its parameters.
 Source = tuple[Kind, str, list]
 
-# OFFSET 0: each one's conversation by its primary key; the planner expects more failures than
-# there are, and read all conversations, a million of them in 0.2 s.
+# OFFSET 0: looks up each session by primary key; the planner expects more problems than there
+# are, and read all sessions, a million of them in 0.2 s.
 WITH_SESSION = """
     ({rows}) AS failure,
     LATERAL (SELECT agent_id FROM sessions WHERE id = failure.session_id OFFSET 0) AS session
 """
-# OFFSET 0: what failed in one conversation after the other, never a hash of whole tables.
+# OFFSET 0: problems of one session after the other, never a hash of whole tables.
 OF_SESSIONS = """
     ({sessions}) AS session, LATERAL ({rows} OFFSET 0) AS failure
     ORDER BY failure.created_at DESC LIMIT {newest}
@@ -69,9 +69,9 @@ def look_back(
     asked: list[Kind], sessions: QuerySet, starts, budget: TimeBudget
 ) -> tuple[list, datetime | None]:
     """
-    (the rows of GROUPED, how far back one looked if that was not far enough).
+    (the rows of GROUPED, how far back it looked if that was not far enough).
 
-    Each look begins with the newest conversation again: what was read before is at hand, and the
+    Each look starts over with the newest conversation: what was read before is cached, and the
     database groups all of it at once.
     """
     newest = sessions.order_by("-updated_at").values_list("updated_at", flat=True)
@@ -101,10 +101,10 @@ def walked(kind: Kind, sessions: QuerySet, since: datetime) -> Source:
 
 
 def failures_of(kind: Kind, since: datetime) -> QuerySet:
-    """session_id, created_at and what the message is made of, of each."""
+    """session_id, created_at and the message's columns of each problem."""
     rows = kind.rows().filter(created_at__gte=since)
     if not kind.words:
-        # Those with words are told by what said them.
+        # A run with a problem that has words counts as that problem only.
         for reason in kinds.with_words():
             reasons = reason.rows().filter(session_id=OuterRef("session_id"), run_id=OuterRef("pk"))
             rows = rows.filter(~Exists(reasons))
@@ -116,14 +116,14 @@ def failures_of(kind: Kind, since: datetime) -> QuerySet:
 
 
 def as_it_is(name: str) -> Func:
-    """A column; of jsonb, Django would select a cast to text."""
+    """A bare column: Django would cast jsonb to text."""
     return Func(F(name), template="%(expressions)s", output_field=TextField())
 
 
 def message(kind: Kind) -> dict[str, str]:
     """
-    SQL of a `failure`: its message, and what one must know to mask that, its id and whether its
-    words were cut. Applied last, to those that are left by a limit.
+    SQL of a `failure`: its message, and what masking needs: its id and whether its words were
+    cut. Applied last, to the rows that a LIMIT leaves.
     """
     if not kind.words:
         return {"message": "''", "id": "NULL", "is_cut": "false"}
@@ -141,8 +141,8 @@ def compiled(queryset: QuerySet) -> Sql:
     return sql, list(params)
 
 
-# A session is one agent's: what is counted for each agent adds up. The rows without a message
-# tell of each kind how many failures there are and how far back they go.
+# A session has one agent, so counts per agent add up. The rows without a message say how many
+# problems each kind has and how far back they go.
 GROUPED = """
     WITH failures AS MATERIALIZED ({failures}),
     by_agent AS (
@@ -195,7 +195,7 @@ FIRST_SEEN = "SELECT message, ({first}) FROM unnest(%s::text[]) AS wanted (messa
 
 
 def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str], datetime]:
-    """{(kind, message): its first failure ever}, of those that an index of ours knows in time."""
+    """{(kind, message): when it was first seen}, as far as our indexes find it in time."""
     alias = Session.objects.db
     found = {}
     for kind in kinds.with_words():

@@ -1,8 +1,8 @@
 """
-What went wrong in the last two weeks, failures that are the same together.
+The problems of the last two weeks, grouped by message.
 
-Where our indexes are there, they hold the failures and nothing else. Without them one looks
-through the newest conversations, as far back as time allows, and says how far.
+Our indexes hold the problems and nothing else. Without them, errors() looks through the newest
+conversations, as far back as time allows, and says how far.
 """
 
 from dataclasses import dataclass, field
@@ -26,9 +26,9 @@ NEW = timedelta(days=1)
 @dataclass(frozen=True)
 class Group:
     """
-    Failures of one kind with one normalised message; of runs without recorded words, all of a kind.
+    Problems of one kind with one normalised message; of runs without words, all of a kind.
 
-    `first` is the first failure ever where `first_is_known`, else the first one looked at.
+    `first` is the first problem ever if `first_is_known`, else the first one looked at.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Group:
     first_is_known: bool
     agents: list[Agent]
     agents_count: int
-    # The message, or the id of one of the failures where the message may not be told.
+    # The message, or the id of one of the problems if the message may not be shown.
     link: str
     trend: Trend
 
@@ -65,7 +65,7 @@ class Group:
 class Errors:
     """
     The most frequent groups first. `reached`: older conversations were not looked at; `capped`:
-    of these kinds there were more than NEWEST, those grouped go back to the given moment.
+    kinds with more than NEWEST problems, which were grouped only back to the given moment.
     """
 
     groups: list[Group] = field(default_factory=list)
@@ -88,7 +88,7 @@ def day_starts() -> list[datetime]:
 
 def errors(seconds: float, kind: str = "", agent: Agent | None = None) -> Errors:
     """
-    Failures of the last DAYS days: of every kind, or one of `kinds.problems()`; of one agent.
+    Problems of the last DAYS days: of every kind, or one of `kinds.problems()`; of one agent.
 
     Raises OperationalError if not even the newest conversations can be looked at within that
     many seconds.
@@ -129,7 +129,7 @@ def assemble(rows, reached, starts, agent) -> Errors:
                 first=ever.get((kind, message), first),
                 last=last,
                 first_is_known=(kind, message) in ever,
-                # An agent that was erased between two queries has no name any more.
+                # An agent deleted between two queries has no name.
                 agents=[named[pk] for pk in pks if pk in named],
                 agents_count=agents_count,
                 link=message if shown == message else example,

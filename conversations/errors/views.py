@@ -1,4 +1,4 @@
-"""The page Errors: what went wrong lately, each leading to its conversations in the list."""
+"""The page Errors: recent problems, each linked to its conversations in the list."""
 
 from django import forms
 from django.conf import settings
@@ -16,7 +16,7 @@ from . import collect, groups
 
 
 class ErrorFilterForm(StrictForm):
-    """One that makes no sense is explained and matches nothing, as in the list."""
+    """An invalid filter is explained and matches nothing, as in the list."""
 
     agent = forms.ModelChoiceField(
         Agent.objects.none(),
@@ -25,7 +25,7 @@ class ErrorFilterForm(StrictForm):
         widget=AgentSelect,
         error_messages={"invalid_choice": "There is no such agent."},
     )
-    # Chosen by links.
+    # Set by links.
     kind = forms.ChoiceField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, data):
@@ -34,7 +34,7 @@ class ErrorFilterForm(StrictForm):
         self.fields["kind"].choices = [(kind.name, kind.label) for kind in kinds.problems()]
 
     def query(self, *left_out: str, **others: str) -> str:
-        """The filters as a query string: without empty ones and those left out, with others."""
+        """The filters as a query string, without empty ones and `left_out`, plus `others`."""
         return query_string(
             {name: self.data.get(name, "") for name in self.fields if name not in left_out} | others
         )
@@ -92,7 +92,7 @@ class ErrorsView(ConversationAccess, FilteredPageMixin, TemplateView):
 
 
 def list_query(group: groups.Group, agent: Agent | None) -> str:
-    """What the list is asked for to show a group's conversations."""
+    """The list's query string that shows a group's conversations."""
     return query_string(
         {"problem": group.kind, "error": group.link, "agent": str(agent.pk) if agent else ""}
     )

@@ -19,13 +19,13 @@ from .lines import BOM, Change, Column, CsvLines, Kind, Rewriting
 
 FILES = ("conversations", "messages", "tasks")
 FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
-# PostgreSQL writes a column of JSON with neither quotes nor escapes where its delimiter and its
-# quote do not occur; JSON has no raw control characters.
+# COPY adds neither quotes nor escapes to JSON in which its delimiter and its quote do not occur;
+# JSON has no raw control characters.
 JSON_LINES = r"FORMAT csv, DELIMITER E'\x01', QUOTE E'\x02'"
 
 # The order is the list's. NO_LIMIT: more rows than any table has, but in a form that PostgreSQL
-# cannot work out before it plans. It then plans for the first tenth of the rows, which an index
-# yields at once, and works out columns after it has sorted, not before.
+# cannot evaluate before it plans. It then plans for the first tenth of the rows, which an index
+# yields at once, and computes columns after sorting, not before.
 NO_LIMIT = "LIMIT 1000000000000 + floor(random())::bigint"
 MESSAGES = """
     ({sessions}) AS session,
@@ -68,9 +68,9 @@ def export_file(
     change: Change | None = None,
 ) -> File:
     """
-    The rows of what matches, the newest conversation first.
+    The rows of the conversations that match, newest first.
 
-    `site` is the absolute address of the list. `payloads`: tasks with what went in and came out.
+    `site` is the absolute URL of the list. `payloads`: tasks with inputs, output and prompt.
     """
     if name == "conversations":
         columns, source, params = conversations(matching.queryset(), form, site)
@@ -80,7 +80,7 @@ def export_file(
         columns, source, params = tasks(matching.queryset(), payloads)
     if form == "csv":
         columns = [json_as_text(column) for column in columns]
-    # Without OFFSET 0 a column would be worked out as often as what surrounds it names it.
+    # Without OFFSET 0 a column would be computed each time the outer query names it.
     select = ", ".join(f"{column.sql} AS {column.name}" for column in columns)
     rows = f"(SELECT {select} FROM {source} OFFSET 0) AS r"  # noqa: S608
     line: Callable[[memoryview], bytes]
@@ -117,7 +117,7 @@ def conversations(sessions: SessionQuerySet, form: str, site: str):
         each = (f"'{kind}', nullif({n}, 0)" for kind, n in counts.items())
         members = f"json_strip_nulls(json_build_object({', '.join(each)}))"
         problems = Column("problems", Kind.PLAIN, members)
-    # The driver takes a percent sign for a place.
+    # The driver takes a percent sign for a placeholder.
     link = sql.quote(site).replace("%", "%%")
     source, params = in_order(sessions.with_summary(preview=None))
     columns = [
@@ -201,19 +201,19 @@ def with_agent(sessions: SessionQuerySet) -> SessionQuerySet:
 
 def in_order(sessions: SessionQuerySet) -> tuple[str, tuple]:
     query = sessions.newest_first().query
-    # What cannot match anything is still a statement, of a file without rows.
+    # Even a filter that matches nothing needs a statement: of a file without rows.
     statement, params = query.get_compiler(sessions.db, elide_empty=False).as_sql()
     return f"{statement} {NO_LIMIT}", params
 
 
 def iso(column: str) -> str:
-    """A time with its offset; infinity, which has no such form, by its name."""
+    """A time in ISO 8601 with its offset; infinity by its name."""
     time = f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
     return f"coalesce({time}, {column}::text)"
 
 
 def finite(column: str) -> str:
-    """A number that JSON has as well."""
+    """NULL for a number that JSON lacks."""
     return f"CASE WHEN {column}::text NOT IN ('NaN', 'Infinity', '-Infinity') THEN {column} END"
 
 

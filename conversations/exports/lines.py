@@ -1,4 +1,4 @@
-"""How a row becomes a line of a file: CSV that no spreadsheet runs, or JSON."""
+"""How a row becomes a line of a file: CSV without formulas, or JSON."""
 
 import json
 import re
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-# What spreadsheets know UTF-8 by.
+# Spreadsheets recognise UTF-8 by it.
 BOM = "\ufeff"
-# What a spreadsheet takes for the beginning of a formula, or drops in front of one.
+# What a spreadsheet takes for the start of a formula, or drops in front of one.
 FORMULA_STARTS = "=+@\t\r\n＝＋－＠-"
-# One apostrophe goes in front of such a cell. Apostrophes count as well, so that a cell which was
-# given one can be told from any other: taking one away gives every text back.
+# Such a cell gets an apostrophe in front, even if it begins with some: removing one from each cell
+# that matches gives every text back.
 FORMULA = b"\"?'*(?:" + b"|".join(re.escape(each.encode()) for each in FORMULA_STARTS) + b")"
 STARTS_FORMULA = re.compile(FORMULA)
 MAY_HOLD_FORMULA = re.compile(b"(?:^|,)" + FORMULA)
@@ -19,10 +19,10 @@ CELL = re.compile(rb'"(?:[^"]++|"")*+"|[^",]*+')
 
 
 class Kind(StrEnum):
-    # Our own, and never a formula: ids, times and words; and what JSON has without quotes.
+    # Our own, and never a formula: ids, times and words; and what JSON writes without quotes.
     OURS = "ours"
     PLAIN = "plain"
-    # Of strangers.
+    # Untrusted.
     TEXT = "text"
     JSON = "json"
 
@@ -34,27 +34,27 @@ class Column:
     sql: str
 
 
-# Changes a text of strangers on its way into a file.
+# Changes an untrusted text on its way into a file.
 Change = Callable[[Column, str], str]
 
 
 @dataclass(frozen=True)
 class CsvLines:
-    """Rows that COPY gives, as records of RFC 4180 that no spreadsheet runs."""
+    """COPY's rows as records of RFC 4180 without formulas."""
 
     columns: list[Column]
 
     def __call__(self, row: memoryview) -> bytes:
         """
-        A record ends with CR and LF, COPY's row with LF alone. It sends each row as one message, as
-        the protocol promises, so the last byte is the record's end and no other is.
+        A record ends with CR and LF, COPY's row with LF alone. The protocol promises one message
+        per row, so only the last byte ends the record.
         """
         if row[-1] != ord("\n"):
             raise ValueError("COPY gave a part of a row.")
         return self.without_formulas(bytes(row[:-1])) + b"\r\n"
 
     def without_formulas(self, record: bytes) -> bytes:
-        # Hardly any record holds a formula, or looks as if it did: no cell is looked at then.
+        # Few records may hold a formula; the cells of the others are not looked at.
         if not MAY_HOLD_FORMULA.search(record):
             return record
         cells, place = [], 0
@@ -69,7 +69,7 @@ class CsvLines:
 
 
 class Rewriting:
-    """Lines of rows that come as JSON arrays of texts, each changed on its way."""
+    """Lines of rows that come as JSON arrays of texts; changes the untrusted ones."""
 
     def __init__(self, columns: list[Column], form: str, change: Change):
         self.columns, self.change = columns, change
@@ -90,7 +90,7 @@ class Rewriting:
 
     @staticmethod
     def cell(value: str | None) -> str:
-        """As COPY writes it: an empty text in quotes, nothing without."""
+        """As COPY writes it: an empty text as quotes, NULL as nothing."""
         if value is None:
             return ""
         if value and not re.search(r'[",\r\n]', value):

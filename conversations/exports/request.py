@@ -1,4 +1,4 @@
-"""Which file somebody asks for, on the site or by the command."""
+"""Parses a request for a file, by the site or the command."""
 
 from privacy.personal_data import mask, mask_json
 
@@ -6,7 +6,7 @@ from ..models import Session
 from ..selection.filters import ConversationFilter
 from .lines import Column, Kind
 
-# What names a place in the list: a file is all of it.
+# Parameters that name a place in the list: a file is all of it.
 PLACES = ("after", "since")
 
 
@@ -15,7 +15,7 @@ def masked(column: Column, text: str) -> str:
 
 
 def parse(data, name: str) -> tuple[ConversationFilter, bool, str]:
-    """(the filters, whether payloads are asked for, what makes no sense)"""
+    """(the filters, whether payloads are asked for, what is invalid)"""
     data = data.copy()
     payloads = data.pop("payloads", [])
     filters = ConversationFilter(data, queryset=Session.objects.all())

@@ -1,4 +1,4 @@
-"""An export on its way: one transaction, one COPY, blocks of bytes at constant memory."""
+"""Streams an export: one transaction, one COPY, blocks of bytes at constant memory."""
 
 import errno
 import select
@@ -21,39 +21,39 @@ from ..models import Session
 from .files import File
 
 BLOCK = 65_536
-# What there is by then is sent, if only the first line.
+# After this long a block is sent, however small.
 SECONDS = 1
 CANCEL_SECONDS = 5
-# How long it works before it lets others go ahead. What is sent in advance, some blocks, is taken
-# sooner than it was made: less would let PostgreSQL work on all the time.
+# How long it works before it gives way. Blocks sent in advance are read faster than they were made:
+# with a shorter burst PostgreSQL would work all the time.
 BURST = 0.2
 REST_SECONDS = 8
-# Nobody looks at it meanwhile: it rests so many times as long as a search.
+# Nobody watches an export, so it rests this many times as long as a search.
 PATIENCE = 2
-# Of the time it has, after which it hurries, so as not to break for having rested.
+# The share of its time limit after which it stops resting, so that rests cannot break it.
 REST_SHARE = 0.5
-# A frozen server does not even stop at the time limit.
+# A frozen server does not even enforce the time limit.
 SILENT_SECONDS = 10
-# The time that one query of a page may take is too short. Compiling a query of many subqueries
-# takes longer than its first rows.
+# The time limit of a page's query is too short. JIT-compiling a query of many subqueries takes
+# longer than its first rows.
 SETTINGS = """
     SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)
 """
 
 
 class TooManyExports(Exception):
-    """As many as there may be at once are running."""
+    """All work slots for exports are taken."""
 
 
 class Export:
     """
-    A file as blocks of bytes, to be iterated over once and closed in any case.
+    A file as blocks of bytes: iterate over it once, and close it in any case.
 
-    Has begun when it is made: what fails within the first second fails here, and an audit entry
-    exists. Raises TooManyExports, and django.db's errors. If it fails later, so does the iteration:
-    a file that ends without an error is whole. A second entry tells the rows and whether it was.
+    The constructor starts it, records an audit entry, and raises what goes wrong in the first
+    second: TooManyExports, or django.db's errors. The iteration raises later errors: a file that
+    ends without one is whole. A second entry records the rows and whether the file was whole.
 
-    `is_wanted` is asked while PostgreSQL takes its time.
+    `is_wanted` is called while PostgreSQL takes its time.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class Export:
             self.close()
 
     def close(self):
-        """Cancels the query where it is still running."""
+        """Cancels the query if it is still running."""
         if self.ended:
             return
         self.ended = True
         EXPORTS_RUNNING.dec()
         EXPORTS.labels("complete" if self.complete else "broken").inc()
         self.blocks.close()
-        # An hour later that connection may be gone.
+        # After an hour our connection may be gone.
         ours = connections["default"]
         if not ours.in_atomic_block:
             ours.close_if_unusable_or_obsolete()
@@ -125,8 +125,8 @@ class Export:
                 raise
 
     def copied(self, pgconn, statement: bytes) -> Iterator[bytes]:
-        # psycopg's own COPY waits without an end, for its beginning as well: PostgreSQL tells of
-        # that together with the first rows.
+        # psycopg's own COPY waits forever, even for COPY to begin: PostgreSQL announces that only
+        # with the first rows.
         arrival = select.poll()
         arrival.register(pgconn.socket, select.POLLIN)
         line = self.file.line
@@ -156,7 +156,7 @@ class Export:
             late = not length and time.monotonic() - began >= SECONDS
             if late or size >= BLOCK:
                 worked += time.monotonic() - began
-                # Perhaps an empty one: the first is waited for.
+                # Perhaps empty: the constructor waits for the first.
                 yield b"".join(lines)
                 if late and not self.is_wanted():
                     raise ConnectionResetError(errno.ECONNRESET, "The client is gone.")
@@ -164,7 +164,7 @@ class Export:
                 if silent and not greets(pgconn.socket):
                     raise Unanswered("The server does not answer.")
                 if worked > BURST:
-                    # PostgreSQL rests as well, once nobody takes what it finds.
+                    # PostgreSQL rests as well, once nobody reads its rows.
                     at_most = min(REST_SECONDS, rested_by - time.monotonic())
                     give_way(worked * PATIENCE, at_most)
                     worked = 0.0
@@ -176,13 +176,13 @@ class Export:
 
 def check(result, pgconn):
     if result.status not in (pq.ExecStatus.COPY_OUT, pq.ExecStatus.COMMAND_OK):
-        # The connection is then ready for more.
+        # Makes the connection ready for more.
         rest(pgconn)
         raise errors.error_from_result(result, encoding="utf-8")
 
 
 def rest(pgconn):
-    """Read what is still to come of a statement."""
+    """Read the rest of a statement's results."""
     while result := pgconn.get_result():
         if result.status == pq.ExecStatus.COPY_OUT:
             while pgconn.get_copy_data(0)[0] > 0:
@@ -190,7 +190,7 @@ def rest(pgconn):
 
 
 def cancel(connection: psycopg.Connection):
-    """Leaves no query running: in a connection that others may use, or in none."""
+    """Leaves no query running: the connection is usable again, or closed."""
     if connection.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
         return
     try:

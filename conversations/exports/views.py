@@ -1,4 +1,4 @@
-"""What the list's filters leave, as a file: for whoever may export."""
+"""The filtered list as a file, for users who may export."""
 
 from django.conf import settings
 from django.contrib.auth.mixins import PermissionRequiredMixin
@@ -20,7 +20,7 @@ RETRY_SECONDS = 60
 
 class ExportView(PermissionRequiredMixin, View):
     permission_required = ("conversations.view_session", "conversations.export_session")
-    # Asking for the headers alone must not run the query.
+    # HEAD must not run the query.
     http_method_names = ["get"]
 
     def get(self, request, name, form):
@@ -51,7 +51,7 @@ class ExportView(PermissionRequiredMixin, View):
         response = StreamingHttpResponse(export, content_type=FORMS[form])
         day = timezone.localdate().isoformat()
         response["Content-Disposition"] = f'attachment; filename="{name}-{day}.{form}"'
-        # A proxy that collects the file first would hide how far it is.
+        # A proxy that buffers the file would hide its progress.
         response["X-Accel-Buffering"] = "no"
         return response
 

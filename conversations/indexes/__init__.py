@@ -1,1 +1,1 @@
-"""Our indexes on the runtime's tables: which there are, whether they exist, building them."""
+"""Our indexes on the runtime's tables: the catalogue, their state, building them."""

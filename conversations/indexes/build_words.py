@@ -1,4 +1,4 @@
-"""How a build of an index is told of."""
+"""Words about building an index."""
 
 from django.db import DatabaseError
 from django.template.defaultfilters import filesizeformat
@@ -20,7 +20,7 @@ def size(state: State) -> str:
 
 
 def progress(blocking: list[int], phase: str | None, *amounts: int) -> str:
-    """`amounts`: blocks done, of how many, tuples done, of how many. Not every phase counts."""
+    """`amounts`: blocks done and in all, tuples done and in all. Not every phase counts them."""
     if blocking:
         processes = ", ".join(str(pid) for pid in blocking)
         return f"waiting for older transactions to end (process {processes})"

@@ -1,8 +1,8 @@
 """
-Indexes of ours on the agent runtime's tables: the operator's choice, and named so.
+Our optional indexes on the agent runtime's tables; their names begin with desk_.
 
-`manage.py agent_indexes` builds and drops them. Every page works without any of them, but looks
-back only as far as its time allows.
+`manage.py agent_indexes` builds and drops them. Every page works without them, but then looks back
+only as far as its time limit allows.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """Kept in the index's comment: tells one that an older version of ours has built."""
+        """Kept in the index's comment, to recognise one that an older version of ours built."""
         return hashlib.sha256(f"{self.table} {self.definition}".encode()).hexdigest()[:12]
 
     @property
@@ -69,11 +69,11 @@ OF_SESSIONS = (
 
 
 def of_kind(kind: Kind) -> Iterator[Index]:
-    """On the rows that are a problem of this kind; with words, on these as well."""
+    """Indexes on the rows of this kind and, if it has words, on its words."""
     rows = f"(session_id, created_at) WHERE {kind.where}"
     yield Index(kind.index_name, kind.table, rows, kind.purpose)
     if kind.words:
-        # Without session_id, with which the planner took it for the index on problems of a session.
+        # No session_id: with it, the planner used this index to find a session's problems.
         message = f"({kind.words.message_sql()}, created_at) WHERE {kind.where}"
         purpose = "conversations with one error of the page Errors, and when it was first seen"
         yield Index(kind.message_index_name, kind.table, message, purpose)
@@ -83,16 +83,16 @@ def of_kind(kind: Kind) -> Iterator[Index]:
 
 
 def built_for(found: Iterable[Kind]) -> list[Index]:
-    """The most useful first. Kinds that share an index have one."""
+    """The most useful first. An index that kinds share is listed once."""
     of_kinds = {index.name: index for kind in found for index in of_kind(kind)}
     return [TRIGRAMS, *of_kinds.values(), *OF_SESSIONS]
 
 
 def indexes() -> list[Index]:
-    """All that the agent database's revision has columns for."""
+    """All whose columns this agent database has."""
     return built_for(kinds.known())
 
 
 def known_names() -> set[str]:
-    """Of every revision: what the command may remove."""
+    """For all revisions: the indexes that the command may remove."""
     return {index.name for index in built_for(kinds.KINDS)}

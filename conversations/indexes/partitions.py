@@ -1,6 +1,6 @@
 """
-An index of ours on a partitioned table: CONCURRENTLY is for the partitions alone, so each gets its
-own, which are then made parts of one that nobody had to wait for.
+Builds an index of ours on a partitioned table. CONCURRENTLY works only on the partitions, so each
+gets its own index, which is then attached to the table's. Nobody waits for the build.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .catalogue import Index
 
-# Of one level; whether each has its part, whatever its name, or one that was not joined yet.
+# One level of partitions, and whether each has its part of the index, whatever its name.
 PARTITIONS = """
     SELECT quote_ident(n.nspname), quote_ident(t.relname), t.relkind = 'r', EXISTS (
         SELECT FROM pg_inherits part JOIN pg_index x ON x.indexrelid = part.inhrelid
@@ -19,7 +19,7 @@ PARTITIONS = """
         ON n.oid = t.relnamespace
     WHERE h.inhparent = to_regclass(quote_ident(%(table)s)) ORDER BY 1, 2
 """
-# What an interrupted build left: {name: whether it is whole}.
+# What an interrupted build left unattached: {name: whether it is valid}.
 LEFT = """
     SELECT format('%%I.%%I', n.nspname, i.relname), x.indisvalid
     FROM pg_inherits h JOIN pg_index x ON x.indrelid = h.inhrelid
@@ -33,7 +33,7 @@ LEFT = """
 class Partition:
     schema: str
     table: str
-    # A table, and nothing that is partitioned in turn or lies elsewhere.
+    # An ordinary table: neither partitioned itself nor foreign.
     plain: bool
     has_part: bool
 
@@ -41,7 +41,7 @@ class Partition:
 @dataclass(frozen=True)
 class Step:
     statement: str
-    # What keeps others waiting, which must be for a moment at most.
+    # It keeps others waiting, so it may take only a moment.
     brief: bool
 
 
@@ -56,13 +56,13 @@ def left(cursor, table: str, name: str) -> dict[str, bool]:
 
 
 def part_name(index: Index, partition: Partition) -> str:
-    # With the definition in it: what an older version left is not taken for ours.
+    # The digest keeps us from attaching what an older version left.
     named = f"{partition.schema}.{partition.table} {index.digest}"
     return f"{index.name}_{hashlib.sha256(named.encode()).hexdigest()[:8]}"
 
 
 def steps(cursor, index: Index, *, exists: bool) -> Iterator[Step]:
-    """What is still to be done; with `exists`, the index itself is there."""
+    """The steps still to do; with `exists`, the table's index is there."""
     found = partitions(cursor, index)
     made = left(cursor, index.table, index.name)
     if not exists:

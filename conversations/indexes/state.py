@@ -46,13 +46,13 @@ def states(alias: str = "agents") -> dict[str, State]:
 
 @CachedForAMinute
 def ready() -> frozenset[str]:
-    """Names of those of our indexes that can be used: a site that is running takes up new ones."""
+    """Names of our usable indexes; a running site picks up new ones."""
     there = states()
     wanted = ((index, there.get(index.name)) for index in indexes())
     return frozenset(index.name for index, state in wanted if state and state.serves(index))
 
 
-# For tests, and for the command that changes them.
+# For tests, and for the command that builds and drops them.
 forget = ready.forget
 
 

@@ -1,4 +1,4 @@
-"""Numbers that are worth a limited time: how many conversations match, and how many of a kind."""
+"""Counts within a time limit: how many conversations match, and how many have each problem."""
 
 import hashlib
 import time
@@ -20,27 +20,27 @@ from ..selection.conditions import QUICK_PROBES
 from ..selection.filters import ConversationFilter
 from ..selection.matching import Matching
 
-# Totals are exact up to here, or where counting them all takes no longer than it may.
+# Totals are exact up to here, and beyond if counting ends within its time limit.
 UP_TO = 10_000
 PROBLEM_UP_TO = 1_000
-# What the page itself waits for its total.
+# How long the page itself waits for its total.
 SECONDS = 0.1
-# What one count may take that waits for a slot: the total where matches are common, which are found
-# UP_TO times before all are counted, and one problem.
+# Time limits of a count that waits for a work slot: of a total whose matches are so common that
+# UP_TO of them are found first, and of one problem.
 COMMON_SECONDS = 0.8
 PROBLEM_SECONDS = 0.4
 # All problems together.
 PROBLEMS_SECONDS = 2
-# Numbers are shown again for this long, or for this many times as long as it took to count them.
+# Counts are cached for this long, or for this many times as long as counting took.
 CACHE_SECONDS = 10
 CACHE_TIMES = 60
 
 
 def of_list(filters: ConversationFilter) -> dict:
-    """{"total", "numbers"}: full_total() and of_problems() of what the filters leave."""
+    """{"total", "numbers"}: full_total() and of_problems() under the filters."""
     if agent_limits.agents() is not None:
         return counted(filters)
-    # Each page asks for these, and they cost more than the page. Dates are those of a time zone.
+    # Each page asks for these, and they cost more than the page. Dates depend on the time zone.
     asked = f"{timezone.get_current_timezone_name()} {filters.query()}"
     key = f"counts-{hashlib.sha256(asked.encode()).hexdigest()}"
     found = cache.get(key)
@@ -49,7 +49,7 @@ def of_list(filters: ConversationFilter) -> dict:
         found = counted(filters)
         took = time.monotonic() - began
         client = current_client.get()
-        # Queries of a client that left are cancelled: their numbers are of no use to others.
+        # Queries of a client that left are cancelled: their counts must not be cached.
         if not (client and client.has_left):
             whole = found["total"] and None not in found["numbers"].values()
             cache.set(key, found, max(CACHE_SECONDS, took * CACHE_TIMES * bool(whole)))
@@ -64,14 +64,14 @@ def counted(filters: ConversationFilter) -> dict:
 
 
 def quick_total(matching: Matching) -> dict:
-    """The total up to UP_TO; empty where conditions narrow the list or time runs out."""
+    """The total up to UP_TO; empty if conditions narrow the list or time runs out."""
     return {} if matching.conditions else total(count(matching.queryset(), SECONDS, UP_TO))
 
 
 def full_total(matching: Matching) -> dict:
-    """The exact total; that there are more than UP_TO where words or problems are as common."""
+    """The exact total, or "at_least" UP_TO if words or problems are that common."""
     if matching.conditions:
-        # Rows of rare problems are soon collected; common words are soon met UP_TO times.
+        # Rare problems are collected quickly; common words are found UP_TO times quickly.
         rare = all(condition.probes == QUICK_PROBES for condition in matching.conditions)
         number = None
         if rare:
@@ -94,8 +94,8 @@ def total(number: int | None) -> dict:
 
 def of_problems(filters: ConversationFilter, few: int | None) -> dict[str, int | None]:
     """
-    {kind: number under the other filters}: one more than PROBLEM_UP_TO stands for any more. `few`:
-    how many conversations the other filters leave, where that was quick to find out.
+    {kind: number under the other filters}; PROBLEM_UP_TO + 1 means "more". `few`: how many
+    conversations match the other filters, if that was quick to count.
     """
     budget = TimeBudget(PROBLEMS_SECONDS)
 
@@ -104,7 +104,7 @@ def of_problems(filters: ConversationFilter, few: int | None) -> dict[str, int |
         found = None
         if few is not None and few <= matching.conditions[0].probes:
             found = count(matching.queryset(probes=1), seconds(), PROBLEM_UP_TO)
-        # The problem's own condition, the last, is never probed: it is what is rare.
+        # The problem's own condition, the last, is never probed: it is the rare one.
         for probes in range(len(matching.conditions)):
             if found is None:
                 rows = matching.queryset(probes)
@@ -114,10 +114,10 @@ def of_problems(filters: ConversationFilter, few: int | None) -> dict[str, int |
     def seconds() -> float:
         return min(PROBLEM_SECONDS, budget.left())
 
-    # The problems first: if time runs out, it does so for what is none.
+    # Problems first: if time runs out, only the other kinds go uncounted.
     known = sorted(kinds.known(), key=lambda kind: not kind.is_problem)
     numbers = {kind.name: number(kind.name) for kind in known}
-    # One kind alone may tell that there are too many to count.
+    # One kind alone may show that there are too many to count.
     most = max((numbers[kind.name] or 0 for kind in kinds.problems()), default=0)
     return {"any": most if most > PROBLEM_UP_TO else number("any"), **numbers}
 
@@ -126,8 +126,8 @@ def count(
     rows: SessionQuerySet, seconds: float, up_to: int | None = None, *, in_slot: bool = False
 ) -> int | None:
     """
-    How many there are, at most one more than `up_to`; None where it takes too long. `in_slot`: what
-    may look through the whole history, which only so many do at once.
+    How many rows there are, at most `up_to` + 1; None if it takes too long. `in_slot`: waits for a
+    work slot, since it may look through the whole history.
     """
     if seconds <= 0:
         return None

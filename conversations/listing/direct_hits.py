@@ -1,4 +1,4 @@
-"""What a search may name outright: a row's uuid, or a whole external id."""
+"""Rows that a search names outright: by uuid, or by a whole external id."""
 
 import uuid
 from contextlib import suppress
@@ -10,7 +10,7 @@ from backoffice.databases.text import is_storable
 
 from ..models import ChatMessage, Run, Session, Task
 
-# More conversations of one external id than this are a list, not a choice.
+# More conversations with one external id than this belong in the list.
 MOST = 5
 
 

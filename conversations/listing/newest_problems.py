@@ -1,4 +1,4 @@
-"""What went wrong last in each conversation of the list, in words."""
+"""The newest problem of each conversation in the list, in words."""
 
 import uuid
 
@@ -24,7 +24,7 @@ EACH_FAILURE = """
 
 
 def newest_problems(sessions: list[Session]) -> dict[uuid.UUID, str]:
-    """{id: the newest failure in words} for those of the sessions that had one."""
+    """{id: the newest problem in words} for the sessions that have one."""
     ids = [session.pk for session in sessions if session.problems]
     each = [
         EACH_FAILURE.format(
@@ -57,7 +57,7 @@ def newest_problems(sessions: list[Session]) -> dict[uuid.UUID, str]:
 def newest_problem(status, of_last_run, kind, named, words) -> str:
     """run failed: provider said 500; tool restart_device: device offline"""
     failed = status == kinds.FAILED.name and of_last_run
-    # That a run failed is told best by what its model call said.
+    # What its model call said explains a failed run best.
     parts = [
         kinds.FAILED.one if failed else "",
         "" if failed and kind.model == "ModelCall" else named,

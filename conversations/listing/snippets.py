@@ -1,4 +1,4 @@
-"""The words that a row of the list shows besides its summary: what went wrong, what was found."""
+"""The passages that match a search, which a row of the list shows below its summary."""
 
 import re
 import uuid
@@ -24,7 +24,7 @@ MARGIN = 40
 
 @dataclass(frozen=True)
 class Snippet:
-    """Where a search term was found: whose words, as safe HTML with the term marked, and where."""
+    """A match of the search term: whose words, as safe HTML with the term marked, and its page."""
 
     label: str
     html: str
@@ -46,9 +46,9 @@ HITS = """
 
 def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UUID, list[Snippet]]:
     """
-    {session id: the first places where it says the text}; some may lack where time runs out.
+    {session id: the first places that hold the text}; some may be missing if time runs out.
 
-    `query` is the list's: it leads back from a message.
+    `query` is the list's query string: it leads back from a message.
     """
     found: dict[uuid.UUID, list[Snippet]] = {}
     pattern = f"%{connections[Session.objects.db].ops.prep_for_like_query(text)}%"
@@ -63,7 +63,7 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
                 begins_within = at > BEFORE + MARGIN + 1
                 excerpt = masking.cut(excerpt, length, cut_start=begins_within)
                 html = marked_excerpt(excerpt, text, begins_within)
-                # As reverse() makes it, which takes a tenth of a list's time for 150 snippets.
+                # Not reverse(), which takes a tenth of the list's time for 150 snippets.
                 url = (
                     f"{list_url}{session_id}/?{query}&m={row_id}"
                     if name == "message"
@@ -74,7 +74,7 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
 
 
 def places(everywhere: bool):
-    """(kind of page that shows it, what HITS is filled with) of all that is searched."""
+    """(kind of page that shows it, parameters of HITS) for all that is searched."""
     messages = {"table": "chat_messages", "label": "role", "words": "content", "condition": "true"}
     yield "message", messages
     if not everywhere:
@@ -102,7 +102,7 @@ def payload_url(name: str, session_id, row_id) -> str:
 
 
 def marked_excerpt(excerpt: str, text: str, cut_before: bool) -> str:
-    """The excerpt around the term. Where its case folds to another length, a little beside it."""
+    """The excerpt around the term; slightly off if lowercasing changes the text's length."""
     found = re.search(re.escape(text), excerpt, re.IGNORECASE)
     start = max(found.start() - BEFORE, 0) if found else 0
     end = start + BEFORE + AFTER + len(text)
@@ -112,7 +112,7 @@ def marked_excerpt(excerpt: str, text: str, cut_before: bool) -> str:
 
 
 def read(sql: str, values: dict) -> list[tuple]:
-    """The rows; none where that takes too long, since a page without them is better than none."""
+    """The rows; none if that takes too long: a page without them is better than no page."""
     alias = Session.objects.db
     with timeouts_ignored(), time_limit(alias, SECONDS), connections[alias].cursor() as cursor:
         cursor.execute(sql, values)

@@ -1,4 +1,4 @@
-"""The list of conversations, and what it asks for after it is shown."""
+"""The list of conversations, and what it loads after it is shown."""
 
 import uuid
 
@@ -31,7 +31,7 @@ NEW_SECONDS = 0.3
 
 
 class FilteredView(ConversationAccess, TemplateView):
-    # The audit trail knows already what was looked for.
+    # Whether the audit trail already has the search.
     is_told = False
 
     @cached_property
@@ -40,7 +40,7 @@ class FilteredView(ConversationAccess, TemplateView):
 
     def dispatch(self, request, *args, **kwargs):
         response = super().dispatch(request, *args, **kwargs)
-        # Whoever guesses words is told by any answer, be it a number or a way to somewhere else.
+        # Any answer, even a count or a redirect, tells a user whether guessed words occur.
         if response.status_code != 403 and not self.is_told:
             audit_search(request, self.filterset, again=False)
         return response
@@ -61,7 +61,7 @@ class ConversationListView(FilteredPageMixin, FilteredView):
 
     @cached_property
     def direct_hits(self):
-        """What the search names, unless one asks for its words or for older conversations."""
+        """What the search names; none with a cursor, a scope or a long text."""
         query = self.request.GET
         text = query.get("search", "")
         return (
@@ -71,8 +71,8 @@ class ConversationListView(FilteredPageMixin, FilteredView):
     @property
     def sent_by_hand(self) -> bool:
         """
-        While somebody types, nothing opens by itself, nor when Back leads to what was typed: the
-        address then says go=0.
+        Nothing opens by itself while a user types, nor when Back leads to what was typed: the
+        URL then says go=0.
         """
         go = self.request.GET.get("go")
         return go == "1" if wants_fragment(self.request) else go != "0"
@@ -122,7 +122,7 @@ class ConversationListView(FilteredPageMixin, FilteredView):
             row.snippets = found.get(row.pk, [])
 
     def total(self, shown: int, more: bool) -> dict:
-        """As far as it is known at once; CountsView tells the rest."""
+        """As far as it is known at once; CountsView counts the rest."""
         if not more:
             return {"exact": shown}
         return counts.quick_total(self.filterset.matching) or {"at_least": shown}
@@ -172,7 +172,7 @@ class NewArrivalsView(FilteredView):
         since = Cursor.parse(self.request.GET.get("since", ""))
         matching = self.filterset.matching
         newer = matching.base.newer_than(since.updated_at, since.id)
-        # There are few of them: to ask each is quicker than to collect.
+        # There are few of them: probing each is quicker than collecting.
         newer = newer.filter(*(condition.as_probe() for condition in matching.conditions))
         number = 0
         with timeouts_ignored(), time_limit(newer.db, NEW_SECONDS):

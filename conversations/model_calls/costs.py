@@ -26,7 +26,7 @@ BY_MODEL = ("model", "calls", "seconds", "unknown", "last", *TOKENS)
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over model calls; tokens are None where no call recorded any."""
+    """Sums over model calls; tokens are None if no call recorded any."""
 
     calls: int
     seconds: float | None
@@ -36,12 +36,12 @@ class Totals:
     reasoning_tokens: int | None
     # US dollars; None unless every model's price and every answer's tokens are known.
     cost: Decimal | None = None
-    # The day whose prices were taken.
+    # The day whose prices were used.
     prices_of: date | None = None
 
     @property
     def price_list(self) -> str:
-        """The list that prices come from and its version; empty where it is not installed."""
+        """The list that prices come from and its version; empty if it is not installed."""
         return f"genai-prices {price_list_version()}" if genai_prices else ""
 
     @property
@@ -50,7 +50,7 @@ class Totals:
 
 
 def model_calls(session_id, run_id) -> list[ModelCall]:
-    """A run's model calls in order, without what was asked and answered."""
+    """A run's model calls in order, without requests and responses."""
     if not revision.has_model_call_links():
         return []
     calls = ModelCall.objects.filter(session_id=session_id, run_id=run_id)
@@ -71,7 +71,7 @@ def totals(session_id: uuid.UUID, run_id: uuid.UUID | None = None) -> Totals | N
     if not by_model:
         return None
 
-    # Of all or of none: a sum that leaves a model out would be too low.
+    # All or none: a sum that leaves a model out would be too low.
     prices = [price(row) for row in by_model]
     if None in prices:
         prices = []
@@ -90,7 +90,7 @@ def totals(session_id: uuid.UUID, run_id: uuid.UUID | None = None) -> Totals | N
 
 
 def sums_by_model(calls: QuerySet) -> QuerySet:
-    # From 0005 on, so 0003's token columns are there.
+    # Only called from 0005 on, so 0003's token columns exist.
     sums = calls.values("model").annotate(
         calls=Count("pk"),
         seconds=Sum("duration_seconds"),

@@ -1,5 +1,5 @@
 """
-The registry of problems: one object for each kind of trouble that a conversation can be in.
+The registry of problems: one object for each kind of problem that a conversation can have.
 
 Filter choices, counts, rows of the list, the page Errors, which steps of a run are marked, exports,
 our indexes and what the command drops all follow from KINDS: a new kind is one more object there.
@@ -30,12 +30,12 @@ from .messages import FIRST_ERROR, TOOL_PREFIX, Words, sentence
 
 @dataclass(frozen=True)
 class Status:
-    """What a run is said to be whose status is this kind; it is the kind's name."""
+    """How pages describe a run with this status, which is the kind's name."""
 
     label: str
-    # Of a conversation whose last run it is.
+    # For a conversation whose last run has it.
     hint: str
-    # In the place of the answer.
+    # In place of the answer.
     outcome: str
     icon: str = "triangle-alert"
 
@@ -48,27 +48,27 @@ class Kind:
     """
 
     name: str
-    # As a choice; and counted: "1 tool call failed", "2 tool calls failed".
+    # As a choice; and with a count: "1 tool call failed", "2 tool calls failed".
     label: str
     one: str
     many: str
-    # Whose rows are one: "Run", "Task" or "ModelCall".
+    # The model of its rows: "Run", "Task" or "ModelCall".
     model: str
-    # What these rows meet, in SQL in which {column} stands for a column: our index holds them.
+    # SQL condition on these rows, with {column} for a column: our index holds the rows.
     predicate: str
-    # What that index is for, as the command tells it.
+    # What that index is for, as agent_indexes shows it.
     purpose: str
-    # The index's own name where it serves several kinds.
+    # The index's own name if it serves several kinds.
     index: str = ""
-    # The condition on rows where it differs from the predicate: some rows of the index, or quicker.
+    # The condition on rows if not the predicate: it narrows the index's rows, or is quicker.
     narrowed: Callable[[], Q] | None = None
     # Whether this database has the columns.
     is_known: Callable[[], bool] = lambda: True
     is_problem: bool = True
-    # The words that come with it, and what stands in front of the name of who said them.
+    # The words that come with it, and the noun in front of the name of what said them.
     words: Words | None = None
     noun: str = ""
-    # On the page Errors, where none were recorded.
+    # On the page Errors, if no words were recorded.
     wordless: str = "No reason was recorded"
     # Its class in app.css.
     pill: str = "problem"
@@ -92,22 +92,22 @@ class Kind:
 
     @property
     def where(self) -> str:
-        """The predicate with the columns' own names."""
+        """The predicate with bare column names."""
         return with_columns(self.predicate)
 
     @property
     def flag(self) -> str:
-        """The annotation that says of a row whether it is one."""
+        """The annotation that says whether a row is of this kind."""
         return f"is_{self.name}"
 
     def condition(self) -> Q:
-        """Which rows of its model are one."""
+        """Matches the rows of this kind."""
         return (
             self.narrowed() if self.narrowed else Q(Template(f"({self.predicate})", BooleanField()))
         )
 
     def rows(self) -> QuerySet:
-        """The rows that are one, each with a session_id."""
+        """The rows of this kind, each with a session_id."""
         return rows(self.model).filter(self.condition())
 
     def counted(self, count: int) -> str:
@@ -121,10 +121,10 @@ def run_signs() -> tuple[Q, Q, Q]:
     """Conditions on Run, from 0006 on: it answered, it ended, it shows signs of life."""
     of_run = {"session_id": OuterRef("session_id"), "run_id": OuterRef("pk")}
     answered = any_of(rows("ChatMessage").filter(**of_run, role="assistant"))
-    # The database's clock: a statement that is built once is right at any time.
+    # The database's clock, since the statement is built once and reused.
     since = Now() - INTERRUPTED_AFTER
     steps = rows("Task").filter(**of_run, updated_at__gt=since)
-    # 0006 has 0005's links.
+    # 0006 includes 0005's links.
     calls = rows("ModelCall").filter(**of_run, updated_at__gt=since)
     return (
         answered,
@@ -226,7 +226,7 @@ INTERRUPTED = Kind(
     ),
     **UNFINISHED,
 )
-# All that can be told before 0006.
+# All that is known before 0006.
 INCOMPLETE = Kind(
     name="incomplete",
     label="Run incomplete",
@@ -278,7 +278,7 @@ TOOL_ERROR = Kind(
     ),
     noun="tool",
 )
-# The original system's rule: a list counts when it is not empty, anything else but null does.
+# The original system's rule: anything counts but null and an empty list.
 TASK_ERROR = Kind(
     name="task_error",
     label="Task error",
@@ -301,7 +301,7 @@ def named(name: str) -> Kind:
 
 
 def known(model: str = "") -> list[Kind]:
-    """Those that this database's revision can tell; of one model's rows."""
+    """The kinds that this database's revision can tell, perhaps only of one model."""
     return [kind for kind in KINDS if kind.is_known() and model in ("", kind.model)]
 
 
@@ -322,7 +322,7 @@ def choices() -> list[tuple[str, str]]:
 
 
 def any_problem(model: str) -> Q:
-    """That a row of the model is a problem of any kind."""
+    """Matches rows of the model that are a problem of any kind."""
     found = Q()
     for kind in problems(model):
         found |= kind.condition()
@@ -330,7 +330,7 @@ def any_problem(model: str) -> Q:
 
 
 def run_status() -> Case:
-    """The status as one expression, in which each sign is looked for at most once."""
+    """The status as one expression that checks each sign at most once."""
     whens = [When(output_data__has_value=True, then=Value("completed"))]
     default = INCOMPLETE.name
     if revision.has_run_durations():

@@ -1,9 +1,8 @@
 """
-The words that come with a problem, in SQL: as they were written, and normalised.
+The words that come with a problem, in SQL: as written, and normalised.
 
-Normalised, numbers, ids and what stands in quotes are left out, so that problems which differ in
-nothing else have the same message. Indexes are built on these expressions: a changed one is another
-index.
+Normalising leaves out numbers, ids and quoted text, so that problems which differ in nothing else
+have the same message. Indexes are built on these expressions: to change one means a new index.
 """
 
 from dataclasses import dataclass
@@ -14,18 +13,18 @@ from ..agentdb.sql import Template, with_columns
 
 LENGTH = 300
 WHO_LENGTH = 60
-# Quoted text, uuids, and words with a digit in them together with what joins them.
+# Quoted text, uuids, and words with digits, together with what joins them.
 VARIES = (
     r'"[^"]*"'
     r"|(?<!\w)''[^'']*''(?!\w)"
     r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
     r"|\w*\d\w*(?:[.,:/-]?\w*\d\w*)*"
 )
-# The runtime's own words in front of a tool's.
+# What the runtime puts in front of a tool's words.
 TOOL_PREFIX = r"^Error:\s*(?:Error executing \w+ ''[^'']*'':\s*)?"
 
-# What providers and workflows call the sentence inside an error; else all of it. The first error
-# of a list stands for the others.
+# The keys that providers and workflows use for the sentence inside an error; else all of it. The
+# first error of a list stands for the others.
 SENTENCE = """coalesce({json} #>> '{error,message}', {json} ->> 'message', {json} ->> 'error',
     {json} ->> 'detail', {json} ->> 'preview', {json} #>> '{}')"""
 FIRST_ERROR = "(CASE jsonb_typeof({errors}) WHEN 'array' THEN {errors} -> 0 ELSE {errors} END)"
@@ -39,8 +38,8 @@ def sentence(json: str) -> str:
 @dataclass(frozen=True)
 class Words:
     """
-    Who failed and what they said, in SQL in which {column} stands for one of the columns. The
-    methods ending in `_sql` fill these in, by default with their bare names.
+    What failed and what it said, in SQL with {column} for one of the columns. The methods ending
+    in `_sql` fill these in, by default with their bare names.
     """
 
     columns: tuple[str, ...]
@@ -51,14 +50,14 @@ class Words:
         return with_columns(self.who, **columns)
 
     def whole_sql(self, **columns: str) -> str:
-        """All that was said; NULL where nothing was."""
+        """All that was said; NULL if nothing was."""
         return with_columns(self.said, **columns)
 
     def cut_sql(self, **columns: str) -> str:
         return with_columns(self.cut, **columns)
 
     def message_sql(self, **columns: str) -> str:
-        """Who failed and the normalised words: the same for problems that are the same."""
+        """What failed and the normalised words: the same for problems that are the same."""
         return with_columns(self.message, **columns)
 
     @property
@@ -70,7 +69,7 @@ class Words:
         normalised = f"regexp_replace({self.cut}, '{VARIES}', '…', 'g')"
         who = f"left(coalesce({self.who}, ''), {WHO_LENGTH})"
         message = f"{who} || ': ' || coalesce({normalised}, '')"
-        # On one line: a form would not give line breaks back as they were.
+        # On one line: a form would not preserve line breaks.
         return rf"regexp_replace({message}, '\s+', ' ', 'g')"
 
     def as_whole(self) -> Template:
@@ -82,7 +81,7 @@ class Words:
 
 
 def shown_message(message: str, is_cut: bool = True) -> str:
-    """A normalised message as whoever asks may see it; `is_cut`: of words longer than LENGTH."""
+    """A normalised message as this user may see it; `is_cut`: its words exceed LENGTH."""
     if not masking.is_active():
         return message
     who, colon, words = masking.raw(message).partition(": ")

@@ -1,8 +1,8 @@
 """
-What conversations are looked for by that is written in other tables: words, problems, errors.
+Conditions on conversations that other tables decide: words, problems, errors.
 
-Such a condition can be asked of one conversation after the other, or all rows that make it true
-can be collected first. Which is quicker depends on how common they are, and where; see `find`.
+Such a condition can be probed one conversation after the other, or all rows that meet it can be
+collected first. Which is quicker depends on how common they are, and where; see `find`.
 """
 
 import re
@@ -23,18 +23,17 @@ from ..models import ChatMessage, Session, Task
 from ..problems import kinds
 from ..problems.kinds import Kind
 
-# Conversations that are asked one by one before collecting is tried: a microsecond each where an
-# index holds nothing but such rows, ten and more where messages are read.
+# Conversations that are probed one by one before collecting is tried: a microsecond each if an
+# index holds only such rows, ten or more if messages are read.
 QUICK_PROBES = 5_000
 SLOW_PROBES = 200
 
-# Without such a piece of a word, three letters or two at its beginning or end, pg_trgm has nothing
-# to look up.
+# pg_trgm needs three letters of a word, or two at its beginning or end, to look anything up.
 TRIGRAM = re.compile(r"[^\W_]{3}|[\W_][^\W_]{2}|[^\W_]{2}[\W_]")
 # More than any table has.
 MOST_ROWS = 10**12
 
-# More tools than that are searched for in every task.
+# With more tools than this, every task is searched.
 MOST_TOOLS = 1_000
 NEXT_TOOL = "SELECT min(tool_uri) FROM tasks WHERE tool_uri > %s"
 NAMED_SO = "SELECT name FROM unnest(%s::text[]) AS name WHERE name ILIKE %s"
@@ -45,8 +44,8 @@ class Condition:
     """
     A conversation meets it if any of the `sources()` has a row with its session_id.
 
-    `indexed`: indexes of ours find all these rows. `probes`: how many conversations are asked one
-    by one before the rows are collected.
+    `indexed`: indexes of ours find all these rows. `probes`: how many conversations are probed
+    one by one before the rows are collected.
     """
 
     sources: Callable[[], tuple[QuerySet, ...]]
@@ -54,15 +53,15 @@ class Condition:
     probes: int = SLOW_PROBES
 
     def as_subquery(self) -> Q:
-        """Leaves PostgreSQL's planner the choice between the two forms below."""
+        """Lets PostgreSQL's planner choose between the two forms below."""
         return Q(pk__in=self.session_ids())
 
     def as_collected(self) -> Q:
-        """Collects all rows first: with a limit, the planner cannot ask each conversation."""
+        """Collects all rows first: with a LIMIT, the planner cannot probe each conversation."""
         return Q(pk__in=self.session_ids()[:MOST_ROWS])
 
     def as_probe(self) -> Q:
-        """Asks one conversation after the other."""
+        """Probes one conversation after the other."""
         found = Q()
         for source in self.sources():
             found |= any_of(source.filter(session_id=OuterRef("pk")))
@@ -75,7 +74,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Problem(Condition):
-    """One that holds no words is asked in the same SQL each time."""
+    """Holds no search words, so its SQL is built once and reused."""
 
     kinds: tuple[Kind, ...] = ()
 
@@ -92,7 +91,7 @@ def probed_sessions(found: tuple[Kind, ...]) -> QuerySet:
 
 
 def has_problem(name: str) -> Problem:
-    """Any problem of this kind, or "any" problem at all."""
+    """A problem of this kind or, for "any", of any kind."""
     found = tuple(kinds.problems()) if name == "any" else (kinds.named(name),)
     indexed = all(state.is_ready(kind.index_name) for kind in found)
     probes = QUICK_PROBES if indexed else SLOW_PROBES
@@ -100,7 +99,7 @@ def has_problem(name: str) -> Problem:
 
 
 def message_contains(text: str, everywhere: bool) -> Condition:
-    """A message holds the text, in any case; or, `everywhere`, an error or a tool's name does."""
+    """A message holds the text, ignoring case; `everywhere`, also an error or a tool's name."""
     sources = [ChatMessage.objects.filter(content__contains_text=text)]
     indexed = state.is_ready(catalogue.TRIGRAMS.name) and bool(TRIGRAM.search(text))
     if everywhere:
@@ -116,11 +115,11 @@ def message_contains(text: str, everywhere: bool) -> Condition:
 
 def tool_uris() -> list[str] | None:
     """
-    The tools that tasks have called; None where there are more than MOST_TOOLS. Each takes one step
-    in the runtime's index, where a recursive query would need a session on a sharded database.
+    The tools that tasks have called; None if there are more than MOST_TOOLS. Each takes one step in
+    the runtime's index; on a sharded database a recursive query would have to name a session.
     """
     found = [""]
-    # Shown to nobody; and of all tools each takes one step, of some agents' many.
+    # No user sees these. Without an agent limit each tool takes one step; with one, many.
     with agent_limits.lifted(), connections[Task.objects.db].cursor() as cursor:
         while len(found) <= MOST_TOOLS:
             cursor.execute(NEXT_TOOL, [found[-1]])
@@ -146,8 +145,8 @@ def tool_calls(text: str) -> tuple[QuerySet, bool]:
 
 def normalised_message(text: str) -> str | None:
     """
-    An error's normalised message; for a failure's id, that failure's, None where there is none. An
-    address holds an id where the message has personal data: a message is never one.
+    The normalised message itself, or that of the problem whose id is given; None if there is none.
+    A URL holds an id if the message has personal data: a message never looks like an id.
     """
     try:
         row_id = uuid.UUID(text)
@@ -162,7 +161,7 @@ def normalised_message(text: str) -> str | None:
 
 
 def problem_is(message: str, problem: str) -> Condition:
-    """Failures with this normalised message, of one kind or, where `problem` is none, of all."""
+    """Problems with this normalised message, of kind `problem` or else of all with words."""
     told = kinds.with_words()
     found = [kind for kind in told if kind.name == problem] or told
     sources = tuple(

@@ -1,4 +1,4 @@
-"""What pages of results below filters have in common."""
+"""The base of pages with results below filters."""
 
 from django.db import OperationalError
 
@@ -9,14 +9,14 @@ from backoffice.metrics import database_failed
 
 from ..models import Session
 
-# What the page that says so may take for its filters.
+# Time limit for the filters of the page that says so.
 TIMED_OUT_SECONDS = 0.5
 
 
 class FilteredPageMixin(FragmentMixin):
     """
     A page of results below filters. If the results take too long, it says so with status 503 and
-    keeps the filters; when htmx replaces it, the address shown is that of the filters.
+    keeps the filters; when htmx replaces it, the address bar shows the filters' URL.
     """
 
     def get(self, request, *args, **kwargs):
@@ -26,7 +26,7 @@ class FilteredPageMixin(FragmentMixin):
             if not is_timeout(error):
                 raise
             database_failed(error)
-        # If the agents' names take long as well, the error page is there without the filters.
+        # If the agents' names take too long as well, the error page appears without filters.
         with time_limit(Session.objects.db, TimeBudget(TIMED_OUT_SECONDS)):
             context = self.filters_context() | {"timed_out": True, "retry": request.get_full_path()}
             return self.render_to_response(context, status=503).render()
@@ -35,7 +35,7 @@ class FilteredPageMixin(FragmentMixin):
         return super().get(request, *args, **kwargs)
 
     def filters_context(self) -> dict:
-        """What the page shows whatever becomes of its results."""
+        """The context that does not depend on results."""
         raise NotImplementedError
 
     def shown_query(self, context: dict) -> str:

@@ -1,4 +1,4 @@
-"""The list's URL parameters. One that makes no sense is explained and matches nothing."""
+"""The list's URL parameters. An invalid one is explained and matches nothing."""
 
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ class ConversationFilter(django_filters.FilterSet):
     )
     start_date = MomentFilter(field_name="created_at", label="Created from", end=False)
     end_date = MomentFilter(field_name="created_at", label="Created until", end=True)
-    # Chosen by links.
+    # Set by links.
     problem = django_filters.ChoiceFilter(
         method="filter_problem", label="Problem", choices=(), widget=HiddenInput
     )
@@ -106,7 +106,7 @@ class ConversationFilter(django_filters.FilterSet):
 
     @cached_property
     def message(self) -> str | None:
-        """The error that is looked for, as normalised_message() has it."""
+        """The normalised message that the filter `error` asks for."""
         return normalised_message(self.form.cleaned_data["error"])
 
     def filter_external_id(self, queryset, name, value):
@@ -120,7 +120,7 @@ class ConversationFilter(django_filters.FilterSet):
 
     @cached_property
     def matching(self) -> Matching:
-        """What the filters leave; nothing where one of them makes no sense."""
+        """The conversations that match; none if a filter is invalid."""
         self.conditions: dict[str, Condition] = {}
         if not self.is_valid():
             return Matching(self.queryset.none())
@@ -129,13 +129,13 @@ class ConversationFilter(django_filters.FilterSet):
         return Matching(base, tuple(self.conditions.values()), until=end and end[0])
 
     def matching_problem(self, kind: str) -> Matching:
-        """What the other filters leave of the conversations with that problem."""
+        """Conversations with this problem that match the other filters."""
         matching = self.matching
         search = [self.conditions["search"]] if "search" in self.conditions else []
         return replace(matching, conditions=(*search, has_problem(kind)))
 
     def with_time(self) -> dict[str, str]:
-        """{name: query string} that gives each date among the filters a time to edit."""
+        """{name: query string} that adds a time to edit to each date filter."""
         found = {}
         for name, added in (("start_date", "T00:00"), ("end_date", "T23:59")):
             if DATE.fullmatch(self.data.get(name, "")):
@@ -145,11 +145,11 @@ class ConversationFilter(django_filters.FilterSet):
         return found
 
     def active(self) -> list[dict]:
-        """What is filtered by, each with the query string of the list without it."""
+        """The active filters, each with the query string of the list without it."""
         self.is_valid()
         chips = []
         for name, form_field in self.form.fields.items():
-            # Those that make sense stay removable beside one that does not.
+            # Valid filters stay removable beside an invalid one.
             value = self.form.cleaned_data.get(name)
             if value in (None, "") or (name == "scope" and not self.data.get("search")):
                 continue
@@ -166,7 +166,7 @@ class ConversationFilter(django_filters.FilterSet):
         return chips
 
     def query(self, *left_out: str, keep_cursor: bool = False, **others: str) -> str:
-        """The filters as a query string: without empty ones and those left out, with others."""
+        """The filters as a query string, without empty ones and `left_out`, plus `others`."""
         names = set(self.filters) - set(left_out)
         if keep_cursor:
             names.add("after")

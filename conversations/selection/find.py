@@ -1,9 +1,9 @@
 """
 The newest conversations that match, found within a given time whatever the history's size.
 
-A page is chosen by an index, in (updated_at, id) order. Conditions on other tables are asked of
-the newest conversations first; if too few meet them, an index of ours collects all that do; and
-where there is none, or it takes too long, one looks back as far as time allows, and says how far.
+An index yields conversations in (updated_at, id) order. Conditions on other tables are probed on
+the newest conversations first. If too few meet them, an index of ours collects all that do. Without
+one, or if it takes too long, the search looks back as far as time allows, and says how far.
 """
 
 import uuid
@@ -18,13 +18,13 @@ from .look_back import widen
 from .matching import Matching
 from .pagination import Cursor
 
-# Looking for a page's rows may take this part of the time that one query may.
+# Finding a page's rows may take this share of a query's time limit.
 SHARE_OF_TIMEOUT = 0.6
-# Conversations in the first look at most.
+# At most this many conversations in the first look.
 FIRST_LOOK = 1_000
-# A page that so many more conversations should fill is looked for among them, not collected.
+# If this many more conversations should fill the page, they are walked, not collected.
 WORTH_WALKING = 5_000
-# Of the time there is, what collecting may take before one looks back without it.
+# The share of the time left that collecting may take before looking back goes on.
 COLLECT_SHARE = 0.5
 
 
@@ -32,11 +32,11 @@ def find(
     matching: Matching, cursor: Cursor | None, limit: int, seconds: float
 ) -> tuple[list[Cursor], Cursor | None]:
     """
-    (places of the next conversations that match, at most `limit`; how far back one looked if time
-    ran out before all was looked at, else None).
+    (cursors of the next conversations that match, at most `limit`; how far back it looked if time
+    ran out first, else None).
 
-    Raises OperationalError if not even the newest can be looked at within that many seconds. What
-    no condition narrows is a single query, to which the connection's own limit applies.
+    Raises OperationalError if not even the newest can be looked at within that many seconds.
+    Without conditions it is a single query under the connection's own time limit.
     """
     budget = TimeBudget(seconds)
     found: list[Cursor] = []
@@ -61,8 +61,8 @@ def find(
 
 def next_newer(matching: Matching, cursor: Cursor, seconds: float) -> uuid.UUID | None:
     """
-    The conversation that matches and stands nearest above a place. The nearest are asked one by
-    one, so that what is common is not collected from the whole history.
+    The nearest matching conversation above a cursor. The nearest are probed one by one, so that
+    common matches are not collected from the whole history.
 
     Raises OperationalError if it is not found within that many seconds.
     """
@@ -87,7 +87,7 @@ def places(queryset, limit: int, skipped: int = 0) -> list[Cursor]:
 
 
 def look_back(part, conditions, limit: int, budget: TimeBudget):
-    """find() in one part, which conditions narrow."""
+    """find() in one part, with conditions."""
     probes = [condition.as_probe() for condition in conditions]
     collect_after = [condition.probes for condition in conditions if condition.indexed]
     quick = min(condition.probes for condition in conditions)

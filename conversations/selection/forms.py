@@ -1,4 +1,4 @@
-"""The fields and forms that read URL parameters, and explain one that makes no sense."""
+"""Fields and forms that read URL parameters, and explain invalid ones."""
 
 import re
 import uuid
@@ -15,7 +15,7 @@ from .widgets import (
     MomentInput,
 )
 
-# Parameters that are not filters: a place in the list, a search sent by hand, what was seen.
+# Parameters that are not filters: cursor, search sent by hand, newest row seen.
 OTHER_PARAMETERS = frozenset({"after", "go", "since"})
 SHORTEST_SEARCH = 2
 
@@ -24,8 +24,8 @@ class MomentField(forms.Field):
     """
     A date, or a date and time, in the viewer's time zone unless it names its own offset.
 
-    Cleans to the aware datetime that bounds it: a date's first moment, or for `end` the first
-    one after it, and whether the bound itself is included.
+    Cleans to (aware datetime, whether it is included): a date's first moment or, for `end`, the
+    first moment after it.
     """
 
     widget = MomentInput
@@ -52,7 +52,7 @@ class MomentField(forms.Field):
                 raise ValueError
             if timezone.is_naive(moment):
                 moment = timezone.make_aware(moment)
-            # At the calendar's ends a moment may have no place in UTC.
+            # At the calendar's ends a moment may not exist in UTC.
             moment = moment.astimezone(UTC)
         except (ValueError, OverflowError):
             raise forms.ValidationError(
@@ -75,7 +75,7 @@ class MomentFilter(django_filters.Filter):
 
 
 def with_agent_as_stored(data: QueryDict) -> QueryDict:
-    """A form shows an agent as chosen only where its id is spelt as the database does."""
+    """A form shows an agent as chosen only if its id is spelt as in the database."""
     with suppress(ValueError):
         if len(data.getlist("agent")) == 1:
             agent = str(uuid.UUID(data["agent"]))
@@ -85,14 +85,14 @@ def with_agent_as_stored(data: QueryDict) -> QueryDict:
 
 
 def query_string(values: dict[str, str]) -> str:
-    """Without those that are empty."""
+    """Leaves out empty values."""
     query = QueryDict(mutable=True)
     query.update({name: value for name, value in values.items() if value})
     return query.urlencode()
 
 
 class StrictForm(forms.Form):
-    """A misspelt or doubled parameter would widen what is shown in silence."""
+    """Rejects misspelt and doubled parameters: they would silently widen results."""
 
     not_filters = frozenset()
 
@@ -114,7 +114,7 @@ class ConversationFilterForm(StrictForm):
         search = cleaned.get("search")
         if search and len(search.strip()) < SHORTEST_SEARCH:
             self.add_error("search", "Search for at least two characters.")
-        # An end that is a date is the first moment behind it, and not included.
+        # A date as end is the first moment after it, which is not included.
         if start and end and (start[0] > end[0] or (start[0] == end[0] and not end[1])):
             self.add_error("end_date", "The end is before the start.")
         return cleaned

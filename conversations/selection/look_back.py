@@ -12,11 +12,11 @@ from backoffice.databases.errors import is_timeout
 from backoffice.databases.time_limits import TimeBudget, time_limit
 from backoffice.databases.work_slots import WorkSlot, wait_for_slot
 
-# How many times as many conversations the next look may take in.
+# A look may take in this many times as many conversations as the last.
 GROWTH = 4
-# A look that begins again with the newest conversation is worth its time from here on.
+# A look that starts over must take in this many times as many to be worth its time.
 LEAST_GROWTH = 1.25
-# A look that goes on where the last one ended is this short, for others wait for its slot.
+# A look that goes on where the last one ended is this short: others wait for its slot.
 STEP_SECONDS = 0.1
 
 Result = TypeVar("Result")
@@ -32,10 +32,10 @@ def widen(
     again: bool = False,
 ) -> Iterator[Result]:
     """
-    Yield look(number of conversations) until the time is up; whoever has seen enough stops.
+    Yield look(number of conversations) until time is up; the caller may stop before.
 
-    Each look goes on where the last one ended or, with `again`, begins with the newest conversation
-    `again`. Once more than `free` conversations were looked at, looks wait for a slot. Raises
+    Each look goes on where the last one ended or, with `again`, starts over with the newest
+    conversation. After the first `free` conversations, looks wait for a work slot. Raises
     OperationalError if not even the `first` conversations can be looked at in time.
     """
     number, looked_at, took = first, 0, 0.0

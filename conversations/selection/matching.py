@@ -1,4 +1,4 @@
-"""The conversations that filters leave."""
+"""The conversations that match the filters."""
 
 import uuid
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ HIGHEST_ID = uuid.UUID(int=2**128 - 1)
 @dataclass(frozen=True)
 class Matching:
     """
-    The conversations that filters leave: those of `base`, which need no other table, that meet
-    all `conditions`. `until` bounds their created_at, where there is such a bound.
+    The conversations that match the filters: those of `base`, which needs no other table, that
+    meet all `conditions`. `until` is the upper bound of their created_at, if there is one.
     """
 
     base: SessionQuerySet
@@ -24,7 +24,7 @@ class Matching:
     until: datetime | None = None
 
     def queryset(self, probes: int = 0) -> SessionQuerySet:
-        """All of them. The first `probes` conditions are asked of one conversation after another,
+        """All of them. The first `probes` conditions are probed one conversation after another;
         for the others PostgreSQL's planner chooses."""
         asked = (each.as_probe() for each in self.conditions[:probes])
         planned = (each.as_subquery() for each in self.conditions[probes:])
@@ -32,11 +32,11 @@ class Matching:
 
     def parts(self, cursor: Cursor | None):
         """
-        Querysets that hold the conversations behind a cursor one after the other, newest first,
-        each with the place where the one before it ended.
+        Querysets that together hold the conversations after a cursor, newest first, each with the
+        cursor where the one before it ended.
 
-        A range of created_at that ends in the past begins with the few that were still going on
-        then: an index finds these, and where in the order the others begin.
+        If the range of created_at ends in the past, the first part is the few conversations still
+        going on then, which an index finds; the others were last active before that.
         """
         if self.until is None or (cursor and cursor.updated_at <= self.until):
             yield self.behind(self.base, cursor), None

@@ -15,7 +15,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Cursor:
-    """The place behind a row in (updated_at, id) order, newest first."""
+    """The place after a row in (updated_at, id) order, newest first."""
 
     updated_at: datetime
     id: uuid.UUID

@@ -1,6 +1,6 @@
 """
-The filters' fields. Each writes its own HTML: rendered by a template of Django's per field and per
-option, they took a third of the list's time.
+The filters' widgets. Each writes its own HTML: Django's templates, one per field and per option,
+took a third of the list's time.
 """
 
 import re
@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from ..models import NO_NAME
 
-# What the browser's pickers take; both write ASCII digits.
+# The formats of browsers' pickers, which write ASCII digits.
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 TIME = re.compile(DATE.pattern + r"T[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 
@@ -35,12 +35,12 @@ class SearchInput(QuickInput):
 
 
 class MomentInput(QuickInput):
-    """A date picker, or one with a time where the value has one; text where it is neither."""
+    """A date picker, one with a time if the value has one, or text if it is neither."""
 
     def get_context(self, name, value, attrs):
         context = super().get_context(name, value, attrs)
         text = context["widget"]["value"] or ""
-        # A picker drops what is no date, and with it what was typed.
+        # A picker would drop typed text that is not a date.
         try:
             is_moment = parse_datetime(text) is not None
         except ValueError:
@@ -73,7 +73,7 @@ class QuickSelect(forms.Select):
 
 
 class AgentSelect(QuickSelect):
-    """Of a ModelChoiceField of agents, without making an object of each."""
+    """For a ModelChoiceField of agents, without making an object of each."""
 
     def pairs(self):
         yield "", self.choices.field.empty_label

@@ -103,7 +103,7 @@ def status_hint(status):
 
 @register.filter
 def status_kind(status) -> kinds.Status | None:
-    """What a run that is not completed is said to be."""
+    """How pages describe a run that is not completed."""
     return next((kind.status for kind in kinds.KINDS if kind.name == status), None)
 
 

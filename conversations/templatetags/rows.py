@@ -1,7 +1,7 @@
 """
 A row of the list of conversations.
 
-Python instead of a template: fifty rows of a template take four times as long as these.
+Python instead of a template, which takes four times as long for fifty rows.
 """
 
 from functools import cache, lru_cache
@@ -66,7 +66,7 @@ def conversation_row(row, list_url, place):
     )
 
 
-# The same few pieces stand in most rows.
+# Most rows hold the same few pieces.
 
 
 @cache
@@ -89,7 +89,7 @@ def count(number, noun):
 
 
 def said(row):
-    """The first message, and the last one where there are more."""
+    """The first message, and the last one if there are more."""
     if row.first_message is None:
         return NO_MESSAGES
     first = row.first_message or EMPTY_MESSAGE

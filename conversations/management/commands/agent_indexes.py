@@ -21,26 +21,26 @@ LOOK = 0.5
 LOOK_ELSEWHERE = 5
 
 # No time limits: those of the role are for its usual queries. Waiting for a lock harms nobody,
-# since what CONCURRENTLY asks for keeps neither readers nor writers waiting.
+# since CONCURRENTLY's locks keep neither readers nor writers waiting.
 SESSION = """
     SELECT set_config(name, '0', false) FROM pg_settings
     WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout')
 """
-# With PostgreSQL's 64 MB big builds sort on disk. One build at a time takes this much in all, its
-# workers included, and gives it back.
+# With PostgreSQL's default of 64 MB, big builds sort on disk. One build runs at a time and takes
+# this much in all, its workers included.
 MEMORY = """
     SELECT set_config(name, '512MB', false) FROM pg_settings
     WHERE name = 'maintenance_work_mem' AND setting::bigint < 512 * 1024
 """
 BRIEFLY = "SET LOCAL lock_timeout = '5s'"
-# Two builds on one table can wait for each other until one is ended as a deadlock.
+# Two builds on one table can wait for each other until PostgreSQL ends one as a deadlock.
 ALONE = "SELECT pg_try_advisory_lock(hashtext('Conversation Desk: agent_indexes'))"
 
 TABLES = """
     SELECT c.relname, c.relkind = 'p' FROM unnest(%s::text[]) name
     JOIN pg_class c ON c.oid = to_regclass(quote_ident(name))
 """
-# Of another role's build nothing but the process is shown: it may be on this table.
+# Of another role's build only the process is visible: it may be on this table.
 BUILDER = """
     SELECT min(pid) FROM pg_stat_progress_create_index WHERE datname = current_database()
       AND (relid IS NULL OR to_regclass(quote_ident(%s)) IN (relid, index_relid))
@@ -61,7 +61,7 @@ HAS_PUBLIC = """
     SELECT EXISTS (SELECT FROM pg_namespace
                    WHERE nspname = 'public' AND has_schema_privilege(oid, 'USAGE'))
 """
-# Finds the tables and, in whatever schema it lives or will live, what the extension brings.
+# Finds the tables, and the extension in whatever schema it is or will be.
 SEARCH_PATH = """
     SELECT concat_ws(', ', current_setting('search_path'), (
         SELECT quote_ident(nspname) FROM pg_namespace
@@ -72,12 +72,12 @@ SEARCH_PATH = """
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM. As for Ctrl-C, psycopg cancels the query that the server is running."""
+    """SIGTERM. As with Ctrl-C, psycopg cancels the query that the server is running."""
 
 
 @contextmanager
 def terminated_like_ctrl_c():
-    """SIGTERM raises as well, even where whoever started us ignored it. Ctrl-C stays ignored."""
+    """SIGTERM raises too, even if our parent ignored it. An ignored Ctrl-C stays ignored."""
 
     def terminate(number, frame):
         raise Terminated
@@ -104,7 +104,7 @@ class Command(BaseCommand):
 
     def handle(self, *, apply, drop, verbosity, **options):
         self.verbosity = verbosity
-        # What could not be done: [(the index's name, why, SQL for somebody who may)].
+        # What could not be done: [(the index's name, why, SQL to run by hand)].
         self.left: list[tuple[str, str, list[str]]] = []
         can_write = WRITER in connections
         if (apply or drop) and not can_write:
@@ -130,7 +130,7 @@ class Command(BaseCommand):
             raise CommandError(f"The agent database failed: {one_line(error)}") from None
         finally:
             forget()
-            # Ends what was set for this session, and its lock.
+            # Ends this session's settings and its lock.
             self.connection.close()
 
     # Words
@@ -182,7 +182,7 @@ class Command(BaseCommand):
         return f"SET search_path TO {self.value(SEARCH_PATH)}"
 
     def extension_statement(self) -> str:
-        # Else it would go to the schema of the agent runtime's tables, which may be made anew.
+        # Else it would go to the schema of the runtime's tables, which may be recreated.
         schema = " SCHEMA public" if self.value(HAS_PUBLIC) else ""
         return f"CREATE EXTENSION IF NOT EXISTS pg_trgm{schema}"
 
@@ -191,7 +191,7 @@ class Command(BaseCommand):
         return f"DROP INDEX {concurrently}{name}"
 
     def statements(self, index: Index, partitioned: bool, there: dict[str, State]) -> list[str]:
-        """What an operator would run by hand; the comment is how the site knows its indexes."""
+        """What an operator would run by hand; the site recognises its indexes by the comment."""
         goes_on = partitioned and self.is_begun(index, there)
         before = [self.drop_statement(index.name)] if index.name in there and not goes_on else []
         if index.needs_pg_trgm and not self.value(HAS_EXTENSION):
@@ -203,7 +203,7 @@ class Command(BaseCommand):
         return [*before, index.create(concurrently=not partitioned), index.describe()]
 
     def is_begun(self, index: Index, there: dict[str, State]) -> bool:
-        """Whether an index on a partitioned table is there and lacks parts."""
+        """Whether a partitioned table's index exists but lacks parts."""
         state = there.get(index.name)
         return state is not None and not state.valid and index.digest in state.comment
 
@@ -223,7 +223,7 @@ class Command(BaseCommand):
             cursor.execute(statement)
 
     def tables(self) -> dict[str, bool]:
-        """{table: whether it is partitioned} of those that are there."""
+        """{table: whether it is partitioned} of those that exist."""
         with self.connection.cursor() as cursor:
             cursor.execute(TABLES, [[index.table for index in indexes()]])
             return dict(cursor.fetchall())
@@ -267,7 +267,7 @@ class Command(BaseCommand):
             raise CommandError("Another agent_indexes is at work in this database.")
 
     def create_extension(self) -> str | None:
-        """Why pg_trgm is not there in the end."""
+        """Returns why pg_trgm could not be created."""
         if self.value(HAS_EXTENSION):
             return None
         try:
@@ -317,13 +317,13 @@ class Command(BaseCommand):
                     self.run(step.statement)
 
     def run_briefly(self, statement: str):
-        """Whoever comes after a statement that waits for a lock waits as well: not for long."""
+        """Queries queue behind a statement that waits for a lock: not for long."""
         with transaction.atomic(using=self.alias):
             self.run(BRIEFLY)
             self.run(statement)
 
     def clear(self, name: str):
-        """What a failed build leaves takes space and is kept up to date, but never used."""
+        """Drops what a failed build left: it takes space and updates, but is never used."""
         state = states(self.alias).get(name)
         if state and not state.valid:
             with suppress(DatabaseError):
@@ -331,7 +331,7 @@ class Command(BaseCommand):
 
     @contextmanager
     def watched(self, name: str, describe: str = ""):
-        """Shows how far this connection's next statement is, when that takes a while."""
+        """Shows the progress of this connection's next statement, if that takes a while."""
         pid = self.value("SELECT pg_backend_pid()")
         done = threading.Event()
         watcher = threading.Thread(target=self.watch, args=(name, pid, done, describe))
@@ -343,7 +343,7 @@ class Command(BaseCommand):
             watcher.join()
 
     def watch(self, name: str, pid: int, done: threading.Event, describe: str):
-        # In a thread Django opens another connection. Without one the build goes on unseen.
+        # In a thread Django opens another connection. If it cannot, the build goes on unseen.
         connection = connections[self.alias]
         terminal = self.stdout.isatty()
         shown = ""
@@ -352,7 +352,7 @@ class Command(BaseCommand):
                 cursor.execute(PROGRESS, [pid])
                 blocking, phase, *amounts = cursor.fetchone()
                 if describe and phase not in (None, "initializing"):
-                    # Not only in the end: a build whose client is lost goes on.
+                    # Not only at the end: a build goes on if its client is lost.
                     cursor.execute(describe)
                     describe = ""
                 line = f"{name}: {progress(blocking, phase, *amounts)}"
@@ -398,7 +398,7 @@ class Command(BaseCommand):
             self.run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
 
     def drop_left(self):
-        """Parts that an interrupted build did not join."""
+        """Drops parts that an interrupted build left unattached."""
         for index in indexes():
             with self.connection.cursor() as cursor:
                 left = partitions.left(cursor, index.table, index.name)

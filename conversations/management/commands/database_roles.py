@@ -1,4 +1,4 @@
-"""The SQL for roles of PostgreSQL's that may do what this site does, and nothing else."""
+"""SQL for PostgreSQL roles that may do what this site does, and nothing else."""
 
 from django.apps import apps
 from django.conf import settings
@@ -59,7 +59,7 @@ class Command(BaseCommand):
             self.stdout.write("\n-- To redact, erase and purge as well:")
             for table, (_, texts, payloads) in PLACES.items():
                 self.grant_update(table, texts + payloads, **quoted)
-            # The foreign keys take runs, tasks and messages along, whoever deletes.
+            # The foreign keys delete runs, tasks and messages too, whoever deletes.
             self.write("GRANT DELETE ON {schema}.sessions TO {editor};", **quoted)
         self.stdout.write()
         self.write(OURS, **quoted)

@@ -1,4 +1,4 @@
-"""The files that the list offers, for a schedule."""
+"""The list's exports, to run on a schedule."""
 
 import os
 import sys
@@ -79,7 +79,7 @@ class Command(BaseCommand):
                 sys.stdout.buffer.flush()
                 return
             path = Path(output)
-            # Under its name there is a whole file or the one before.
+            # Its name always leads to a whole file: the new or the old one.
             partial = path.with_name(f".{path.name}.{os.getpid()}")
             try:
                 with partial.open("xb") as target:
