@@ -1,4 +1,4 @@
-"""What gunicorn reads by itself when it is started here; its command line and environment win."""
+"""gunicorn reads this when it is started here; its command line and environment win."""
 
 import gc
 import os
@@ -15,29 +15,29 @@ bind = f"127.0.0.1:{env.integer('PORT', 8000, 1, 65535)}"
 # A thread waits for the database most of the time; processes use the processors.
 workers = env.integer("WEB_CONCURRENCY", 4, 1, 100)
 threads = 8
-# A process that has not given a sign of life; a long answer is no reason, since threads give it.
+# For a process without a sign of life. Long answers are fine: they run in threads of their own.
 timeout = 30
-# What is being answered when a process is told to end has this long.
+# How long a process that is told to stop may finish its requests.
 graceful_timeout = 30
 # It would be one more thing to guard.
 control_socket_disable = True
 loglevel = "warning"
 logconfig_dict = logs.configuration()
 
-# Where processes add up what Prometheus asks for; those that ended keep counting.
+# Where processes add up their metrics; those of ended processes still count.
 if env.text("METRICS_TOKEN") and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="desk-metrics-")
 
 
 def post_fork(server, worker):
-    # Else gunicorn waits for ever for one that hangs before it has begun to work. It has until the
-    # timeout to begin.
+    # Starts the timeout now. Otherwise gunicorn waits forever for a process that hangs at the
+    # start.
     worker.notify()
 
 
 def post_worker_init(worker):
-    # What is there for good need not be looked through again and again for what is not: that holds
-    # up all threads for a tenth of a second.
+    # Spares garbage collection the permanent objects: going through them holds up all threads for a
+    # tenth of a second.
     from django.urls import reverse
 
     # Imports every view.
@@ -47,7 +47,7 @@ def post_worker_init(worker):
 
 
 def post_request(worker, request, environ, response):
-    # Whoever comes to this thread next may send what is no request, and is somebody else.
+    # The next client on this thread is somebody else, and may send something that is not a request.
     logs.current_request.set(None)
 
 

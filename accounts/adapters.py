@@ -1,4 +1,4 @@
-"""What we decide where allauth asks."""
+"""How allauth behaves on this site."""
 
 import logging
 import time
@@ -42,7 +42,7 @@ class AccountAdapter(DefaultAccountAdapter):
         )
 
     def login(self, request, user):
-        # It may have been deactivated since its password was typed.
+        # The account may have been deactivated since its password was typed.
         if not user.is_active:
             raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
         super().login(request, user)
@@ -52,7 +52,7 @@ class AccountAdapter(DefaultAccountAdapter):
         latest = max((each["at"] for each in records), default=0)
         required = time.time() - latest > settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
         if required and not second_factors.asked_again(self.request.user):
-            # allauth lets pass who has nothing that it could ask for.
+            # allauth lets users through if it has nothing to ask them for.
             raise ImmediateHttpResponse(self.ask_provider(self.request))
         return required
 
@@ -71,7 +71,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return second_factors.asked_again(user)
 
     def add_message(self, request, level, message_template=None, *args, message=None, **kwargs):
-        """Not that one has signed in: the page says who one is."""
+        """Drops messages such as "signed in": the page says who the user is."""
         if message:
             super().add_message(request, level, message=message)
 
@@ -101,7 +101,7 @@ class MFAAdapter(DefaultMFAAdapter):
         return "Conversation Desk"
 
     def build_totp_svg(self, url):
-        """The path of the squares, for a viewBox of 100 by 100."""
+        """The SVG path of the QR code, for a viewBox of 100 by 100."""
         code = qrcode.QRCode(border=2)
         code.add_data(url)
         rows = code.get_matrix()

@@ -18,15 +18,15 @@ from . import second_factors
 from .audited_admin import AuditedAdmin
 from .models import AgentLimit, User
 
-# Secrets, and a second place for addresses that nothing here reads.
+# They hold secrets, and a second copy of e-mail addresses that nothing here reads.
 admin.site.unregister([EmailAddress, Authenticator])
-# Registered anew below, with its limit.
+# Registered again below, with its limit.
 admin.site.unregister(Group)
 
 
 @admin.register(User)
 class UserAdmin(AuditedAdmin, DjangoUserAdmin):
-    """Roles are groups: no single permissions, and no flags that would go past them."""
+    """Roles are groups: no single permissions, and no flags that bypass them."""
 
     list_display = ["username", "email", "roles", "is_active", "last_login"]
     list_filter = ["groups", "is_active"]
@@ -46,7 +46,7 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
         return super().get_queryset(request).prefetch_related("groups")
 
     def told(self, user):
-        """No password, but whether there is one."""
+        """Instead of the password, whether there is one."""
         return {
             "name": user.get_username(),
             "first_name": user.first_name,
@@ -142,6 +142,6 @@ class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
 
 
 def agents_of(group: Group) -> list[str] | None:
-    """The ids of the agents that a group is limited to, None where it is not."""
+    """The ids of the agents that a group is limited to; None if it is not limited."""
     found = AgentLimit.objects.filter(group=group).values_list("agents", flat=True).first()
     return None if found is None else sorted(map(str, found))

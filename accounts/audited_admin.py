@@ -6,12 +6,12 @@ from audit.recording import record
 
 class AuditedAdmin:
     """
-    The panel's form for a table whose every change is in the audit trail, by the same transaction.
-    What was not there before, or is not there afterwards, is None.
+    An admin form that records every change in the audit trail, in the same transaction. A row that
+    did not exist before, or does not exist afterwards, is None.
     """
 
     def told(self, row) -> dict:
-        """What the audit trail tells of a row: {name: value}, its name under "name"."""
+        """What the audit trail records of a row: {name: value}, the row's name under "name"."""
         raise NotImplementedError
 
     def tell(self, request, before: dict | None, after: dict | None):

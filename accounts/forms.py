@@ -1,4 +1,4 @@
-"""Every form that a secret could be guessed with."""
+"""All forms in which a secret could be guessed."""
 
 from allauth.account.forms import ReauthenticateForm
 from allauth.core import context
@@ -23,7 +23,7 @@ class SignInForm(AuthenticationForm):
 
 
 class PasswordForm(PasswordChangeForm):
-    """Whoever found an open session must not find the password as well."""
+    """Somebody who found an open session must not guess the password as well."""
 
     def clean_old_password(self):
         username = self.user.get_username()
@@ -55,7 +55,7 @@ class OneCode:
         return guess(context.request, self.user.get_username(), self.how, check)
 
     def refuse_used(self, code):
-        """A code of an app serves once; allauth remembers that for one process only."""
+        """An app's code works once; allauth remembers that for one process only."""
         if self.authenticator.type != Authenticator.Type.TOTP:
             return
         data = self.authenticator.data

@@ -1,7 +1,7 @@
 """
-What can be guessed is guessed five times in a quarter of an hour, by name and by address.
+Allows five wrong guesses in 15 minutes, per account name and per address.
 
-The audit trail is what counts: every failure is in it, whichever process it happened in.
+They are counted in the audit trail, which has the failures of all processes.
 """
 
 from collections.abc import Callable
@@ -28,14 +28,14 @@ class LockedOut(Exception):
 
 def guess(request, username: str, how: str, check: Callable):
     """
-    The answer of `check`, which raises a ValidationError where a secret is wrong. Raises LockedOut
-    instead of asking it once too often.
+    The answer of `check`, which raises a ValidationError if a secret is wrong. Raises LockedOut
+    instead of checking once too often.
     """
-    # Those who are locked out already need not wait for others.
+    # Somebody who is locked out already need not wait for the locks.
     refuse_locked_out(request, username)
     wrong = None
     with transaction.atomic():
-        # Guesses that come at once would all be checked before the first one is counted.
+        # Simultaneous guesses would all be checked before the first one is counted.
         take_turns(f"account {username}")
         if where := address(request):
             take_turns(f"address {where}")
@@ -43,9 +43,9 @@ def guess(request, username: str, how: str, check: Callable):
         try:
             answer = check()
         except ValidationError as error:
-            # Raised again outside, where it does not take the entry with it.
+            # Raised again after the transaction, so that the entry is not rolled back.
             wrong = error
-            # Whatever else was typed may be a password in the wrong field.
+            # Any other name may be a password typed into the wrong field.
             known = get_user_model().objects.filter(username=username).exists()
             details = {"account": username if known else None, "guessed": guessed(username)}
             record(request, Act.SIGN_IN_FAILED, **details, how=how)
@@ -57,7 +57,7 @@ def guess(request, username: str, how: str, check: Callable):
 
 
 def take_turns(name: str):
-    """Until the end of the transaction; also behind PgBouncer, where a session is nobody's."""
+    """Lock until the transaction ends: session locks would not work behind PgBouncer."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"guess: {name}"])
 
@@ -69,14 +69,14 @@ def refuse_locked_out(request, username: str):
 
 def guessed(username: str) -> str:
     """
-    A name by which failures are counted. Names that nobody has are locked like others, or it would
-    tell which ones somebody has; what was typed is not kept.
+    A hash by which failures are counted. Names that nobody has are locked too, or lockouts would
+    tell which ones exist; what was typed is not kept.
     """
     return salted_hmac("accounts.lockout", username, algorithm="sha256").hexdigest()[:32]
 
 
 def locked_until(request, username: str) -> datetime | None:
-    """When the fifth last failure of the name or of the address will be a period old."""
+    """When the fifth most recent failure of the name or address is a PERIOD old, if any."""
     failures = Entry.objects.filter(act=Act.SIGN_IN_FAILED, at__gt=Now() - PERIOD).order_by("-at")
     by = [failures.filter(details__guessed=guessed(username))]
     if where := address(request):
@@ -90,7 +90,7 @@ def locked_until(request, username: str) -> datetime | None:
 
 
 def record_refusal(request, **details):
-    """Strangers are refused as often as they like; the first few times of an address are told."""
+    """Record only an address's first few refusals: strangers can be refused any number of times."""
     where = address(request)
     with transaction.atomic():
         take_turns(f"refused {where}")

@@ -13,9 +13,9 @@ from backoffice.fragments import refreshes_itself
 from .lockout import LockedOut
 
 STARTED, SEEN, SECOND_FACTOR = "started", "seen", "second_factor"
-# A session is not written at every request.
+# Seconds, so that a session is not written at every request.
 SEEN_EVERY = 60
-# What is left to an admin who has no second factor yet.
+# The pages open to an admin who has no second factor yet.
 WITHOUT_SECOND_FACTOR = {
     "account",
     "logout",
@@ -50,7 +50,7 @@ def session_limits(get_response):
 
 
 class SignInMiddleware:
-    """Locked out; and REQUIRE_MFA."""
+    """Shows the page for LockedOut, and enforces REQUIRE_MFA."""
 
     def __init__(self, get_response):
         self.get_response = get_response

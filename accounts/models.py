@@ -8,7 +8,7 @@ from django.db.models import F
 from django.utils.crypto import salted_hmac
 from django.utils.functional import cached_property
 
-# With these, somebody with a limit could lift it, or read what others did with conversations.
+# With these, a user with a limit could lift it, or read what others did with conversations.
 NOT_WITH_A_LIMIT = ("accounts", "audit", "auth")
 
 GRANTED = """
@@ -27,11 +27,11 @@ GRANTED = """
 
 class AgentLimit(models.Model):
     """
-    Whoever is in such a group sees the conversations of its agents alone, and of those of other
-    limited groups of theirs. Agents live in another database: one may have gone from there.
+    Members of the group see only conversations of its agents, and of the agents of their other
+    limited groups. Agents live in another database, where one may be gone.
     """
 
-    # A group goes only when its limit has been lifted: its people would see everything.
+    # A group with a limit cannot be deleted: its members would see everything.
     group = models.OneToOneField(Group, models.PROTECT, related_name="agent_limit")
     agents = ArrayField(models.UUIDField())
 
@@ -44,7 +44,7 @@ class AgentLimit(models.Model):
 
 
 class Users(UserManager):
-    """With the limits of their groups, so that no request has to ask for them."""
+    """Loads users with the limits of their groups, to save each request a query."""
 
     use_in_migrations = False
 
@@ -57,9 +57,9 @@ class Users(UserManager):
 class User(AbstractUser):
     objects = Users()
 
-    # Every session holds a hash of it: counting it up ends them all.
+    # Every session holds a hash of this: increasing it ends them all.
     sign_outs = models.PositiveIntegerField(default=0, editable=False)
-    # Issuer and subject of whoever has signed in at the provider; an e-mail address may change
+    # Issuer and subject of a user who has signed in at the provider; an e-mail address may change
     # hands there.
     identity = models.TextField(unique=True, null=True, editable=False)
 
@@ -68,11 +68,11 @@ class User(AbstractUser):
 
     @cached_property
     def agent_limit(self) -> frozenset[UUID] | None:
-        """The agents whose conversations they see; None for all."""
+        """The agents whose conversations this user sees; None for all."""
         if self.is_superuser:
             return None
         if not hasattr(self, "limits_of_groups"):
-            # Just made, or reached from another row.
+            # Just created, or reached from another row.
             self.limits_of_groups = type(self).objects.get(pk=self.pk).limits_of_groups
         if self.limits_of_groups is None:
             return None
@@ -81,15 +81,15 @@ class User(AbstractUser):
     @cached_property
     def granted(self) -> frozenset[str]:
         """
-        Their own permissions and those of their groups, as every page asks for them: Django makes
-        two queries of it, which take seven times as long.
+        The user's own permissions and those of their groups. Every page asks for them, and Django's
+        two queries take seven times as long.
         """
         with connections[self._state.db or DEFAULT_DB_ALIAS].cursor() as cursor:
             cursor.execute(GRANTED, {"user": self.pk})
             return frozenset(name for (name,) in cursor.fetchall())
 
     def has_perm(self, perm, obj=None):
-        # As Django's own backend has it, the only one here: of a single object nothing is granted.
+        # Like Django's own backend, the only one here: nothing is granted on single objects.
         if not self.is_active or not (self.is_superuser or (obj is None and perm in self.granted)):
             return False
         app = perm.partition(".")[0]
@@ -101,6 +101,6 @@ class User(AbstractUser):
         return salted_hmac("accounts.session", value, secret=secret, algorithm="sha256").hexdigest()
 
     def end_sessions(self):
-        """All of them, at their next request."""
+        """End all sessions of this user, at their next request."""
         type(self).objects.filter(pk=self.pk).update(sign_outs=F("sign_outs") + 1)
         self.refresh_from_db(fields=["sign_outs"])

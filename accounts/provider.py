@@ -1,4 +1,4 @@
-"""Signing in at an OpenID Connect provider, and whom that lets in."""
+"""Signing in at an OpenID Connect provider, and who may enter that way."""
 
 import logging
 import time
@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 NEXT = "provider_next"
 SECONDS = 10
-# By which its clock may differ from ours.
+# Seconds by which its clock may differ from ours.
 LEEWAY = 120
-# Whoever comes by their domain alone.
+# The group of people admitted by their domain alone.
 NEWCOMERS = "Viewer"
 
 
@@ -77,7 +77,7 @@ def callback(request):
     if not settings.OIDC_ISSUER:
         raise Http404
     issuer = settings.OIDC_ISSUER
-    # Authlib does not look at the state of an answer that is an error.
+    # Authlib does not check the state of an error answer.
     began_here = client().framework.get_state_data(request.session, request.GET.get("state"))
     try:
         token = client().authorize_access_token(
@@ -85,7 +85,7 @@ def callback(request):
             claims_options={
                 "iss": {"essential": True, "values": [issuer, f"{issuer}/"]},
                 "sub": {"essential": True},
-                # Without it Authlib is content with an azp that is ours.
+                # Without it, Authlib is satisfied if only the azp is ours.
                 "aud": {"essential": True, "value": settings.OIDC_CLIENT_ID},
             },
         )
@@ -103,7 +103,7 @@ def callback(request):
     try:
         user = admitted(claims)
     except IntegrityError:
-        # The same person in two windows.
+        # The same person signed in from two windows.
         user = admitted(claims)
     if user is None:
         return refused(
@@ -117,7 +117,7 @@ def callback(request):
 
 
 def signed_in_already(request, claims: dict):
-    """Whoever has nothing here that could be asked for once more is asked there."""
+    """Users with no password or code to ask for here reauthenticate at the provider."""
     target = request.session.pop(NEXT, "") or settings.LOGIN_REDIRECT_URL
     if asked_again(request.user):
         return redirect(target)
@@ -127,7 +127,7 @@ def signed_in_already(request, claims: dict):
             "somebody else",
             "You are signed in here as somebody else. Sign out here first.",
         )
-    # Providers that do not know max_age tell no time either.
+    # Providers that do not know max_age send no auth_time either.
     oldest = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT - LEEWAY
     if claims.get("auth_time", oldest) < oldest:
         return refused(
@@ -145,20 +145,20 @@ def identity_of(claims: dict) -> str:
 
 def admitted(claims: dict):
     """
-    The account of whom the provider vouches for, None for whoever may not enter: the one that has
-    entered as this identity before, else the one that an admin has given the address, else, where
-    its domain is trusted, a new one.
+    The account for the provider's claims, or None if they may not enter: the one that has entered
+    as this identity before, else the one that an admin has given the address, else, if the
+    address's domain is trusted, a new one.
     """
     users = get_user_model().objects
     identity = identity_of(claims)
     if user := users.filter(identity=identity).first():
         return user
     email = claims.get("email")
-    # Some say "false", which is true.
+    # Some providers send the text "false", which is truthy.
     if claims.get("email_verified") is not True or not is_address(email):
         return None
     with transaction.atomic():
-        # The database finds a dotless i to be like an i.
+        # The database takes a dotless i for an i.
         similar = users.select_for_update().filter(email__iexact=email)
         invited = [user for user in similar if user.email.lower() == email.lower()]
         if invited:
@@ -186,12 +186,12 @@ def is_address(email) -> bool:
         validate_email(email)
     except ValidationError:
         return False
-    # Django's expression finds a Kelvin sign to be like a k, and so does lower().
+    # Django's regular expression takes a Kelvin sign for a k, and so does lower().
     return isinstance(email, str) and email.isascii()
 
 
 def refused(request, reason: str | None, text: str):
-    """Without a reason it is nobody's attempt to sign in, and the audit trail is not told."""
+    """Without a reason, it was no sign-in begun here and is not in the audit trail."""
     if reason:
         record_refusal(request, how="provider", reason=reason)
     return error_response(request, 403, f"{settings.OIDC_NAME} did not sign you in", text)

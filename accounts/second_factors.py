@@ -1,4 +1,4 @@
-"""Second factors at rest: encrypted by keys that come from SECRET_KEY; and without them."""
+"""Encrypts stored second factors with keys derived from SECRET_KEY, and resets them."""
 
 from base64 import urlsafe_b64encode
 
@@ -10,13 +10,13 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
 
-# Neither base32 nor hexadecimal, as they were kept before, begins with it.
+# Neither base32 nor hexadecimal, the earlier unencrypted forms, begins with it.
 ENCRYPTED = "gAAAA"
 SECRETS = {Authenticator.Type.TOTP: "secret", Authenticator.Type.RECOVERY_CODES: "seed"}
 
 
 class Unreadable(Exception):
-    """It was encrypted by a key that is neither SECRET_KEY nor one of its fallbacks."""
+    """Encrypted with a key that is neither SECRET_KEY nor one of its fallbacks."""
 
 
 def keys() -> MultiFernet:
@@ -43,12 +43,12 @@ def decrypt(text: str) -> str:
 
 
 def encrypt_anew() -> tuple[int, int]:
-    """By SECRET_KEY, whatever they were by: how many, and how many were unreadable."""
+    """Encrypt all with the current SECRET_KEY: (how many, how many were unreadable)."""
     done = unreadable = 0
     for kind, name in SECRETS.items():
         for pk in Authenticator.objects.filter(type=kind).values_list("pk", flat=True):
             with transaction.atomic():
-                # Its use writes it as well.
+                # Locked, because using a factor writes it too.
                 factor = Authenticator.objects.select_for_update().filter(pk=pk).first()
                 if factor is None or name not in factor.data:
                     continue
@@ -63,15 +63,15 @@ def encrypt_anew() -> tuple[int, int]:
 
 
 def reset(user):
-    """Takes every second factor and session from whoever has lost one."""
+    """Remove all second factors and sessions of a user who has lost one."""
     Authenticator.objects.filter(user=user).delete()
     user.end_sessions()
 
 
 def asked_again(user) -> list[dict]:
     """
-    What somebody can be asked for once more here, the best first: {"id", "description", "url"}, as
-    allauth has them. Not a passkey: it has no such page of ours.
+    How a user can reauthenticate here, best first: {"id", "description", "url"}, as in allauth.
+    Not with a passkey: we have no page for that.
     """
     flows = {flow["id"]: flow for flow in get_reauthentication_flows(user)}
     found = []

@@ -1,4 +1,4 @@
-"""What the audit trail and a session are told when somebody signs in or changes how."""
+"""Updates the session and the audit trail when a user signs in or changes second factors."""
 
 import time
 
@@ -21,7 +21,7 @@ def started(request, user, **kwargs):
     request.session[STARTED] = request.session[SEEN] = int(time.time())
 
 
-# Before it is done, whoever does it: allauth tells its own signals afterwards.
+# Recorded before any code makes the change: allauth sends its own signals afterwards.
 
 
 @receiver(pre_save, sender=Authenticator)
@@ -46,7 +46,7 @@ def used(request, user, **kwargs):
 
 @receiver([mfa.authenticator_added, mfa.authenticator_removed])
 def changed(request, user, **kwargs):
-    """Other sessions end, and this one knows whether it has a factor."""
+    """End other sessions, and note in this one whether the user has a factor."""
     if Authenticator.objects.filter(user=user).exists():
         request.session[SECOND_FACTOR] = user.pk
     else:

@@ -1,4 +1,4 @@
-"""Of allauth only what is used: nobody signs themselves up, or resets a password by mail."""
+"""Only what we use of allauth: there is no sign-up and no password reset by e-mail."""
 
 from allauth.account.views import ReauthenticateView
 from allauth.mfa.base.views import AuthenticateView
@@ -42,7 +42,7 @@ urlpatterns = [
     path(
         "passkeys/<int:pk>/remove/", page(RemoveWebAuthnView, "remove"), name="mfa_remove_webauthn"
     ),
-    # Where allauth leads to.
+    # Names that allauth redirects to.
     path("login/", sign_in, name="account_login"),
     path("", account, name="mfa_index"),
     path("", account, name="mfa_list_webauthn"),

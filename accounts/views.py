@@ -21,14 +21,14 @@ from .middleware import SECOND_FACTOR
 
 
 class SignIn(auth.LoginView):
-    """A password; allauth asks for what else is needed."""
+    """Asks for the password; allauth asks for anything else that is needed."""
 
     template_name = "accounts/login.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
 
     def get(self, request, *args, **kwargs):
-        # Whoever comes back here before the code starts again.
+        # A user who comes back here before entering the code starts again.
         clear_login(request)
         return super().get(request, *args, **kwargs)
 

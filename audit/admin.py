@@ -22,7 +22,7 @@ SUMMARY = 150
 
 @admin.register(Entry)
 class EntryAdmin(BigTableAdmin):
-    """The audit trail, to read and nothing else."""
+    """The audit trail, read-only."""
 
     ordering = ["-at", "-id"]
     list_display = ["when", "who", "act", "address", "conversation", "summary"]
@@ -43,7 +43,7 @@ class EntryAdmin(BigTableAdmin):
         for search in (of_id, of_address, of_day):
             with suppress(ValueError, OverflowError):
                 yield from search(term)
-        # Whoever failed to sign in was nobody yet.
+        # A failed sign-in has no username yet, only the account in its details.
         failed = Q(act=Act.SIGN_IN_FAILED, details__account=term)
         yield lambda rows: rows.filter(Q(username=term) | failed)
         yield lambda rows: rows.filter(username__startswith=term)
@@ -89,7 +89,7 @@ def words(value) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-# Ways to search, each for a term of its own kind; a ValueError where the term is none.
+# Searches for one kind of term each; they raise a ValueError for any other term.
 
 
 def of_id(term):

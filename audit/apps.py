@@ -5,7 +5,7 @@ from django.contrib.auth import signals
 def signed_in(request, user, **kwargs):
     from .recording import Act, record, ways
 
-    # Signing in has not put the user into the request yet where the session is new.
+    # login() sets request.user only if the request had that attribute.
     request.user = user
     record(request, Act.SIGNED_IN, **ways(request))
 

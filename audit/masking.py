@@ -1,4 +1,4 @@
-"""Personal data in what the audit trail keeps."""
+"""Masks personal data in the audit trail."""
 
 import json
 
@@ -11,7 +11,7 @@ MASKS = {"account": lambda name: name, "guessed": lambda code: code, "query": ma
 
 
 def for_audit(details: dict) -> dict:
-    """What an entry of the audit trail tells; accounts are not strangers'."""
+    """The details as the audit trail keeps them; staff's own accounts are not masked."""
     if not settings.MASK_PERSONAL_DATA or details.get("table") in OF_ACCOUNTS:
         return details
     return {name: MASKS.get(name, masked_detail)(value) for name, value in details.items()}

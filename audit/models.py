@@ -26,13 +26,13 @@ class Act(models.TextChoices):
 
 class Entry(models.Model):
     """
-    Who did what, when and from where. A trigger in the database refuses to change entries, and to
-    delete them but for audit_prune. Names instead of foreign keys: entries outlive what they tell.
+    Who did what, when and from where. A database trigger refuses to change entries, and to delete
+    them except by audit_prune. No foreign keys: entries outlive the rows that they name.
     """
 
     at = models.DateTimeField("time", db_default=Now(), db_index=True)
     act = models.CharField(max_length=20, choices=Act)
-    # None and empty for a command, and for whoever failed to sign in.
+    # None and empty for commands and failed sign-ins.
     user_id = models.BigIntegerField(null=True)
     username = models.CharField(max_length=150, blank=True, db_index=True)
     address = models.GenericIPAddressField("IP address", null=True)
@@ -43,7 +43,7 @@ class Entry(models.Model):
     class Meta:
         default_permissions = ("view",)
         verbose_name_plural = "entries"
-        # For what the admin panel filters and searches by.
+        # For the admin panel's filters and searches.
         indexes = [
             models.Index(fields=["session_id", "-at"], name="audit_entry_of_conversation"),
             models.Index(fields=["act", "at"], name="audit_entry_of_act"),
@@ -54,7 +54,7 @@ class Entry(models.Model):
                 condition=models.Q(act=Act.SIGN_IN_FAILED),
                 name="audit_entry_of_failed_account",
             ),
-            # By which accounts.lockout counts.
+            # accounts.lockout counts by it.
             models.Index(
                 models.F("details__guessed"),
                 condition=models.Q(act=Act.SIGN_IN_FAILED),

@@ -18,14 +18,14 @@ from backoffice.databases.replica import lag
 from .masking import for_audit
 from .models import Act, Entry
 
-# What htmx asks for from an open page belongs to the view of that page for so long.
+# What htmx asks for from an open page counts as the same view of it for this long.
 SAME_VIEW = timedelta(minutes=15)
 
 
 def record(request, act: Act, *, session_id: uuid.UUID | None = None, **details) -> Entry:
     """
     One entry, committed at once unless a transaction on `default` is open. `request` is None for
-    a command. `details` must be fit for JSON, and hold no content of conversations.
+    a command. `details` must be serialisable as JSON and hold no content of conversations.
     """
     return Entry.objects.create(
         act=act, session_id=session_id, details=for_audit(details), **who_and_where(request)
@@ -34,8 +34,8 @@ def record(request, act: Act, *, session_id: uuid.UUID | None = None, **details)
 
 def record_view(request, session_id: uuid.UUID, *, again: bool, **details):
     """
-    That somebody saw a conversation. With `again` off, only if the same person has not seen it
-    within SAME_VIEW.
+    Record that a user saw a conversation. Without `again`, only if they have not seen it within
+    SAME_VIEW.
     """
     recent = Entry.objects.filter(
         session_id=session_id,
@@ -49,8 +49,8 @@ def record_view(request, session_id: uuid.UUID, *, again: bool, **details):
 
 def record_search(request, query: str, *, again: bool, **details):
     """
-    That somebody looked for words. With `again` off, only if the same person has not asked the
-    same, or for a later page of it, within SAME_VIEW.
+    Record that a user searched for words. Without `again`, only if they have not asked the same,
+    or for a later page of it, within SAME_VIEW.
     """
     recent = Entry.objects.filter(
         act=Act.SEARCHED,
@@ -76,7 +76,7 @@ def who_and_where(request) -> dict:
 
 
 def ways(request) -> dict:
-    """How somebody just signed in, for the entry of it: {"how": "password, totp"}."""
+    """How the user just signed in, for the audit entry: {"how": "password, totp"}."""
     records = get_authentication_records(request, request.user)
     names = [
         "passkey" if each.get("passwordless") else each.get("type", each["method"])
@@ -86,15 +86,15 @@ def ways(request) -> dict:
 
 
 def address(request) -> str | None:
-    """The address that asked: the last one that our own proxy has added, where there is one."""
+    """The client's address: the last one in the header of our own proxy, if there is a proxy."""
     text = request.META.get("REMOTE_ADDR", "")
     if settings.BEHIND_PROXY:
         text = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2] or text
     try:
-        # PostgreSQL knows no zones of IPv6.
+        # PostgreSQL accepts no IPv6 zones.
         found = ipaddress.ip_address(text.strip().partition("%")[0])
     except ValueError:
-        # A Unix socket has none.
+        # A Unix socket has no address.
         return None
     return str(getattr(found, "ipv4_mapped", None) or found)
 
@@ -104,14 +104,13 @@ def recorded_change(
     request, act: Act, *, session_id: uuid.UUID | None = None, **details
 ) -> Iterator[dict]:
     """
-    A transaction in the agent database and the entry that tells of it. The block may add to the
-    details it is given. The entry is committed first: without it the change is rolled back, and
-    should the change's own commit fail, another entry says so. Who asked for it is told where a
-    replica has not got it yet.
+    A transaction in the agent database and its audit entry. The block may add to the details it is
+    given. The entry is committed first: without it the change is rolled back, and if the change's
+    own commit fails, another entry says so. Warns the user if a replica does not have it yet.
     """
     entry = None
     try:
-        # Within another transaction the change would be committed by that one, or not.
+        # durable: an outer transaction could still roll the change back.
         with transaction.atomic(using="agents_write", durable=True):
             yield details
             entry = record(request, act, session_id=session_id, **details)

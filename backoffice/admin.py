@@ -30,18 +30,18 @@ class AdminSite(DjangoAdminSite):
     def admin_view(self, view, cacheable=False):
         @wraps(view)
         def checked(request, *args, **kwargs):
-            # Django refuses a field that there is not, but fails at one without a name.
+            # Django refuses an unknown field, but crashes on an empty name.
             if "" in (request.GET.get(TO_FIELD_VAR), request.POST.get(TO_FIELD_VAR)):
                 raise DisallowedModelAdminToField("A field without a name cannot be referenced.")
             return view(request, *args, **kwargs)
 
-        # The panel's own scripts write HTML.
+        # The admin's own scripts assign HTML.
         free = csp_replace({"require-trusted-types-for": None, "trusted-types": None})
         return free(super().admin_view(checked, cacheable))
 
     @method_decorator(login_not_required)
     def login(self, request, extra_context=None):
-        """There is one sign-in page; whoever is signed in and ends up here may not go on."""
+        """Use the site's sign-in page. A signed-in user who ends up here has no access."""
         from django.contrib.auth.views import redirect_to_login  # needs the user model
 
         if request.user.is_authenticated:
@@ -49,20 +49,20 @@ class AdminSite(DjangoAdminSite):
         return redirect_to_login(request.GET.get("next", "/admin/"))
 
     def autocomplete_view(self, request):
-        """No form of ours asks for it, and the audit trail would not tell what it answers."""
+        """No form of ours uses it, and its answers would not be in the audit trail."""
         raise PermissionDenied
 
     def password_change(self, request, extra_context=None):
-        """Ours counts guesses of the old one and is in the audit trail."""
+        """Our own page limits guesses of the old password and is audited."""
         return redirect("change_password")
 
     def get_urls(self):
-        # "View on site" resolves any model by any text, conversations by non-uuids included.
+        # "View on site" looks up any model by any text, even a conversation by a non-UUID.
         return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
 
 
 class CappedPaginator(Paginator):
-    """Counts no further than it leads; what lies behind is found by searching."""
+    """Counts and pages through the first `most` rows only; search finds the rest."""
 
     most = 1_000
 
@@ -83,21 +83,21 @@ class CappedPaginator(Paginator):
 
 class BigTableChangeList(ChangeList):
     def get_ordering(self, request, queryset):
-        # Whatever the address asks for: no other order has an index.
+        # Ignores the order in the URL: no other one has an index.
         return self.model_admin.get_ordering(request)
 
     def get_results(self, request):
         super().get_results(request)
         if not self.query or self.paginator.is_capped:
-            # Beside the search it would say how many results there are, which nobody counted.
+            # Hides the number of results beside the search box: capped, it would be wrong.
             self.full_result_count = self.result_count
 
 
 class BigTableAdmin(ModelAdmin):
     """
-    The list of a table of any size, to which nothing is added and from which nothing is deleted.
+    Lists a table of any size. Rows can be neither added nor deleted.
 
-    A subclass orders by an index, and searches by `searches()`.
+    A subclass orders by an index and defines `searches()`.
     """
 
     paginator = CappedPaginator
@@ -108,7 +108,7 @@ class BigTableAdmin(ModelAdmin):
     actions = None
     # Makes the search box appear.
     search_fields = ("pk",)
-    # What the address may filter by: Django would let it name any column.
+    # The only filters that a URL may use: Django would allow any column.
     lookups = frozenset()
 
     def has_add_permission(self, request):
@@ -130,7 +130,7 @@ class BigTableAdmin(ModelAdmin):
         try:
             return super().get_changelist_instance(request)
         except IncorrectLookupParameters as error:
-            # Django goes on without the filter, or blames the database.
+            # Django would ignore the filter, or blame the database.
             raise BadRequest("This filter is not valid.") from error
 
     def lookup_allowed(self, lookup, value, request=None):
@@ -138,8 +138,7 @@ class BigTableAdmin(ModelAdmin):
 
     def get_search_results(self, request, queryset, search_term):
         """
-        What the first of the ways to search finds, if any: an OR of them would leave the database
-        without one index to walk.
+        The rows of the first search that finds any: no single index could serve an OR of them.
         """
         term = search_term.strip()
         if not term:

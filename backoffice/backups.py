@@ -1,4 +1,4 @@
-"""Our own database into a file and back, by PostgreSQL's own programs."""
+"""Back up and restore our own database with pg_dump and pg_restore."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ ANYTHING = """
 
 
 def backup(file: Path):
-    """Write a new file that only we may read; sign-ins that last are left out of it."""
+    """Write a new file that only its owner can read, without the users' sessions."""
     try:
         descriptor, partial = tempfile.mkstemp(prefix=".backup-", dir=file.parent)
         os.close(descriptor)
@@ -31,7 +31,7 @@ def backup(file: Path):
                 "--format=custom",
                 "--no-owner",
                 "--no-privileges",
-                # Whoever has the file could go on as somebody who is signed in.
+                # With sessions, whoever has the file could act as a signed-in user.
                 "--exclude-table-data=django_session",
                 f"--file={partial}",
             )
@@ -81,7 +81,7 @@ def run(program: str, *arguments: str):
     connection = connect()
     info = connection.connection.info
     path = find(program, info.server_version // 10_000)
-    # It leaves the password out: anybody on this computer can read arguments.
+    # info.dsn leaves the password out: anybody on this computer can read arguments.
     target = f"--dbname={info.dsn}"
     environment = {**os.environ, "PGPASSWORD": info.password}
     connection.close()
@@ -94,7 +94,7 @@ def run(program: str, *arguments: str):
 
 
 def find(program: str, server: int) -> Path:
-    """The program of the server's version, else the next one: an older one refuses."""
+    """The program of the server's version, else of the next newer one: older ones refuse."""
     found = {}
     for directory in candidates():
         path = directory / program

@@ -1,4 +1,4 @@
-"""The browser or program that waits for an answer, at the other end of gunicorn's socket."""
+"""The browser or program at the other end of gunicorn's socket."""
 
 import os
 import select
@@ -13,14 +13,14 @@ from django.http import HttpResponse
 STALLED_SECONDS = 60
 # A user who sent a request in the last N seconds counts as active.
 LATELY = 1
-# How often as long as one worked one rests for each of them: pages miss one of two processors more
-# than one of sixteen.
+# Seconds of rest per second of work, for each active user: the fewer processors there are, the more
+# heavy work slows pages.
 RESTS = 8 / (os.cpu_count() or 1)
 
 # nginx's status for a client that left before it was answered.
 CLIENT_CLOSED_REQUEST = 499
 
-# {thread: when it began to answer somebody last, in seconds}
+# {thread: when its latest request began, in seconds}
 _began: dict[int, float] = {}
 
 
@@ -36,7 +36,7 @@ class Client:
         return not self.has_left
 
     def is_connected(self) -> bool:
-        # A socket with TLS cannot be looked at so.
+        # A TLS socket cannot be checked this way.
         if type(self.socket) is not socket.socket:
             return True
         arrived = select.poll()
@@ -48,25 +48,25 @@ class Client:
 
 
 def others() -> int:
-    """How many other threads of this process have begun to answer somebody just now."""
+    """How many other threads of this process began a request in the last LATELY seconds."""
     since = time.monotonic() - LATELY
     here = threading.get_ident()
     return sum(began > since for thread, began in list(_began.items()) if thread != here)
 
 
 def give_way(worked: float, at_most: float):
-    """Who has worked so many seconds rests for each other who asks for something."""
+    """Sleep in proportion to the seconds worked and the other active users."""
     time.sleep(max(min(worked * others() * RESTS, at_most), 0))
 
 
-# Whose page this thread is making; None while it makes a change, which is finished in any case.
+# The client whose page this thread is building; None during a change, which always finishes.
 current_client: ContextVar[Client | None] = ContextVar("current_reader", default=None)
 
 
 def watch_client(get_response):
     """
     Limits how long a client that stops reading can hold a thread, which gunicorn does not, and
-    lets queries end when their client has left.
+    ends queries whose client has left.
     """
 
     def middleware(request):
@@ -74,11 +74,11 @@ def watch_client(get_response):
         client = Client(request)
         if client.socket:
             client.socket.settimeout(STALLED_SECONDS)
-        # A change is finished even if nobody is left to hear of it.
+        # A change is finished even if its client has left.
         reads = request.method in ("GET", "HEAD")
         current_client.set(client if reads else None)
         if reads and not client.is_there():
-            # It gave up while it waited for a thread: nobody reads this answer.
+            # It left while it waited for a thread: nobody reads this answer.
             return HttpResponse(status=CLIENT_CLOSED_REQUEST)
         return get_response(request)
 

@@ -1,4 +1,4 @@
-"""What browsers tell of the Content-Security-Policy: a line of the log each, and no more."""
+"""Browsers' reports about the Content-Security-Policy: one line of the log each."""
 
 import json
 import logging
@@ -20,24 +20,24 @@ logger = logging.getLogger(__name__)
 
 # Bytes of one request, which may hold several reports.
 LONGEST = 65_536
-# Anybody may send reports: of each process, the log gets so many lines a minute.
+# Per process, because anybody may send reports.
 LINES_A_MINUTE = 10
 MINUTE = 60
 DIRECTIVE = re.compile(r"[a-z-]{1,40}")
-# What is blocked that has no address: inline, eval, trusted-types-sink, data, blob.
+# What was blocked if it has no URL: inline, eval, trusted-types-sink, data, blob.
 KEYWORD = re.compile(r"[a-z-]{1,40}")
 HOST = re.compile(r"[a-z0-9.-]{1,100}")
 
 
 class Allowance:
-    """So many times a minute; what was beyond it is counted."""
+    """Allows LINES_A_MINUTE lines and counts those refused."""
 
     def __init__(self):
         self.lock = threading.Lock()
         self.began, self.used, self.passed_over = 0.0, 0, 0
 
     def take(self) -> tuple[bool, int]:
-        """(whether once more is allowed, how many were not since the last that was)"""
+        """(whether a line is allowed, how many were refused since the last allowed one)"""
         with self.lock:
             if time.monotonic() - self.began >= MINUTE:
                 self.began, self.used = time.monotonic(), 0
@@ -72,8 +72,8 @@ def csp_report(request):
 
 def parse(content_type: str, body: bytes) -> list[tuple[str, str, str]]:
     """
-    (directive, what was blocked, the page) of each report in one of the two forms that there are.
-    None of them holds a stranger's words, but for the name of a host.
+    (directive, what was blocked, page) of each report, in either of the two existing formats.
+    Of the sender's words, only a host name is kept.
     """
     found = json.loads(body)
     if content_type == "application/csp-report":
@@ -90,7 +90,7 @@ def parse(content_type: str, body: bytes) -> list[tuple[str, str, str]]:
 
 
 def described(directive: str, blocked: str, page: str) -> tuple[str, str, str]:
-    # An older browser gives the directive with its values.
+    # Older browsers send the directive with its values.
     directive = directive.split(" ")[0]
     if not DIRECTIVE.fullmatch(directive):
         raise ValueError("No directive.")

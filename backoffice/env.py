@@ -1,4 +1,4 @@
-"""Typed settings from the environment. A bad value ends the start with one line."""
+"""Typed settings from the environment. A bad value stops the start with one line."""
 
 import os
 import re
@@ -26,8 +26,8 @@ def load(path: Path) -> None:
 
 def blank() -> dict[str, str]:
     """
-    Each setting of .env.example as if it were not set: a name that is there, though empty, is not
-    taken from .env. DESK_DATA_DIR stays, and what gunicorn reads too and cannot take empty.
+    Empty values for the settings of .env.example, so that .env cannot set them. DESK_DATA_DIR stays
+    as it is, and so does WEB_CONCURRENCY, which gunicorn reads too and cannot take empty.
     """
     example = (Path(__file__).parent.parent / ".env.example").read_text()
     names = re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE)
@@ -63,7 +63,7 @@ def words(name: str, default: str = "") -> list[str]:
 
 
 def is_secret(key: str) -> bool:
-    """Django's rule for keys, and none of few letters; 50 random hexadecimal digits pass."""
+    """Stricter than Django: 10 different characters. 50 random hexadecimal digits pass."""
     return len(key) >= 50 and len(set(key)) >= 10 and not key.startswith("django-insecure-")
 
 
@@ -76,11 +76,11 @@ def is_https_origin(text: str) -> bool:
 
 
 def kept_secret(path: Path) -> str:
-    """The random text in a private file, which is made at first use."""
+    """The random text in a private file, created at first use."""
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not path.exists() or not path.read_text():
-            # Whole or not at all, and never two different ones: a link does not replace a file.
+            # A link does not replace a file: the key appears whole, and never a second one.
             with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
                 file.write(secrets.token_urlsafe(50))
                 file.flush()

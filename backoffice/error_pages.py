@@ -1,4 +1,4 @@
-"""Every failure as a calm page, or as a fragment where htmx asked for one."""
+"""Every error as a calm page, or as a fragment if htmx asked for one."""
 
 import sys
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ BUSY = (
     "Something else is writing there",
     "Nothing was changed. Another program is changing the same row: try again in a moment.",
 )
-# What PostgreSQL answers a change with that it does not take, by SQLSTATE.
+# What to say about a change that PostgreSQL refused, by SQLSTATE.
 REFUSALS = {
     READ_ONLY: (
         503,
@@ -54,12 +54,12 @@ REFUSALS = {
 
 
 class ChangeRefused(Exception):
-    """A change was not made; the arguments are what error_response() says about it."""
+    """A change was not made; the arguments are status, title and text for error_response()."""
 
 
 @contextmanager
 def refusals():
-    """Around a change in the agent database: what it refuses is raised as ChangeRefused."""
+    """Wrap a change in the agent database: a refusal raises ChangeRefused."""
     try:
         yield
     except DatabaseError as error:
@@ -71,7 +71,7 @@ def refusals():
 
 
 def sent_form(request) -> list[tuple[str, str]] | None:
-    """What a form held, to be sent again; None where there is none or it was not for showing."""
+    """A form's fields, to be sent again; None without a form or if it holds secrets or files."""
     if request.method != "POST":
         return None
     try:
@@ -90,7 +90,7 @@ def sent_form(request) -> list[tuple[str, str]] | None:
 
 
 def error_response(request, status: int, title: str, text: str):
-    """A page that says what is the matter, or a fragment; from 503 a form can be sent again."""
+    """A page or fragment that says what went wrong; on a 503 page a form can be sent again."""
     template = "_error.html" if wants_fragment(request) else "error.html"
     context = {"status": status, "title": title, "text": text, "retry": request.get_full_path()}
     if status == 503:

@@ -2,7 +2,7 @@
 
 from django.utils.cache import patch_vary_headers
 
-# What the list and the page Errors replace when they are filtered, and what lies below the filters.
+# What filtering replaces in the list and the page Errors, and the part of it below the filters.
 LIST_TARGET = "main#browse"
 RESULTS_TARGET = "#results"
 HTMX_HEADERS = ("HX-Request", "HX-Boosted", "HX-History-Restore-Request")
@@ -17,14 +17,14 @@ def wants_fragment(request) -> bool:
 
 def refreshes_itself(request) -> bool:
     """
-    Whether a page that is open asked, and nobody. The browser says so: it may shorten what its own
-    person has, such as the session, and no more.
+    Whether an open page asked by itself, not the user. A browser that lies can only harm its own
+    user, by shortening the session.
     """
     return "X-Refresh" in request.headers
 
 
 class FragmentMixin:
-    """Answers with `fragment_name` where htmx asked for it, else with `template_name`."""
+    """Answers with `fragment_name` if htmx asked for it, else with `template_name`."""
 
     fragment_name: str
 

@@ -12,9 +12,9 @@ from .metrics import metrics
 
 def probes(get_response):
     """
-    /livez, /readyz and, where it has a token, /metrics, before anything that looks at the Host
-    header, a cookie or a database: probes name hosts of their own, and must be answered when
-    nothing else can be.
+    /livez, /readyz and, if it has a token, /metrics. They come before anything that looks at the
+    Host header, a cookie or a database: probes use host names of their own, and must be answered
+    when nothing else can be.
     """
 
     def middleware(request):
@@ -33,9 +33,9 @@ def probes(get_response):
 
 
 def answers(alias: str) -> bool:
-    """Whether a new connection can be made; its own time limit also ends a frozen server's."""
+    """Whether a new connection can be made; its time limit also covers a frozen server."""
     connection = connections.create_connection(alias)
-    # Each for itself.
+    # A replica must not fall back to its primary.
     connection.fallback = None
     try:
         connection.ensure_connection()
@@ -48,8 +48,8 @@ def answers(alias: str) -> bool:
 
 def readyz() -> JsonResponse:
     """
-    {name: "ok" or "unavailable"}, with 503 when a database that pages need does not answer. Of a
-    replica and its primary one is enough.
+    {name: "ok" or "unavailable"}, with 503 when a database that pages need does not answer. A
+    replica or its primary is enough.
     """
     named = {"default": "default", "agents": "agents"}
     if lag.is_used():

@@ -1,7 +1,7 @@
 """
 JSON text of any size and depth, read without recursion.
 
-PostgreSQL keeps nesting that Python's parser and any recursive template die of. The text is
+PostgreSQL stores nesting too deep for Python's parser and any recursive template. The text is
 PostgreSQL's own output of a jsonb column, so it is well-formed, though it may be cut short.
 """
 
@@ -25,7 +25,7 @@ CONSTANTS = {"true": True, "false": False, "null": None}
 
 
 def tokens(text: str) -> Iterator[tuple[str, str]]:
-    """(kind, source text) pairs; a string that the end of the text cuts short comes as "cut"."""
+    """(kind, source text) pairs; a string that the end of the text cuts short is a "cut"."""
     position = 0
     while match := TOKEN.match(text, position):
         yield match.lastgroup, match[match.lastgroup]
@@ -38,13 +38,13 @@ def tokens(text: str) -> Iterator[tuple[str, str]]:
 def decoded(source: str) -> str:
     """
     The text of a string's source. JSON inside a JSON string may hold half a surrogate pair,
-    which no response can be encoded with.
+    which a response cannot encode.
     """
     return json.loads(source).encode("utf-8", "replace").decode()
 
 
 def whole_part(source: str) -> str:
-    """What a string's source held before it was cut, perhaps within an escape."""
+    """The text of a string's source that was cut short, perhaps within an escape."""
     for lost in range(7):
         try:
             return decoded(source[: len(source) - lost] + '"')
@@ -55,8 +55,8 @@ def whole_part(source: str) -> str:
 
 def with_texts_changed(text: str, change: Callable[[str], str]) -> str:
     """
-    The document with each string, keys included, as `change` gives it back; a number that it
-    would change becomes a string. All else stays as it is, to the byte.
+    The document with `change` applied to each string, keys included. A number that it changes
+    becomes a string. Everything else stays the same, to the byte.
     """
 
     def changed(match):
@@ -210,7 +210,7 @@ def tree(text: str, *, max_nodes: int = 500, max_depth: int = 50, max_string: in
             whole = whole and not node.cut
         nodes.append(node)
         ended = ended or not open_nodes
-    # A text cut short, or the bound reached: close what is open so that the markup is whole.
+    # The text was cut or a limit reached: close what is open so that the markup is complete.
     for node in reversed(open_nodes):
         node.size = 0
         nodes.append(Node("close", value=node.value))

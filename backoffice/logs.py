@@ -1,9 +1,9 @@
 """
-What this site writes to standard error: a JSON object a line in a deployment, readable lines on
-one computer.
+What this site writes to standard error: one JSON object per line in a deployment, readable lines
+on one computer.
 
-Messages of exceptions, and texts within messages of libraries, quote what strangers said and what
-was typed: a deployment's log does without both. Everybody's lines of one request tell its id.
+Exception messages, and texts within messages of libraries, quote conversations and what users
+typed: a deployment's log leaves out both. All lines of a request have its id.
 """
 
 import json
@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 
 from . import env
 
-# Until gunicorn is done with it, see gunicorn.conf.py: a stream is read, and may fail, after its
-# view has ended.
+# Set until gunicorn is done with it, see gunicorn.conf.py: a stream is read, and may fail, after
+# its view has ended.
 current_request = ContextVar("current_request", default=None)
 OURS = {"accounts", "audit", "backoffice", "conversations"}
 MOST_FRAMES = 40
@@ -23,7 +23,7 @@ MOST_CAUSES = 5
 
 
 def configuration() -> dict:
-    """For Django's LOGGING and for gunicorn, whose first process knows no Django."""
+    """For Django's LOGGING and for gunicorn, whose main process does not load Django."""
     deployed = bool(env.text("SECRET_KEY"))
     return {
         "version": 1,
@@ -42,9 +42,9 @@ def configuration() -> dict:
         },
         "root": {"handlers": ["console"], "level": "WARNING"},
         "loggers": {
-            # It has a handler of its own otherwise.
+            # Otherwise it has a handler of its own.
             "gunicorn.error": {"propagate": True},
-            # The line of each request tells of refusals already.
+            # Refusals are in the access log already.
             "django.request": {"level": "ERROR"},
             "backoffice.access": {"level": "INFO" if deployed else "WARNING"},
         },
@@ -53,8 +53,8 @@ def configuration() -> dict:
 
 class OneLine(logging.Filter):
     """
-    What is not our fault, and a reader who is gone, come many at a time: what happened is enough,
-    the way there is of no use.
+    Logs database outages and lost clients in one line: they come many at a time, and their
+    tracebacks are of no use.
     """
 
     def filter(self, record):
@@ -81,7 +81,7 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1]:
             line["exception"] = list(causes(record.exc_info[1]))
-        # ASCII: nothing in it ends a line or speaks to a terminal.
+        # ASCII: no line breaks and no terminal escapes.
         return json.dumps(line, default=str)
 
 
@@ -90,7 +90,7 @@ def message(record: logging.LogRecord) -> str:
         return record.getMessage()
     template = str(record.msg) if isinstance(record.msg, str) else type(record.msg).__name__
     if not record.args:
-        # What was put in already stands at the end, as in "Invalid HTTP_HOST header: 'x'".
+        # Values already inserted are at the end, as in "Invalid HTTP_HOST header: 'x'".
         return template.partition(": ")[0]
     arguments = record.args if isinstance(record.args, tuple) else ()
     kept = (each if isinstance(each, int | float) else "…" for each in arguments)
@@ -101,9 +101,9 @@ def message(record: logging.LogRecord) -> str:
 
 
 def about(request) -> dict:
-    """Which request it is, for every line: its view's name and its user's id where known by now."""
+    """The request's part of every line; view and user id if they are known by now."""
     match = request.resolver_match
-    # Not `request.user`: who has not been asked for yet may be in a database that is gone.
+    # Not `request.user`: loading it may need a database that is gone.
     user = getattr(request, "_cached_user", None)
     return {
         "request_id": request.id,
@@ -114,7 +114,7 @@ def about(request) -> dict:
 
 
 def causes(error: BaseException | None):
-    """The exception and what it came from: types, SQLSTATEs and places, without a word of text."""
+    """The exception and its causes: types, SQLSTATEs and places, without any text."""
     for _ in range(MOST_CAUSES):
         if error is None:
             return

@@ -1,7 +1,7 @@
 """
-Numbers for Prometheus. Labels are names of ours, never ids, addresses or texts, so that nobody
-who asks for odd addresses adds any. The processes of a site add up in PROMETHEUS_MULTIPROC_DIR,
-which gunicorn.conf.py makes.
+Metrics for Prometheus. Labels are our own names, never ids, URLs or texts, so that requests for
+odd URLs cannot add any. All processes add up in PROMETHEUS_MULTIPROC_DIR, which gunicorn.conf.py
+creates.
 """
 
 import os
@@ -58,7 +58,7 @@ BUILD = Gauge(
 
 
 def answered(request, response, seconds: float):
-    """Count one request that has its answer."""
+    """Count an answered request."""
     match = request.resolver_match
     view = match.view_name if match else "none"
     method = request.method if request.method in METHODS else "other"
@@ -73,9 +73,9 @@ def request_failed(**kwargs):
 
 
 def database_failed(error: Error):
-    """Count a request that failed so. Whoever makes a page of it says so: no signal tells."""
+    """Count a request that a database failed. Code that catches the error must call this."""
     client = current_client.get()
-    # What nobody waited for was cancelled, which looks like a timeout.
+    # A query cancelled because its client left looks like a timeout.
     if is_timeout(error) and client and client.has_left:
         return
     kind = "error"
@@ -91,7 +91,7 @@ def sign_in_failed(**kwargs):
 
 
 def metrics(request) -> HttpResponse:
-    """All of it for whoever brings METRICS_TOKEN."""
+    """All metrics, for requests with METRICS_TOKEN."""
     given = request.headers.get("Authorization", "")
     if not constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}"):
         return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})

@@ -21,7 +21,7 @@ access = logging.getLogger("backoffice.access")
 
 
 def request_id(get_response):
-    """Names each request, for the audit trail and whoever asks about an answer."""
+    """Gives each request an id, for the audit trail and for questions about an answer."""
 
     def middleware(request):
         request.id = uuid.uuid4().hex
@@ -34,7 +34,7 @@ def request_id(get_response):
 
 
 def access_log(get_response):
-    """One line in the log, without the query: searches are in it; and what Prometheus counts."""
+    """Logs a line, without the query string since it holds searches, and counts metrics."""
 
     def middleware(request):
         began = time.perf_counter()
@@ -50,7 +50,7 @@ def access_log(get_response):
     return middleware
 
 
-# What no page of ours needs, nor may a script that got in have it.
+# Browser features that no page needs and no injected script may have.
 NOT_NEEDED = (
     *("accelerometer", "autoplay", "camera", "display-capture", "encrypted-media", "fullscreen"),
     *("geolocation", "gyroscope", "hid", "magnetometer", "microphone", "midi", "payment"),
@@ -65,9 +65,9 @@ HEADERS = {
 
 def security_headers(get_response):
     """
-    The headers of every answer, whoever makes it: Django's middleware for them is not reached by
-    probes, nor does it see a bad Host header to its end. And conversations stay out of every cache,
-    the browser's own included: only static files, whose names change with them, say otherwise.
+    Sets headers on every answer, also on those that Django's middleware misses: probes and requests
+    with a bad Host header. Keeps conversations out of every cache, the browser's included: only
+    static files, whose names change with their content, may be cached.
     """
     security = SecurityMiddleware(get_response)
 
@@ -83,7 +83,7 @@ def security_headers(get_response):
 
 
 def method_not_allowed_page(get_response):
-    """A page where Django answers a wrong method with an empty one."""
+    """Shows a page where Django answers a wrong method with an empty body."""
 
     def middleware(request):
         response = get_response(request)
@@ -121,7 +121,7 @@ def known_time_zones() -> frozenset[str]:
 
 
 def viewer_time_zone(get_response):
-    """Show and read times in the zone that the browser told in its `timezone` cookie."""
+    """Show and read times in the browser's zone, from its `timezone` cookie."""
 
     def middleware(request):
         name = request.COOKIES.get("timezone", "")
@@ -134,7 +134,7 @@ def viewer_time_zone(get_response):
 
 
 def streams_keep_context(get_response):
-    """A stream is read after the middlewares around it have ended: as if they had not."""
+    """Keeps the middlewares' context for a stream, which is read after they have ended."""
 
     def middleware(request):
         response = get_response(request)

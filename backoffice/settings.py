@@ -12,7 +12,7 @@ from .local_postgres.server import LocalPostgres, LocalPostgresError
 BASE_DIR = Path(__file__).resolve().parent.parent
 env.load(BASE_DIR / ".env")
 
-# What runs on this computer keeps its files here: the local PostgreSQL, the key, static files.
+# Files kept on this computer: the local PostgreSQL, the key, static files.
 LOCAL_DATA_DIR = (BASE_DIR / env.text("DESK_DATA_DIR", ".data")).resolve()
 
 # For `make run`.
@@ -29,7 +29,7 @@ BEHIND_PROXY = env.boolean("BEHIND_PROXY")
 # over plain HTTP. With one it is a deployment: its hosts must be named and HTTPS is required.
 LOCAL = not SECRET_KEY
 if LOCAL:
-    # Somebody means a deployment and forgot its key.
+    # Probably a deployment whose key was forgotten.
     for name in ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "BEHIND_PROXY"):
         if globals()[name]:
             raise env.stop(f"{name} without SECRET_KEY; a deployment needs both.")
@@ -72,7 +72,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # What every answer must have comes first: also for those that are made on the way in.
+    # Headers for every answer come first, to cover answers that later middleware makes.
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "backoffice.middleware.security_headers",
@@ -122,7 +122,7 @@ TEMPLATES = [
 
 LOCAL_POSTGRES = LocalPostgres(LOCAL_DATA_DIR)
 STATEMENT_TIMEOUT_SECONDS = env.integer("STATEMENT_TIMEOUT_SECONDS", 5, 1, 3600)
-# Exports that may run at once, in all processes, and how long one may take, the reader included.
+# How many exports may run at once, over all processes, and how long one may take with its reader.
 EXPORTS_AT_ONCE = env.integer("EXPORTS_AT_ONCE", 2, 1, 100)
 EXPORT_TIMEOUT_SECONDS = env.integer("EXPORT_TIMEOUT_SECONDS", 3600, 1, 86_400)
 # 0: each thread keeps a connection of its own; else the threads of a process share a pool.
@@ -136,16 +136,16 @@ write_uri = env.text("KAVALAI_DB_WRITE_URI")
 if not agents_uri and (replica_uri or write_uri):
     raise env.stop("KAVALAI_DB_URI must be set where a replica or a write URI is.")
 
-# {alias: database} of what the local PostgreSQL serves. The demo has a database of its own for
-# its users, whose password is in somebody's terminal: they must not see real conversations.
+# {alias: database} in the local PostgreSQL. The demo has a database of its own for its users: their
+# password was printed to a terminal, so they must not see real conversations.
 LOCAL_DATABASES = {}
 if not desk_uri:
     LOCAL_DATABASES["default"] = "desk" if agents_uri else "demo"
 if not agents_uri:
     LOCAL_DATABASES["agents"] = "agents"
 if len(LOCAL_DATABASES) == 2:
-    # PGSERVICE, PGHOSTADDR, PGOPTIONS and the like name or tune another server. What a URI leaves
-    # out, libpq takes from them, as it should where an operator has written that URI.
+    # PGSERVICE, PGHOSTADDR, PGOPTIONS and the like name or tune another server. libpq takes from
+    # them what a URI leaves out, which is right only for a URI that an operator has written.
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
 try:
@@ -167,7 +167,7 @@ DATABASES = {
     ),
 }
 if replica_uri:
-    # What is read while the replica does not answer, and what it is compared with.
+    # Read while the replica does not answer, and to measure the replica's lag.
     DATABASES["agents_primary"] = uris.from_uri(
         "KAVALAI_DB_URI",
         agents_uri,
@@ -194,7 +194,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # People
 
 AUTH_USER_MODEL = "accounts.User"
-# For whom lacks the permission to see personal data.
+# For users without the permission to see personal data.
 MASK_PERSONAL_DATA = env.boolean("MASK_PERSONAL_DATA")
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "conversations:list"
@@ -209,9 +209,9 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-# Signing in: what one is asked for, and who else may come.
+# Signing in
 
-# Of whoever may use the admin panel.
+# For users who may use the admin panel.
 REQUIRE_MFA = env.boolean("REQUIRE_MFA")
 SESSION_IDLE_MINUTES = env.integer("SESSION_IDLE_MINUTES", 480, 1, 100_000)
 SESSION_HOURS = env.integer("SESSION_HOURS", 24, 1, 10_000)
@@ -238,7 +238,7 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_FORMS = {"reauthenticate": "accounts.forms.PasswordAgainForm"}
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*"]
-# accounts.lockout counts for all processes; these count in each.
+# accounts.lockout counts over all processes; these limits count in each.
 ACCOUNT_RATE_LIMITS = False
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
 MFA_ADAPTER = "accounts.adapters.MFAAdapter"
@@ -259,7 +259,7 @@ MFA_WEBAUTHN_USER_VERIFICATION = "required"
 LANGUAGE_CODE = "en-gb"
 USE_I18N = False
 USE_TZ = True
-# Until the browser has told the viewer's own.
+# Until the browser has reported the viewer's own.
 TIME_ZONE = env.text("TIME_ZONE", "UTC")
 if TIME_ZONE not in zoneinfo.available_timezones():
     raise env.stop(f"TIME_ZONE must be a name like Europe/Tallinn, not {TIME_ZONE!r}.")
@@ -287,18 +287,18 @@ CONTENT_SECURITY_POLICY = {
         "form-action": ["'self'"],
         "base-uri": ["'none'"],
         "frame-ancestors": ["'none'"],
-        # Text becomes HTML in one place, which app.js gives to htmx.
+        # Only one policy turns text into HTML: app.js makes it for htmx.
         "require-trusted-types-for": ["'script'"],
         "trusted-types": ["htmx"],
-        # Browsers know the one or the other.
+        # Browsers support one or the other.
         "report-to": ["csp"],
         "report-uri": ["/csp-report/"],
     }
 }
 CSRF_FAILURE_VIEW = "backoffice.error_pages.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
-# Other sites are told nothing. "no-referrer" would tell our own forms' origin as null, which the
-# check against forged requests refuses.
+# Other sites learn nothing. "no-referrer" would send our own forms' origin as null, which the
+# CSRF check refuses.
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_NAME = "desk_session"
 CSRF_COOKIE_HTTPONLY = True
@@ -306,7 +306,7 @@ if not LOCAL:
     SECURE_SSL_REDIRECT = True
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    # Being preloaded into browsers cannot be undone: that is for the domain's owner to decide.
+    # Preloading into browsers cannot be undone: that is for the domain's owner to decide.
     SILENCED_SYSTEM_CHECKS = ["security.W021"]
     SESSION_COOKIE_SECURE = True
     SESSION_COOKIE_NAME = "__Host-desk_session"

@@ -23,14 +23,14 @@ def exact(moment) -> str:
     try:
         local = timezone.localtime(moment)
     except OverflowError:
-        # At the calendar's ends a moment may have no place in the viewer's zone.
+        # At the ends of the calendar, a time may not exist in the viewer's zone.
         local = moment
-    # A third of the time that date_format takes; a list shows a hundred.
+    # Takes a third of date_format's time; a list shows a hundred.
     return f"{local.day} {local:%b %Y, %H:%M:%S} {local.tzname()}"
 
 
 def elapsed_words(elapsed: timedelta) -> str:
-    """The largest whole unit, as timesince(depth=1) has it within a day or two in a year."""
+    """The largest whole unit; within a day or two per year, the same as timesince(depth=1)."""
     for seconds_each, noun in UNITS:
         if number := int(elapsed.total_seconds() // seconds_each):
             return f"{number}\xa0{noun}{pluralize(number)}"
@@ -38,7 +38,7 @@ def elapsed_words(elapsed: timedelta) -> str:
 
 
 def time_element(moment, words):
-    # Nothing here is a stranger's word, and escaping all the same takes longer than the rest.
+    # Nothing here comes from outside, and escaping would take longer than the rest.
     return SafeString(
         f'<time datetime="{moment.isoformat()}" title="{exact(moment)}">{words}</time>'
     )

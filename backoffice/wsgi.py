@@ -7,7 +7,7 @@ from .databases.postgresql.connection import Watch
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backoffice.settings")
 
-# In UTF-8, like all of this site.
+# UTF-8 only, like the rest of the site.
 CONTENT_TYPE = re.compile(
     r"[a-z0-9.+-]+/[a-z0-9.+-]+"
     r"""(; *(charset="?utf-?8"?|boundary="?[a-z0-9'()+_,./:=?-]{1,70}"?) *)*""",
@@ -16,17 +16,17 @@ CONTENT_TYPE = re.compile(
 
 
 def known_type(text: str) -> str:
-    """A Content-Type as it is, or nothing."""
+    """A well-formed Content-Type unchanged, or nothing."""
     return text if CONTENT_TYPE.fullmatch(text) else ""
 
 
 def application(environ, start_response):
-    # Django decodes by whatever codec of Python's is named there, "punycode" too, and fails on it
-    # where no page of ours can say so. Without a type a body is none of our forms.
+    # Django decodes with any Python codec named there, even "punycode", and fails on it where no
+    # page of ours can say so. Without a type, a body is not read as a form.
     environ["CONTENT_TYPE"] = known_type(environ.get("CONTENT_TYPE", ""))
     return django_application(environ, start_response)
 
 
 django_application = get_wsgi_application()
-# Whoever waits for a page waits for seconds; a command waits as long as the database takes.
+# A page's reader waits for seconds; a command waits as long as the database takes.
 Watch.is_on = True

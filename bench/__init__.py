@@ -1,1 +1,1 @@
-"""`make bench` and `make load`: how fast the site is, measured beside alternatives."""
+"""`make bench` and `make load`: how fast the site is, compared with alternatives."""

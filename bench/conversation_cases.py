@@ -1,4 +1,4 @@
-"""Pages of one conversation, and beside each what a person would type to see the same rows."""
+"""Pages of one conversation, each with bare SQL that reads the same rows."""
 
 from django.urls import reverse
 

@@ -1,4 +1,4 @@
-"""Conversations to measure, written by the server itself."""
+"""Conversations to measure, generated inside PostgreSQL."""
 
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import psycopg
 
 # Hexadecimal digits of hashes: PostgreSQL does not compress them, so large ones lie outside the
-# row. `seed` makes each row's text its own.
+# row. `seed` makes each row's text unique.
 NOISE = """
     CREATE FUNCTION pg_temp.noise(seed text, length int) RETURNS text LANGUAGE sql AS $$
         SELECT left(string_agg(md5(seed || n), ''), length)

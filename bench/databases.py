@@ -1,4 +1,4 @@
-"""Databases of the benchmark's own in the local PostgreSQL."""
+"""The benchmark's own databases in the local PostgreSQL."""
 
 import hashlib
 from contextlib import contextmanager
@@ -23,11 +23,11 @@ def uri(name: str) -> str:
 
 
 def connect(name: str, **more: object) -> psycopg.Connection:
-    """A connection as the site's own for reading, without its time limit."""
+    """A connection like the site's own for reading, but without a time limit."""
     options = settings.DATABASES["agents"]["OPTIONS"]["options"]
     for setting, value in {"statement_timeout": 0, **more}.items():
         options += f" -c {setting}={value}"
-    # As psql does: a plan for each statement, with its values in sight.
+    # As in psql: each statement is planned with its values.
     return psycopg.connect(uri(name), options=options, autocommit=True, prepare_threshold=None)
 
 
@@ -53,7 +53,7 @@ def new_database(name: str):
 
 @contextmanager
 def history_database(size: int, *, keep: bool, say):
-    """A database with so many sessions; one that an earlier run has kept, where `keep` is set."""
+    """A database with `size` sessions; with `keep`, the one that an earlier run has kept."""
     name = f"bench_{size}"
     if not (keep and is_complete(name, size)):
         drop(name)
@@ -71,7 +71,7 @@ def history_database(size: int, *, keep: bool, say):
 
 
 def written_by() -> str:
-    """What tells a history that this very code has written, to the end."""
+    """The mark of a history that exactly this code has written, to the end."""
     sources = [Path(history.__file__), agent_tables.DDL]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
@@ -88,7 +88,7 @@ def is_complete(name: str, size: int) -> bool:
 
 @contextmanager
 def reading(name: str):
-    """Meanwhile this process's own connections to the agent database lead to this one."""
+    """Meanwhile this process's connections to the agent database lead to this one."""
     aliases = ("agents", "agents_write")
     before = [connections.settings[alias]["NAME"] for alias in aliases]
 

@@ -1,4 +1,4 @@
-"""conversations.csv through gunicorn beside a bare COPY of the same statement."""
+"""conversations.csv through gunicorn, compared with a bare COPY of the same statement."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ MEGABYTE = 10**6
 
 @dataclass
 class Times:
-    """What some downloads of one kind took, in seconds."""
+    """How long downloads of one kind took, in seconds."""
 
     whole: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Times:
 
 
 def bare_copy(connection: psycopg.Connection, file: File, times: Times):
-    """Nothing but libpq's own reading, row after row, thrown away."""
+    """Read row by row with libpq alone, and keep nothing."""
     began = time.perf_counter()
     size = 0
     with connection.cursor() as cursor, cursor.copy(file.statement, file.params):
@@ -84,7 +84,7 @@ def export_tables(site: Site, sessions: int, say: Callable[[str], None]) -> tupl
         matching = ConversationFilter(QueryDict(), queryset=Session.objects.all()).matching
         address = f"http://{HOST}:{site.port}{LIST}"
         file = export_file("conversations", "csv", matching, site=address)
-    # Both processes have asked for everything once.
+    # Warm up both processes.
     connections = [site.connect() for _ in range(16)]
     for connection in connections:
         site.request(LIST, connection=connection).read()

@@ -1,8 +1,8 @@
 """
-Synthetic history, written by the server itself: two years of conversations, any number of them.
+Synthetic history, generated inside PostgreSQL: two years of conversations, any number of them.
 
-For each session three runs on average, six messages, twelve tasks and three model calls. Every
-choice is a hash of the row's number, so that the same size is the same history each time.
+A session has on average three runs, six messages, twelve tasks and three model calls. Every choice
+is a hash of the row's number, so that the same size gives the same history each time.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 from psycopg import sql
 
-# What the searches look for, and how often it is said.
+# What the searches look for, and how often it occurs.
 EVERYWHERE = "please"  # 95 of 100 messages
 COMMON = "refund"  # 10 of 100 messages
 ANCIENT = "telegram"  # 10 of 100 messages of the oldest tenth, none of the others
@@ -38,7 +38,7 @@ PHRASES = """
     it has been a week|nobody answers|i am still waiting|that would be great|
     yes that is right|no that is all|good morning|have a nice day
 """
-# Names: s session number of :size, r its run, i the row's number within the run; h hashes.
+# Names: s is a session's number, r its run, i the row's number within the run; h hashes.
 COMMONS = """
     CREATE FUNCTION pg_temp.h(kind int, a bigint, b bigint DEFAULT 0) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
@@ -156,10 +156,10 @@ TABLES = {
 
 def write_history(uri: str, schema: str, size: int):
     """
-    Fill the empty agent tables of a database with `size` sessions; a second a thousand, or so.
+    Fill the empty agent tables of a database with `size` sessions, in about 1 s per thousand.
 
-    The tables become unlogged, lose their keys and indexes while they are filled and get them
-    back afterwards: ten times faster than as they are.
+    The tables become unlogged, and are without keys and indexes while they are filled: ten times
+    faster.
     """
     phrases = [" ".join(phrase.split()) for phrase in PHRASES.split("|")]
 

@@ -1,4 +1,4 @@
-"""The list under each of its filters, and what belongs to it, beside bare SQL for the same rows."""
+"""The list with each of its filters and fragments, compared with bare SQL for the same rows."""
 
 import html
 import re
@@ -21,9 +21,9 @@ LIST = reverse("conversations:list")
 HTMX = {"HX-Request": "true"}
 PAGE = 50
 DEEP = 200
-# The smallest page that the site has for somebody who is signed in: a message of a line.
+# The smallest page that the site has for a signed-in user: a message of one line.
 EMPTY = "empty response"
-# All that stands around the rows.
+# Everything around the rows.
 NO_ROWS = "list without rows"
 FIRST = "first page"
 OLDER = f"after {DEEP} “older” links"
@@ -36,7 +36,7 @@ SEARCHES = {
 }
 TWO_LETTERS = "search: two letters"
 NOTHING = plain(["SELECT 1"])
-# Where looking back from the newest finds a page soonest.
+# Looking back from the newest fills a page soonest for these.
 FREQUENT = {"common", "everywhere"}
 
 
@@ -45,14 +45,14 @@ class Known:
     """What the cases need to know about a history."""
 
     agent: str
-    # The address of a message.
+    # The URL of a message.
     message: str
     start: date
     # The last day of the week that begins with `start`.
     end: date
     external_id: str
     error_text: str
-    # The place behind the last row of the page before the deep one.
+    # The cursor of the deep page: the last row before it.
     updated_at: object
     id: object
 
@@ -64,7 +64,7 @@ class Known:
         (agent,) = one("SELECT id FROM agents WHERE name = %(name)s", name=SMALL_AGENT)
         message = one("SELECT session_id, id FROM chat_messages LIMIT 1")
         (middle,) = one("SELECT max(updated_at) - interval '365 days' FROM sessions")
-        # One of a kind, however many there are.
+        # One session has it, whatever the size.
         (external_id,) = one("""
             SELECT external_id FROM sessions WHERE external_id LIKE 'eval:pr-0:case-___'
             ORDER BY updated_at LIMIT 1
@@ -84,7 +84,7 @@ def depth(size: int) -> int:
 
 
 def links(body: str, pattern: str) -> str:
-    """The address of the first link whose tag matches."""
+    """The URL of the first link whose tag matches."""
     for tag in re.findall(r"<[a-z]+ [^>]*>", body):
         address = re.search(r'(?:href|hx-get)="([^"]*)"', tag)
         if address and re.search(pattern, tag):
@@ -93,7 +93,7 @@ def links(body: str, pattern: str) -> str:
 
 
 def follow(site: Site, times: int) -> str:
-    """The address that so many "older" links lead to."""
+    """The URL that following `times` "older" links leads to."""
     path = LIST
     for _ in range(times):
         body = site.request(path).read().decode()

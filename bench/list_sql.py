@@ -1,11 +1,11 @@
-"""Bare SQL for the list: the page's rows by an index, then what is counted for them."""
+"""Bare SQL for the list: the page's rows by an index, then their counts."""
 
 from conversations.problems import kinds
 
 from .conversation_cases import COUNTS
 from .measuring import plain
 
-# A page, and one row more, which tells that there is an older one.
+# A page, and one row more, which shows that there is an older page.
 PAGE = f"""
     SELECT s.*, a.name, first.content, last.content,
         (SELECT count(*) FROM chat_messages m WHERE m.session_id = s.id),
@@ -25,7 +25,7 @@ PLACE = """
 """
 NEWER = "SELECT count(*) FROM sessions s WHERE (updated_at, id) > (%(at)s, %(id)s)"
 OLDER = "s.updated_at <= %(at)s AND (s.updated_at, s.id) < (%(at)s, %(id)s)"
-# What was at work when the range ended, and the newest of what had ended before.
+# Sessions active when the range ended, and the newest of those that had ended before.
 UNTIL = """
     ((SELECT * FROM sessions WHERE updated_at < %(end)s ORDER BY updated_at DESC LIMIT 51)
      UNION ALL
@@ -33,7 +33,7 @@ UNTIL = """
       WHERE tstzrange(least(created_at, updated_at), updated_at, '[]') @> %(end)s::timestamptz
         AND created_at < %(end)s AND updated_at >= %(end)s)) s
 """
-# OFFSET 0: its index, not the one on updated_at.
+# OFFSET 0 forces the index on external_id, not the one on updated_at.
 EXTERNAL_ID = "(SELECT * FROM sessions WHERE external_id LIKE %(pattern)s OFFSET 0) s"
 MESSAGES = "SELECT session_id FROM chat_messages WHERE content ILIKE %(pattern)s"
 WITH_WORD = f"s.id IN ({MESSAGES})"
@@ -41,7 +41,7 @@ TOOLS = "SELECT session_id FROM tasks WHERE tool_uri ILIKE %(pattern)s"
 
 
 def failing(kind: str, more: str = "true") -> str:
-    """The sessions of what fails so, each as often as it does."""
+    """The sessions with this kind of problem, each as often as they have it."""
     found = kinds.named(kind)
     condition = found.where.replace("%", "%%")
     return f"SELECT session_id FROM {found.table} WHERE ({condition}) AND {more}"  # noqa: S608
@@ -58,19 +58,19 @@ ERROR_TEXTS = (
 
 
 def walk(*sources: str) -> str:
-    """Session after session, the newest first: for what is frequent."""
+    """Check session by session, newest first: for frequent matches."""
     each = " UNION ALL ".join(f"({source} AND session_id = s.id)" for source in sources)
     return f"sessions s, LATERAL ({each} LIMIT 1) AS found"
 
 
 def gather(*sources: str) -> str:
-    """All sessions that fit, then their newest: for what is rare."""
+    """Find all sessions that match, then the newest: for rare matches."""
     every = " UNION ".join(sources)
     return f"sessions s JOIN ({every} OFFSET 0) AS found ON found.session_id = s.id"
 
 
 def page(sessions: str, **values):
-    """Reads a page of what `sessions` gives: a FROM clause in which a session is called s."""
+    """Reads a page of `sessions`, a FROM clause in which a session is called s."""
     return plain([PAGE.format(sessions=sessions, failed=FAILED)], **values)
 
 
@@ -82,7 +82,7 @@ ALIVE = "updated_at > now() - interval '15 minutes'"
 
 
 def problems() -> dict[str, str]:
-    """{kind: what gives the sessions that have it}."""
+    """{kind of problem: a FROM clause of the sessions that have it}."""
     interrupted = failing("running", f"NOT {ALIVE} AND {NO_ANSWER}")
     frequent = [
         failing("failed", NO_ANSWER),
@@ -101,7 +101,7 @@ def problems() -> dict[str, str]:
 
 
 def counts(condition: str, **values):
-    """Reads how many sessions fit, and how many of them have each kind of problem."""
+    """Reads how many sessions match, and how many of them have each kind of problem."""
     kinds = [
         failing("failed", NO_ANSWER),
         failing("running", NO_ANSWER),
@@ -114,7 +114,7 @@ def counts(condition: str, **values):
 
 
 def errors() -> list[str]:
-    """What the page Errors shows: failures that are the same, the most frequent first."""
+    """What the page Errors shows: equal problems grouped, the most frequent first."""
     return [
         f"""
         SELECT {kind.words.message_sql()}, count(*), min(created_at), max(created_at)

@@ -1,4 +1,4 @@
-"""Fifty people at once, beside downloads of everything and a storm of searches."""
+"""Fifty people at once, during downloads of everything and a storm of searches."""
 
 import json
 import os
@@ -20,9 +20,9 @@ from .tables import goal_row, table
 PEOPLE = Path(__file__).with_name("people.py")
 READERS, SEARCHERS, EXPORTERS = 50, 3, 2
 IDLE_SECONDS = 60
-# Until everybody is there and each process has seen everything once.
+# Until everybody has arrived and each process is warm.
 SETTLING_SECONDS = 30
-# Once a minute all of a process is looked at.
+# Seconds between two samples of the processes' memory.
 MEMORY_EVERY = 10
 MEGABYTE = 10**6
 
@@ -75,7 +75,7 @@ def locust(site: Site, seconds: int, settling: int, **people: int) -> Answers:
 
 
 class Memory(threading.Thread):
-    """Megabytes that the processes that answer hold together, every few seconds."""
+    """Samples how much memory the worker processes use together, in megabytes."""
 
     def __init__(self, site: Site):
         super().__init__(daemon=True)
@@ -88,7 +88,7 @@ class Memory(threading.Thread):
             self.samples.append(sum(self.site.bytes_held("VmRSS")) / MEGABYTE)
 
     def stop(self) -> tuple[float, float]:
-        """Medians of the second quarter and of the last: the first one warms up."""
+        """Medians of the second quarter and the last; the first one warms up."""
         self.ended.set()
         quarter = max(len(self.samples) // 4, 1)
         return median(self.samples[quarter : 2 * quarter]), median(self.samples[-quarter:])

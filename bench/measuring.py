@@ -9,13 +9,13 @@ from statistics import median
 
 from .site import Site
 
-# How far back one looked, where that was not to the end.
+# How far back the page looked, if that was not to the end.
 REACHED = re.compile(rb'class="reached".*?<time datetime="([0-9-]{10})', re.DOTALL)
 CONVERSATION = re.compile(rb"/conversations/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
 
 
 def plain(statements, **values):
-    """Reads the rows of each statement; gives how many the first one has."""
+    """Reads the rows of each statement; returns how many the first one has."""
 
     def read(connection):
         results = [connection.execute(each, values).fetchall() for each in statements]
@@ -34,7 +34,7 @@ def timed(call, *args):
 class Case:
     site: Site
     page: str
-    # Which conversation, or how many there are.
+    # Which conversation, or how many sessions there are.
     kind: str
     path: str
     # These read the same rows through a psycopg connection: as a person would, and as the
@@ -56,7 +56,7 @@ class Case:
     failure: str = ""
 
     def measure(self, *, warm_up: bool):
-        # Once more than is measured: what came in between may have taken half a minute.
+        # Not measured the first time: other cases may have filled the caches for half a minute.
         for times in (None, self.page_times):
             seconds, response, body = self.request()
             if response.status != 200:
@@ -71,7 +71,7 @@ class Case:
             seconds, self.bare_rows = timed(self.bare, self.site.database)
             if times is not None and not warm_up:
                 times.append(seconds)
-        # Which takes long enough to need no warming up.
+        # The original takes long enough to need no warming up.
         if self.original and not warm_up:
             self.original_times.append(timed(self.original, self.site.original)[0])
 

@@ -1,11 +1,11 @@
 """
 The list as the original system asks for it: group every table, join, then take a page.
 
-Written from its description (`get_sessions_summary`), as a person who knows SQL would write that.
+Written from its description (`get_sessions_summary`), as somebody who knows SQL would write it.
 """
 
-# As the original would find it at its best: all processors at its service, memory to group in, and
-# no trigram index, which nothing but a bitmap scan can use.
+# The best conditions for the original: all processors, memory to group in, and no trigram index,
+# which only a bitmap scan can use.
 SETTINGS = {
     "max_parallel_workers_per_gather": 2,
     "work_mem": "512MB",

@@ -1,4 +1,4 @@
-"""Whether what one person does is felt by another who opens the list."""
+"""Whether one person's work slows down the list for another."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from .site import Site
 
 BLOCKS = 7
 SECONDS = 5
-# More than one, so that each of the server's processes has its share.
+# More than one, so that each of the server's processes gets requests.
 CONNECTIONS = 4
 
 

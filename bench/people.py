@@ -1,8 +1,8 @@
 """
-What people do at the site at once, for locust; `manage.py bench --only load` starts it.
+What people do on the site, for locust; `manage.py bench --only load` starts it.
 
-It runs without Django: BENCH_COOKIES (a JSON list, one for each who is signed in) and BENCH_ANSWERS
-(the file to write what was measured to) come from the environment, the numbers of people too.
+It runs without Django: BENCH_COOKIES (a JSON list, one for each signed-in user), BENCH_ANSWERS (the
+file for the measurements) and the numbers of people come from the environment.
 """
 
 import itertools
@@ -50,7 +50,7 @@ class Person(HttpUser):
 
     def on_start(self):
         self.client.headers["Cookie"] = next(cookies)
-        # As a proxy does, which lets go of a connection that nobody uses for a moment.
+        # Like a proxy, which soon closes idle connections.
         self.client.headers["Connection"] = "close"
 
     def ask(self, name: str, path: str, headers=None) -> str:
@@ -72,11 +72,11 @@ class Reader(Person):
         path = f"{LIST}?{query}" if query else LIST
         self.body = self.ask(name, path)
         self.agents = AGENT.findall(self.body) or self.agents
-        # As the browser does, once the list is there.
+        # As the browser does once it shows the list.
         self.fragment("counts", f"{LIST}counts/?{query}")
 
     def open_one(self) -> str:
-        """Of the conversations on the page that was seen last."""
+        """Open one of the conversations on the page seen last."""
         if not CONVERSATION.search(self.body):
             self.open_list("list")
         path = random.choice(CONVERSATION.findall(self.body))  # noqa: S311
@@ -131,7 +131,7 @@ class Reader(Person):
 
 
 class Searcher(Person):
-    """Types, and looks for what no index finds, one search after another."""
+    """Types one search after another for words that no index finds."""
 
     fixed_count = people("SEARCHERS")
     wait_time = constant(0.5)
@@ -162,5 +162,5 @@ class Exporter(Person):
                     pass
             except RequestException as error:
                 response.failure(error)
-            # Until its end, not its first byte.
+            # To the last byte, not the first.
             response.request_meta["response_time"] = (time.perf_counter() - began) * 1000

@@ -1,4 +1,4 @@
-"""The site as its users meet it: gunicorn, asked over HTTP by somebody who is signed in."""
+"""The site as its users see it: gunicorn, asked over HTTP by a signed-in user."""
 
 import http.client
 import os
@@ -34,11 +34,11 @@ def signed_in(username: str) -> Client:
 
 @dataclass
 class Site:
-    """A web server for one agent database, and connections to it, to that and to the database."""
+    """A web server for one agent database, with connections to the server and the database."""
 
     name: str
     port: int
-    # gunicorn's.
+    # gunicorn's main process.
     pid: int
     client: Client
     http: http.client.HTTPConnection
@@ -60,13 +60,13 @@ class Site:
         return "; ".join(f"{key}={each.value}" for key, each in client.cookies.items())
 
     def bytes_held(self, which: str) -> list[int]:
-        """Of each process that answers; `which` is VmHWM, at its worst, or VmRSS, now."""
+        """The memory of each worker process; `which` is VmHWM, its peak, or VmRSS, now."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         texts = [Path(f"/proc/{pid}/status").read_text() for pid in children]
         return [int(text.split(f"{which}:")[1].split()[0]) * 1024 for text in texts]
 
     def count_queries(self, path, headers) -> int:
-        """All that one request sends to both databases, asked within this process."""
+        """How many queries a request sends to both databases, run within this process."""
         with reading(self.name), ExitStack() as stack:
             self.client.get(path, headers=headers).getvalue()
             captured = [
@@ -79,14 +79,14 @@ class Site:
 
 @contextmanager
 def serving(name: str, client: Client, workers: int = 2):
-    """gunicorn as `make run` starts it, on a port that is free."""
+    """gunicorn as `make run` starts it, on a free port."""
     with socket.create_server((HOST, 0)) as listening:
-        # As gunicorn sets it; a connection that is made before gunicorn is up would lack it.
+        # gunicorn sets it too, but too late for connections made before it is up.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         port = listening.getsockname()[1]
         command = [sys.executable, "-m", "gunicorn", "--workers", str(workers)]
         command += ["--bind", f"fd://{listening.fileno()}"]
-        # Others are measured between two requests.
+        # Other cases are measured between two requests of a connection.
         command += ["--keep-alive", "3600"]
         process = subprocess.Popen(  # noqa: S603
             command,

@@ -1,4 +1,4 @@
-"""What was measured, as Markdown."""
+"""The results as Markdown."""
 
 from math import isnan, nan
 
@@ -13,7 +13,7 @@ INDEXED = ("problem: ", "search")
 
 
 def table(head: list[str], rows: list[list[str]], texts: int) -> str:
-    """The first columns hold texts, the others figures."""
+    """The first `texts` columns hold texts, the others figures."""
     rule = "|" + "---|" * texts + "--:|" * (len(head) - texts)
     lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
@@ -104,7 +104,7 @@ class ListResults:
         return table(head, rows, 2) + failures(self.cases)
 
     def goals(self) -> str:
-        """Each goal beside the worst that was measured, at the largest size unless it says so."""
+        """Each goal with the worst figure, at the largest size unless it says otherwise."""
         here = [case for case in self.cases if case.kind == self.largest]
 
         def of(*beginnings):
@@ -159,8 +159,8 @@ def ratio(value: float, digits: int = 2) -> str:
 
 def shown(case: Case, there: int) -> str:
     """
-    How many conversations the page shows; of how many that are there, where it does not show as
-    many; and back to when it looked, where that is not to the end.
+    How many conversations the page shows, of how many if it does not show all, and how far back it
+    looked if not to the end.
     """
     there = min(there, PAGE)
     some = "" if case.conversations == there else f" of {there}"

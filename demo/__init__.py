@@ -1,4 +1,4 @@
-"""Demo conversations for a fresh local database, in the very shape that the runtime writes."""
+"""Demo conversations for a fresh local database, in exactly the form that the runtime writes."""
 
 from .writer import write_demo
 

@@ -1,6 +1,6 @@
-"""The four demo agents: who they are, and the workflow that each one walks.
+"""The four demo agents and their workflows.
 
-All share one plan: a first model call reads the message, some look things up in parallel, a
+All share one plan: a first model call reads the message, some agents look things up in parallel, a
 switch or an if chooses the last node, which answers. That covers every kind of task row.
 """
 
@@ -31,7 +31,7 @@ WHOLE_INPUT = {"input": {"name": None, "type": "context", "value": "input"}}
 
 @dataclass(frozen=True)
 class Branch:
-    """A model call that looks something up beside others; `facts` may hold slots."""
+    """A model call that looks something up in parallel; `facts` may hold slots."""
 
     name: str
     output: str

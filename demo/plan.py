@@ -94,7 +94,7 @@ class Planner:
         return plan
 
     def special(self):
-        """The shapes that every page of the desk has to cope with."""
+        """The special cases that every page has to cope with."""
         shop, internet, rail, dental = AGENTS
         running = [self.session(shop, 0.9), self.session(internet, 2.2), self.session(rail, 320)]
         for plan in running:
@@ -122,7 +122,7 @@ class Planner:
         return [*running, *empty, *odd, *noted, untouched, *long]
 
     def evals(self, number):
-        """A batch of an evaluation at night, one run each, some seconds apart."""
+        """A nightly evaluation: conversations of one run each, some seconds apart."""
         plans = []
         start = (self.now - timedelta(days=4)).replace(hour=2, minute=10)
         for case in range(1, number + 1):
@@ -152,7 +152,7 @@ class Planner:
             run.outcome.failing_tools = {
                 tool for tool in sorted(tools) if rng.random() < FAILED_TOOLS
             }
-            # Half the time the agent says so; else it claims a success, as agents do.
+            # Half the time the agent says so; otherwise it claims success, as agents do.
             if run.outcome.failing_tools and rng.random() < 0.5:
                 run.reply = rng.choice(phrases(language, "sorry").replies)
                 return
@@ -176,14 +176,14 @@ class Planner:
                 return plan
 
     def _deck(self, agent):
-        """All scripts of an agent, shuffled; English ones twice, as most people write it."""
+        """All scripts of an agent, shuffled; English ones twice, as most people write English."""
         scripts = load(agent.key)
         deck = scripts + [script for script in scripts if script.language == "en"]
         self.rng.shuffle(deck)
         return cycle(deck)
 
     def _word(self, alternatives):
-        """Alternatives in turn rather than by chance: none stays unused."""
+        """The next alternative, in turn rather than at random, so that none stays unused."""
         key = alternatives[0]
         index = self.next_words.get(key, 0)
         self.next_words[key] = index + 1

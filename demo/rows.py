@@ -32,7 +32,7 @@ class Rows:
         return uuid.UUID(int=self.rng.getrandbits(128), version=4)
 
     def add(self, table, created_at, updated_at=None, **values):
-        """Keep a row; without `updated_at` the ORM's default, some microseconds later."""
+        """Keep a row; `updated_at` defaults to some microseconds later, like the ORM's default."""
         values.setdefault("id", self.new_id())
         updated_at = updated_at or created_at + timedelta(microseconds=self.rng.randint(2, 12))
         row = [values.pop(column, None) for column in COLUMNS[table].split()]

@@ -40,7 +40,7 @@ class Script:
 
 @cache
 def load(name):
-    """The scripts of one file; raises ValueError where a turn lacks its half."""
+    """The scripts of one file; raises ValueError if a turn lacks a question or an answer."""
     scripts = []
     for part in (FOLDER / f"{name}.txt").read_text(encoding="utf-8").split("=== ")[1:]:
         header, _, body = part.partition("\n")

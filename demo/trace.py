@@ -127,7 +127,7 @@ class Run:
         self.task(node, "llm", seq, errors=errors, **values)
 
     def parallel(self):
-        """Branches run side by side: each has its own clock, and a number from one counter."""
+        """Branches run in parallel: each has its own clock, but they share one counter."""
         names = [branch.name for branch in self.agent.branches]
         self.task("gather", "parallel", self.visit(), output={"branches": names})
         before, start, ends = dict(self.data), self.clock, []
@@ -142,7 +142,7 @@ class Run:
                 inputs = {"message": self.message}
                 self.llm(branch.name, branch.output, branch.prompt, inputs, facts, history=False)
             except (ProviderError, StillRunning):
-                # What branches found reaches the context at the join, which never came.
+                # Branches' results reach the context only at the join, which never came.
                 self.data = before
                 raise
             self.data = {**merged, **self.data}
@@ -174,7 +174,7 @@ class Run:
                 for index, tool in enumerate(step, start=1)
             ]
             answer = {"instructions": "Look it up.", "tool_calls": calls, "output": None}
-            # With tools to call, the failing call is the one that should have used their results.
+            # With tools, the last call is the one that fails: it should have used their results.
             self.call(node, "StepOutput", self.planning(prompt, number, done), answer, last=False)
             start_of_tools, ends = self.clock, []
             for index, tool in enumerate(step, start=1):

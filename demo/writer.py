@@ -10,7 +10,7 @@ from .trace import Conversation, Run
 
 
 def write_demo(connection, count=300, seed=1, now=None):
-    """Write `count` conversations of the 30 days before `now`; return how many they are.
+    """Write `count` conversations of the 30 days before `now`; return how many there are.
 
     `connection` is a psycopg 3 connection whose search_path names the agent schema. Everything
     is written in one transaction (a savepoint if one is open), or nothing is.

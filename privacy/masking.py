@@ -1,11 +1,10 @@
 """
-Who sees personal data, and that nobody else does.
+Masks personal data for people who may not see it.
 
-Where the setting MASK_PERSONAL_DATA is on, every text that the database `agents` answers with is
-masked as it is read, in requests of people who may not see personal data: no page can forget it.
-What must know that a text was cut, or compare one, asks `cut` or `raw`. Without a request, in
-commands and for other programs, nothing is masked; nor is what is read from `agents_write`, since
-it may be written back.
+With the setting MASK_PERSONAL_DATA, every text from the database `agents` is masked as it is read,
+in requests of people who may not see personal data: no page can forget it. Code that compares texts
+or handles cut ones uses `raw` or `cut`. Without a request, in commands and for other programs,
+nothing is masked; nor are texts from `agents_write`, since they may be written back.
 """
 
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ _active: ContextVar[bool] = ContextVar("masking", default=False)
 
 
 def is_active() -> bool:
-    """Whether what is read now is for somebody who may not see personal data."""
+    """Whether texts read now are for somebody who may not see personal data."""
     return _active.get()
 
 
@@ -35,12 +34,12 @@ def active(value: bool = True):
 
 
 def reveal():
-    """Until the end of the `active()` block around it."""
+    """Stop masking until the end of the `active()` block around it."""
     _active.set(False)
 
 
 class Masked(str):
-    """A masked text, which still knows what it was."""
+    """A masked text that still knows its original."""
 
     raw: str
 
@@ -54,12 +53,12 @@ class Masked(str):
 
 
 def raw(text):
-    """A text of the agent database as it is there: to compare it, not to show it."""
+    """A text as it is in the agent database: to compare, not to show."""
     return getattr(text, "raw", text)
 
 
 def cut(text, length: int, *, cut_start: bool = False):
-    """A text of the agent database that SQL has cut to a length, and perhaps at its start."""
+    """Mask a text that SQL has cut to a length, and perhaps at its start."""
     if not text or not is_active():
         return text
     whole = raw(text)
@@ -67,7 +66,7 @@ def cut(text, length: int, *, cut_start: bool = False):
 
 
 def cut_json(text, length: int | None = None):
-    """The same of the text of a JSON document, or of a whole one; still JSON afterwards."""
+    """The same for a JSON document, cut or whole; a whole one stays JSON."""
     if not text or not is_active():
         return text
     whole = raw(text)
@@ -75,7 +74,7 @@ def cut_json(text, length: int | None = None):
 
 
 class Undecoded(TypeError):
-    """Text as bytes, which nothing could mask: from psycopg where the client encoding is ASCII."""
+    """psycopg returned bytes, which cannot be masked: the client encoding is ASCII."""
 
 
 class MaskingLoader(TextLoader):
@@ -106,7 +105,7 @@ class MaskingJsonLoader(JsonLoader):
 
 
 def install(connection):
-    """What a connection to the agent database reads is masked wherever masking is active."""
+    """Make a connection to the agent database mask what it reads while masking is active."""
     adapters = connection.connection.adapters
     # 0 stands for every type that has no loader of its own.
     for kind in ("text", "varchar", "bpchar", 0):

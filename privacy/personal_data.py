@@ -1,21 +1,21 @@
 """
-Personal data in a text, replaced by what it is: [e-mail], [phone], [card], [IBAN].
+Replaces personal data in a text by its kind: [e-mail], [phone], [card], [IBAN].
 
 Found are
-- e-mail addresses with a domain that has a dot, of any script, also where @ is full-width or %40;
-- card numbers: 13 to 19 digits, in groups or not, with a valid Luhn sum and a digit in front that
-  issuers have;
-- IBANs of the countries that have them, in groups or not, whose check digits are right;
+- e-mail addresses whose domain has a dot, in any script, also with a full-width @ or %40;
+- card numbers: 13 to 19 digits, in groups or not, with a valid Luhn sum and a first digit that
+  issuers use;
+- IBANs of the countries that use them, in groups or not, with correct check digits;
 - phone numbers of 7 to 15 digits: with a plus sign in front; in groups; after a word such as
   "phone", or under such a key in JSON; or as one run of digits that begins like a trunk or
   exit code (0…, 00…) or is a North American number.
 
-Not found are addresses without a domain or written around (jane at example), phone numbers that
-are one run of digits like any id (37251234567), and numbers in words. Kept are uuids, dates and
-times, IP addresses, decimals, numbers grouped by thousands, and what hangs on a word
-(ticket-7012345). Where it cannot be told, more is masked rather than less.
+Not found are addresses without a domain or paraphrased (jane at example), phone numbers that are
+one run of digits like any id (37251234567), and numbers in words. Kept are UUIDs, dates and
+times, IP addresses, decimals, numbers grouped by thousands, and numbers attached to a word
+(ticket-7012345). In doubt, more is masked rather than less.
 
-Everything here takes time in proportion to the text: nothing is tried again from each letter.
+Everything here takes time in proportion to the text: no pattern starts over at each letter.
 """
 
 import json
@@ -31,14 +31,14 @@ CUT = "…"
 # E-mail addresses
 
 AT = r"(?:[@＠﹫]|%40)"
-# All letters and marks of any script; "…" stands in folded errors for what had digits.
+# A word has letters and marks of any script; "…" replaces words with digits in normalised errors.
 OUTSIDE_WORDS = (
     r"\s\x00-\x20\"(),/:;<=>?@\[\\\]^`{|}~*%＠﹫"
     r"\u2010-\u2025\u2027-\u205e\u3001-\u3003\u3008-\u301f\uff08\uff09\uff0c\uff1a\uff1b\u00ab\u00bb"
 )
 WORD = rf"[^{OUTSIDE_WORDS}]"
 LABEL = rf"[^{OUTSIDE_WORDS}!#$&'+.。．｡]"
-# JSON within a text escapes letters; a line break before an address is no part of it.
+# JSON within a text escapes letters; a line break before an address is not part of it.
 ESCAPE = r"\\++u[0-9a-fA-F]{4}"
 ADDRESS = re.compile(
     rf"""
@@ -54,7 +54,7 @@ ADDRESS = re.compile(
 
 # Numbers
 
-# Also dashes and spaces of typography, and full-width ones.
+# Typographic and full-width dashes and spaces too.
 JOINT = "[ \\-./()\u00a0\u2007\u2009\u202f\u3000‐‑‒–－（）]"
 DATE = (
     r"(?: (?:19|20)\d\d [-./] (?:0?[1-9]|1[0-2]) [-./] (?:0?[1-9]|[12]\d|3[01])"
@@ -98,7 +98,7 @@ NUMBER = re.compile(
 )
 DIGITS = re.compile(r"\d+")
 DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
-# One run of digits that is a phone number all the same.
+# One run of digits that is a phone number nevertheless.
 PLAIN_PHONE = re.compile(r"0[1-9]\d{7,13}|00[1-9]\d{7,12}|1?[2-9]\d\d[2-9]\d{6}")
 PHONE_WORD = (
     r"(?:tel(?:e[pf]\w*)?|\w*phone\w*|mob\w*|cell\w*|fax\w*|whats\w?app|call\w*|sms|handy|msisdn)"
@@ -118,14 +118,14 @@ MONEY_AFTER = re.compile(
     r"[.,]\d\d(?!\d)|\s?(?:[$€£¥₹₽%]|(?:EUR|USD|GBP|JPY|CHF|SEK|NOK|DKK|PLN)\b)"
 )
 
-# Whether there is anything to look for at all; what JSON escapes may be a digit or a space.
+# Whether there is anything to look for at all; a JSON escape may be a digit or a space.
 MAY_HAVE_ADDRESS = re.compile(AT)
 MAY_HAVE_NUMBER = re.compile(r"\d(?:\W{0,3}\d){6}")
 WORTH_LOOKING = (MAY_HAVE_ADDRESS, MAY_HAVE_NUMBER, re.compile(r"\\u|preview"))
 JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
-# What an address, a number or an IBAN may have left at the end or the start of a text that was
-# cut: a word, four or more digits, groups of four. They are looked for in so many letters only.
+# What may be left of an address, number or IBAN at the end or the start of a cut text: a word, four
+# or more digits, groups of four. We look for them in REACH characters only.
 REACH = 320
 LAST = [
     re.compile(rf"(?<!{WORD}) (?: {WORD}++ | [%@＠﹫\\] )++ \Z", re.VERBOSE),
@@ -147,8 +147,8 @@ FIRST = [
 
 def mask(text: str, cut_start: bool = False, cut_end: bool = False) -> str:
     """
-    The text without personal data. JSON stays JSON. Where a text was cut from a longer one, what
-    may be a part of a finding is left out at that end.
+    The text without personal data. JSON stays JSON. If the text was cut from a longer one, whatever
+    may be a part of personal data is left out at that end.
     """
     if not (cut_start or cut_end) and looks_like_json(text):
         found = masked_json(text)
@@ -158,7 +158,7 @@ def mask(text: str, cut_start: bool = False, cut_end: bool = False) -> str:
 
 
 def mask_json(text: str, cut_end: bool = False) -> str:
-    """The same for the text of a JSON document, which stays one; of any depth, never parsed."""
+    """The same for a JSON document of any depth, which stays JSON; it is never parsed."""
     found = masked_json(text, cut_end=cut_end)
     return as_string(masked_text(text, cut_end=cut_end)) if found is None else found
 
@@ -212,14 +212,14 @@ def is_iban(words: str) -> bool:
 
 
 def card_numbers(words: str) -> list[tuple[int, int]]:
-    """Where in a number's groups the longest cards are."""
+    """The (start, end) of the longest card numbers within a number."""
     groups = [found.span() for found in DIGITS.finditer(words)]
-    # A group of more than 19 digits is no part of a card, however many more it has.
+    # 20 digits of a group suffice: with more than 19, it is not part of a card.
     digits = [words[start:end][:20] for start, end in groups]
     ends = [0, *accumulate(map(len, digits))]
     if ends[-1] < 13:
         return []
-    # The sums up to each digit, with the odd or the even ones doubled as Luhn does.
+    # Luhn sums up to each digit, with the odd or the even places doubled.
     numbers = list(enumerate(map(int, "".join(digits))))
     sums = [
         [0, *accumulate(DOUBLED[digit] if place % 2 == odd else digit for place, digit in numbers)]
@@ -228,7 +228,7 @@ def card_numbers(words: str) -> list[tuple[int, int]]:
     found, place, other = [], 0, 0
     while place < len(groups):
         first, last, leading = ends[place], None, int(digits[place][0])
-        # Only cards of airlines begin with a 1, and none with a 0.
+        # Only airlines' cards begin with a 1, and none with a 0.
         lengths = range(13, 20) if leading > 1 else (15,) if leading else ()
         while other < len(ends) and ends[other] < first + 13:
             other += 1
@@ -271,7 +271,7 @@ def is_phone_number(number: str, before: str, after: str, is_phone: bool) -> boo
     if is_phone:
         return True
     groups = DIGITS.findall(number)
-    # What JSON escapes before a number is no letter of it.
+    # A JSON escape before a number is not a letter.
     hangs_on = before[-1:].isalnum() and not re.search(r"\\[bfnrt]$", before)
     if len(groups) == 1 and (hangs_on or before[-1:] == "_" or re.match(r"\w", after)):
         return False
@@ -301,22 +301,22 @@ def looks_like_json(text: str) -> bool:
 
 def masked_json(text: str, *, cut_end: bool = False) -> str | None:
     """
-    Its strings, keys and numbers masked one by one, and all else as it was; None if it is no
-    JSON. At a cut end, the last string or number is masked as one that was cut.
+    The text with strings, keys and numbers masked one by one; None if it is not JSON. At a cut
+    end, the last string or number is masked as one that was cut.
     """
     if not cut_end and not any(pattern.search(text) for pattern in WORTH_LOOKING):
         return text
     try:
         return masked_tokens(text, cut_end)
     except ValueError:
-        # A string that is none, such as a quoted sentence with a line break.
+        # Not a JSON string, such as a quoted sentence with a line break.
         return None
 
 
 def masked_tokens(text: str, cut_end: bool) -> str | None:
     pieces, done, position = [], 0, 0
     key, before, source = "", "", ""
-    # A token is always of a kind.
+    # Every token has a kind.
     while (found := json_text.TOKEN.match(text, position)) and (kind := found.lastgroup):
         last, source = source, found[kind]
         position = found.end()
@@ -325,11 +325,11 @@ def masked_tokens(text: str, cut_end: bool) -> str | None:
                 key = last
         elif kind != "close":
             if before in ("string", "number", "literal", "close"):
-                # Words side by side, such as "[1] [2]".
+                # Not JSON but words side by side, such as "[1] [2]".
                 return None
             masked = source
             if kind == "string":
-                # The runtime keeps the beginning of what is too large for it under this key.
+                # Under this key the runtime keeps the beginning of a value that is too large.
                 is_cut = key == '"preview"'
                 is_phone = bool(PHONE_KEY.search(key))
                 masked = masked_string(source, is_phone=is_phone, cut_end=is_cut)
@@ -355,7 +355,7 @@ def masked_tokens(text: str, cut_end: bool) -> str | None:
 
 
 def masked_string(source: str, *, is_phone: bool, cut_end: bool) -> str:
-    """The source of a JSON string."""
+    """Mask the source of a JSON string."""
     if (
         not is_phone
         and not cut_end
@@ -368,7 +368,7 @@ def masked_string(source: str, *, is_phone: bool, cut_end: bool) -> str:
 
 
 def masked_content(words: str, *, cut_end: bool = False, is_phone: bool = False) -> str:
-    """The runtime keeps a model call's JSON as a JSON string."""
+    """Mask a JSON string's text. It may be JSON: the runtime keeps model calls that way."""
     if looks_like_json(words):
         found = masked_json(words, cut_end=cut_end)
         if found is not None:
@@ -377,7 +377,7 @@ def masked_content(words: str, *, cut_end: bool = False, is_phone: bool = False)
 
 
 def masked_value(source: str, *, is_phone: bool, is_cut: bool) -> str:
-    """The source of a JSON number, which is a string afterwards if it was personal."""
+    """Mask the source of a JSON number, which becomes a string if it was personal."""
     if is_cut and len(source) > 3:
         return as_string(CUT)
     if source.isdecimal() and card_numbers(source):

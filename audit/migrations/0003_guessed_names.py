@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    # Nobody waits for it, however long the audit trail is.
+    # Blocks nobody, however long the audit trail is.
     atomic = False
 
     dependencies = [

@@ -1,1 +1,1 @@
-"""Connections to PostgreSQL: where they lead, what they may take, what their errors mean."""
+"""Connections to PostgreSQL: their settings, their limits, what their errors mean."""

@@ -7,15 +7,14 @@ from django.db import InterfaceError, OperationalError
 QUERY_CANCELED = "57014"
 READ_ONLY = "25006"
 DISK_FULL = "53100"
-# A table or a column that was there, or was not yet, when we looked.
+# A missing column or table: the schema has changed since we looked.
 OTHER_TABLES = ("42703", "42P01")
-# Nothing else here runs into these: no transaction of ours is serializable, and what is read locks
-# nothing.
+# Nothing else causes these here: our transactions are not serializable and our reads lock nothing.
 RECOVERY_CONFLICTS = {"40001", "40P01"}
 
 
 def alias_of(error: Exception) -> str:
-    """The alias of the database that it came from, "none" where no database raised it."""
+    """The alias of the database that raised the error, or "none"."""
     return getattr(error, "database_alias", "none")
 
 
@@ -24,13 +23,13 @@ def sqlstate(error: Exception) -> str | None:
 
 
 def is_timeout(error: Exception) -> bool:
-    """A statement that ran into its time limit; Django raises the same as for an outage."""
+    """Whether a statement hit its time limit; Django raises the same error for an outage."""
     return sqlstate(error) == QUERY_CANCELED
 
 
 @contextmanager
 def timeouts_ignored():
-    """Around what a page can do without: with time_limit() inside, it ends where time runs out."""
+    """Wrap an optional part of a page, with time_limit() inside: a timeout just ends it."""
     try:
         yield
     except OperationalError as error:
@@ -39,11 +38,11 @@ def timeouts_ignored():
 
 
 def is_outage(error: Exception) -> bool:
-    """The database's failure and not ours: gone, too slow, full, or changed under our feet."""
+    """Whether the database failed and not our code: gone, too slow, full, or just changed."""
     lasting = (READ_ONLY, *OTHER_TABLES)
     return isinstance(error, OperationalError | InterfaceError) or sqlstate(error) in lasting
 
 
 def is_recovery_conflict(error: Exception) -> bool:
-    """A replica had to apply something that the statement was still reading."""
+    """Whether a replica had to apply changes to what the statement was reading."""
     return sqlstate(error) in RECOVERY_CONFLICTS

@@ -15,7 +15,7 @@ class Router:
         return "agents_write" if "agents_write" in settings.DATABASES else "agents"
 
     def allow_relation(self, one, other, **hints):
-        # Both sides of `agents` and `agents_write` are one database; no join leaves it.
+        # `agents` and `agents_write` are one database; no join leaves it.
         apps = {one._meta.app_label, other._meta.app_label}
         return "conversations" not in apps or len(apps) == 1
 

@@ -2,7 +2,7 @@
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL could hold the text at all; if not, nothing there equals it."""
+    """Whether PostgreSQL can store the text; if not, no stored value equals it."""
     try:
         text.encode()
     except UnicodeEncodeError:

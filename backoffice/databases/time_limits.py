@@ -24,12 +24,12 @@ class TimeBudget:
 @contextmanager
 def time_limit(alias: str, limit: float | TimeBudget):
     """
-    Statements inside get that many seconds each, or what is left of the budget as they begin; a
+    Each statement inside gets that many seconds, or what is left of the budget when it begins. A
     timeout raises as usual.
     """
     connection = ours(connections[alias])
     outer, within_another = connection.statement_seconds, connection.in_atomic_block
-    # A timeout undoes what is in here and nothing else.
+    # A savepoint: a timeout undoes this block and nothing else.
     with transaction.atomic(using=alias) if within_another else nullcontext():
         connection.statement_seconds = (
             limit.left if isinstance(limit, TimeBudget) else lambda: limit

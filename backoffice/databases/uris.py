@@ -1,4 +1,4 @@
-"""libpq URIs to Django's DATABASES entries, and what all of them share."""
+"""Turns libpq URIs into entries of Django's DATABASES."""
 
 import re
 from typing import Any
@@ -9,8 +9,8 @@ from psycopg.conninfo import conninfo_to_dict
 from .. import env
 from .postgresql.connection import Connection
 
-# Of whatever reads the agent database. Compiling a query of many subqueries took 2 s where running
-# it took 0.2 s. One person's search must not take every processor.
+# For reading the agent database. JIT took 2 s to compile a query of many subqueries that ran for
+# 0.2 s. One person's search must not take every processor.
 READING = {
     "default_transaction_read_only": "on",
     "jit": "off",
@@ -37,8 +37,8 @@ def from_uri(
     The DATABASES entry for a libpq URI, as kavalai's environment holds it.
 
     SQLAlchemy's driver suffix (`postgresql+asyncpg://`) and asyncpg's `ssl` parameter are
-    accepted. `variable` names the setting in the message that a bad URI ends the start with;
-    libpq's own message is left out since it may quote a part of the password.
+    accepted. `variable` is the setting that the error message for a bad URI names; libpq's own
+    message is left out since it may quote a part of the password.
     """
     libpq_uri = re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", uri)
     libpq_uri = re.sub(r"([?&])ssl=", r"\1sslmode=", libpq_uri)
@@ -82,10 +82,10 @@ def from_uri(
             "min_size": 0,
             "max_size": pool_size,
             "timeout": 3,
-            # Else it waits longer after each attempt, and so do pages when the server is back.
+            # Otherwise it waits longer after each attempt, and so do pages when the server is back.
             "reconnect_timeout": 0,
         }
     else:
-        # A new one costs a page as much again: the server's process has to learn the tables first.
+        # A new connection doubles a page's time: its server process must read the catalogs first.
         entry["CONN_MAX_AGE"] = 3600
     return entry

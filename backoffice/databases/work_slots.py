@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from django.db import connections, transaction
 
-# An advisory lock of the transaction works through PgBouncer and on a replica, and PostgreSQL
+# A transaction-level advisory lock works through PgBouncer and on a replica, and PostgreSQL
 # releases it however the transaction ends.
 TRY_SLOT = """
     SELECT slot FROM generate_series(1, %(slots)s) AS slot
@@ -19,7 +19,7 @@ SLOTS = max((os.cpu_count() or 1) // 2, 1)
 
 
 class WorkSlot(IntEnum):
-    """The kinds of heavy work, each with slots of its own. The numbers are those of the locks."""
+    """The kinds of heavy work, each with slots of its own. The values are the locks' numbers."""
 
     EXPORT = 1_684_370_283
     LOOK_BACK = 1_684_370_284
@@ -28,7 +28,7 @@ class WorkSlot(IntEnum):
 
 
 def try_slot(alias: str, work: WorkSlot, slots: int) -> bool:
-    """Take one of the slots if any is free, until the transaction ends. Returns whether one was."""
+    """Take a free slot, if any, until the transaction ends. Returns whether there was one."""
     with connections[alias].cursor() as cursor:
         cursor.execute(TRY_SLOT, {"work": work.value, "slots": slots})
         return cursor.fetchone() is not None

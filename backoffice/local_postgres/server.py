@@ -83,7 +83,7 @@ def _read_pid(path: Path) -> int | None:
 
 
 def _exists(pid: int) -> bool:
-    """Whether PostgreSQL takes the process for alive; a zombie is."""
+    """Whether PostgreSQL considers the process alive; a zombie counts."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -125,7 +125,7 @@ class LocalPostgres:
     def place(self) -> Path:
         """What holds the data directory, log and lock: `home`, or a substitute for root.
 
-        A cluster that exists stays where it is, also when permissions change afterwards.
+        An existing cluster stays where it is, even if permissions change later.
         """
         if os.geteuid() != 0:
             return self.home
@@ -161,7 +161,7 @@ class LocalPostgres:
         return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={host}&port=5432"
 
     def start(self) -> bool:
-        """Start the server, creating the cluster at first; True when this call started it."""
+        """Start the server, creating the cluster if needed; True when this call started it."""
         with self._locked(create=True) as lock:
             if self._wait_for_running():
                 return False
@@ -206,7 +206,7 @@ class LocalPostgres:
             return True
 
     def is_running(self) -> bool:
-        """Whether a server has this data directory, ready or not."""
+        """Whether a server runs on this data directory, ready or not."""
         with self._clear_errors():
             self._check_owner()
             if not self.data.exists():
@@ -303,7 +303,7 @@ class LocalPostgres:
         command = _command_line(pid)
         if f"/postgres -D {self.data} -c " in command:
             return True
-        # The project was moved while the server runs. Not the only check: root in a container may
+        # The project was moved while the server ran. Not the only check: root in a container may
         # not look at another user's working directory.
         with suppress(OSError):
             return "/postgres -D " in command and self.data.samefile(f"/proc/{pid}/cwd")
@@ -314,7 +314,7 @@ class LocalPostgres:
         return pid if pid and self._is_postmaster(pid) else None
 
     def _wait_for_running(self) -> bool:
-        """Wait while a server is starting or stopping; whether one is ready in the end."""
+        """Wait while a server is starting or stopping; True if one is ready in the end."""
         deadline = time.monotonic() + TIMEOUT
         while self.is_running():
             if self._ping() == pq.Ping.OK:
@@ -384,7 +384,7 @@ class LocalPostgres:
             )
 
     def _write_access_rules(self):
-        """Only whoever runs us may connect; not even the server's own user where that is nobody."""
+        """Only the user who runs us may connect, not even the server's own user `nobody`."""
         client = pwd.getpwuid(os.geteuid()).pw_name
         for name, line in {
             "postgres_hba.conf": f"local all {ROLE} peer map={ROLE}\n",
@@ -395,7 +395,7 @@ class LocalPostgres:
             path.chmod(0o644)
 
     def _launch(self, binaries: Path, version: int):
-        # A list in PostgreSQL's eyes: quoted, for spaces and commas.
+        # PostgreSQL reads a list: quoted because of spaces and commas.
         sockets = str(self.socket_directory).replace('"', '""')
         settings = SERVER_SETTINGS | {
             "unix_socket_directories": f'"{sockets}"',
@@ -403,7 +403,7 @@ class LocalPostgres:
             "ident_file": self.place / "postgres_ident.conf",
         }
         if version >= 18:
-            # What is read is in memory already: workers to fetch it took a quarter of a processor.
+            # The data is in memory already: I/O workers took a quarter of a processor.
             settings["io_method"] = "sync"
         command = [binaries / "postgres", "-D", self.data]
         for name, value in settings.items():
@@ -429,7 +429,7 @@ class LocalPostgres:
             time.sleep(0.2)
 
     def _spawn(self, command, **options) -> tuple[subprocess.Popen, int]:
-        """A process that writes to our log, and where in the log it begins."""
+        """Start a process that writes to our log; also returns where in the log it begins."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         with open(os.open(self.log, flags, 0o600), "ab") as log:
             options |= {"stdout": log, "stderr": log, **self._as_server_user()}

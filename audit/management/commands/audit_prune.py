@@ -61,8 +61,8 @@ def days_ago(text: str) -> datetime:
 
 def prune(old, bound) -> int:
     """
-    Batch by batch, each with the entry that tells of all so far in place of the one before: what
-    is deleted is told, whenever this ends.
+    Delete batch by batch. Each batch replaces the previous one's entry with one that counts all so
+    far, so that the audit trail is right whenever this stops.
     """
     told, deleted = None, 0
     while True:

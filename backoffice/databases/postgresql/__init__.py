@@ -1,1 +1,1 @@
-"""Django's PostgreSQL engine, with an end to every wait."""
+"""Django's PostgreSQL engine, with a limit on every wait."""

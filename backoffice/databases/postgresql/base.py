@@ -1,4 +1,4 @@
-"""Django's PostgreSQL with connections that do not wait for ever."""
+"""Django's PostgreSQL engine with connections that never wait forever."""
 
 import math
 from collections import defaultdict
@@ -21,14 +21,14 @@ from .connection import CHECK_SECONDS, GRACE_SECONDS, Connection, Watch, page_se
 # open whether Django runs on psycopg 2 or 3, and give its cursor neither's methods.
 class Cursor(base.Cursor, ClientCursor):
     """
-    Tells a time limit of its own together with each statement: one message instead of four, and
-    where no transaction is open, PostgreSQL makes one of it.
+    Sends each statement together with its time limit: one message instead of four. If no
+    transaction is open, PostgreSQL runs the two as one.
     """
 
     limit_seconds: Callable[[], float] | None = None
 
     def execute(self, query, params=None, **options):
-        # A transaction that failed takes nothing before it is rolled back.
+        # A failed transaction accepts no statement until it is rolled back.
         failed = self.connection.info.transaction_status == TransactionStatus.INERROR
         if self.limit_seconds is None or failed:
             return super().execute(query, params, **options)
@@ -37,7 +37,7 @@ class Cursor(base.Cursor, ClientCursor):
         text = query.decode() if isinstance(query, bytes) else query
         milliseconds = max(int(self.limit_seconds() * 1000), 1)
         if milliseconds > 100:
-            # What psycopg knows of a statement it knows by its text.
+            # Rounded so that texts repeat: psycopg caches statements by their text.
             milliseconds -= milliseconds % 10
         connection = cast(Connection, self.connection)
         connection.statement_seconds = milliseconds / 1000
@@ -51,7 +51,7 @@ class Cursor(base.Cursor, ClientCursor):
 
 
 class TaggedErrors(DatabaseErrorWrapper):
-    """Each error says which database it came from: see databases/errors.py."""
+    """Adds the alias of its database to each error; see databases/errors.py."""
 
     # Set by Django; the stubs leave it out.
     wrapper: BaseDatabaseWrapper
@@ -66,7 +66,7 @@ class TaggedErrors(DatabaseErrorWrapper):
 
 class DatabaseWrapper(base.DatabaseWrapper):
     watches: defaultdict[str, Watch] = defaultdict(Watch)
-    # What a statement may take as it begins; set by time_limits.time_limit().
+    # The next statement's time limit; set by time_limits.time_limit().
     statement_seconds: Callable[[], float] | None = None
 
     @cached_property
@@ -80,7 +80,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def page_limit(self) -> Callable[[], float] | None:
         seconds = page_seconds.get()
-        # Where it is a connection's own setting, it need not be told with each statement.
+        # A connection's own limit need not be sent with each statement.
         if seconds is None or self.settings_dict["OPTIONS"].get("query_seconds"):
             return None
         return lambda: seconds
@@ -95,7 +95,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, params):
         watch = self.watches[self.alias]
         if self.pool:
-            # It connects in threads of its own, and ends its waits by itself.
+            # The pool connects in threads of its own and limits its own waits.
             connection = super().get_new_connection(params)
         else:
             self.isolation_level = IsolationLevel.READ_COMMITTED
@@ -104,7 +104,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection.watch = watch
         seconds = self.settings_dict["OPTIONS"].get("query_seconds")
         connection.limit_seconds = seconds + GRACE_SECONDS if seconds else math.inf
-        # What has a limit is only read, for whoever waits for the page.
+        # A connection with a time limit only reads, for the client waiting for the page.
         connection.ends_with_client = bool(seconds)
         return connection
 
@@ -119,13 +119,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _close(self):
         if self.connection is not None:
-            # The pool checks it before it gives it away again.
+            # The pool checks the connection before it hands it out again.
             self.connection.limit_seconds = CHECK_SECONDS
         return super()._close()  # type: ignore[misc]  # private to Django, so not in the stubs
 
 
 def ours(connection: BaseDatabaseWrapper) -> DatabaseWrapper:
-    """The same connection, typed: django.db.connections cannot say that every alias has it."""
+    """The same connection, typed: django.db.connections does not know our class."""
     if not isinstance(connection, DatabaseWrapper):
         raise TypeError(f"The database {connection.alias} has another ENGINE than ours.")
     return connection

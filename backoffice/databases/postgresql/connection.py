@@ -1,8 +1,8 @@
 """
-Connections with an end to every wait.
+Connections with a limit on every wait.
 
-A server that is frozen or cut off answers nothing, not even a cancelled query: libpq would wait for
-ever. A server that only takes its time still greets whoever comes.
+A server that is frozen or cut off answers nothing, not even a cancelled query: libpq would wait
+forever. A server that is merely slow still answers new clients.
 """
 
 import math
@@ -20,22 +20,22 @@ from psycopg.errors import ConnectionTimeout, _WaitTimeout
 
 from backoffice.client import current_client
 
-# After so long without an answer we ask whether the server is there, and that long for its answer.
+# After QUIET_SECONDS without an answer we ask the server for a greeting, for GREETING_SECONDS.
 QUIET_SECONDS = 1
 GREETING_SECONDS = 1
-# What somebody who has left asks for is given up at once; what needs no longer is not worth it.
+# A query whose client has left is cancelled after this; a shorter one is not worth it.
 LEFT_SECONDS = 0.01
-# What is no query of a page: a look at whether an idle connection still works.
+# For checking whether an idle connection still works.
 CHECK_SECONDS = 2
-# A server that was silent just now need not be asked again.
+# A server that was silent is not asked again for this long.
 REST_SECONDS = 0.5
-# PostgreSQL stops a statement at its time limit by itself, unless that one process hangs.
+# PostgreSQL itself stops a statement at its time limit, unless that server process hangs.
 GRACE_SECONDS = 1
-# What a statement of the page that is being made may take where its connection sets no limit; None
-# outside of pages. Set by time_limits.limit_pages().
+# The time limit of a page's statements if their connection sets none; None outside of pages. Set by
+# time_limits.limit_pages().
 page_seconds: ContextVar[float | None] = ContextVar("page_seconds", default=None)
-# A new client's question whether it may use TLS. Any server answers it with one byte before it
-# knows who asks, PgBouncer too, and it takes no place among the connections.
+# A new client's request to use TLS. Any server, PgBouncer included, answers it with one byte before
+# it knows the user, and it does not count against max_connections.
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
 
@@ -44,9 +44,9 @@ class Unanswered(psycopg.OperationalError):
 
 
 class Watch:
-    """What this process knows of one database's silence."""
+    """What this process knows about one database that does not answer."""
 
-    # Commands are patient: only the site looks at the clock. See wsgi.py.
+    # On for the site only: commands wait as long as it takes. See wsgi.py.
     is_on = False
 
     def __init__(self):
@@ -64,8 +64,8 @@ class Watch:
     @contextmanager
     def connecting(self):
         """
-        After a silence one thread at a time finds out whether it is over. The others wait no longer
-        than a server that is well takes: they may have pages to serve that do not need this one.
+        After a silence, one thread at a time tries whether it is over. The others wait only as long
+        as a healthy server takes: they may have pages to serve that do not need this one.
         """
         first = False
         if self.is_on and self.suspect:
@@ -86,7 +86,7 @@ class Watch:
 
 
 def greets(connected: int) -> bool:
-    """Whether the server at the other end of that socket answers a newcomer."""
+    """Whether the server at the other end of that socket answers a new client."""
     try:
         with socket.socket(fileno=os.dup(connected)) as known:
             family, address = known.family, known.getpeername()
@@ -101,8 +101,8 @@ def greets(connected: int) -> bool:
 
 def resumable(generator: PQGen[RV]) -> PQGen[RV]:
     """
-    One of psycopg's that may be waited for again. That begins with next(), which sends None, where
-    one that is in the middle of sending takes nothing but what is ready: so far, nothing is.
+    Wrap a psycopg generator so that it can be waited for again. Each wait begins with next(), which
+    sends None, but a generator that has begun expects a ready state: 0, nothing is ready yet.
     """
     try:
         awaited = next(generator)
@@ -117,7 +117,7 @@ class Connection(psycopg.Connection):
     watch = Watch()
     limit_seconds: float = CHECK_SECONDS
     ends_with_client = False
-    # The time limit that was sent with the statement that runs now.
+    # The time limit that was sent with the running statement.
     statement_seconds: float | None = None
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
@@ -125,17 +125,17 @@ class Connection(psycopg.Connection):
             return super().wait(gen, *args, **kwargs)
         end = time.monotonic() + self.seconds_to_wait()
         client = current_client.get() if self.ends_with_client else None
-        # Whoever caught the end of one query, as of any that took too long, goes on with the next.
+        # Code that caught the timeout of one query goes on with the next.
         seconds = LEFT_SECONDS if client and client.has_left else QUIET_SECONDS
         gen = resumable(gen)
         while True:
             try:
-                # The generator goes on where it stood.
+                # Resumes the generator where it stopped.
                 return super().wait(gen, timeout=seconds)
             except _WaitTimeout:
                 seconds = QUIET_SECONDS
                 if client and not client.is_there():
-                    # The query ends like one that ran into its time limit.
+                    # The query ends like one that hit its time limit.
                     client = None
                     if not self.is_cancelled():
                         break

@@ -1,4 +1,4 @@
-"""The engine of what is read from a replica: the primary takes its place while it is gone."""
+"""The engine that reads from a replica, or from the primary while the replica is gone."""
 
 import logging
 import time
@@ -10,22 +10,22 @@ from psycopg_pool import PoolTimeout
 from ..postgresql import base
 from ..postgresql.connection import Connection
 
-# Seconds after which a replica that did not answer is asked again.
+# Seconds until a replica that did not answer is tried again.
 ASK_AGAIN = 30
 
 log = logging.getLogger(__name__)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """OPTIONS["fallback"] is the alias of the primary. Two URIs need not agree in anything."""
+    """OPTIONS["fallback"] is the alias of the primary. The two URIs may differ in anything."""
 
-    # Of all threads, so that one of them waits for a frozen replica and not each.
+    # Shared by all threads, so that only one of them waits for a frozen replica.
     gone_until = 0.0
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.fallback = self.settings_dict["OPTIONS"].get("fallback")
-        # Whether the connection is one to the primary.
+        # Whether the connection leads to the primary.
         self.fell_back = False
 
     def get_connection_params(self):
@@ -40,7 +40,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return super().get_new_connection(conn_params)
         if time.monotonic() >= engine.gone_until:
             was_gone = engine.gone_until
-            # Others do not wait with the one that asks again.
+            # Only this thread waits for the replica; the others use the primary.
             engine.gone_until = time.monotonic() + ASK_AGAIN if was_gone else 0.0
             try:
                 with self.wrap_database_errors:
@@ -51,7 +51,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                     raise
                 engine.gone_until = time.monotonic() + ASK_AGAIN
                 if not was_gone:
-                    # Types and SQLSTATEs: a deployment's log has no text of an exception.
+                    # A deployment logs the exception's types and SQLSTATEs, not its text.
                     log.warning("The replica does not answer, the primary is read", exc_info=True)
             else:
                 self.note_return(was_gone)
@@ -72,7 +72,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @staticmethod
     def answers_others(error: OperationalError, conn_params: dict) -> bool:
-        """A pool that is merely full says the same as one whose server is gone."""
+        """Whether the server is up: a pool that is merely full raises the same error."""
         if not isinstance(error.__cause__, PoolTimeout):
             return False
         try:

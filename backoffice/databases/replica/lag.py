@@ -1,8 +1,8 @@
 """
-A streaming replica for reading: how far it is behind its primary, and what people are told of it.
+How far a streaming replica is behind its primary, and what people are told about it.
 
-Positions in the write-ahead log are compared, not times alone: the last change that a replica made
-is old as well where nothing was written since.
+We compare positions in the write-ahead log, not times alone: a replica's last change is also old
+if nothing has been written since.
 """
 
 import threading
@@ -21,22 +21,22 @@ from backoffice.fragments import wants_fragment
 from .base import DatabaseWrapper
 
 READER, WRITER, PRIMARY = "agents", "agents_write", "agents_primary"
-# So far behind is usual, and not worth a word.
+# A lag up to this is usual and not shown.
 USUAL = timedelta(seconds=3)
 KEPT_SECONDS = 3
-# Where the primary did not answer: finding that out may take as long as connecting may.
+# If the primary did not answer: finding that out can take a whole connect timeout.
 KEPT_WITHOUT_PRIMARY = 30
-# How long somebody who changed something waits for the replica to have it.
+# How long a user who changed something waits for the replica to catch up.
 FOLLOW_SECONDS = 2
 NOT_YET = (
     "The change was saved. This site reads from a copy of the database that does not have it yet;"
     " until it does, pages show the old text."
 )
 
-# Numbers, which no masking touches.
+# Numbers, because masking changes texts.
 WRITTEN = "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn, now()"
 INSERTED = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
-# A replica that was promoted is none any more, and replays nothing.
+# No row from a promoted replica, which replays nothing.
 REPLAYED = """
     SELECT pg_last_wal_replay_lsn() - '0/0'::pg_lsn, pg_last_xact_replay_timestamp()
     WHERE pg_is_in_recovery()
@@ -45,10 +45,10 @@ REPLAYED = """
 
 @dataclass(frozen=True)
 class Lag:
-    """What was committed until then is there; None where the replica cannot tell."""
+    """The replica has everything committed until then; None if it cannot tell."""
 
     until: datetime | None
-    # Whether there is more.
+    # Whether we know that there is more.
     known: bool = True
 
     @property
@@ -66,16 +66,16 @@ def is_used() -> bool:
 
 
 def lag() -> Lag | None:
-    """None where the replica is as good as up to date; some seconds old, and never an error."""
+    """None if the replica is practically up to date. A few seconds old; never raises."""
     global _kept
-    # One asks; meanwhile others go by what was known before.
+    # One thread measures; meanwhile the others use the previous value.
     if time.monotonic() >= _kept[0] and _lock.acquire(blocking=False):
         try:
             found = measure()
             seconds = KEPT_SECONDS if found is None or found.known else KEPT_WITHOUT_PRIMARY
             _kept = (time.monotonic() + seconds, found)
         except (DatabaseError, InterfaceError):
-            # The page finds out itself, and says so.
+            # The page will meet the same error and say so.
             _kept = (time.monotonic() + KEPT_SECONDS, None)
         finally:
             _lock.release()
@@ -94,7 +94,7 @@ def measure() -> Lag | None:
     if isinstance(reader, DatabaseWrapper) and reader.fell_back:
         return None
     written = now = None
-    # Asked first: what is written between the two questions is no lag.
+    # The primary first: what is written between the two queries is not lag.
     with suppress(DatabaseError, InterfaceError), closing(primary()) as connection:
         written, now = ask(connection, WRITTEN)
     answer = ask(reader, REPLAYED)
@@ -109,7 +109,7 @@ def measure() -> Lag | None:
 
 
 def primary():
-    # Not the thread's own: each would keep one more connection for this alone.
+    # Not the thread's own: each thread would keep one more connection just for this.
     return connections.create_connection(PRIMARY)
 
 
@@ -120,16 +120,14 @@ def ask(connection, query: str):
 
 
 def follow(request):
-    """
-    After a change: wait a moment for the replica to have it, and if it has not, tell the person.
-    """
+    """After a change: wait briefly for the replica to catch up, and warn the user if it has not."""
     if not is_used():
         return
     try:
         if has_followed():
             return
     except (DatabaseError, InterfaceError):
-        # What was changed stays changed.
+        # The change is committed already.
         pass
     messages.warning(request, NOT_YET)
 
@@ -143,10 +141,10 @@ def has_followed() -> bool:
         if time.monotonic() > end:
             return False
         time.sleep(0.02)
-    # The primary is read.
+    # Not in recovery: reads come from the primary.
     return True
 
 
 def context(request) -> dict:
-    """For templates: asked for only where they show it."""
+    """For templates, which measure the lag only where they show it."""
     return {"reads_replica": True, "lag": lag, "in_fragment": wants_fragment(request)}

@@ -4,7 +4,7 @@ from django.db import Error, connections
 
 
 class Command(check.Command):
-    """Django's own, and a look at both databases unless some are named."""
+    """Django's own, and checks both databases unless some are named."""
 
     def handle(self, *app_labels, **options):
         if not options["databases"]:

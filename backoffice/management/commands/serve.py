@@ -13,7 +13,7 @@ from django.db import OperationalError
 from backoffice.local_postgres.server import LocalPostgresError
 
 DEMO_USERS = {"support": "Support", "admin": "Admin"}
-# How commands end at Ctrl-C and at SIGTERM.
+# Exit codes of commands after Ctrl-C and SIGTERM.
 STOPPED = (130, 143)
 
 

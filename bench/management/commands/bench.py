@@ -1,8 +1,8 @@
 """
-What a heavy conversation costs beside an ordinary one, and the list beside the number of sessions.
+Measures heavy conversations against an ordinary one, and the list at several numbers of sessions.
 
-Everything happens in the local PostgreSQL, in databases that are made for it: whatever databases
-the settings name are never opened.
+Everything happens in the local PostgreSQL, in databases made for it: the databases that the
+settings name are never opened.
 """
 
 import os
@@ -30,13 +30,13 @@ from bench.site import serving, signed_in
 from bench.tables import INDEXED, ListResults, conversations_table
 from conversations.agentdb.agent_tables import create_agent_tables
 
-# Holds the people who ask, and the heavy conversations.
+# Holds the signed-in users and the heavy conversations.
 DATABASE = "bench"
-# What is also measured without our indexes.
+# The largest size that is also measured without our indexes.
 WITHOUT_INDEXES = 100_000
 RESULTS = settings.BASE_DIR / "docs" / "benchmarks.md"
 MARK = "<!-- Below: written by manage.py bench --write -->\n"
-# Where the README has gunicorn answer with so many processes.
+# gunicorn's default number of processes, see gunicorn.conf.py.
 WORKERS = 4
 MINUTES = 5
 PARTS = ("conversations", "list", "exports", "load")
@@ -77,7 +77,7 @@ class Command(BaseCommand):
         if only and write:
             raise CommandError("--write takes what is measured without --only.")
         self.begin_anew_in_the_benchs_own_database()
-        # Also when something else ends this, the servers are stopped.
+        # Stops the servers at SIGTERM too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.rounds = rounds
         self.failures = []
@@ -104,7 +104,7 @@ class Command(BaseCommand):
             raise CommandError(f"{len(self.failures)} pages did not answer as they should.")
 
     def begin_anew_in_the_benchs_own_database(self):
-        """Settings are read once, so the process begins again where they name another database."""
+        """Restart the process if the settings name another database: they are read only once."""
         try:
             uri = settings.LOCAL_POSTGRES.uri(DATABASE)
         except LocalPostgresError as error:

@@ -42,7 +42,7 @@ class Command(BaseCommand):
         name = settings.LOCAL_DATABASES.get("agents")
         if not name:
             raise CommandError("KAVALAI_DB_URI is set: the agent database is not the local one.")
-        # A connection of its own: where the site may only read, it has none to write with.
+        # A connection of its own: a read-only site has none to write with.
         with psycopg.connect(settings.LOCAL_POSTGRES.uri(name)) as connection:
             create_agent_tables(connection, settings.AGENT_SCHEMA)
             if not has_agents(connection):
