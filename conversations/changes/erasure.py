@@ -86,7 +86,7 @@ LATE = """
     AND (request_data IS NOT NULL OR response_data IS NOT NULL)
     AND NOT EXISTS (SELECT FROM sessions WHERE sessions.id = model_call_stats.session_id)
 """
-LATE_COUNTED = f"SELECT count(*) FROM model_call_stats WHERE {LATE}"  # noqa: S608
+LATE_COUNTED = f"SELECT session_id, count(*) FROM model_call_stats WHERE {LATE} GROUP BY 1"  # noqa: S608
 LATE_BLANKED = f"UPDATE model_call_stats SET request_data = NULL, response_data = NULL WHERE {LATE}"  # noqa: S608
 # By the runtime's index on created_at. A run may last, and a session be committed after its calls.
 STEP = """
@@ -113,10 +113,10 @@ def sessions_of_old_calls(using: str) -> Iterator[list[uuid.UUID]]:
             yield list(ids)
 
 
-def late_calls(ids: list[uuid.UUID], using: str) -> int:
-    """How many model calls of these conversations hold a payload though they are erased."""
+def late_calls(ids: list[uuid.UUID], using: str) -> dict[uuid.UUID, int]:
+    """{conversation: how many of its model calls hold a payload} of those that are erased."""
     with connections[using].cursor() as cursor:
-        return cursor.execute(LATE_COUNTED, {"ids": ids}).fetchone()[0]
+        return dict(cursor.execute(LATE_COUNTED, {"ids": ids}).fetchall())
 
 
 def blank_late_calls(ids: list[uuid.UUID]) -> int:

@@ -266,7 +266,7 @@ def test_a_passkey_that_is_none_is_not_added(client, credential):
     client.get(add)
     response = client.post(add, {"credential": credential, "name": "x"})
     assert response.status_code == 200
-    assert response.context["form"].errors["credential"]
+    assert response.context["form"].errors
     assert not Authenticator.objects.exists()
 
 

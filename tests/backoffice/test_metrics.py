@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import connections, transaction
 
 from backoffice.client import current_client
+from backoffice.databases.time_limits import time_limit
 from backoffice.middleware import access_log
 from conversations.changes import redaction
 from conversations.detail.views import ConversationView
@@ -111,8 +112,7 @@ def test_a_sign_in_that_failed_is_counted(client, token):
 
 
 def slow(*args, **kwargs):
-    with transaction.atomic(using="agents"), connections["agents"].cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 1")
+    with time_limit("agents", 0.001), connections["agents"].cursor() as cursor:
         cursor.execute("SELECT pg_sleep(1)")
 
 

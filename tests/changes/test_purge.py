@@ -135,7 +135,7 @@ def test_nonsense_erases_nothing(sessions, arguments):
 
 # Model calls that were written for an erased conversation
 
-SAID = {"request_data": Json("asked"), "response_data": Json("answered")}
+SAID = {"request_data": Json("asked"), "response_data": Json("answered"), "total_tokens": 15}
 HOURS_AGO = timezone.now() - timedelta(hours=2)
 
 
@@ -147,8 +147,8 @@ def said() -> set:
 
 def late(session_id, **fields):
     call = make_model_call(None, **SAID, **fields)
-    ModelCall.objects.using("agents_write").filter(pk=call.pk).update(session_id=session_id)
-    return call.pk
+    ModelCall.objects.using("agents_write").filter(pk=call.id).update(session_id=session_id)
+    return call.id
 
 
 def test_model_calls_of_erased_conversations_are_blanked(admin_client):
@@ -156,12 +156,13 @@ def test_model_calls_of_erased_conversations_are_blanked(admin_client):
     path = f"/conversations/{erased.id}/erase/"
     admin_client.post(path, {"confirmation": f"erase {str(erased.id)[:8]}"})
     # Just now, for one that the audit trail names; and long ago, for one that it does not.
-    blanked = [late(erased.id), late(uuid.uuid4(), created_at=HOURS_AGO)]
+    now = timezone.now()
+    blanked = [late(erased.id, created_at=now), late(uuid.uuid4(), created_at=HOURS_AGO)]
     stay = {
-        make_model_call(kept, created_at=HOURS_AGO, **SAID).pk,
-        make_model_call(None, created_at=HOURS_AGO, **SAID).pk,
+        make_model_call(kept, created_at=HOURS_AGO, **SAID).id,
+        make_model_call(None, created_at=HOURS_AGO, **SAID).id,
         # Its session may not be committed yet.
-        late(uuid.uuid4()),
+        late(uuid.uuid4(), created_at=now),
     }
     told = "2 model calls of erased conversations"
     assert run("--before", "2020-01-01", "--dry-run")[-1] == f"{told} would be blanked."
@@ -203,10 +204,10 @@ def test_before_model_calls_name_a_conversation_none_is_touched(at_revision, num
 def test_a_call_of_an_erased_conversation_has_no_page(admin_client):
     session = make_session()
     call = make_model_call(session, **SAID)
-    page = f"/conversations/{session.id}/model-calls/{call.pk}/request_data/"
+    page = f"/conversations/{session.id}/model-calls/{call.id}/request_data/"
     assert admin_client.get(page).status_code == 200
     assert admin_client.get(f"{page}raw/").status_code == 200
-    Session.objects.using("agents_write").filter(pk=session.pk).delete()
-    assert ModelCall.objects.get().session_id == session.pk
+    Session.objects.using("agents_write").filter(pk=session.id).delete()
+    assert ModelCall.objects.get().session_id == session.id
     assert admin_client.get(page).status_code == 404
     assert admin_client.get(f"{page}raw/").status_code == 404

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import socket
 
 import pytest
@@ -11,6 +12,8 @@ from ..support.deployment import HOST, deployment, write_sessions
 
 # A request that is not answered within this time hangs; a machine may be busy.
 SECONDS = 20
+# What is never answered is not waited for that long.
+QUIET_SECONDS = 2
 LIST = b"/conversations/"
 
 pytestmark = pytest.mark.xdist_group("raw_requests")
@@ -36,14 +39,17 @@ def send(server):
         """Everything that comes back until the server ends the connection."""
         with socket.create_connection((HOST, server.port), timeout=SECONDS) as connection:
             connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-            if closed:
+            # Whoever ends the connection before the answer begins is taken to have left.
+            if closed and not select.select([connection], [], [], QUIET_SECONDS)[0]:
                 connection.shutdown(socket.SHUT_WR)
             answer = b""
             try:
                 while block := connection.recv(65_536):
                     answer += block
-            except ConnectionResetError:
-                # What was sent had not been read to its end.
+                    if closed:
+                        connection.shutdown(socket.SHUT_WR)
+            except OSError:
+                # The server has ended it, or what was sent had not been read to its end.
                 pass
             return answer
 

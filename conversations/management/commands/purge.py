@@ -105,15 +105,15 @@ class Command(BaseCommand):
         """The runtime may write a model call while its conversation is erased, or afterwards."""
         if not revision.has_model_call_links():
             return
-        number = 0
+        numbers = {}
         alias = "agents" if dry_run else "agents_write"
         for ids in chain(batched(erased_ids()), erasure.sessions_of_old_calls(alias)):
             found = erasure.late_calls(ids, alias)
             if found and not dry_run:
                 with recorded_change(None, Act.PURGED) as details:
-                    found = details["model_calls_blanked"] = erasure.blank_late_calls(ids)
-            number += found
-        if number:
+                    details["model_calls_blanked"] = erasure.blank_late_calls(ids)
+            numbers |= found
+        if number := sum(numbers.values()):
             done = "would be blanked" if dry_run else "blanked"
             plural = "" if number == 1 else "s"
             self.stdout.write(f"{number:,} model call{plural} of erased conversations {done}.")
