@@ -40,10 +40,14 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
         (None, {"fields": ["username", "email", "usable_password", "password1", "password2"]}),
     ]
     readonly_fields = ["last_login", "date_joined"]
+    lookups = frozenset({"groups__id__exact", "is_active__exact"})
     actions = ["sign_out_everywhere", "reset_second_factors"]
 
     def get_queryset(self, request):
         return super().get_queryset(request).prefetch_related("groups")
+
+    def has_delete_permission(self, request, obj=None):
+        return obj != request.user and super().has_delete_permission(request, obj)
 
     def told(self, user):
         """Instead of the password, whether there is one."""
@@ -121,7 +125,15 @@ class AgentLimitInline(admin.StackedInline):
 
 @admin.register(Group)
 class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
+    """The site's own roles keep their names: it looks for them by name."""
+
     inlines = [AgentLimitInline]
+
+    def has_delete_permission(self, request, obj=None):
+        return not is_role(obj) and super().has_delete_permission(request, obj)
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["name"] if is_role(obj) else []
 
     def told(self, group):
         permissions = group.permissions.values_list("content_type__app_label", "codename")
@@ -139,6 +151,10 @@ class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
         if before != after:
             details = {"table": AgentLimit._meta.db_table, "row": group.name}
             record(request, Act.EDITED, **details, before=before, after=after)
+
+
+def is_role(group: Group | None) -> bool:
+    return group is not None and group.name in ("Viewer", "Support", "Admin")
 
 
 def agents_of(group: Group) -> list[str] | None:

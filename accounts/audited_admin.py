@@ -1,14 +1,77 @@
-from django.db import transaction
+from contextlib import contextmanager
+
+from django.contrib.auth import get_user_model
+from django.db import connection, transaction
 
 from audit.models import Act
 from audit.recording import record
+from backoffice.admin import KnownFilters
+from backoffice.error_pages import error_response
+
+# Changes of accounts and groups happen one after the other. The number is the lock's.
+LOCK = "SELECT pg_advisory_xact_lock(1684370287)"
 
 
-class AuditedAdmin:
+class LockedOutByChange(Exception):
+    """The arguments are the title and the text of the page that says so."""
+
+
+@contextmanager
+def nobody_locked_out(request):
+    """
+    A transaction in which nobody takes their own access to the panel, nor the last active
+    superuser. So one admin is always left: whoever makes the change.
+    """
+    users = get_user_model().objects
+    superusers = users.filter(is_active=True, is_superuser=True)
+
+    def is_admin() -> bool:
+        found = users.filter(pk=request.user.pk).first()
+        return found is not None and found.has_perm("accounts.use_admin")
+
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(LOCK)
+        if not is_admin():
+            raise LockedOutByChange("Your role has changed", "You may no longer change accounts.")
+        had_superuser = superusers.exists()
+        yield
+        if not is_admin():
+            raise LockedOutByChange(
+                "That would lock you out",
+                "You would lose your own access to the admin panel. Ask another admin to do it.",
+            )
+        if had_superuser and not superusers.exists():
+            raise LockedOutByChange(
+                "This is the last active superuser", "Make somebody else one first."
+            )
+
+
+class AuditedAdmin(KnownFilters):
     """
     An admin form that records every change in the audit trail, in the same transaction. A row that
     did not exist before, or does not exist afterwards, is None.
     """
+
+    def changeform_view(self, request, *args, **kwargs):
+        return self.guarded(super().changeform_view, request, *args, **kwargs)
+
+    def delete_view(self, request, *args, **kwargs):
+        return self.guarded(super().delete_view, request, *args, **kwargs)
+
+    def changelist_view(self, request, *args, **kwargs):
+        return self.guarded(super().changelist_view, request, *args, **kwargs)
+
+    @staticmethod
+    def guarded(view, request, *args, **kwargs):
+        if request.method != "POST":
+            return view(request, *args, **kwargs)
+        try:
+            with nobody_locked_out(request):
+                return view(request, *args, **kwargs)
+        except LockedOutByChange as refused:
+            title, text = refused.args
+            return error_response(request, 403, title, f"Nothing was changed. {text}")
 
     def told(self, row) -> dict:
         """What the audit trail records of a row: {name: value}, the row's name under "name"."""

@@ -110,6 +110,7 @@ def _moment(value: date | datetime, *, end: bool = False) -> datetime:
 def get_sessions_summary(
     agent_id: uuid.UUID | str | None = None,
     search: str | None = None,
+    external_id: str | None = None,
     start_date: date | datetime | None = None,
     end_date: date | datetime | None = None,
     limit: int = 50,
@@ -118,10 +119,10 @@ def get_sessions_summary(
     """
     Sessions by last activity, newest first, and the exact number that match.
 
-    `search` is a case-insensitive substring of any message; the dates bound `created_at`, both
-    included, and are read in the current time zone when they name none. `first_message` and
-    `last_message` are whole contents, None without messages. Raises ValueError for an
-    `agent_id` that is not a uuid and for a negative limit or offset.
+    `search` is a case-insensitive substring of any message, `external_id` a prefix. The dates bound
+    `created_at`, both included, and are read in the current time zone when they name none.
+    `first_message` and `last_message` are whole contents, None without messages. Raises ValueError
+    for an `agent_id` that is not a uuid and for a negative limit or offset.
     """
     if limit < 0 or offset < 0:
         raise ValueError("limit and offset must not be negative.")
@@ -130,6 +131,8 @@ def get_sessions_summary(
         sessions = sessions.filter(agent_id=uuid.UUID(str(agent_id)))
     if search:
         sessions = sessions.search(search)
+    if external_id:
+        sessions = sessions.with_external_id_prefix(external_id)
     if start_date is not None:
         sessions = sessions.filter(created_at__gte=_moment(start_date))
     if end_date is not None:

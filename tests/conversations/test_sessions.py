@@ -101,6 +101,23 @@ def test_errors_count_by_the_original_rule(errors, counts):
     assert get_sessions_summary()["sessions"][0].errors_count == counts
 
 
+def test_an_external_id_is_a_prefix_and_stands_after_the_search():
+    agent = make_agent()
+    wanted = [
+        make_session(agent, external_id=name).id for name in ("eval:a:1", "eval:a%", "eval:a")
+    ]
+    for name in ("eval:b", "Eval:a", "xeval:a", None, ""):
+        make_session(agent, external_id=name)
+    assert set(ids(external_id="eval:a")) == set(wanted)
+    assert ids(external_id="eval:a%") == [wanted[1]]
+    assert ids(external_id="\0") == []
+    assert len(ids(external_id="")) == 8
+    make_message(make_session(agent, external_id="eval:a:2"), content="Needle")
+    found = get_sessions_summary(None, "needle", "eval:a:2")
+    assert found["total_count"] == 1
+    assert get_sessions_summary(None, "needle", "eval:b")["total_count"] == 0
+
+
 def test_newest_activity_comes_first_and_the_id_breaks_ties():
     agent = make_agent()
     low, high = sorted(uuid.uuid4() for _ in range(2))
