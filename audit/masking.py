@@ -1,13 +1,19 @@
 """Masks personal data in the audit trail."""
 
 import json
+from collections.abc import Callable
 
 from django.conf import settings
 
 from privacy.personal_data import mask_json, mask_query
 
 OF_ACCOUNTS = ("accounts_user", "auth_group")
-MASKS = {"account": lambda name: name, "guessed": lambda code: code, "query": mask_query}
+MASKS: dict[str, Callable[[str], str]] = {
+    "account": str,
+    "guessed": str,
+    "fingerprint": str,
+    "query": mask_query,
+}
 
 
 def for_audit(details: dict) -> dict:

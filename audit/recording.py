@@ -3,8 +3,9 @@ Writing the audit trail. No audit, no act: what cannot be recorded does not happ
 """
 
 import ipaddress
+import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from allauth.account.authentication import get_authentication_records
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.crypto import salted_hmac
 
 from backoffice.databases.replica import lag
 
@@ -20,6 +22,9 @@ from .models import Act, Entry
 
 # What htmx asks for from an open page counts as the same view of it for this long.
 SAME_VIEW = timedelta(minutes=15)
+# Searches that only add letters to one that was recorded this recently are a part of it.
+STILL_TYPING = timedelta(seconds=2)
+TYPED_LETTERS = 30
 
 
 def record(request, act: Act, *, session_id: uuid.UUID | None = None, **details) -> Entry:
@@ -47,19 +52,39 @@ def record_view(request, session_id: uuid.UUID, *, again: bool, **details):
         record(request, Act.VIEWED, session_id=session_id, **details)
 
 
-def record_search(request, query: str, *, again: bool, **details):
+def record_search(
+    request,
+    query: str,
+    *,
+    filters: dict[str, str],
+    typed: Iterable[str] = (),
+    again: bool,
+    **details,
+):
     """
-    Record that a user searched for words. Without `again`, only if they have not asked the same,
-    or for a later page of it, within SAME_VIEW.
+    Record that a user searched, with the query string and what it filters by. Without `again`, only
+    if they have not asked the same, or for a later page of it, within SAME_VIEW. Nothing is
+    recorded while they are still typing in one of the filters `typed`: if the search before was its
+    beginning.
     """
-    recent = Entry.objects.filter(
-        act=Act.SEARCHED,
-        user_id=request.user.pk,
-        at__gt=Now() - SAME_VIEW,
-        details__query__startswith=for_audit({"query": query})["query"],
-    )
-    if again or not recent.exists():
-        record(request, Act.SEARCHED, query=query, **details)
+    entries = Entry.objects.filter(act=Act.SEARCHED, user_id=request.user.pk)
+    begun = [
+        fingerprint(filters | {name: filters[name][:end]})
+        for name in typed
+        for end in range(max(len(filters[name]) - TYPED_LETTERS, 1), len(filters[name]))
+    ]
+    if entries.filter(at__gt=Now() - STILL_TYPING, details__fingerprint__in=begun).exists():
+        return
+    same = fingerprint(filters)
+    if not again and entries.filter(at__gt=Now() - SAME_VIEW, details__fingerprint=same).exists():
+        return
+    record(request, Act.SEARCHED, query=query, fingerprint=same, **details)
+
+
+def fingerprint(filters: dict[str, str]) -> str:
+    """Tells searches apart that masking makes the same. Keyed, so that no text can be guessed."""
+    text = json.dumps(sorted(filters.items()))
+    return salted_hmac("audit.searches", text, algorithm="sha256").hexdigest()[:32]
 
 
 def who_and_where(request) -> dict:

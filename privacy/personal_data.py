@@ -30,7 +30,8 @@ CUT = "…"
 
 # E-mail addresses
 
-AT = r"(?:[@＠﹫]|%40)"
+# Markdown may escape it.
+AT = r"(?:\\{0,3}[@＠﹫]|%40)"
 # A word has letters and marks of any script; "…" replaces words with digits in normalised errors.
 OUTSIDE_WORDS = (
     r"\s\x00-\x20\"(),/:;<=>?@\[\\\]^`{|}~*%＠﹫"
@@ -100,14 +101,33 @@ DIGITS = re.compile(r"\d+")
 DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 # One run of digits that is a phone number nevertheless.
 PLAIN_PHONE = re.compile(r"0[1-9]\d{7,13}|00[1-9]\d{7,12}|1?[2-9]\d\d[2-9]\d{6}")
-PHONE_WORD = (
-    r"(?:tel(?:e[pf]\w*)?|\w*phone\w*|mob\w*|cell\w*|fax\w*|whats\w?app|call\w*|sms|handy|msisdn)"
+# What people and programs call a phone number. Short ones are words of their own.
+PHONE_NAME = (
+    r"phone|mobile|mobil(?:nummer|n[ií])|msisdn|whats[ _-]?app|t[eé]l[eéè](?:f|ph)[oó]n|telefon"
+    r"|телефон|puhelin|landline|电话|電話|手机|手機"
+    r"|(?:contact|handy|call[ _-]?back|ruf)[ _-]?(?:number|nummer|num|no\b)"
 )
+PHONE_WORD = (
+    rf"(?:\w*(?:{PHONE_NAME})\w*"
+    r"|tel(?:e[pf]\w*)?|mob\w*|cell\w*|fax\w*|call\w*|sms|gsm|tlf|handy)"
+)
+# A name and its value in JSON, in a dict of Python's or in Markdown, within a text: with quotes
+# that may be escaped several times.
+QUOTES = r"[\\\"'`*_]{0,9}"
+ASSIGNED = rf"{QUOTES}\s{{0,3}}[:=]{{1,2}}>?[\[{{(\s\\\"'`*_]{{0,16}}"
 AFTER_PHONE_WORD = re.compile(
-    rf"(?<!\w){PHONE_WORD}[^\w\n]{{0,3}}(?:\w{{1,8}}[^\w\n]{{1,3}}){{0,3}}$", re.IGNORECASE
+    rf"(?<!\w){PHONE_WORD}(?:"
+    rf"[^\w\n]{{0,3}}(?:\w{{1,8}}[^\w\n]{{1,3}}){{0,3}}"
+    rf"|{ASSIGNED}(?:\w{{1,20}}{ASSIGNED}){{0,2}})$",
+    re.IGNORECASE,
+)
+# Whether that is worth looking for at all.
+PHONE_HINT = re.compile(
+    r"pho|mob|tel|tél|cel|fax|cal|sms|gsm|tlf|han|msi|wha|con|ruf|lan|puh|тел|电|電|手",
+    re.IGNORECASE,
 )
 PHONE_KEY = re.compile(
-    r"phone|mobile|msisdn|whatsapp|(?<![a-z])(?:tel|fax|sms|cell)(?![a-z])", re.I
+    rf"{PHONE_NAME}|(?<![a-z])(?:tel|fax|sms|cell|gsm|tlf|handy|mobil)(?![a-z])", re.IGNORECASE
 )
 THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:[ .\u00a0\u2009\u202f]\d{3})+(?:[.,]\d{1,2})?")
 DECIMALS = re.compile(r"(?:0|[1-9]\d*)\.\d+(?: +\d+\.\d+)*")
@@ -169,26 +189,30 @@ def mask_query(query: str) -> str:
 
 
 def masked_text(text: str, *, cut_start=False, cut_end=False, is_phone=False) -> str:
-    before = after = ""
+    before = after = dropped = ""
     if cut_end:
         ends = (pattern.search(text, max(len(text) - REACH, 0)) for pattern in LAST)
         start = min((found.start() for found in ends if found), default=len(text))
         text, after = text[:start], CUT
     if cut_start:
         starts = (pattern.match(text[:REACH]) for pattern in FIRST)
-        text = text[max((found.end() for found in starts if found), default=0) :]
+        start = max((found.end() for found in starts if found), default=0)
+        dropped, text = text[:start], text[start:]
         before = CUT
+    if JSON_WITHIN.search(text) and MAY_HAVE_NUMBER.search(text):
+        text = with_json_masked(text)
     if MAY_HAVE_ADDRESS.search(text):
         text = ADDRESS.sub(lambda found: f"{found['before'] or ''}{EMAIL}", text)
     if MAY_HAVE_NUMBER.search(text):
-        text = NUMBER.sub(lambda found: masked_number(found, is_phone), text)
+        text = NUMBER.sub(lambda found: masked_number(found, is_phone, dropped), text)
     return f"{before}{text}{after}"
 
 
 # Numbers
 
 
-def masked_number(found: re.Match, is_phone: bool) -> str:
+def masked_number(found: re.Match, is_phone: bool, dropped: str = "") -> str:
+    """`dropped` is what was cut off before the text: it may say that a number is a phone's."""
     words = found[0]
     if found["kept"]:
         return words
@@ -196,7 +220,7 @@ def masked_number(found: re.Match, is_phone: bool) -> str:
         if is_iban(words):
             return IBAN
         return words[:4] + NUMBER.sub(lambda inner: masked_number(inner, is_phone), words[4:])
-    before = found.string[max(found.start() - 48, 0) : found.start()]
+    before = (dropped[-80:] + found.string[max(found.start() - 80, 0) : found.start()])[-80:]
     after = found.string[found.end() : found.end() + 8]
     pieces, done = [], 0
     for start, end in card_numbers(words):
@@ -275,7 +299,7 @@ def is_phone_number(number: str, before: str, after: str, is_phone: bool) -> boo
     hangs_on = before[-1:].isalnum() and not re.search(r"\\[bfnrt]$", before)
     if len(groups) == 1 and (hangs_on or before[-1:] == "_" or re.match(r"\w", after)):
         return False
-    if AFTER_PHONE_WORD.search(before):
+    if PHONE_HINT.search(before) and AFTER_PHONE_WORD.search(before):
         return True
     if len(groups) == 1:
         is_id = re.search(r"[^\W\d_]-$|[#№/=]$", before)
@@ -294,12 +318,34 @@ def is_phone_number(number: str, before: str, after: str, is_phone: bool) -> boo
 
 # JSON
 
+JSON_WITHIN = re.compile(r'[{\[]\s*["{\[]')
+
+
+def with_json_masked(text: str) -> str:
+    """Mask the JSON documents that stand within a text: there, a key says what a number is."""
+    pieces, done, place = [], 0, 0
+    while found := JSON_WITHIN.search(text, place):
+        start, depth = found.start(), 0
+        place = start
+        while token := json_text.TOKEN.match(text, place):
+            place = token.end()
+            depth += {"open": 1, "close": -1}.get(token.lastgroup or "", 0)
+            if not depth:
+                break
+        # Where it is no JSON, the search goes on: no character is read twice.
+        if not depth:
+            document = text[start:place]
+            pieces += [text[done:start], masked_json(document) or document]
+            done = place
+        place = max(place, start + 1)
+    return "".join([*pieces, text[done:]])
+
 
 def looks_like_json(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[", '"')
 
 
-def masked_json(text: str, *, cut_end: bool = False) -> str | None:
+def masked_json(text: str, *, cut_end: bool = False, is_phone: bool = False) -> str | None:
     """
     The text with strings, keys and numbers masked one by one; None if it is not JSON. At a cut
     end, the last string or number is masked as one that was cut.
@@ -307,15 +353,18 @@ def masked_json(text: str, *, cut_end: bool = False) -> str | None:
     if not cut_end and not any(pattern.search(text) for pattern in WORTH_LOOKING):
         return text
     try:
-        return masked_tokens(text, cut_end)
+        return masked_tokens(text, cut_end, is_phone)
     except ValueError:
         # Not a JSON string, such as a quoted sentence with a line break.
         return None
 
 
-def masked_tokens(text: str, cut_end: bool) -> str | None:
+def masked_tokens(text: str, cut_end: bool, is_phone: bool) -> str | None:
     pieces, done, position = [], 0, 0
     key, before, source = "", "", ""
+    # Of each object and list around this place: its key, and whether it is a phone's.
+    around: list[tuple[str, bool]] = []
+    in_phone = is_phone
     # Every token has a kind.
     while (found := json_text.TOKEN.match(text, position)) and (kind := found.lastgroup):
         last, source = source, found[kind]
@@ -323,21 +372,27 @@ def masked_tokens(text: str, cut_end: bool) -> str | None:
         if kind == "separator":
             if source == ":":
                 key = last
-        elif kind != "close":
+        elif kind == "close":
+            if around:
+                key, in_phone = around.pop()
+        else:
             if before in ("string", "number", "literal", "close"):
                 # Not JSON but words side by side, such as "[1] [2]".
                 return None
             masked = source
-            if kind == "string":
+            is_phone = in_phone or bool(PHONE_KEY.search(key))
+            if kind == "open":
+                around.append((key, in_phone))
+                in_phone = is_phone
+            elif kind == "string":
                 # Under this key the runtime keeps the beginning of a value that is too large.
                 is_cut = key == '"preview"'
-                is_phone = bool(PHONE_KEY.search(key))
                 masked = masked_string(source, is_phone=is_phone, cut_end=is_cut)
             elif kind == "number":
                 if not JSON_NUMBER.fullmatch(source):
                     return None
                 is_cut = cut_end and position == len(text)
-                masked = masked_value(source, is_phone=bool(PHONE_KEY.search(key)), is_cut=is_cut)
+                masked = masked_value(source, is_phone=is_phone, is_cut=is_cut)
             if masked != source:
                 pieces += [text[done : found.start(kind)], masked]
                 done = position
@@ -370,7 +425,7 @@ def masked_string(source: str, *, is_phone: bool, cut_end: bool) -> str:
 def masked_content(words: str, *, cut_end: bool = False, is_phone: bool = False) -> str:
     """Mask a JSON string's text. It may be JSON: the runtime keeps model calls that way."""
     if looks_like_json(words):
-        found = masked_json(words, cut_end=cut_end)
+        found = masked_json(words, cut_end=cut_end, is_phone=is_phone)
         if found is not None:
             return found
     return masked_text(words, cut_end=cut_end, is_phone=is_phone)

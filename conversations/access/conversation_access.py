@@ -26,8 +26,10 @@ WORDS = ("search", "external_id", "error")
 
 def audit_search(request, filters, *, again: bool, **details):
     """Records the search in the audit trail if the filters are valid and hold such words."""
-    if any(filters.data.get(name) for name in WORDS) and filters.is_valid():
-        query = filters.query(keep_cursor=again)
+    typed = [name for name in WORDS if filters.data.get(name)]
+    if typed and filters.is_valid():
         if refreshes_itself(request):
             details["by"] = "an open page"
-        record_search(request, query, again=again, **details)
+        used = {name: filters.data[name] for name in filters.filters if filters.data.get(name)}
+        query = filters.query(keep_cursor=again)
+        record_search(request, query, filters=used, typed=typed, again=again, **details)

@@ -9,14 +9,18 @@ import json
 import re
 from functools import cache
 from html import escape, unescape
+from urllib.parse import unquote
 
 import nh3
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from backoffice import json_text
+from privacy import masking
+from privacy.personal_data import mask
 
 # Rendering is linear but slow, about 2 µs a character; longer texts stay plain text.
 MARKDOWN_UP_TO = 32_768
@@ -33,6 +37,8 @@ ATTRIBUTES = {
     "code": {"class"},
     "ol": {"start"},
 }
+# Digits of a number that markup divides, beside the part that was masked in the source.
+LEFT_OVER = re.compile(r"(?:\d+[ .()-]{0,3})*(\[(?:phone|card|IBAN)\])(?:[ .()-]{0,3}\d+)*")
 # No relative links: they would lead to our own pages.
 LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
 # Headings of a message must not compete with the page's.
@@ -68,7 +74,7 @@ def as_markdown(content: str, term: str = "") -> SafeString:
     """The text rendered and sanitised, with the term marked where it is visible."""
     if len(content) > MARKDOWN_UP_TO or grows(content):
         return as_plain_text(content, term)
-    html = parser().render(content)
+    html = rendered(content)
     # Many links may refer to one long address.
     if len(html) > 30 * len(content) + 1000:
         return as_plain_text(content, term)
@@ -82,6 +88,30 @@ def as_markdown(content: str, term: str = "") -> SafeString:
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
     return mark_safe(marked(html, term))  # noqa: S308
+
+
+def rendered(content: str) -> str:
+    """The Markdown as HTML. What it shows is masked once more: \\@ and &#64; are an @ by then."""
+    tokens = parser().parse(content)
+    if masking.is_active():
+        for token in tokens:
+            if token.children is not None:
+                mask_shown(token)
+            else:
+                token.content = mask(token.content)
+                token.info = mask(token.info)
+    return parser().renderer.render(tokens, parser().options, {})
+
+
+def mask_shown(token: Token):
+    """Replace a paragraph by its masked text, without markup, if it shows personal data."""
+    children = token.children or []
+    breaks = ("softbreak", "hardbreak")
+    shown = "".join("\n" if each.type in breaks else each.content for each in children)
+    addresses = [unquote(str(value)) for each in children for value in each.attrs.values()]
+    masked = LEFT_OVER.sub(r"\1", mask(shown))
+    if masked != shown or any(mask(each) != each for each in addresses):
+        token.children = [Token("text", "", 0, content=masked)]
 
 
 def only_absolute_links(tag: str, name: str, value: str) -> str | None:

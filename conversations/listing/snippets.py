@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import time_limit
-from privacy import masking, personal_data
+from privacy import hits, masking, personal_data
 
 from ..agentdb import revision
 from ..display.message_text import as_plain_text
@@ -39,7 +39,8 @@ HITS = """
         SELECT id, label, words, strpos(lower(words), lower(%(text)s)) AS at
         FROM (SELECT id, {label} AS label, {words} AS words, created_at
               FROM {table} WHERE session_id = session.id AND ({condition})) AS hits
-        WHERE words ILIKE %(pattern)s ORDER BY created_at, id LIMIT {limit}
+        WHERE words ILIKE %(pattern)s AND (%(counts)s IS NULL OR words ~* %(counts)s)
+        ORDER BY created_at, id LIMIT {limit}
     ) AS hit
 """
 
@@ -52,7 +53,8 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
     """
     found: dict[uuid.UUID, list[Snippet]] = {}
     pattern = f"%{connections[Session.objects.db].ops.prep_for_like_query(text)}%"
-    values = {"ids": ids, "text": text, "pattern": pattern}
+    counts = hits.pattern(text) if masking.is_active() else None
+    values = {"ids": ids, "text": text, "pattern": pattern, "counts": counts}
     list_url = reverse("conversations:list")
     for name, options in places(everywhere):
         length = BEFORE + AFTER + 2 * MARGIN + len(text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django.db import connections
 from django.db.models import OuterRef, Q, QuerySet
 
-from privacy import masking
+from privacy import hits, masking
 
 from ..access import agent_limits
 from ..agentdb import compiled, revision
@@ -100,17 +100,28 @@ def has_problem(name: str) -> Problem:
 
 def message_contains(text: str, everywhere: bool) -> Condition:
     """A message holds the text, ignoring case; `everywhere`, also an error or a tool's name."""
-    sources = [ChatMessage.objects.filter(content__contains_text=text)]
+    sources = [with_hits(ChatMessage.objects.all(), "content", text)]
     indexed = state.is_ready(catalogue.TRIGRAMS.name) and bool(TRIGRAM.search(text))
     if everywhere:
         for kind in kinds.with_words():
             failing = kind.rows().annotate(words=kind.words.as_whole())
-            sources.append(failing.filter(words__contains_text=text))
+            sources.append(with_hits(failing, "words", text))
             indexed = indexed and state.is_ready(kind.words_index_name)
         calls, by_name = tool_calls(text)
         sources.append(calls)
         indexed = indexed and by_name
     return Condition(lambda: tuple(sources), indexed)
+
+
+def with_hits(rows: QuerySet, field: str, text: str) -> QuerySet:
+    """
+    Rows in which the text is found, in any case. For somebody who does not see personal data, a hit
+    in what is masked does not count.
+    """
+    found = rows.filter(**{f"{field}__contains_text": text})
+    if masking.is_active():
+        found = found.filter(**{f"{field}__iregex": hits.pattern(text)})
+    return found
 
 
 def tool_uris() -> list[str] | None:
@@ -133,14 +144,17 @@ def tool_uris() -> list[str] | None:
 def tool_calls(text: str) -> tuple[QuerySet, bool]:
     """(calls of tools whose name holds the text, whether the runtime's index finds them)"""
     if not revision.has_task_order():
-        return Task.objects.filter(node_type="tool_call", name__contains_text=text), False
+        return with_hits(Task.objects.filter(node_type="tool_call"), "name", text), False
     uris = tool_uris()
     if uris is None:
-        return Task.objects.filter(tool_uri__contains_text=text), False
+        return with_hits(Task.objects.all(), "tool_uri", text), False
     pattern = f"%{connections[Task.objects.db].ops.prep_for_like_query(text)}%"
     with connections[Task.objects.db].cursor() as cursor:
         cursor.execute(NAMED_SO, [uris, pattern])
-        return Task.objects.filter(tool_uri__in=[masking.raw(name) for (name,) in cursor]), True
+        named = [masking.raw(name) for (name,) in cursor]
+    if masking.is_active():
+        named = [name for name in named if hits.has_hit(name, text)]
+    return Task.objects.filter(tool_uri__in=named), True
 
 
 def normalised_message(text: str) -> str | None:

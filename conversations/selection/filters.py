@@ -83,6 +83,8 @@ class ConversationFilter(django_filters.FilterSet):
         super().__init__(with_agent_as_stored(data), **kwargs)
         self.filters["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
         self.filters["problem"].extra["choices"] = kinds.choices()
+        if masking.is_active():
+            self.filters["external_id"].label = "External id"
 
     def filter_search(self, queryset, name, value):
         everywhere = self.form.cleaned_data["scope"] == "all"
@@ -110,6 +112,9 @@ class ConversationFilter(django_filters.FilterSet):
         return normalised_message(self.form.cleaned_data["error"])
 
     def filter_external_id(self, queryset, name, value):
+        # By its beginning, one that is masked could be guessed letter by letter.
+        if masking.is_active():
+            return queryset.with_external_id(value) if is_storable(value) else queryset.none()
         return queryset.with_external_id_prefix(value)
 
     def filter_evals(self, queryset, name, value):

@@ -1,5 +1,6 @@
 """The audit trail: what is told of whom, that nobody can change it, and how it is read."""
 
+import re
 import uuid
 from datetime import timedelta
 from urllib.parse import unquote
@@ -17,13 +18,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import lockout
+from audit import recording
 from audit.models import Act, Entry
 from audit.recording import SAME_VIEW, record, recorded_change
 from conversations.listing import views
 from conversations.selection.pagination import EPOCH, Cursor
 
 from ..support.factories import make_agent, make_message, make_run, make_session, make_task
-from ..support.listing import timed_out
+from ..support.listing import TYPING, timed_out
 from ..support.pages import HTMX
 from ..support.signing_in import PASSWORD, let_in, make_user, sign_in
 
@@ -258,6 +260,12 @@ def test_without_an_entry_nothing_is_shown(support_client, session, monkeypatch)
     assert b"content-word" not in response.content
 
 
+def without_fingerprint(entry) -> dict:
+    """The details of a search: every one has a fingerprint, which tells nothing."""
+    assert re.fullmatch("[0-9a-f]{32}", entry.details["fingerprint"])
+    return {name: value for name, value in entry.details.items() if name != "fingerprint"}
+
+
 def test_a_search_is_told_and_a_list_is_not(support_client, session):
     make_message(session, content="refund")
     support_client.get("/conversations/")
@@ -267,7 +275,7 @@ def test_a_search_is_told_and_a_list_is_not(support_client, session):
         support_client.get("/conversations/?search=refund")
     assert len(inserts(queries)) == 1
     entry = only(Act.SEARCHED)
-    assert entry.details == {"query": "search=refund", "shown": 1}
+    assert without_fingerprint(entry) == {"query": "search=refund", "shown": 1}
     assert entry.session_id is None
 
 
@@ -299,7 +307,53 @@ def test_whatever_answers_a_guess_is_told_once(support_client, path):
 def test_a_search_that_took_too_long_is_told(support_client, monkeypatch):
     monkeypatch.setattr(views, "find", timed_out)
     assert support_client.get("/conversations/?search=refund").status_code == 503
-    assert only(Act.SEARCHED).details == {"query": "search=refund"}
+    assert without_fingerprint(only(Act.SEARCHED)) == {"query": "search=refund"}
+
+
+def told(client, *queries: str) -> list[str]:
+    """What the trail says after these searches, each by typing in the page."""
+    for query in queries:
+        client.get(f"/conversations/?{query}", headers=TYPING)
+        client.get(f"/conversations/counts/?{query}", headers=TYPING)
+    return [unquote(entry.details["query"]) for entry in reversed(entries(Act.SEARCHED))]
+
+
+def test_what_is_typed_letter_by_letter_is_one_search(support_client):
+    typed = [f"search={'refund'[:end]}" for end in range(2, 7)]
+    assert len(told(support_client, *typed)) == 1
+
+
+@pytest.mark.parametrize(
+    ("queries", "number"),
+    [
+        # Guesses, of which the next one does not begin with the one before.
+        (["search=ab", "search=ac", "search=ad"], 3),
+        (["external_id=a", "external_id=b", "external_id=ba"], 2),
+        # Under another filter it is another question.
+        (["search=ab", "search=abc&problem=failed"], 2),
+        (["search=ab", "external_id=ab"], 2),
+        # Fewer letters find more.
+        (["search=abc", "search=ab"], 2),
+    ],
+)
+def test_any_other_search_is_one_of_its_own(support_client, queries, number):
+    assert len(told(support_client, *queries)) == number
+
+
+def test_after_a_while_what_is_typed_is_a_search_of_its_own(support_client, monkeypatch):
+    monkeypatch.setattr(recording, "STILL_TYPING", timedelta(0))
+    assert len(told(support_client, "search=ab", "search=abc")) == 2
+
+
+@pytest.mark.parametrize("page", ["", "counts/"])
+def test_guesses_that_masking_makes_the_same_are_told_apart(viewer_client, settings, page):
+    settings.MASK_PERSONAL_DATA = True
+    for name in ("jane", "john", "joan"):
+        viewer_client.get(f"/conversations/{page}?search={name}@example.com")
+    found = entries(Act.SEARCHED)
+    assert len(found) == 3
+    assert {unquote(entry.details["query"]) for entry in found} == {"search=[e-mail]"}
+    assert len({entry.details["fingerprint"] for entry in found}) == 3
 
 
 # Only ever longer

@@ -505,6 +505,8 @@ def answer(connection) -> str:
 def test_the_audit_trail_keeps_no_personal_data(masked, support_client):
     support_client.get("/conversations/", {"search": PHONE})
     entry = Entry.objects.get(act=Act.SEARCHED)
+    fingerprint = entry.details.pop("fingerprint")
+    assert re.fullmatch("[0-9a-f]{32}", fingerprint)
     assert entry.details == {"query": "search=%5Bphone%5D", "shown": 0}
 
 
@@ -516,3 +518,29 @@ def test_the_audit_trail_names_accounts_as_they_are(masked, client):
         "guessed": lockout.guessed(EMAIL),
         "how": "password",
     }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(r"jane\@example.com", "jane&#64;example.com", "jane@**example**.com"),
+        "jane&commat;example.com",
+        *(r"415\-555\-0108", "*+372* 5123 4567", "`+372 5123` 4567", "+372 **51**23 4567"),
+        *(
+            "[mail me](mailto:jane&#64;example.com)",
+            "[x](tel:%2B37251234567)",
+            "> jane\\@example.com",
+        ),
+        *("* a\n* jane&#64;example.com", "| a |\n|---|\n| jane\\@example.com |"),
+        '[x](https://x.example "jane&#64;example.com")',
+    ],
+)
+def test_what_markdown_makes_readable_is_masked_too(viewer_client, settings, content):
+    session = make_session()
+    make_message(session, "assistant", content)
+    settings.MASK_PERSONAL_DATA = True
+    page = unescape(viewer_client.get(f"/conversations/{session.id}/").content.decode())
+    shown = re.sub("<.*?>", "", page)
+    assert not re.search("jane.{0,6}example|example.com|0108|4567", shown)
+    assert "jane" not in page
+    assert "51234567" not in page

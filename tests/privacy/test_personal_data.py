@@ -292,3 +292,61 @@ def test_twice_the_text_takes_twice_the_time(piece):
         return time.process_time() - began
 
     assert seconds(400_000) < 10 * seconds(100_000) + 0.1
+
+
+NAMED = [
+    *('{{"phone": "{}"}}', 'Error: {{"phone": "{}"}}', "{{'phone': '{}'}}", "{{'phone': {}}}"),
+    *(
+        r"{{\"phone\": \"{}\"}}",
+        r"x {{\\\"phone\\\": \\\"{}\\\"}}",
+        '{{"phone":{{"number":"{}"}}}}',
+    ),
+    *("**Phone:** {}", "**Phone**: `{}`", "Phone:\n{}", "phone={}", 'phone_number => "{}"'),
+    *("Telefon: {}", "Teléfono: {}", "Téléphone : {}", "Telefonnummer: {}", "telefon = {}"),
+    *('{{"contactNumber": "{}"}} x', "contact_number: {}", '{{"callbackNumber": {}}}', "gsm: {}"),
+    *(
+        'x {{"phone": {{"country": "EE", "number": "{}"}}}}',
+        'x {{"phones": ["+1 202 555 0143", "{}"]}}',
+    ),
+    *('{{"mobil": "{}"}}', '{{"customer": {{"telefon": {{"main": {}}}}}}}', "тел / телефон: {}"),
+]
+
+
+@pytest.mark.parametrize("form", NAMED)
+def test_a_number_that_is_named_a_phones_is_masked_wherever_the_name_stands(form):
+    whole = form.format("37251234567")
+    assert "37251234567" not in mask(whole)
+    assert "[phone]" in mask(whole)
+    # Cut somewhere behind it, or with text around it, it is no JSON.
+    for text in (f"{whole} and more", f"It said {whole}"):
+        assert "37251234567" not in mask(text)
+        assert "37251234567" not in mask(text, cut_end=True)
+        assert "37251234567" not in mask(text, cut_start=True)
+    if form.startswith('{{"') and form.endswith("}}"):
+        assert "37251234567" not in mask_json(whole)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("order 12345678", "order_id: 12345678", '{"order": "12345678"} x', "ticket=12345678"),
+        *('[{"phone": "1"}, "12345678"]', '{"phone": {"n": 1}, "order": "12345678"}'),
+        *('x {"phone": {"n": "1"}, "order": "12345678"}', "conference room 12345678"),
+    ],
+)
+def test_other_numbers_are_none_for_that(text):
+    assert mask(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['["', "[[", '{"a":', '{"phone": "37251234567"}, ', "phone ", 'phone:"', "\\", "phone: {"],
+)
+def test_json_within_a_text_takes_time_in_proportion(text):
+    def seconds(times):
+        whole = text * (times * 60_000 // len(text)) + "1234567"
+        began = time.thread_time()
+        mask(whole)
+        return time.thread_time() - began
+
+    assert seconds(4) < 12 * max(seconds(1), 0.01)

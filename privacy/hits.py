@@ -1,0 +1,65 @@
+"""
+Which hits of a search count for somebody who does not see personal data.
+
+A hit inside a masked text would tell what the mask hides, letter by letter. So a hit counts only if
+it lies outside of what is masked, or covers it whole: then the searcher knew it already.
+"""
+
+import re
+
+from .personal_data import AT, IBAN, JOINT, mask
+
+# Regular expressions of PostgreSQL. What separates addresses from other words, and a letter of one.
+SEPARATOR = r"[[:space:]\"(),/:;<=>?\[\\\]^`{|}~*]"
+LETTER = r"[^[:space:]\"(),/:;<=>?@\[\\\]^`{|}~*%＠﹫]"
+JOINTS = "[" + JOINT[1:-1].replace("\\-", "") + "-]"
+# An IBAN that begins here, or has begun before.
+IBAN_HERE = r"(?![a-z]{2}[[:digit:]]{2}([ .\u00a0-]?[a-z0-9]){11})"
+IBAN_BEFORE = r"(?<!\m[a-z]{2}[[:digit:]]{2}([ .\u00a0-]?[a-z0-9]{4}){0,7}[ .\u00a0-]?)"
+# The end of a word that is no address: nor a quoted one, nor one whose letters JSON escapes.
+END = rf"(?![^\"\n]{{0,64}}\"[@＠﹫])(?!\\u[0-9a-f]{{4}})($|{SEPARATOR}|%(?!40))"
+
+
+def counts(text: str, start: int, end: int) -> bool:
+    """Whether a hit is masked as a whole or not at all."""
+    parts = (text[:start], text[start:end], text[end:])
+    return "".join(map(mask, parts)) == mask(text)
+
+
+def has_hit(text: str, term: str) -> bool:
+    """Whether the term is in the text, in any case, with a hit that counts."""
+    found = re.finditer(re.escape(term), text, re.IGNORECASE)
+    return any(counts(text, *hit.span()) for hit in found)
+
+
+def pattern(term: str) -> str:
+    """
+    A regular expression of PostgreSQL, to be matched in any case, that finds the term where a hit
+    counts. In doubt it finds none: in a long number that is not masked, for one.
+    """
+    words = term.split() or [""]
+    # Unless the term holds a whole IBAN, none of its words may begin one.
+    ibans = IBAN in mask(term)
+    iban_here = "" if ibans else IBAN_HERE
+    literal = "".join(
+        part if part.isspace() else iban_here + re.sub(r"([^\w\s])", r"\\\1", part)
+        for part in re.split(r"(\s+)", term)
+        if part
+    )
+    # An address in the term must be found from its first to its last letter.
+    begins = r"(^|[[:space:]])" if re.match(AT, words[0]) else f"(^|{SEPARATOR})"
+    left = "" if re.search(AT, words[0]) else f"{LETTER}*"
+    right = r"\.?" if re.search(AT, words[-1]) else f"{LETTER}*"
+    before = after = ""
+    if re.match(rf"[+＋(（]*{JOINT}*\d", term):
+        # An opening bracket is a part of the number only with its closing one.
+        opening = "(（" if term.count(")") > term.count("(") else ""
+        before = rf"(?<!([[:digit:]]{JOINTS}{{0,3}}|[+＋{opening}]))"
+    if digits := re.search(rf"(?:[\d+＋(（]{JOINT}*)+$", term):
+        # Nothing shorter than seven digits is masked.
+        left_over = max(7 - sum(map(str.isdecimal, digits[0])), 1)
+        after = rf"(?!({JOINTS}{{0,3}}[[:digit:]]){{{left_over}}})"
+    # The beginning of an encoded @.
+    ends = "(?!40)" if term.endswith("%") else "(?!0)" if term.endswith("%4") else ""
+    within = "" if ibans else IBAN_BEFORE + IBAN_HERE
+    return rf"{begins}{within}{left}{before}{literal}{ends}{after}{right}{END}"

@@ -1,0 +1,163 @@
+"""Searching tells somebody who does not see personal data nothing of what is masked."""
+
+import random
+import re
+
+import pytest
+from django.db import connections
+
+from conversations.listing.counts import UP_TO
+from privacy import hits
+from privacy.personal_data import mask
+
+from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
+from ..support.listing import COUNTS, NEW, match
+from ..support.pages import get, text
+
+pytestmark = pytest.mark.django_db
+
+PERSONAL = [
+    *("jane.doe@example.com", "jane%40example.com", r"jos\u00e9@example.com", "用户@例え.jp"),
+    *('"jane doe"@example.com', "+372 5123 4567", "(020) 7946 0958", "phone: 37251234567"),
+    *("4111 1111 1111 1111", "GB29 NWBK 6016 1331 9268 19", "EE382200221020145685"),
+    '{"phone": "37251000051"}',
+]
+HARMLESS = [
+    *("hello", "order 1234", "100% sure", "ticket-7012345", "see (this)", "a@", "x.y", "12 34"),
+    *("2026-11-28", "jane", "example.com", "refund", "\n"),
+]
+
+
+def spans(whole: str) -> list[tuple[int, int]]:
+    """Where in a text the masked parts are."""
+    kept = re.split(r"\[(?:e-mail|phone|card|IBAN)\]", mask(whole))
+    found = re.fullmatch("(.+?)".join(map(re.escape, kept)), whole, re.DOTALL)
+    return [found.span(number) for number in range(1, len(kept))]
+
+
+def is_partial(whole: str, term: str) -> bool:
+    """Whether each place where the term is found cuts through something masked."""
+    return all(
+        any(
+            start < last and end > first and not (start <= first and end >= last)
+            for first, last in spans(whole)
+        )
+        for start in (found.start() for found in re.finditer(f"(?={re.escape(term)})", whole))
+        for end in [start + len(term)]
+    )
+
+
+def test_no_piece_of_what_is_masked_is_found():
+    """Pieces of texts that hold one piece of personal data among harmless words."""
+    chance = random.Random(4)
+    asked = found = 0
+    with connections["agents"].cursor() as cursor:
+        for _ in range(4_000):
+            words = [chance.choice(HARMLESS) for _ in range(chance.randint(0, 4))]
+            words.insert(chance.randint(0, len(words)), chance.choice(PERSONAL))
+            whole = chance.choice([" ", " ", ", ", "; ", ": "]).join(words)
+            start = chance.randrange(len(whole))
+            term = whole[start : start + chance.randint(2, 16)]
+            if len(term.strip()) < 2:
+                continue
+            cursor.execute("SELECT %s ~* %s", [whole, hits.pattern(term)])
+            [(is_found,)] = cursor.fetchall()
+            assert not (is_found and is_partial(whole, term)), (whole, term)
+            asked += 1
+            found += is_found
+    # It is not that nothing is ever found.
+    assert asked > 3_000
+    assert found > asked / 5
+
+
+@pytest.mark.parametrize("whole", PERSONAL)
+@pytest.mark.parametrize("around", ["{}", "It is {} today.", "({})", "{}."])
+def test_whoever_knows_all_of_it_finds_it(whole, around):
+    term = whole.removeprefix("phone: ")
+    with connections["agents"].cursor() as cursor:
+        cursor.execute("SELECT %s ~* %s", [around.format(whole), hits.pattern(term.upper())])
+        assert cursor.fetchall() == [(True,)]
+
+
+@pytest.mark.parametrize(
+    ("whole", "term"),
+    [
+        *[("I want a refund.", "refund"), ("I want a refund.", "a REF"), ("100% sure", "100")],
+        *[("order SN-1234", "sn-12"), ("50%", "50%"), ("a_b c", "a_b"), ("C++ (new)", "c++ (")],
+        *[("write to jane", "jane"), ("ärger mit Öl", "ÖL"), ("see https://x.example/a", "x.ex")],
+    ],
+)
+def test_other_words_are_found_as_ever(whole, term):
+    with connections["agents"].cursor() as cursor:
+        cursor.execute("SELECT %s ~* %s", [whole, hits.pattern(term)])
+        assert cursor.fetchall() == [(True,)]
+
+
+# On pages
+
+
+@pytest.fixture
+def masked(settings, viewer_client):
+    settings.MASK_PERSONAL_DATA = True
+    return viewer_client
+
+
+GUESSES = ["jane.d", "doe@", "example.c", "ane.doe@example.com", "372 51", "5123 4567"]
+
+
+@pytest.fixture
+def session():
+    session = make_session(make_agent("Shop"), external_id="jane.doe@example.com")
+    make_message(session, content="I am jane.doe@example.com, +372 5123 4567, and want a refund")
+    run = make_run(session)
+    make_task(run, session, "step", errors=Json("no mail to jane.doe@example.com, sorry"))
+    call = {"node_type": "tool_call", "output": Json({"result": "fine"})}
+    make_task(run, session, "tool", tool_uri="mailto:jane.doe@example.com", **call)
+    return session
+
+
+@pytest.mark.parametrize("scope", ["", "all"])
+@pytest.mark.parametrize("guess", GUESSES)
+def test_a_guess_finds_nothing_on_any_page(masked, support_client, session, guess, scope):
+    query = {"search": guess, "scope": scope}
+    assert match(masked, **query) == []
+    counts = text(get(masked, COUNTS, **query))
+    assert "0 conversations" in counts
+    new = get(masked, NEW, since="0.00000000000000000000000000000000", **query)
+    assert text(new).strip() == ""
+
+
+@pytest.mark.parametrize("scope", ["", "all"])
+@pytest.mark.parametrize("known", ["jane.doe@example.com", "+372 5123 4567", "refund"])
+def test_what_is_known_is_found(masked, session, known, scope):
+    # Without opening it, as what is an external id does.
+    assert match(masked, search=known, scope=scope, go="0") == [session.id]
+
+
+def test_whoever_sees_personal_data_finds_every_piece(admin_client, settings, session):
+    settings.MASK_PERSONAL_DATA = True
+    for guess in GUESSES:
+        assert match(admin_client, search=guess) == [session.id]
+    assert match(admin_client, external_id="jane") == [session.id]
+
+
+def test_no_snippet_tells_of_a_hit_that_does_not_count(masked, session):
+    make_message(session, content="example.com is down")
+    [row] = get(masked, search="example.c").context["rows"]
+    assert [re.sub("<.*?>", "", each.html) for each in row.snippets] == ["example.com is down"]
+
+
+def test_an_external_id_is_found_as_a_whole_alone(masked, session):
+    for end in range(1, len(session.external_id)):
+        assert match(masked, external_id=session.external_id[:end]) == []
+    assert match(masked, external_id=session.external_id) == [session.id]
+    page = text(get(masked))
+    assert "External id" in page
+    assert "External id starts with" not in page
+
+
+def test_many_pages_of_hits_are_counted_the_same_way(masked, session):
+    for _ in range(3):
+        make_message(make_session(), content="mail example.com")
+    assert "3 conversations" in text(get(masked, COUNTS, search="example.c"))
+    assert UP_TO > 3
