@@ -12,10 +12,11 @@ from django.db import transaction
 
 from audit.models import Act
 from audit.recording import record
+from backoffice.error_pages import error_response
 from conversations.models import Agent
 
 from . import second_factors
-from .audited_admin import AuditedAdmin
+from .audited_admin import OWN_ACCESS, AuditedAdmin, can_sign_in
 from .models import AgentLimit, User
 
 # They hold secrets, and a second copy of e-mail addresses that nothing here reads.
@@ -62,8 +63,15 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
             "password": user.has_usable_password(),
         }
 
-    @transaction.atomic
     def user_change_password(self, request, id, form_url=""):
+        removes_own = "unset-password" in request.POST and id == str(request.user.pk)
+        if removes_own and not can_sign_in(request.user, without_password=True):
+            # In advance: the session changes with the password, and could not change back.
+            return error_response(request, 403, *OWN_ACCESS)
+        return self.guarded(self.password_changed, request, id, form_url)
+
+    @transaction.atomic
+    def password_changed(self, request, id, form_url):
         user = self.get_object(request, unquote(id))
         response = super().user_change_password(request, id, form_url)
         before = user.password

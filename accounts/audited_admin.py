@@ -1,5 +1,7 @@
 from contextlib import contextmanager
 
+from allauth.mfa.models import Authenticator
+from django.contrib import messages
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
@@ -12,8 +14,28 @@ from backoffice.error_pages import error_response
 LOCK = "SELECT pg_advisory_xact_lock(1684370287)"
 
 
+OWN_ACCESS = (
+    "That would lock you out",
+    "Nothing was changed. You would lose your own access to the admin panel. Ask another admin to "
+    "do it.",
+)
+LAST_SUPERUSER = (
+    "This is the last active superuser",
+    "Nothing was changed. Make somebody else one first.",
+)
+ROLE_CHANGED = ("Your role has changed", "Nothing was changed. You may no longer change accounts.")
+
+
 class LockedOutByChange(Exception):
     """The arguments are the title and the text of the page that says so."""
+
+
+def can_sign_in(user, *, without_password=False) -> bool:
+    """Whether the account has a password, a passkey or an identity at the provider."""
+    if user.has_usable_password() and not without_password:
+        return True
+    passkeys = Authenticator.objects.filter(user=user, type=Authenticator.Type.WEBAUTHN)
+    return bool(user.identity) or passkeys.exists()
 
 
 @contextmanager
@@ -23,28 +45,33 @@ def nobody_locked_out(request):
     superuser. So one admin is always left: whoever makes the change.
     """
     users = get_user_model().objects
-    superusers = users.filter(is_active=True, is_superuser=True)
 
-    def is_admin() -> bool:
-        found = users.filter(pk=request.user.pk).first()
-        return found is not None and found.has_perm("accounts.use_admin")
+    def state() -> tuple[bool, bool, bool, bool]:
+        """
+        Whether whoever makes the change may use the panel and can sign in, and whether a superuser
+        is left, and one who can.
+        """
+        actor = users.filter(pk=request.user.pk).first()
+        superusers = list(users.filter(is_active=True, is_superuser=True))
+        return (
+            actor is not None and actor.has_perm("accounts.use_admin"),
+            actor is not None and can_sign_in(actor),
+            bool(superusers),
+            any(map(can_sign_in, superusers)),
+        )
 
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(LOCK)
-        if not is_admin():
-            raise LockedOutByChange("Your role has changed", "You may no longer change accounts.")
-        had_superuser = superusers.exists()
+        before = state()
+        if not before[0]:
+            raise LockedOutByChange(*ROLE_CHANGED)
         yield
-        if not is_admin():
-            raise LockedOutByChange(
-                "That would lock you out",
-                "You would lose your own access to the admin panel. Ask another admin to do it.",
-            )
-        if had_superuser and not superusers.exists():
-            raise LockedOutByChange(
-                "This is the last active superuser", "Make somebody else one first."
-            )
+        lost = [was and not still for was, still in zip(before, state(), strict=True)]
+        if lost[0] or lost[1]:
+            raise LockedOutByChange(*OWN_ACCESS)
+        if lost[2] or lost[3]:
+            raise LockedOutByChange(*LAST_SUPERUSER)
 
 
 class AuditedAdmin(KnownFilters):
@@ -70,8 +97,10 @@ class AuditedAdmin(KnownFilters):
             with nobody_locked_out(request):
                 return view(request, *args, **kwargs)
         except LockedOutByChange as refused:
-            title, text = refused.args
-            return error_response(request, 403, title, f"Nothing was changed. {text}")
+            # What the panel was about to say of its success.
+            for _ in messages.get_messages(request):
+                pass
+            return error_response(request, 403, *refused.args)
 
     def told(self, row) -> dict:
         """What the audit trail records of a row: {name: value}, the row's name under "name"."""

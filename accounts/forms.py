@@ -1,5 +1,7 @@
 """All forms in which a secret could be guessed."""
 
+import re
+
 from allauth.account.forms import ReauthenticateForm
 from allauth.core import context
 from allauth.mfa.adapter import get_adapter
@@ -70,6 +72,10 @@ class OneCode:
         raise get_adapter().validation_error("incorrect_code")
 
 
+# What PostgreSQL's jsonb refuses.
+UNSTORABLE = re.compile(r"\\u(?:0000|d[89a-f])", re.IGNORECASE)
+
+
 class AnyCredential:
     """
     A passkey's answer is parsed by libraries that raise what they like for one that is made up:
@@ -79,6 +85,9 @@ class AnyCredential:
     def full_clean(self):
         try:
             super().full_clean()
+            # All of it is stored, what nobody asked for included.
+            if UNSTORABLE.search(self.data.get("credential", "")):
+                raise ValueError
         except (DatabaseError, LockedOut):
             raise
         except Exception:  # noqa: BLE001

@@ -26,8 +26,9 @@ class Act(models.TextChoices):
 
 class Entry(models.Model):
     """
-    Who did what, when and from where. A database trigger refuses to change entries, and to delete
-    them except by audit_prune. No foreign keys: entries outlive the rows that they name.
+    Who did what, when and from where. A database trigger refuses to change entries, except for a
+    search that is still being typed, and to delete them except by audit_prune. No foreign keys:
+    entries outlive the rows that they name.
     """
 
     at = models.DateTimeField("time", db_default=Now(), db_index=True)

@@ -63,22 +63,25 @@ def record_search(
 ):
     """
     Record that a user searched, with the query string and what it filters by. Without `again`, only
-    if they have not asked the same, or for a later page of it, within SAME_VIEW. Nothing is
-    recorded while they are still typing in one of the filters `typed`: if the search before was its
-    beginning.
+    if they have not asked the same, or for a later page of it, within SAME_VIEW. While they are
+    still typing in one of the filters `typed`, the entry of its beginning becomes the whole's.
     """
     entries = Entry.objects.filter(act=Act.SEARCHED, user_id=request.user.pk)
+    same = fingerprint(filters)
+    if not again and entries.filter(at__gt=Now() - SAME_VIEW, details__fingerprint=same).exists():
+        return
     begun = [
         fingerprint(filters | {name: filters[name][:end]})
         for name in typed
         for end in range(max(len(filters[name]) - TYPED_LETTERS, 1), len(filters[name]))
     ]
-    if entries.filter(at__gt=Now() - STILL_TYPING, details__fingerprint__in=begun).exists():
-        return
-    same = fingerprint(filters)
-    if not again and entries.filter(at__gt=Now() - SAME_VIEW, details__fingerprint=same).exists():
-        return
-    record(request, Act.SEARCHED, query=query, fingerprint=same, **details)
+    details |= {"query": query, "fingerprint": same}
+    typing = entries.filter(at__gt=Now() - STILL_TYPING, details__fingerprint__in=begun)
+    # The database allows this one change, of an entry this new.
+    if entry := typing.order_by("-pk").first():
+        entries.filter(pk=entry.pk).update(details=for_audit(details))
+    else:
+        record(request, Act.SEARCHED, **details)
 
 
 def fingerprint(filters: dict[str, str]) -> str:

@@ -12,12 +12,26 @@ from .personal_data import AT, IBAN, JOINT, mask
 # Regular expressions of PostgreSQL. What separates addresses from other words, and a letter of one.
 SEPARATOR = r"[[:space:]\"(),/:;<=>?\[\\\]^`{|}~*]"
 LETTER = r"[^[:space:]\"(),/:;<=>?@\[\\\]^`{|}~*%＠﹫]"
+# PostgreSQL's own class of digits has those of ASCII alone.
+DIGIT = "[" + "".join(map(chr, filter(lambda code: chr(code).isdecimal(), range(0x20000)))) + "]"
 JOINTS = "[" + JOINT[1:-1].replace("\\-", "") + "-]"
-# An IBAN that begins here, or has begun before.
-IBAN_HERE = r"(?![a-z]{2}[[:digit:]]{2}([ .\u00a0-]?[a-z0-9]){11})"
-IBAN_BEFORE = r"(?<!\m[a-z]{2}[[:digit:]]{2}([ .\u00a0-]?[a-z0-9]{4}){0,7}[ .\u00a0-]?)"
-# The end of a word that is no address: nor a quoted one, nor one whose letters JSON escapes.
-END = rf"(?![^\"\n]{{0,64}}\"[@＠﹫])(?!\\u[0-9a-f]{{4}})($|{SEPARATOR}|%(?!40))"
+# An IBAN that begins here, or has begun before: groups with a digit, or four letters.
+IBAN_HERE = rf"(?![a-z]{{2}}{DIGIT}{{2}}([ .\u00a0-]?[a-z0-9]){{11}})"
+IBAN_BEFORE = (
+    rf"(?<!\m[a-z]{{2}}{DIGIT}{{2}}"
+    r"([ .\u00a0-]?([a-z0-9]*[0-9][a-z0-9]*|[a-z]{4})){0,10}[ .\u00a0-]?)"
+)
+# Between the parts of an address: Markdown, its escapes, and the @ as HTML spells it.
+MARKUP = r"[*_`~\\]{0,6}"
+AT_SIGN = r"([@＠﹫]|&(#0*64|#x0*40|commat);)"
+NOT_AFTER_AT = rf"(?<!{AT_SIGN}{MARKUP})"
+NOT_BEFORE_AT = rf"(?!{MARKUP}[@＠﹫])"
+NOT_BEFORE_ENTITY = r"(?![^[:space:]@＠﹫]{0,64}&(#0*64|#x0*40|commat);)"
+# The end of a word that is no address: nor a quoted one, nor one whose letters are escaped.
+END = (
+    rf"{NOT_BEFORE_AT}(?![^\"\n]{{0,64}}\"[@＠﹫])(?!\\+u[0-9a-f]{{4}})"
+    rf"($|{SEPARATOR}|%(?![0-9a-f]{{2}}))"
+)
 
 
 def counts(text: str, start: int, end: int) -> bool:
@@ -54,12 +68,12 @@ def pattern(term: str) -> str:
     if re.match(rf"[+＋(（]*{JOINT}*\d", term):
         # An opening bracket is a part of the number only with its closing one.
         opening = "(（" if term.count(")") > term.count("(") else ""
-        before = rf"(?<!([[:digit:]]{JOINTS}{{0,3}}|[+＋{opening}]))"
+        before = rf"(?<!({DIGIT}{JOINTS}{{0,3}}|[+＋{opening}]))"
     if digits := re.search(rf"(?:[\d+＋(（]{JOINT}*)+$", term):
         # Nothing shorter than seven digits is masked.
         left_over = max(7 - sum(map(str.isdecimal, digits[0])), 1)
-        after = rf"(?!({JOINTS}{{0,3}}[[:digit:]]){{{left_over}}})"
+        after = rf"(?!({JOINTS}{{0,3}}{DIGIT}){{{left_over}}})"
     # The beginning of an encoded @.
-    ends = "(?!40)" if term.endswith("%") else "(?!0)" if term.endswith("%4") else ""
-    within = "" if ibans else IBAN_BEFORE + IBAN_HERE
-    return rf"{begins}{within}{left}{before}{literal}{ends}{after}{right}{END}"
+    ends = "(?![0-9a-f]{2})" if term.endswith("%") else "(?!0)" if term.endswith("%4") else ""
+    within = NOT_AFTER_AT + ("" if ibans else IBAN_BEFORE + IBAN_HERE)
+    return rf"{begins}{within}{left}{before}{literal}{NOT_BEFORE_ENTITY}{ends}{after}{right}{END}"

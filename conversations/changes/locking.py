@@ -35,13 +35,15 @@ LOCKED = "SELECT id FROM {} WHERE {} ORDER BY id FOR UPDATE"
 def lock(ids: list[uuid.UUID]):
     """
     Hold all rows of these conversations until the transaction on agents_write ends: nothing is
-    added to them meanwhile but model calls, which have no foreign key. Waits LOCK_SECONDS at most,
-    then raises OperationalError.
+    added to them meanwhile but model calls, which have no foreign key. Raises OperationalError
+    after LOCK_SECONDS; of many conversations only waiting counts, since reading them takes time.
     """
+    seconds = LOCK_SECONDS if len(ids) == 1 else CHANGE_SECONDS
     with (
-        time_limit("agents_write", TimeBudget(LOCK_SECONDS)),
+        time_limit("agents_write", TimeBudget(seconds)),
         connections["agents_write"].cursor() as cursor,
     ):
+        cursor.execute(f"SET LOCAL lock_timeout = {int(LOCK_SECONDS * 1000)}")
         cursor.execute(LOCKED.format("sessions", "id = ANY(%(ids)s)"), {"ids": ids})
         for table, condition in OF_SESSIONS.items():
             if table != "model_call_stats" or revision.has_model_call_links():

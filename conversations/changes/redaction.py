@@ -61,18 +61,30 @@ def redact_all(session_id: uuid.UUID, words: str) -> list[Found]:
     twice: a model call may have been added during the first look.
     """
     lock([session_id])
-    looks = [redact(session_id, words, using="agents_write", write=True) for _ in range(2)]
+    seen: set[uuid.UUID] = set()
+    looks = [
+        redact(session_id, words, using="agents_write", write=True, seen=seen) for _ in range(2)
+    ]
     return [
         Found(first.label, first.times + second.times, first.rows + second.rows)
         for first, second in zip(*looks, strict=True)
     ]
 
 
-def redact(session_id: uuid.UUID, words: str, *, using: str, write: bool) -> list[Found]:
+def redact(
+    session_id: uuid.UUID,
+    words: str,
+    *,
+    using: str,
+    write: bool,
+    seen: set[uuid.UUID] | None = None,
+) -> list[Found]:
     """
     Replace the words by REDACTED everywhere in the conversation; without `write`, only count them.
-    Writing needs a transaction. Neither updated_at nor any other column is touched.
+    Writing needs a transaction. Neither updated_at nor any other column is touched. Rows that are
+    `seen` are left alone, since REDACTED may hold the words itself, and others are added to them.
     """
+    seen = set() if seen is None else seen
     pattern = pattern_of(words)
     plain = max(PLAIN.findall(words), key=len, default="")
     found = []
@@ -81,6 +93,9 @@ def redact(session_id: uuid.UUID, words: str, *, using: str, write: bool) -> lis
             continue
         times = rows = 0
         for row_id, values in candidates(table, texts + payloads, session_id, plain, using, write):
+            if row_id in seen:
+                continue
+            seen.add(row_id)
             changed, of_row = {}, 0
             for column, text in values.items():
                 if text is None:

@@ -14,6 +14,7 @@ from ..access.conversation_access import ConversationAccess, audit_search
 from ..display.message_text import message_text
 from ..model_calls.costs import totals
 from ..models import ChatMessage, Session
+from ..selection.conditions import with_hits
 from ..selection.filters import ConversationFilter
 from ..selection.find import find, next_newer
 from ..selection.matching import Matching
@@ -85,7 +86,7 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
         if self.request.GET.keys() & {"run", "from"}:
             return None
         if term and is_storable(term):
-            found = messages.filter(content__contains_text=term).oldest_first()
+            found = with_hits(messages, "content", term).oldest_first()
             return found.values_list("pk", flat=True).first()
         return None
 

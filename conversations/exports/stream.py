@@ -14,6 +14,7 @@ from psycopg import errors, pq
 from audit.recording import Act, record
 from backoffice.client import give_way
 from backoffice.databases.postgresql.connection import Unanswered, Watch, greets
+from backoffice.databases.time_limits import time_limit
 from backoffice.databases.work_slots import WorkSlot, try_slot
 from backoffice.metrics import EXPORTS, EXPORTS_RUNNING
 
@@ -98,13 +99,15 @@ class Export:
         ours = connections["default"]
         if not ours.in_atomic_block:
             ours.close_if_unusable_or_obsolete()
-        record(
-            self.request,
-            Act.EXPORTED,
-            export=self.entry.pk,
-            rows=self.rows,
-            complete=self.complete,
-        )
+        # Whoever ends it may not do so as a part of the request.
+        with time_limit("default", settings.STATEMENT_TIMEOUT_SECONDS):
+            record(
+                self.request,
+                Act.EXPORTED,
+                export=self.entry.pk,
+                rows=self.rows,
+                complete=self.complete,
+            )
 
     def read(self) -> Generator[bytes, None, None]:
         connection = connections[Session.objects.db]

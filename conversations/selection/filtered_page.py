@@ -2,7 +2,7 @@
 
 from django.db import OperationalError
 
-from backoffice.databases.errors import is_timeout
+from backoffice.databases.errors import alias_of, is_timeout
 from backoffice.databases.time_limits import TimeBudget, time_limit
 from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from backoffice.metrics import database_failed
@@ -23,7 +23,8 @@ class FilteredPageMixin(FragmentMixin):
         try:
             return self.get_page(request, *args, **kwargs)
         except OperationalError as error:
-            if not is_timeout(error):
+            # Our own database is not what the filters narrow.
+            if not is_timeout(error) or alias_of(error) == "default":
                 raise
             database_failed(error)
         # If the agents' names take too long as well, the error page appears without filters.

@@ -66,6 +66,22 @@ def test_others_may_be_demoted_and_deleted(client, boss):
     assert list(get_user_model().objects.all()) == [boss]
 
 
+def test_nobody_takes_their_own_password_without_another_way_in(client, boss):
+    url = f"{USERS}{boss.pk}/password/"
+    form = {"usable_password": "false", "unset-password": "1"}
+    assert client.post(url, form).status_code == 403
+    assert get_user_model().objects.get(pk=boss.pk).has_usable_password()
+    other = make_user("other", "Admin")
+    assert client.post(f"{USERS}{other.pk}/password/", form).status_code == 302
+    get_user_model().objects.filter(pk=boss.pk).update(identity="https://id.example boss")
+    assert client.post(url, form).status_code == 302
+
+
+def test_what_was_refused_is_not_told_as_done(client, boss):
+    assert client.post(f"{USERS}{boss.pk}/change/", fields(boss, groups=[])).status_code == 403
+    assert "successfully" not in client.get(USERS).content.decode()
+
+
 def test_the_last_active_superuser_stays(client, boss):
     users = get_user_model().objects
     root, second = users.create_superuser("root"), users.create_superuser("second")

@@ -320,7 +320,35 @@ def told(client, *queries: str) -> list[str]:
 
 def test_what_is_typed_letter_by_letter_is_one_search(support_client):
     typed = [f"search={'refund'[:end]}" for end in range(2, 7)]
-    assert len(told(support_client, *typed)) == 1
+    assert told(support_client, *typed) == ["search=refund"]
+    entry = only(Act.SEARCHED)
+    assert (entry.username, entry.details["shown"]) == ("support", 0)
+
+
+def test_what_was_searched_for_is_not_hidden_behind_its_first_letter(support_client):
+    assert told(support_client, "search=ja", "search=jane.doe@example.com") == [
+        "search=jane.doe@example.com"
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "username = 'nobody'",
+        "at = at - interval '1 day'",
+        "act = 'viewed'",
+        "details = '{}' WHERE act = 'viewed'",
+        "details = '{}' WHERE at < now() - interval '3 seconds'",
+    ],
+)
+def test_nothing_else_of_an_entry_changes_while_it_is_typed(support_client, session, change):
+    support_client.get("/conversations/?search=refund")
+    support_client.get(f"/conversations/{session.id}/")
+    at = timezone.now() - timedelta(seconds=4)
+    Entry.objects.create(act=Act.SEARCHED, at=at, details={"query": "search=old"})
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():  # noqa: SIM117
+        with connection.cursor() as cursor:
+            cursor.execute(f"UPDATE audit_entry SET {change}")
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.urls import reverse
 
 from audit.models import Act, Entry
 from conversations.changes import redaction
+from conversations.models import ChatMessage
 
 from ..support.factories import (
     Json,
@@ -268,3 +269,11 @@ def test_without_an_audit_entry_nothing_happens(admin_client, session, monkeypat
     data = {"words": SECRET, "confirmation": "redact", "confirm": ""}
     assert admin_client.post(path, data).status_code == 500
     assert everything() == before
+
+
+@pytest.mark.parametrize("words", ["act", "redacted", "ed", "[red"])
+def test_words_that_are_a_part_of_what_replaces_them(session, words):
+    message = make_message(session, content=f"please {words} now", role="user")
+    with transaction.atomic(using="agents_write"):
+        redaction.redact_all(session.id, words)
+    assert ChatMessage.objects.get(pk=message.id).content == "please [redacted] now"

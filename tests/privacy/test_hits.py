@@ -5,6 +5,7 @@ import re
 
 import pytest
 from django.db import connections
+from django.test import Client
 
 from conversations.listing.counts import UP_TO
 from privacy import hits
@@ -13,6 +14,7 @@ from privacy.personal_data import mask
 from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
 from ..support.listing import COUNTS, NEW, match
 from ..support.pages import get, text
+from ..support.signing_in import let_in, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +22,9 @@ PERSONAL = [
     *("jane.doe@example.com", "jane%40example.com", r"jos\u00e9@example.com", "用户@例え.jp"),
     *('"jane doe"@example.com', "+372 5123 4567", "(020) 7946 0958", "phone: 37251234567"),
     *("4111 1111 1111 1111", "GB29 NWBK 6016 1331 9268 19", "EE382200221020145685"),
-    '{"phone": "37251000051"}',
+    *('{"phone": "37251000051"}', r"jane.doe\@example.com", "john%2Bnews%40example.com"),
+    *(r"m\\u00fcller@example.com", "電話 ０９０－１２３４－５６７８", "٠١٢٣ ٤٥٦ ٧٨٩٠"),
+    "FR14 20041 01005 0500013M026 06",
 ]
 HARMLESS = [
     *("hello", "order 1234", "100% sure", "ticket-7012345", "see (this)", "a@", "x.y", "12 34"),
@@ -42,7 +46,7 @@ def is_partial(whole: str, term: str) -> bool:
             start < last and end > first and not (start <= first and end >= last)
             for first, last in spans(whole)
         )
-        for start in (found.start() for found in re.finditer(f"(?={re.escape(term)})", whole))
+        for start in (found.start() for found in re.finditer(f"(?={re.escape(term)})", whole, re.I))
         for end in [start + len(term)]
     )
 
@@ -73,7 +77,7 @@ def test_no_piece_of_what_is_masked_is_found():
 @pytest.mark.parametrize("whole", PERSONAL)
 @pytest.mark.parametrize("around", ["{}", "It is {} today.", "({})", "{}."])
 def test_whoever_knows_all_of_it_finds_it(whole, around):
-    term = whole.removeprefix("phone: ")
+    term = whole.removeprefix("phone: ").removeprefix("電話 ")
     with connections["agents"].cursor() as cursor:
         cursor.execute("SELECT %s ~* %s", [around.format(whole), hits.pattern(term.upper())])
         assert cursor.fetchall() == [(True,)]
@@ -91,6 +95,17 @@ def test_other_words_are_found_as_ever(whole, term):
     with connections["agents"].cursor() as cursor:
         cursor.execute("SELECT %s ~* %s", [whole, hits.pattern(term)])
         assert cursor.fetchall() == [(True,)]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    ["**jane**@example.com", "jane@**example**.com", "jane&#64;example.com", "jane&commat;x.com"],
+)
+def test_nor_of_what_markdown_makes_an_address(whole):
+    with connections["agents"].cursor() as cursor:
+        for term in ("ja", "jane", "exam", "example", "x.com"):
+            cursor.execute("SELECT %s ~* %s", [f"to {whole} now", hits.pattern(term)])
+            assert cursor.fetchall() == [(False,)], term
 
 
 # On pages
@@ -139,6 +154,23 @@ def test_whoever_sees_personal_data_finds_every_piece(admin_client, settings, se
     for guess in GUESSES:
         assert match(admin_client, search=guess) == [session.id]
     assert match(admin_client, external_id="jane") == [session.id]
+
+
+def test_no_message_is_scrolled_to_for_a_guess(masked, session):
+    page = f"/conversations/{session.id}/?search="
+    assert 'class="message' in masked.get(page).content.decode()
+    for guess in GUESSES:
+        assert not re.search(r'class="message[^"]*focus', masked.get(page + guess).content.decode())
+    assert re.search(r'class="message[^"]*focus', masked.get(page + "refund").content.decode())
+
+
+def test_numbers_are_not_shared_with_whoever_sees_more(masked, session, monkeypatch):
+    admin_client = Client()
+    let_in(admin_client, make_user("boss", "Admin", password=None))
+    monkeypatch.setattr("conversations.listing.counts.CACHE_SECONDS", 60)
+    for query in ({"search": "jane.d"}, {"external_id": "jane"}):
+        assert "1 conversation" in text(get(admin_client, COUNTS, **query))
+        assert "0 conversations" in text(get(masked, COUNTS, **query))
 
 
 def test_no_snippet_tells_of_a_hit_that_does_not_count(masked, session):

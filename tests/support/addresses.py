@@ -61,7 +61,7 @@ def make_examples(**ids) -> dict:
     return {
         **{f"conversations/{model}": pk for model, pk in ids.items()},
         "accounts/user": get_user_model().objects.create_user("another").pk,
-        "auth/group": Group.objects.first().pk,
+        "auth/group": Group.objects.create(name="another").pk,
         "audit/entry": Entry.objects.create(act=Act.VIEWED, session_id=ids["session"]).pk,
     }
 

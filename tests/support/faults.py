@@ -248,7 +248,9 @@ class Site:
         answer = self.get("/readyz")
         return answer.status, json.loads(answer.body)
 
-    def endure(self, name: str, fault, *, path=LIST, status=503, words="", **ready: str):
+    def endure(
+        self, name, fault, *, path=LIST, status=503, words="", seconds=CALM_SECONDS, **ready: str
+    ):
         """
         Within the fault, a context, every page is calm in time; after it, the first one is good.
         """
@@ -268,7 +270,7 @@ class Site:
             assert answer.status == status
             assert words in answer.body
             assert "Traceback" not in answer.body
-            assert answer.seconds < CALM_SECONDS + NOISE_SECONDS, [a.seconds for a in answers]
+            assert answer.seconds < seconds + NOISE_SECONDS, [a.seconds for a in answers]
         assert (alive.status, alive.body) == (200, "ok\n")
         expected = {"default": "ok", "agents": "ok"} | ready
         assert parts == expected
