@@ -39,7 +39,8 @@ HITS = """
         SELECT id, label, words, strpos(lower(words), lower(%(text)s)) AS at
         FROM (SELECT id, {label} AS label, {words} AS words, created_at
               FROM {table} WHERE session_id = session.id AND ({condition})) AS hits
-        WHERE words ILIKE %(pattern)s AND (%(counts)s IS NULL OR words ~* %(counts)s)
+        WHERE words ILIKE %(pattern)s
+              AND (%(counts)s IS NULL OR words !~ %(may_hold)s OR words ~* %(counts)s)
         ORDER BY created_at, id LIMIT {limit}
     ) AS hit
 """
@@ -55,6 +56,7 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
     pattern = f"%{connections[Session.objects.db].ops.prep_for_like_query(text)}%"
     counts = hits.pattern(text) if masking.is_active() else None
     values = {"ids": ids, "text": text, "pattern": pattern, "counts": counts}
+    values["may_hold"] = hits.MAY_HOLD
     list_url = reverse("conversations:list")
     for name, options in places(everywhere):
         length = BEFORE + AFTER + 2 * MARGIN + len(text)

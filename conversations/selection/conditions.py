@@ -120,7 +120,8 @@ def with_hits(rows: QuerySet, field: str, text: str) -> QuerySet:
     """
     found = rows.filter(**{f"{field}__contains_text": text})
     if masking.is_active():
-        found = found.filter(**{f"{field}__iregex": hits.pattern(text)})
+        is_harmless = ~Q(**{f"{field}__regex": hits.MAY_HOLD})
+        found = found.filter(is_harmless | Q(**{f"{field}__iregex": hits.pattern(text)}))
     return found
 
 
