@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 from django.db import OperationalError, connections, transaction
+from django.http import HttpResponse
 from psycopg import sql
 
 from backoffice.databases import time_limits
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.postgresql.connection import Connection
-from backoffice.databases.time_limits import TimeBudget, time_limit
+from backoffice.databases.time_limits import TimeBudget, limit_pages, time_limit
 from backoffice.databases.work_slots import WorkSlot, wait_for_slot
 from conversations.models import Session
 
@@ -160,3 +161,20 @@ def test_a_slot_is_under_the_limit_and_ends_with_its_block(agents):
         assert ask(held, [WorkSlot.COUNT.value]) == [(1,)]
     assert agents.get_autocommit()
     assert ask(held, [WorkSlot.COUNT.value]) == [(0,)]
+
+
+@ALIASES
+def test_every_statement_of_a_page_has_a_limit_and_a_commands_has_none(alias, settings, rf):
+    settings.STATEMENT_TIMEOUT_SECONDS = 3
+    usual = limit_in_force(alias)
+
+    def view(request):
+        assert limit_in_force(alias) == "3s"
+        with transaction.atomic(using=alias):
+            assert limit_in_force(alias) == "3s"
+        with time_limit(alias, 7):
+            assert limit_in_force(alias) == "7s"
+        return HttpResponse()
+
+    assert limit_pages(view)(rf.get("/")).status_code == 200
+    assert limit_in_force(alias) == usual == "0"

@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 from django.conf import settings
+from django.http import HttpResponse
 from psycopg.conninfo import conninfo_to_dict
 
-from backoffice.client import Client, current_client
+from backoffice.client import Client, current_client, watch_client
 from backoffice.databases.postgresql import connection as waiting
 from backoffice.databases.postgresql.connection import Connection, Unanswered, Watch, greets
 
@@ -148,3 +149,19 @@ def test_a_server_that_is_gone_greets_nobody():
         assert not greets(ours.fileno())
     with socket.socket() as unconnected:
         assert not greets(unconnected.fileno())
+
+
+# Requests whose client has left before they began
+
+
+@pytest.mark.parametrize(("method", "begun"), [("GET", False), ("HEAD", False), ("POST", True)])
+def test_what_nobody_waits_for_any_more_is_not_begun(rf, method, begun):
+    asked = []
+    ours, theirs = socket.socketpair()
+    request = rf.generic(method, "/conversations/", **{"gunicorn.socket": ours})
+    answer = watch_client(lambda request: asked.append(request) or HttpResponse())
+    assert answer(request).status_code == 200
+    theirs.close()
+    assert answer(request).status_code == (200 if begun else 499)
+    assert len(asked) == 1 + begun
+    current_client.set(None)

@@ -39,7 +39,12 @@ pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
 ROLES = ("", "Support", "Admin")
 # The panel looks at these by walking what it was given.
-PANEL = ("o", "all", "_popup", "_to_field", "_changelist_filters", "_facets", "groups__id__exact")
+PANEL = (
+    *("o", "all", "_popup", "_to_field", "_changelist_filters", "_facets", "groups__id__exact"),
+    # Django lets an address filter by any column, in any way.
+    *("email__regex", "username__iregex", "last_login__year", "password", "is_active__exact"),
+    *("id__in", "details__query", "agent__name__regex", "created_at__week_day"),
+)
 LIST = "/conversations/"
 EXPORT = "/conversations/export/conversations.jsonl"
 FILTERS = [*ConversationFilter.base_filters, *OTHER_PARAMETERS]

@@ -23,6 +23,8 @@ TEXTS = (
         "*",
         "$(x)",
     ),
+    # For lookups, and as a passkey's answer.
+    *("(", "9" * 400, '{"id": "x"}', '{"response": 1}', "[" * 20_000, '"x"', "NaN", "{}"),
     *("<script>alert(1)</script>", "{{7*7}}", "${7*7}", "\r\nSet-Cookie: a=b", "../../etc/passwd"),
     *(str(SOMEBODY), SOMEBODY.hex, f"{{{SOMEBODY}}}", f"urn:uuid:{SOMEBODY}", str(SOMEBODY)[:-1]),
     *("2026-13-45", "2026-11-23", "9999-12-31", "0001-01-01", "0001-01-01T00:00+23:59"),
