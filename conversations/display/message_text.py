@@ -20,7 +20,7 @@ from markdown_it.token import Token
 
 from backoffice import json_text
 from privacy import masking
-from privacy.personal_data import mask
+from privacy.personal_data import CUT, mask
 
 # Rendering is linear but slow, about 2 µs a character; longer texts stay plain text.
 MARKDOWN_UP_TO = 32_768
@@ -37,8 +37,6 @@ ATTRIBUTES = {
     "code": {"class"},
     "ol": {"start"},
 }
-# Digits of a number that markup divides, beside the part that was masked in the source.
-LEFT_OVER = re.compile(r"(?:\d+[ .()-]{0,3})*(\[(?:phone|card|IBAN)\])(?:[ .()-]{0,3}\d+)*")
 # No relative links: they would lead to our own pages.
 LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
 # Headings of a message must not compete with the page's.
@@ -91,27 +89,43 @@ def as_markdown(content: str, term: str = "") -> SafeString:
 
 
 def rendered(content: str) -> str:
-    """The Markdown as HTML. What it shows is masked once more: \\@ and &#64; are an @ by then."""
-    tokens = parser().parse(content)
-    if masking.is_active():
-        for token in tokens:
-            if token.children is not None:
-                mask_shown(token)
-            else:
-                token.content = mask(token.content)
-                token.info = mask(token.info)
+    """
+    The Markdown as HTML. Personal data is masked in what the page shows: in the source, markup and
+    escapes may stand between its letters.
+    """
+    if not masking.is_active():
+        return parser().render(content)
+    source = masking.raw(content)
+    is_cut = content.endswith(CUT) and not source.endswith(CUT)
+    tokens = parser().parse(source)
+    blocks = [token for token in tokens if token.type in ("inline", "fence", "code_block")]
+    texts = [shown(block) for block in blocks]
+    # All of them at once: what one is about may stand in the one before.
+    lines = mask("\n".join(texts), cut_end=is_cut).split("\n")
+    for block, text in zip(blocks, texts, strict=True):
+        number = text.count("\n") + 1
+        masked, lines = "\n".join(lines[:number]), lines[number:]
+        mask_block(block, text, masked)
     return parser().renderer.render(tokens, parser().options, {})
 
 
-def mask_shown(token: Token):
-    """Replace a paragraph by its masked text, without markup, if it shows personal data."""
-    children = token.children or []
+def shown(block: Token) -> str:
+    """The text of a block as the page shows it."""
+    if block.children is None:
+        return block.content
     breaks = ("softbreak", "hardbreak")
-    shown = "".join("\n" if each.type in breaks else each.content for each in children)
-    addresses = [unquote(str(value)) for each in children for value in each.attrs.values()]
-    masked = LEFT_OVER.sub(r"\1", mask(shown))
-    if masked != shown or any(mask(each) != each for each in addresses):
-        token.children = [Token("text", "", 0, content=masked)]
+    return "".join("\n" if each.type in breaks else each.content for each in block.children)
+
+
+def mask_block(block: Token, text: str, masked: str):
+    """Put the masked text, without markup, into a block that shows personal data."""
+    block.info = mask(block.info)
+    if block.children is None:
+        block.content = masked
+        return
+    addresses = [unquote(str(value)) for each in block.children for value in each.attrs.values()]
+    if masked != text or any(mask(each) != each for each in addresses):
+        block.children = [Token("text", "", 0, content=masked)]
 
 
 def only_absolute_links(tag: str, name: str, value: str) -> str | None:

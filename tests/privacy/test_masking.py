@@ -530,6 +530,18 @@ def test_the_audit_trail_names_accounts_as_they_are(masked, client):
             "[mail me](mailto:jane&#64;example.com)",
             "[x](tel:%2B37251234567)",
             "> jane\\@example.com",
+            *(
+                r"jane\_doe@example.com",
+                r"jane.doe@example\.com",
+                "j**a**ne.d@example.com",
+                "ja_n_e@example.com",
+            ),
+            *(
+                "415&nbsp;555&nbsp;0108",
+                r"4111\-1111\-1111\-4567",
+                "[jane](https://x.example)@example.com",
+            ),
+            *("Phone:\n\n37251234567", "**Phone**\n\n> 37251234567", "```\njane@example.com\n```"),
         ),
         *("* a\n* jane&#64;example.com", "| a |\n|---|\n| jane\\@example.com |"),
         '[x](https://x.example "jane&#64;example.com")',
