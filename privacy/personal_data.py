@@ -104,7 +104,7 @@ PLAIN_PHONE = re.compile(r"0[1-9]\d{7,13}|00[1-9]\d{7,12}|1?[2-9]\d\d[2-9]\d{6}"
 # What people and programs call a phone number. Short ones are words of their own.
 PHONE_NAME = (
     r"phone|mobile|mobil(?:nummer|n[ií])|msisdn|whats[ _-]?app|t[eé]l[eéè](?:f|ph)[oó]n|telefon"
-    r"|телефон|puhelin|landline|电话|電話|手机|手機"
+    r"|телефон|puhelin|landline|celular|m[oó]vil|tālrun|전화|휴대폰|هاتف|电话|電話|手机|手機"
     r"|(?:contact|handy|call[ _-]?back|ruf)[ _-]?(?:number|nummer|num|no\b)"
 )
 PHONE_WORD = (
@@ -114,7 +114,7 @@ PHONE_WORD = (
 # A name and its value in JSON, in a dict of Python's or in Markdown, within a text: with quotes
 # that may be escaped several times.
 QUOTES = r"[\\\"'`*_]{0,9}"
-ASSIGNED = rf"{QUOTES}\s{{0,3}}[:=]{{1,2}}>?[\[{{(\s\\\"'`*_]{{0,16}}"
+ASSIGNED = rf"{QUOTES}\s{{0,3}}[:=,|]{{1,2}}>?[\[{{(\s\\\"'`*_]{{0,16}}"
 AFTER_PHONE_WORD = re.compile(
     rf"(?<!\w){PHONE_WORD}(?:"
     rf"[^\w\n]{{0,3}}(?:\w{{1,8}}[^\w\n]{{1,3}}){{0,3}}"
@@ -123,7 +123,7 @@ AFTER_PHONE_WORD = re.compile(
 )
 # Whether that is worth looking for at all.
 PHONE_HINT = re.compile(
-    r"pho|mob|tel|tél|cel|fax|cal|sms|gsm|tlf|han|msi|wha|con|ruf|lan|puh|тел|电|電|手",
+    r"pho|mob|tel|tél|cel|fax|cal|sms|gsm|tlf|han|msi|wha|con|ruf|lan|puh|móv|mov|tāl|тел|전화|휴대|هات|电|電|手",
     re.IGNORECASE,
 )
 PHONE_KEY = re.compile(
