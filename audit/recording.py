@@ -78,8 +78,8 @@ def record_search(
     details |= {"query": query, "fingerprint": same}
     typing = entries.filter(at__gt=Now() - STILL_TYPING, details__fingerprint__in=begun)
     # The database allows this one change, of an entry this new.
-    if entry := typing.order_by("-pk").first():
-        entries.filter(pk=entry.pk).update(details=for_audit(details))
+    if entry := typing.order_by("-pk").values_list("pk", flat=True).first():
+        entries.filter(pk=entry).update(details=for_audit(details))
     else:
         record(request, Act.SEARCHED, **details)
 

@@ -31,9 +31,10 @@ def exact(moment) -> str:
 
 def elapsed_words(elapsed: timedelta) -> str:
     """The largest whole unit; within a day or two per year, the same as timesince(depth=1)."""
+    seconds = elapsed.total_seconds()
     for seconds_each, noun in UNITS:
-        if number := int(elapsed.total_seconds() // seconds_each):
-            return f"{number}\xa0{noun}{pluralize(number)}"
+        if number := int(seconds // seconds_each):
+            return f"{number}\xa0{noun}{'' if number == 1 else 's'}"
     return "0\xa0minutes"
 
 

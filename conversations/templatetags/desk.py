@@ -30,6 +30,7 @@ NODE_ICONS = {
     "start": "play",
     "end": "flag",
 }
+MINUTE = timedelta(minutes=1)
 ROLE_ICONS = {"user": "user", "assistant": "bot"}
 
 
@@ -37,9 +38,9 @@ ROLE_ICONS = {"user": "user", "assistant": "bot"}
 def ago(moment):
     """Relative, with the exact time and its zone in the title."""
     elapsed = timezone.now() - moment
-    if elapsed < -timedelta(minutes=1):
+    if elapsed < -MINUTE:
         words = exact(moment)
-    elif elapsed < timedelta(minutes=1):
+    elif elapsed < MINUTE:
         words = "just now"
     else:
         words = f"{elapsed_words(elapsed)} ago"
