@@ -25,6 +25,8 @@ SAME_VIEW = timedelta(minutes=15)
 # Searches that only add letters to one that was recorded this recently are a part of it.
 STILL_TYPING = timedelta(seconds=2)
 TYPED_LETTERS = 30
+# How many of them are looked at.
+LATEST = 3
 
 
 def record(request, act: Act, *, session_id: uuid.UUID | None = None, **details) -> Entry:
@@ -70,18 +72,21 @@ def record_search(
     same = fingerprint(filters)
     if not again and entries.filter(at__gt=Now() - SAME_VIEW, details__fingerprint=same).exists():
         return
-    begun = [
-        fingerprint(filters | {name: filters[name][:end]})
-        for name in typed
-        for end in range(max(len(filters[name]) - TYPED_LETTERS, 1), len(filters[name]))
-    ]
     details |= {"query": query, "fingerprint": same}
-    typing = entries.filter(at__gt=Now() - STILL_TYPING, details__fingerprint__in=begun)
-    # The database allows this one change, of an entry this new.
-    if entry := typing.order_by("-pk").values_list("pk", flat=True).first():
-        entries.filter(pk=entry).update(details=for_audit(details))
-    else:
-        record(request, Act.SEARCHED, **details)
+    recent = entries.filter(at__gt=Now() - STILL_TYPING).order_by("-pk")
+    for entry, before in recent.values_list("pk", "details")[:LATEST]:
+        if before.get("fingerprint") in beginnings(filters, typed):
+            # The database allows this one change, of an entry this new.
+            entries.filter(pk=entry).update(details=for_audit(details))
+            return
+    record(request, Act.SEARCHED, **details)
+
+
+def beginnings(filters: dict[str, str], typed: Iterable[str]) -> Iterator[str]:
+    """The fingerprints of searches that lack the last letters of one of the filters `typed`."""
+    for name in typed:
+        for end in range(max(len(filters[name]) - TYPED_LETTERS, 1), len(filters[name])):
+            yield fingerprint(filters | {name: filters[name][:end]})
 
 
 def fingerprint(filters: dict[str, str]) -> str:
