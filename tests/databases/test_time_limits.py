@@ -154,7 +154,10 @@ def test_it_costs_no_message_more(waits):
 
 
 def test_a_slot_is_under_the_limit_and_ends_with_its_block(agents):
-    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s"
+    held = """
+        SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+        WHERE locktype = 'advisory' AND classid = %s AND datname = current_database()
+    """
     with time_limit("agents", 5), wait_for_slot("agents", WorkSlot.COUNT):
         assert limit_in_force() == "5s"
         assert not agents.get_autocommit()

@@ -35,6 +35,8 @@ MEMORY = """
 BRIEFLY = "SET LOCAL lock_timeout = '5s'"
 # Two builds on one table can wait for each other until PostgreSQL ends one as a deadlock.
 ALONE = "SELECT pg_try_advisory_lock(hashtext('Conversation Desk: agent_indexes'))"
+# PostgreSQL may take a moment to notice that a connection was closed.
+NOT_ALONE = "SELECT pg_advisory_unlock_all()"
 
 TABLES = """
     SELECT c.relname, c.relkind = 'p' FROM unnest(%s::text[]) name
@@ -412,6 +414,7 @@ class Command(BaseCommand):
         self.left.append((name, reason, statements or []))
 
     def finish(self, what: str):
+        self.run(NOT_ALONE)
         if not self.left:
             return
         by_hand = [statement for _, _, statements in self.left for statement in statements]
