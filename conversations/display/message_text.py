@@ -8,7 +8,7 @@ nothing remote is ever loaded. An allow-list then sanitises the result.
 import json
 import re
 from functools import cache
-from html import escape, unescape
+from html import escape
 from urllib.parse import unquote
 
 import nh3
@@ -21,6 +21,8 @@ from markdown_it.token import Token
 from backoffice import json_text
 from privacy import masking
 from privacy.personal_data import CUT, mask
+
+from .marks import as_plain_text, marked
 
 # Rendering is linear but slow, about 2 µs a character; longer texts stay plain text.
 MARKDOWN_UP_TO = 32_768
@@ -61,11 +63,6 @@ def grows(content: str) -> bool:
     """Whether filling in a table's missing cells outgrows the text: a few lines make 65,000."""
     lines = content.split("\n")
     return len(lines) * max(line.count("|") for line in lines) > len(content)
-
-
-def as_plain_text(content: str, term: str = "") -> SafeString:
-    """The text itself, with the term marked."""
-    return mark_safe(marked_text(content, term))  # noqa: S308
 
 
 def as_markdown(content: str, term: str = "") -> SafeString:
@@ -130,26 +127,6 @@ def mask_block(block: Token, text: str, masked: str):
 
 def only_absolute_links(tag: str, name: str, value: str) -> str | None:
     return None if name == "href" and not LINK.match(value) else value
-
-
-def marked(html: str, term: str) -> str:
-    """The HTML with the term in <mark>, never inside a tag."""
-    if not term.strip():
-        return html
-    parts = re.split(r"(<[^>]*>)", html)
-    # Match the text, not its entities.
-    parts[::2] = (marked_text(unescape(part), term) for part in parts[::2])
-    return "".join(parts)
-
-
-def marked_text(text: str, term: str) -> str:
-    """The text as HTML with the term in <mark>."""
-    if not term.strip():
-        return escape(text)
-    pieces = re.split(f"({re.escape(term)})", text, flags=re.IGNORECASE)
-    pieces[::2] = map(escape, pieces[::2])
-    pieces[1::2] = (f"<mark>{escape(piece)}</mark>" for piece in pieces[1::2])
-    return "".join(pieces)
 
 
 def message_text(message, content, term, as_source):

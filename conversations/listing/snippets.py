@@ -12,7 +12,7 @@ from backoffice.databases.time_limits import time_limit
 from privacy import hits, masking, personal_data
 
 from ..agentdb import revision
-from ..display.message_text import as_plain_text
+from ..display.marks import as_plain_text
 from ..models import Session
 from ..problems import kinds
 

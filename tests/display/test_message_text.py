@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from conversations.display.message_text import MARKDOWN_UP_TO, as_markdown, as_plain_text, marked
+from conversations.display.marks import as_plain_text, marked
+from conversations.display.message_text import MARKDOWN_UP_TO, as_markdown
 
 from ..support.payloads import PAYLOADS
 
