@@ -7,9 +7,12 @@ import uuid
 from django.db import models
 from django.utils.functional import cached_property
 
+from privacy import masking
+
 from .agentdb import revision
 from .agentdb.conventions import EVALUATION_PREFIX
 from .agentdb.fields import PayloadField, SecondsField
+from .agentdb.tokens import EMBEDDING, Tokens, normalised
 from .problems.kinds import problems
 from .querysets import ChatMessageQuerySet, RunQuerySet, SessionQuerySet, TaskQuerySet
 
@@ -227,6 +230,19 @@ class ModelCall(AgentRow):
 
     def __str__(self):
         return str(self.id)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        return normalised(
+            masking.raw(self.model),
+            self.call_type == EMBEDDING,
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.total_tokens,
+            self.cached_prompt_tokens,
+            self.reasoning_tokens,
+            has_details=revision.has_token_details(),
+        )
 
 
 # The columns that run to megabytes

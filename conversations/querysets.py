@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django.db.models import (
+    BigIntegerField,
     BooleanField,
     Case,
     Count,
@@ -22,9 +23,9 @@ from django.db.models.functions import Cast, JSONObject, Least, Left
 
 from backoffice.databases.text import is_storable
 
-from .agentdb import revision
+from .agentdb import revision, tokens
 from .agentdb.conventions import EVALUATION_PREFIX
-from .agentdb.sql import rows
+from .agentdb.sql import Template, rows
 from .problems import kinds
 
 PREVIEW_LENGTH = 200
@@ -60,7 +61,7 @@ def task_and_model_call_counts(owner: str) -> dict[str, Subquery]:
             "ModelCall",
             owner,
             total=Count("*"),
-            tokens=Sum("total_tokens"),
+            tokens=Sum(Template(tokens.total_sql(), BigIntegerField())),
             **kind_counts("ModelCall"),
         )
     return counts

@@ -73,6 +73,12 @@ def has_model_call_links() -> bool:
     return {"session_id", "run_id"} <= columns().get("model_call_stats", set())
 
 
+def has_token_details() -> bool:
+    """0003: a model call says how many tokens were cached and how many went into reasoning."""
+    found = columns().get("model_call_stats", set())
+    return {"cached_prompt_tokens", "reasoning_tokens"} <= found
+
+
 def has_task_order() -> bool:
     """0004: a task has its place in the run and names the task that called it."""
     return "seq" in columns().get("tasks", set())

@@ -1,0 +1,206 @@
+"""
+What the token columns of a model call mean. Each provider's client fills them in its own way:
+
+- OpenAI's, Ollama's and most others: `prompt_tokens` include what the cache held, and
+  `completion_tokens` the reasoning;
+- Gemini's: the completion leaves the reasoning ("thoughts") out;
+- Anthropic's: the prompt leaves the cache out, and `cached_prompt_tokens` are reads and writes
+  together;
+- embeddings of all providers: `total_tokens` alone, or 0 where the client learned no number.
+
+The provider is told by the model's prefix, else by its name: the table below says what genai-prices
+says, so that tokens do not depend on whether that is installed. Of any other model, and of a call
+whose numbers contradict its provider's way, only the total is known.
+
+`normalised()` says it in Python, and `total_sql()` in SQL that adds up: they agree to the last
+token.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from . import revision
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Those who fill the columns in one way. Both patterns are for Python and PostgreSQL alike."""
+
+    # The prefixes that kavalai's own clients write: told from others without a pattern.
+    own: tuple[str, ...]
+    # What stands before the first slash of `model`, and what a `model` without a slash is like.
+    prefix: str
+    name: str
+    # prompt_tokens leave out the cached ones, which are reads and writes together.
+    cache_apart: bool = False
+    # completion_tokens leave out the reasoning.
+    reasoning_apart: bool = False
+
+    @property
+    def pattern(self) -> str:
+        return f"^({self.prefix})/|^({self.name})[^/]*$"
+
+    @property
+    def is_apart(self) -> bool:
+        return self.cache_apart or self.reasoning_apart
+
+
+# The first that matches is the one.
+PROVIDERS = (
+    Provider(
+        own=("anthropic",),
+        prefix="[^/]*anthropic[^/]*",
+        name="[^/]*claude",
+        cache_apart=True,
+    ),
+    Provider(
+        own=("gemini",),
+        prefix="[^/]*(google|vertex|gemini)[^/]*",
+        name="[^/]*gemini",
+        reasoning_apart=True,
+    ),
+    Provider(
+        own=("openai", "ollama", "browser", "fastembed"),
+        prefix="ollama|browser|fastembed"
+        "|[^/]*(openai|bedrock|amazon|arcee|baseten|cerebras|cloudflare|cohere|databricks"
+        "|elevenlabs|copilot|moonshot|modal|typesafe|voyage)[^/]*|mistral[^/]*|huggingface_[^/]*"
+        "|avian|aws|azure|cursor|deepseek|doubleword|fireworks|groq|litellm|meta|minimax|novita"
+        "|openrouter|ovhcloud|perplexity|quicksilverpro|together|together[-_]ai|x-?ai|zai|zhipuai",
+        name="gpt-|o[134]|whisper-1|tts-1|command-|composer-|databricks-|system[.]ai[.]|deepseek"
+        "|eleven_|muse-(spark-|wonder-1[.]0)|minimax-(m|01)|m2-her|kimi|moonshot|jev-|voyage-|glm-"
+        "|[^/]*(grok|cerebras)"
+        "|(labs-)?((mi|code|dev|magi|mini)stral|mixtral|pixtral|voxtral|open-(mistral|mixtral))",
+    ),
+)
+EMBEDDING = "embedding"
+COLUMNS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_prompt_tokens",
+    "reasoning_tokens",
+)
+
+
+class Tokens(NamedTuple):
+    """One call's tokens; None is unknown."""
+
+    # With what was read from the cache or written to it.
+    input: int | None = None
+    cache_read: int | None = None
+    # Where the columns do not tell which.
+    cache_read_or_written: int | None = None
+    # With the reasoning.
+    output: int | None = None
+    reasoning: int | None = None
+    total: int | None = None
+
+    @property
+    def cached(self) -> int | None:
+        return self.cache_read if self.cache_read_or_written is None else self.cache_read_or_written
+
+
+@lru_cache(maxsize=1_000)
+def provider_of(model: str) -> Provider | None:
+    for provider in PROVIDERS:
+        if re.search(provider.pattern, model, re.IGNORECASE | re.ASCII):
+            return provider
+    return None
+
+
+def normalised(
+    model: str,
+    is_embedding: bool,
+    prompt: int | None,
+    completion: int | None,
+    total: int | None,
+    cached: int | None = None,
+    reasoning: int | None = None,
+    *,
+    has_details: bool = True,
+) -> Tokens:
+    """
+    One call's columns as Tokens. `has_details`: whether the database has the last two columns.
+
+    total_sql() says the same: change both together.
+    """
+    provider = provider_of(model)
+    p, c, t, h, r = prompt or 0, completion or 0, total or 0, cached or 0, reasoning or 0
+    if (
+        provider is None
+        or min(p, c, h, r) < 0
+        or (h > p and not provider.cache_apart)
+        or (r > c and not provider.reasoning_apart)
+    ):
+        return Tokens(total=t if t > 0 else max(p, 0) + max(c, 0))
+    if provider.is_apart and not is_embedding and not has_details:
+        # What is recorded leaves out a part.
+        return Tokens()
+    given, answered = prompt, completion
+    if is_embedding:
+        given = (max(t, 0) or None) if prompt is None else prompt
+        answered = c
+    if given is not None and provider.cache_apart:
+        given += h
+    if answered is not None and provider.reasoning_apart:
+        answered += r
+    whole = given is not None and answered is not None
+    return Tokens(
+        input=given,
+        cache_read=None if provider.cache_apart else cached,
+        cache_read_or_written=cached if provider.cache_apart else None,
+        output=answered,
+        reasoning=reasoning,
+        total=given + answered if whole else max(t, given or 0, answered or 0),
+    )
+
+
+# The same in SQL, with {column} for a column of model_call_stats, and without percent signs, which
+# the driver takes for placeholders. Kavalai's own prefixes are told without a pattern, which takes
+# some microseconds for each call.
+
+IS_EMBEDDING = f"{{call_type}} = '{EMBEDDING}'"
+
+
+def total_sql() -> str:
+    """SQL for a call's total; NULL is unknown."""
+    p, c, t, h, r = (f"{{{name}}}::bigint" for name in COLUMNS)
+    if not revision.has_token_details():
+        h = r = "NULL::bigint"
+    p0, c0, h0, r0 = (f"coalesce({each}, 0)" for each in (p, c, h, r))
+    unclear = f"CASE WHEN {t} > 0 THEN {t} ELSE greatest({p}, 0) + greatest({c}, 0) END"
+    whens = ""
+    for provider in PROVIDERS:
+        given = (
+            f"CASE WHEN {IS_EMBEDDING} THEN coalesce({p}, nullif(greatest({t}, 0), 0)) ELSE {p} END"
+        )
+        answered = f"CASE WHEN {IS_EMBEDDING} THEN {c0} ELSE {c} END"
+        is_clear = f"least({p0}, {c0}, {h0}, {r0}) >= 0"
+        if provider.cache_apart:
+            given += f" + {h0}"
+        else:
+            is_clear += f" AND {h0} <= {p0}"
+        if provider.reasoning_apart:
+            answered += f" + {r0}"
+        else:
+            is_clear += f" AND {r0} <= {c0}"
+        total = f"coalesce({given} + {answered}, greatest({t}, {given}, {answered}, 0))"
+        if provider.is_apart and not revision.has_token_details():
+            total = f"CASE WHEN {IS_EMBEDDING} THEN {total} END"
+        is_ours = f"WHEN {is_of(provider)} THEN"
+        whens += f"{is_ours} CASE WHEN {is_clear} THEN {total} ELSE {unclear} END "
+    return f"CASE {whens}ELSE {unclear} END"
+
+
+def is_of(provider: Provider) -> str:
+    """Condition on calls that those before `provider` have left."""
+    later = PROVIDERS[PROVIDERS.index(provider) + 1 :]
+    of_later = " OR ".join(map(is_own, later))
+    pattern = f"{{model}} COLLATE \"C\" ~* '{provider.pattern}'"
+    return f"({is_own(provider)} OR {f'NOT ({of_later}) AND ' if later else ''}{pattern})"
+
+
+def is_own(provider: Provider) -> str:
+    return " OR ".join(f"starts_with({{model}}, '{each}/')" for each in provider.own)
