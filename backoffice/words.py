@@ -2,6 +2,7 @@
 
 import math
 from datetime import timedelta
+from decimal import ROUND_HALF_UP, Decimal
 
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.template.defaultfilters import pluralize
@@ -68,6 +69,14 @@ def seconds(value):
         hours, minutes = divmod(minutes, 60)
         return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
     return f"{value:.3g} s"
+
+
+def dollars(amount: Decimal) -> str:
+    """$0.0053, $1,204.5000; < $0.0001 for less than that."""
+    least = Decimal("0.0001")
+    if 0 < amount < least:
+        return f"< ${least}"
+    return f"${amount.quantize(least, ROUND_HALF_UP):,}"
 
 
 def counted(count, noun):

@@ -4,11 +4,12 @@ from datetime import timedelta
 from functools import cache
 
 from django import template
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
 
-from backoffice.words import at, counted, elapsed_words, exact, seconds, time_element
+from backoffice.words import at, counted, dollars, elapsed_words, exact, seconds, time_element
 
 from ..display.message_text import message_text
 from ..problems import kinds
@@ -82,6 +83,31 @@ def run_line(run):
     if problems:
         parts.append(counted(problems, "problem"))
     return " · ".join(parts)
+
+
+@register.filter
+def token_line(tokens):
+    """2,941 tokens: 949 input (800 cached), 1,992 output (1,939 reasoning)"""
+    if not tokens.total:
+        return ""
+    parts = [
+        f"{intcomma(number)} {name}" + (f" ({intcomma(part)} {noun})" if part else "")
+        for number, name, part, noun in (
+            (tokens.input, "input", tokens.cached, "cached"),
+            (tokens.output, "output", tokens.reasoning, "reasoning"),
+        )
+        if number is not None
+    ]
+    line = counted(tokens.total, "token")
+    return f"{line}: {', '.join(parts)}" if parts else line
+
+
+@register.filter
+def cost_words(cost):
+    """$0.0053, at least $0.0053, or cost n/a; of a prices.Cost or None"""
+    if cost is None:
+        return "cost n/a"
+    return f"at least {dollars(cost.amount)}" if cost.at_least else dollars(cost.amount)
 
 
 @register.filter

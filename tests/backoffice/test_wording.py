@@ -1,8 +1,10 @@
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.utils import timezone
 
+from backoffice.words import dollars
 from conversations.templatetags.desk import ago, seconds
 
 
@@ -25,6 +27,21 @@ from conversations.templatetags.desk import ago, seconds
 )
 def test_durations_in_words(value, words):
     assert seconds(value) == words
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [
+        ("0", "$0.0000"),
+        ("0.0052647", "$0.0053"),
+        ("0.00005", "< $0.0001"),
+        ("0.000149", "$0.0001"),
+        ("1204.5", "$1,204.5000"),
+        ("0.00325", "$0.0033"),
+    ],
+)
+def test_money_in_words(amount, words):
+    assert dollars(Decimal(amount)) == words
 
 
 @pytest.mark.parametrize(

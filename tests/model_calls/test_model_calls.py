@@ -2,7 +2,9 @@ from decimal import Decimal
 
 import pytest
 
+from conversations import prices
 from conversations.model_calls import costs
+from conversations.prices import Cost
 
 from ..support.factories import make_model_call, make_run, make_session
 
@@ -26,38 +28,40 @@ def test_totals_add_up_over_models(run):
     call(run, cached_prompt_tokens=200)
     call(run, model="openai/gpt-4o-mini", reasoning_tokens=30)
     found = costs.totals(run.session.id, run.id)
-    assert (found.calls, found.prompt_tokens, found.completion_tokens) == (2, 2000, 200)
-    assert (found.cached_prompt_tokens, found.reasoning_tokens) == (200, 30)
-    assert (found.tokens, found.seconds) == (2200, 3.0)
+    assert (found.calls, found.used.tokens, found.seconds) == (2, 2200, 3.0)
+    assert (found.used.cached, found.used.reasoning) == (200, 30)
 
 
 def test_without_calls_there_are_no_totals(run):
     assert costs.totals(run.session.id, run.id) is None
 
 
-def test_the_cost_is_the_list_price_and_its_day_is_known(run):
-    made = call(run)
-    found = costs.totals(run.session.id)
-    assert found.cost == Decimal("0.0035")
-    assert found.prices_of == made.created_at.date()
+def test_the_cost_is_the_list_price(run):
+    call(run)
+    assert costs.totals(run.session.id).used.cost == Cost(Decimal("0.0035"))
 
 
 def test_an_unknown_model_leaves_the_whole_sum_unknown(run):
     call(run)
     call(run, model="ollama/home-made")
-    assert costs.totals(run.session.id, run.id).cost is None
+    assert costs.totals(run.session.id, run.id).used.cost is None
 
 
 def test_an_answer_without_token_counts_leaves_the_sum_unknown(run):
     call(run)
     call(run, prompt_tokens=None, completion_tokens=None)
-    assert costs.totals(run.session.id, run.id).cost is None
+    assert costs.totals(run.session.id, run.id).used.cost is None
 
 
 def test_a_failed_call_without_tokens_costs_nothing(run):
     call(run)
     call(run, response_code=None, prompt_tokens=None, completion_tokens=None)
-    assert costs.totals(run.session.id, run.id).cost == Decimal("0.0035")
+    assert costs.totals(run.session.id, run.id).used.cost == Cost(Decimal("0.0035"))
+
+
+def test_a_failed_call_that_was_cut_off_is_paid_for(run):
+    call(run, response_code=None)
+    assert costs.totals(run.session.id, run.id).used.cost == Cost(Decimal("0.0035"))
 
 
 @pytest.mark.parametrize("model", ["", "/", "a/b/c", "gpt-4o", "x" * 5000, "<b>"])
@@ -70,7 +74,7 @@ def test_without_the_price_list_there_is_no_money(run, monkeypatch, support_clie
     call(run)
     path = f"/conversations/{run.session.id}/"
     assert b"$0.0035" in support_client.get(path).content
-    monkeypatch.setattr(costs, "genai_prices", None)
+    monkeypatch.setattr(prices, "genai_prices", None)
     page = support_client.get(path).content
     assert b"1,100 tokens" in page
     assert b"$" not in page

@@ -1,0 +1,242 @@
+"""
+What model calls cost in US dollars, at the list prices of genai-prices; nothing without it.
+
+Each call has the prices of its own time, tiers included, and all are added up exactly: round when
+you show a sum. A sum is None ("n/a") if a call's tokens or its model's price are unknown, and "at
+least" so much where what was written to a cache cannot be told from what was read: it is taken for
+read, which is cheaper. A failed call without tokens costs nothing.
+
+For files: put `calls_of_session()` into the statement, and give what it yields to `cost()`.
+"""
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache, lru_cache
+from importlib.metadata import version
+from typing import Any
+
+from django.apps import apps
+
+from .agentdb import revision, tokens
+from .agentdb.sql import with_columns
+from .problems import kinds
+
+try:
+    import genai_prices
+except ImportError:
+    genai_prices = None
+
+# {model: columns}, each a list with an item for each call: seconds since 1970, whether it is an
+# embedding, whether it failed, and then those of tokens.COLUMNS.
+Calls = Mapping[str, Sequence[Sequence[Any]]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    amount: Decimal = Decimal(0)
+    # Whether it may be more.
+    at_least: bool = False
+
+
+@dataclass
+class Used:
+    """Sums over calls; what no call recorded is 0."""
+
+    tokens: int = 0
+    cached: int = 0
+    reasoning: int = 0
+    # None if it is unknown, and always without genai-prices.
+    cost: Cost | None = field(default_factory=Cost)
+
+
+def cost(calls: Calls | str | bytes | None) -> Cost | None:
+    """
+    What calls cost, given as Calls or as the JSON of calls_of_session(); no calls cost nothing.
+
+    None if it is unknown, and always without genai-prices. It asks no database.
+    """
+    if genai_prices is None:
+        return None
+    return used(json.loads(calls) if isinstance(calls, str | bytes) else calls or {}).cost
+
+
+def used(calls: Calls) -> Used:
+    """The sums over calls, and what they cost."""
+    found = Used()
+    costs = [add(found, model, zip(*columns, strict=True)) for model, columns in calls.items()]
+    if None in costs:
+        found.cost = None
+    else:
+        amount = sum((each.amount for each in costs), Decimal(0))
+        found.cost = Cost(amount, any(each.at_least for each in costs))
+    return found
+
+
+def columns_of(call: Any) -> list[tuple]:
+    """The columns in Calls of one ModelCall, which says whether it failed."""
+    seconds = int(call.created_at.timestamp())
+    counts = (getattr(call, name) for name in tokens.COLUMNS)
+    is_embedding = call.call_type == tokens.EMBEDDING
+    return [(each,) for each in (seconds, is_embedding, call.failed, *counts)]
+
+
+def price_list() -> str:
+    """The name and version of the list that prices come from; empty without one."""
+    return f"genai-prices {installed_version()}" if genai_prices else ""
+
+
+@cache
+def installed_version() -> str:
+    return version("genai-prices")
+
+
+# SQL
+
+
+def columns_sql() -> list[str]:
+    """SQL for a model's columns in Calls, of rows that are grouped by model."""
+    seconds = (
+        "CASE WHEN isfinite(created_at) THEN floor(extract(epoch FROM created_at))::bigint END"
+    )
+    missing = revision.missing_fields(apps.get_model("conversations", "ModelCall"))
+    counts = ("NULL::integer" if name in missing else name for name in tokens.COLUMNS)
+    each = (seconds, tokens.IS_EMBEDDING, kinds.MODEL_ERROR.predicate, *counts)
+    return [f"array_agg({with_columns(sql)})" for sql in each]
+
+
+def calls_of_session(session: str) -> str:
+    """
+    SQL for the calls of a conversation as JSON, for cost(): NULL if there are none. `session` is
+    SQL for its id.
+
+    Only from revision 0005 on (revision.has_model_call_links()): earlier, calls do not name their
+    conversation.
+    """
+    columns = ", ".join(columns_sql())
+    return f"""(
+        SELECT json_object_agg(model, calls) FROM (
+            SELECT model, json_build_array({columns}) AS calls
+            FROM model_call_stats WHERE session_id = {session} GROUP BY model
+        ) AS of_model
+    )"""  # noqa: S608
+
+
+# Prices
+
+
+def add(to: Used, name: str, calls: Iterable[tuple]) -> Cost | None:
+    """
+    Adds one model's calls and returns what they cost. Those at the same rates are added up before
+    they are priced.
+    """
+    model = listed_model(name) if genai_prices else None
+    by_rates: dict[Rates, list[int]] = {}
+    is_known = True
+    at_least = False
+    for seconds, is_embedding, failed, *counts in calls:
+        given, read, read_or_written, answered, reasoning, total = tokens.normalised(
+            name, is_embedding, *counts
+        )
+        cached = read or read_or_written or 0
+        to.tokens += total or 0
+        to.cached += cached
+        to.reasoning += reasoning or 0
+        if (failed and not total) or not is_known:
+            continue
+        # A successful call without a single token is one that nobody counted.
+        rates = given is not None and total and model and rates_at(model, seconds, given)
+        if not rates or answered is None or (answered and rates.output is None):
+            is_known = False
+            continue
+        at_least |= bool(read_or_written)
+        sums = by_rates.setdefault(rates, [0, 0, 0, 0])
+        sums[0] += given - cached
+        sums[1] += cached
+        sums[2] += answered
+        sums[3] += 1
+    if not is_known:
+        return None
+    amount = sum((rates.price(*sums) for rates, sums in by_rates.items()), Decimal(0))
+    return Cost(amount, at_least)
+
+
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """Dollars per token while the input is within one tier, where prices are linear."""
+
+    input: Decimal
+    cached: Decimal
+    # None if the list has no price for it.
+    output: Decimal | None
+    # For the call itself.
+    call: Decimal
+
+    def price(self, given: int, cached: int, answered: int, calls: int) -> Decimal:
+        output = answered * (self.output or 0)
+        return given * self.input + cached * self.cached + output + calls * self.call
+
+
+class Tiers:
+    """One model's rates at one time. genai-prices itself takes 0.1 ms for each call."""
+
+    def __init__(self, prices: Any):
+        # Keeps the object alive whose id names this one.
+        self.prices = prices
+        tiered = [each for each in vars(prices).values() if hasattr(each, "tiers")]
+        self.starts = sorted({tier.start for each in tiered for tier in each.tiers})
+        self.rates = [self.rates_from(start + 1) for start in (0, *self.starts)]
+
+    def rates_from(self, given: int) -> Rates | None:
+        if self.prices.input_mtok is None:
+            return None
+        call = self.price()
+        whole = self.price(input_tokens=given)
+        cached = self.price(input_tokens=given, cache_read_tokens=given)
+        answered = self.price(input_tokens=given, output_tokens=1)
+        return Rates(
+            input=(whole - call) / given,
+            cached=(cached - call) / given,
+            output=None if self.prices.output_mtok is None else answered - whole,
+            call=call,
+        )
+
+    def price(self, **usage: int) -> Decimal:
+        return self.prices.calc_price(genai_prices.Usage(**usage))["total_price"]
+
+
+# {id of genai-prices' prices: their tiers}
+TIERS: dict[int, Tiers] = {}
+
+
+def rates_at(model: Any, seconds: int | None, given: int) -> Rates | None:
+    if isinstance(model.prices, list):
+        try:
+            prices = model.get_prices(datetime.fromtimestamp(seconds, UTC))
+        except (TypeError, ValueError, OverflowError, OSError):
+            # A time that no calendar has.
+            return None
+    else:
+        prices = model.prices
+    tiers = TIERS.get(id(prices))
+    if tiers is None:
+        tiers = TIERS[id(prices)] = Tiers(prices)
+    return tiers.rates[bisect_left(tiers.starts, given)]
+
+
+@lru_cache(maxsize=10_000)
+def listed_model(name: str) -> Any:
+    """genai-prices' model, or None. A prefix names who serves it, and so whose prices hold."""
+    provider, slash, model = name.partition("/")
+    try:
+        found = genai_prices.calc_price(
+            genai_prices.Usage(),
+            model_ref=model if slash else name,
+            provider_id=provider if slash else None,
+        )
+    except (LookupError, ValueError):
+        return None
+    return found.model
