@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from django import template
 from django.template.defaultfilters import pluralize, truncatechars
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import mark_safe
+from django.utils.safestring import SafeString, mark_safe
 
 from ..models import NO_NAME
 from .desk import ago, problem_text, status_hint, status_label
@@ -22,7 +22,7 @@ ROW = """<li>
     <span class="said">{said}</span>
     {newest_problem}
     <span class="state">{status_pill}{problems}</span>
-    <span class="counts">{runs} {tasks} {messages} {errors}</span>
+    <span class="counts">{runs} {tasks} {messages} {errors}{tokens}</span>
     <span class="when">{updated}<small>created {created}</small></span>
   </a>
   {snippets}
@@ -60,6 +60,7 @@ def conversation_row(row, list_url, place):
         tasks=count(row.tasks_count, "task"),
         messages=count(row.messages_count, "message"),
         errors=count(row.errors_count, "error"),
+        tokens=tokens(row.tokens_count) if row.tokens_count else "",
         updated=ago(row.updated_at),
         created=ago(row.created_at),
         snippets=snippets(row.snippets) if row.snippets else "",
@@ -86,6 +87,11 @@ def count(number, noun):
     """<b>14</b> tasks"""
     bad = mark_safe(' class="bad"') if noun == "error" and number else ""
     return format_html("<span{}><b>{}</b> {}{}</span>", bad, number, noun, pluralize(number))
+
+
+def tokens(number):
+    # Not kept like the counts: most rows differ. A number needs no escaping.
+    return SafeString(f" <span><b>{number:,}</b> token{pluralize(number)}</span>")
 
 
 def said(row):
