@@ -4,8 +4,13 @@ reads its row from the database it writes to. edits.py says what may be edited, 
 """
 
 from django.contrib import admin
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.db.models import BigIntegerField
 
+from ..agentdb import tokens
+from ..agentdb.sql import Template
 from ..models import Agent, ChatMessage, ModelCall, Run, Session, Task
+from ..templatetags.desk import token_line
 from .base import AgentRowAdmin
 from .columns import (
     DURATION,
@@ -170,7 +175,8 @@ class ModelCallAdmin(AgentRowAdmin):
         text("call_type"),
         text("model"),
         "response_code",
-        "total_tokens",
+        # Not the recorded total, which leaves out what some providers count apart.
+        field("tokens_count", intcomma, "tokens"),
         DURATION,
         time("created_at"),
         conversation(),
@@ -184,11 +190,17 @@ class ModelCallAdmin(AgentRowAdmin):
         text("call_type"),
         text("model"),
         "response_code",
-        "prompt_tokens",
-        "cached_prompt_tokens",
-        "completion_tokens",
-        "reasoning_tokens",
-        "total_tokens",
+        field("tokens", lambda tokens: token_line(tokens) or "-"),
+        *(
+            field(name, str, f"{name.replace('_', ' ')}, as recorded")
+            for name in (
+                "prompt_tokens",
+                "cached_prompt_tokens",
+                "completion_tokens",
+                "reasoning_tokens",
+                "total_tokens",
+            )
+        ),
         "batch_size",
         DURATION,
         long_text("request_data"),
@@ -199,3 +211,7 @@ class ModelCallAdmin(AgentRowAdmin):
     named_by = ("id", "session_id", "run_id", "agent_id")
     in_time_by = ("session_id", "run_id", "agent_id")
     search_help_text = "Its id, that of its run, conversation or agent, or an external id."
+
+    def get_queryset(self, request):
+        total = Template(tokens.total_sql(), BigIntegerField())
+        return super().get_queryset(request).annotate(tokens_count=total)

@@ -25,7 +25,15 @@ from ..support.admin_panel import (
     make_rows,
     open_form,
 )
-from ..support.factories import Json, insert, make_agent, make_message, make_run, make_session
+from ..support.factories import (
+    Json,
+    insert,
+    make_agent,
+    make_message,
+    make_model_call,
+    make_run,
+    make_session,
+)
 from ..support.listing import timed_out
 from ..support.pages import text
 from ..support.signing_in import let_in
@@ -552,6 +560,35 @@ def test_who_may_change_conversations_but_not_enter_the_panel_is_not_led_there(c
     session = make_session()
     client = clerk("view_session", "change_session")
     assert form_url("session", session.id) not in links(client.get(f"/conversations/{session.id}/"))
+
+
+# Tokens
+
+
+@pytest.mark.parametrize(
+    ("number", "count", "line"),
+    [
+        ("0006", "2,941", "2,941 tokens: 949 input, 1,992 output (1,939 reasoning)"),
+        # What the thoughts took is not recorded: 1,002 would be too little.
+        ("0002", "-", "-"),
+    ],
+)
+def test_tokens_of_a_model_call_are_those_of_its_page(
+    admin_client, at_revision, number, count, line
+):
+    call = make_model_call(
+        model="gemini/gemini-2.5-flash",
+        prompt_tokens=949,
+        completion_tokens=53,
+        total_tokens=1002,
+        reasoning_tokens=1939,
+    )
+    at_revision(number)
+    listed = admin_client.get(list_url("modelcall")).content.decode()
+    assert re.findall('field-tokens_count">(.*?)<', listed) == [count]
+    form = text(admin_client.get(form_url("modelcall", call.id)))
+    assert re.search(rf"Tokens:\s+{re.escape(line)}\s", form)
+    assert re.search(r"Total tokens, as recorded:\s+1002\s", form)
 
 
 # Audit
