@@ -102,7 +102,7 @@ INTERNET = DemoAgent(
     key="internet",
     name="Brightfjord technical support",
     description="First line of Brightfjord, an internet provider: faults, bills, moving house.",
-    model="openai/gpt-5.4",
+    model="anthropic/claude-sonnet-4-5",
     first=("classify", "classification", "Which desk should answer this message?"),
     branches=[
         Branch(

@@ -14,7 +14,8 @@ COLUMNS = {
     " duration_seconds seq parent_task_name tool_uri",
     "chat_messages": "id agent_id session_id run_id role content",
     "model_call_stats": "id call_type model agent_id session_id run_id request_data"
-    " response_data response_code prompt_tokens completion_tokens total_tokens duration_seconds",
+    " response_data response_code prompt_tokens completion_tokens total_tokens"
+    " cached_prompt_tokens reasoning_tokens duration_seconds",
 }
 
 

@@ -205,6 +205,21 @@ def test_model_calls_hold_json_text_in_json_strings(demo):
     ) == [("string", "string", True, "object", True)]
 
 
+def test_tokens_are_as_each_providers_client_writes_them(demo):
+    """Cached within the prompt or apart from it, reasoning recorded or not."""
+    assert demo(
+        "SELECT split_part(model, '/', 1), bool_or(cached_prompt_tokens > prompt_tokens),"
+        " count(cached_prompt_tokens) > 0, count(reasoning_tokens) > 0,"
+        " bool_and(reasoning_tokens <= completion_tokens)"
+        " FROM model_call_stats WHERE response_code = 200 GROUP BY 1 ORDER BY 1"
+    ) == [
+        ("anthropic", True, True, False, None),
+        ("gemini", False, True, True, False),
+        ("ollama", None, False, False, None),
+        ("openai", False, True, True, True),
+    ]
+
+
 def test_context_input_and_output_agree(demo):
     assert demo(
         "SELECT DISTINCT context -> 'input' = input_data, context -> 'output' = output_data,"
