@@ -119,7 +119,7 @@ EMBEDDING = {
         (
             [written_as("acme/claude-like", 10, 5, 3, 2), FLASH],
             "2 model calls, 2,956 tokens, 1,939 for reasoning, cost n/a",
-            "15 tokens · cost n/a ·",
+            "15 tokens (recorded: 10 prompt, 5 completion) · cost n/a ·",
         ),
         (
             [{**FLASH, "response_code": 429, **dict.fromkeys(COLUMNS)}, FLASH],
