@@ -1,9 +1,8 @@
 import logging
 import time
 import uuid
-import zoneinfo
 from contextvars import copy_context
-from functools import cache
+from datetime import UTC
 
 from django.contrib.auth import middleware as auth
 from django.middleware.security import SecurityMiddleware
@@ -13,7 +12,7 @@ from django.utils.encoding import escape_uri_path
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 
-from . import metrics
+from . import metrics, time_zones
 from .error_pages import method_not_allowed
 from .logs import current_request
 
@@ -115,20 +114,19 @@ class LoginRequiredMiddleware(auth.LoginRequiredMiddleware):
         return HttpResponseClientRedirect(login.url)
 
 
-@cache
-def known_time_zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
-
-
 def viewer_time_zone(get_response):
-    """Show and read times in the browser's zone, from its `timezone` cookie."""
+    """
+    Show and read times in the browser's zone, from its `timezone` cookie; in UTC if the zone is not
+    known, which base.html says.
+    """
 
     def middleware(request):
         name = request.COOKIES.get("timezone", "")
-        if name in known_time_zones():
-            with timezone.override(name):
-                return get_response(request)
-        return get_response(request)
+        zone = time_zones.named(name)
+        request.unknown_time_zone = "" if zone else name
+        # Also ends what a view activates.
+        with timezone.override(zone or (UTC if name else None)):
+            return get_response(request)
 
     return middleware
 

@@ -2,10 +2,9 @@
 
 import os
 import re
-import zoneinfo
 from pathlib import Path
 
-from . import env, logs
+from . import env, logs, time_zones
 from .databases import uris
 from .local_postgres.server import LocalPostgres, LocalPostgresError
 
@@ -261,7 +260,7 @@ USE_I18N = False
 USE_TZ = True
 # Until the browser has reported the viewer's own.
 TIME_ZONE = env.text("TIME_ZONE", "UTC")
-if TIME_ZONE not in zoneinfo.available_timezones():
+if TIME_ZONE not in time_zones.known_names():
     raise env.stop(f"TIME_ZONE must be a name like Europe/Tallinn, not {TIME_ZONE!r}.")
 
 # Static files

@@ -15,6 +15,8 @@ from typing import Any, TypedDict, TypeVar
 from django.db.models import Model
 from django.utils import timezone
 
+from backoffice import time_zones
+
 from .models import ChatMessage, Run, Session, Task
 
 
@@ -101,10 +103,20 @@ def _summary(summary_type: type[_Summary], row: Model, **more: Any) -> _Summary:
 
 
 def _moment(value: date | datetime, *, end: bool = False) -> datetime:
-    """A date stands for its first or, as an end, its last moment in the current time zone."""
+    """
+    A date stands for its first or, as an end, its last moment in the current time zone. Of a time
+    that comes twice, an end is the later one.
+    """
     if not isinstance(value, datetime):
         value = datetime.combine(value, datetime.max.time() if end else datetime.min.time())
-    return timezone.make_aware(value) if timezone.is_naive(value) else value
+    if timezone.is_aware(value):
+        return value
+    zone, later = timezone.get_current_timezone(), end or bool(value.fold)
+    try:
+        return time_zones.in_utc(value.replace(fold=0), zone, later=later)
+    except OverflowError:
+        # At the ends of the calendar, a time may not exist in UTC.
+        return value.replace(tzinfo=zone)
 
 
 def get_sessions_summary(

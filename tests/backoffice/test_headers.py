@@ -90,7 +90,7 @@ def test_a_failure_of_ours_has_them_too(role, in_the_role, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError
 
-    monkeypatch.setattr("backoffice.middleware.known_time_zones", fail)
+    monkeypatch.setattr("backoffice.time_zones.named", fail)
     response = client.get("/accounts/login/")
     assert response.status_code == 500
     assert missing(response) == []

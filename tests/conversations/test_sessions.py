@@ -1,7 +1,7 @@
 """The Python contract."""
 
 import uuid
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -377,3 +377,19 @@ def test_every_revision_answers_with_none_for_what_it_lacks(at_revision, number)
     assert details.tasks[0].seq == (0 if number >= "0004" else None)
     assert details.tasks[0].tool_uri is None
     assert details.runs[0].duration_seconds == (1.5 if number >= "0006" else None)
+
+
+def test_an_end_that_comes_twice_is_the_later_one():
+    twice = [datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in (0, 1)]
+    made = [make_session(created_at=at) for at in twice]
+    half_past = datetime.fromisoformat("2026-10-25T02:30")
+    with timezone.override("Europe/Berlin"):
+        assert set(ids(start_date=half_past, end_date=half_past)) == {each.id for each in made}
+        assert ids(start_date=half_past.replace(fold=1), end_date=half_past) == [made[1].id]
+    # At midnight clocks go back an hour: the day has two last hours.
+    last = make_session(created_at=datetime(2026, 10, 29, 21, 30, tzinfo=UTC))
+    with timezone.override("Africa/Cairo"):
+        assert ids(start_date=date(2026, 10, 29), end_date=date(2026, 10, 29)) == [last.id]
+    for end in (date.max, datetime.fromisoformat("9999-12-31T23:59:59.999999")):
+        with timezone.override("America/New_York"):
+            assert len(ids(end_date=end)) == 3

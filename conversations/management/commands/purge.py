@@ -15,6 +15,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from audit.models import Entry
 from audit.recording import Act, recorded_change
+from backoffice import time_zones
 from backoffice.databases.text import is_storable
 from conversations.agentdb import revision
 from conversations.changes import erasure
@@ -28,7 +29,9 @@ def moment(text: str) -> datetime:
     found = datetime.combine(day, time.min) if day else parse_datetime(text)
     if found is None:
         raise ValueError
-    return timezone.make_aware(found) if timezone.is_naive(found) else found
+    if timezone.is_aware(found):
+        return found
+    return time_zones.in_utc(found, timezone.get_current_timezone())
 
 
 def erased_ids() -> Iterator[uuid.UUID]:
