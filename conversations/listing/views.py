@@ -52,6 +52,8 @@ class ConversationListView(FilteredPageMixin, FilteredView):
     page_size = 50
 
     def get_page(self, request, *args, **kwargs):
+        # Where dates name a zone, the page is the same to whoever opens its link.
+        timezone.activate(self.filterset.form.zone)
         if len(self.direct_hits) == 1 and self.sent_by_hand:
             return self.go_to(self.direct_hits[0].url)
         return super().get_page(request, *args, **kwargs)
@@ -108,6 +110,8 @@ class ConversationListView(FilteredPageMixin, FilteredView):
             "place": filters.query(keep_cursor=True),
             "after": self.request.GET.get("after", ""),
             "problems": problem_links(filters),
+            "activity": filters.activity_links(),
+            "zone": filters.zone_of_dates(),
             "without_evals": filters.query("evals", evals="hidden"),
         }
 

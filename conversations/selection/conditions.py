@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import connections
 from django.db.models import OuterRef, Q, QuerySet
@@ -19,7 +20,7 @@ from ..access import agent_limits
 from ..agentdb import compiled, revision
 from ..agentdb.sql import any_of
 from ..indexes import catalogue, state
-from ..models import ChatMessage, Session, Task
+from ..models import ChatMessage, Run, Session, Task
 from ..problems import kinds
 from ..problems.kinds import Kind
 
@@ -96,6 +97,23 @@ def has_problem(name: str) -> Problem:
     indexed = all(state.is_ready(kind.index_name) for kind in found)
     probes = QUICK_PROBES if indexed else SLOW_PROBES
     return Problem(lambda: rows_of(found), indexed, probes, found)
+
+
+def is_active(since: datetime | None, until: datetime | None) -> Condition:
+    """
+    A message was written, or a run began, at `since` or later and before `until`.
+
+    The session's own times cannot narrow it: `updated_at` is that of its last run's start, before
+    that run's last message, and in imported conversations `created_at` may follow the messages.
+    """
+    bounds = {"created_at__gte": since, "created_at__lt": until}
+    within = {name: moment for name, moment in bounds.items() if moment}
+    indexed = all(state.is_ready(index.name) for index in catalogue.OF_ACTIVITY)
+    return Condition(
+        lambda: (ChatMessage.objects.filter(**within), Run.objects.filter(**within)),
+        indexed,
+        QUICK_PROBES if indexed else SLOW_PROBES,
+    )
 
 
 def message_contains(text: str, everywhere: bool) -> Condition:

@@ -1,9 +1,11 @@
 """The list's URL parameters. An invalid one is explained and matches nothing."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import django_filters
 from django.http import QueryDict
+from django.utils import timezone
 from django.utils.functional import cached_property
 
 from backoffice.databases.text import is_storable
@@ -12,8 +14,25 @@ from privacy import masking
 from ..models import Agent, Session
 from ..problems import kinds
 from ..problems.messages import shown_message
-from .conditions import Condition, has_problem, message_contains, normalised_message, problem_is
-from .forms import ConversationFilterForm, MomentFilter, query_string, with_agent_as_stored
+from .conditions import (
+    Condition,
+    has_problem,
+    is_active,
+    message_contains,
+    normalised_message,
+    problem_is,
+)
+from .forms import (
+    ACTIVE,
+    CREATED,
+    DATES,
+    ConversationFilterForm,
+    MomentFilter,
+    TimeZoneFilter,
+    query_string,
+    with_agent_as_stored,
+    with_zone_of_dates,
+)
 from .matching import Matching
 from .widgets import (
     DATE,
@@ -23,6 +42,9 @@ from .widgets import (
     QuickSelect,
     SearchInput,
 )
+
+# Links to activity in the last days: label, and how many days ago the first and the last were.
+ACTIVITY = (("Today", 0, 0), ("Yesterday", 1, 1), ("Last 7 days", 6, 0), ("Last 30 days", 29, 0))
 
 
 class ConversationFilter(django_filters.FilterSet):
@@ -56,6 +78,9 @@ class ConversationFilter(django_filters.FilterSet):
     )
     start_date = MomentFilter(field_name="created_at", label="Created from", end=False)
     end_date = MomentFilter(field_name="created_at", label="Created until", end=True)
+    active_from = MomentFilter(method="filter_active", label="Active from", end=False)
+    active_until = MomentFilter(method="filter_active", label="Active until", end=True)
+    tz = TimeZoneFilter(method="filter_nothing", label="Time zone")
     # Set by links.
     problem = django_filters.ChoiceFilter(
         method="filter_problem", label="Problem", choices=(), widget=HiddenInput
@@ -80,7 +105,7 @@ class ConversationFilter(django_filters.FilterSet):
         form = ConversationFilterForm
 
     def __init__(self, data, **kwargs):
-        super().__init__(with_agent_as_stored(data), **kwargs)
+        super().__init__(with_zone_of_dates(with_agent_as_stored(data)), **kwargs)
         self.filters["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
         self.filters["problem"].extra["choices"] = kinds.choices()
         if masking.is_active():
@@ -99,6 +124,11 @@ class ConversationFilter(django_filters.FilterSet):
         if message is None:
             return queryset.none()
         return self.meeting(queryset, name, message, lambda: problem_is(message, problem))
+
+    def filter_active(self, queryset, name, value):
+        start, end = (self.form.cleaned_data[date] for date in ("active_from", "active_until"))
+        self.conditions["active"] = is_active(start and start[0], end and end[0])
+        return queryset
 
     def meeting(self, queryset, name, value, condition):
         if not is_storable(value):
@@ -136,18 +166,45 @@ class ConversationFilter(django_filters.FilterSet):
     def matching_problem(self, kind: str) -> Matching:
         """Conversations with this problem that match the other filters."""
         matching = self.matching
-        search = [self.conditions["search"]] if "search" in self.conditions else []
-        return replace(matching, conditions=(*search, has_problem(kind)))
+        others = [self.conditions[name] for name in ("search", "active") if name in self.conditions]
+        return replace(matching, conditions=(*others, has_problem(kind)))
 
     def with_time(self) -> dict[str, str]:
         """{name: query string} that adds a time to edit to each date filter."""
         found = {}
-        for name, added in (("start_date", "T00:00"), ("end_date", "T23:59")):
+        for name in DATES:
             if DATE.fullmatch(self.data.get(name, "")):
                 query = QueryDict(self.query(), mutable=True)
-                query[name] += added
+                query[name] += "T23:59" if self.filters[name].extra["end"] else "T00:00"
                 found[name] = query.urlencode()
         return found
+
+    def zone_of_dates(self) -> dict | None:
+        """What dates are read in and, if that is not the viewer's zone, how to read them there."""
+        name, viewer = str(self.form.zone), str(self.form.viewer_zone)
+        if self.data.get("tz") != name:
+            return None
+        other = {"name": viewer, "query": self.query("tz", tz=viewer)} if name != viewer else None
+        return {"name": name, "other": other}
+
+    def activity_links(self) -> list[dict]:
+        """Days that are often asked for, in the zone of the other dates or else the viewer's."""
+        form = self.form
+        zone = form.zone if any(self.data.get(name) for name in CREATED) else form.viewer_zone
+        today = timezone.localdate(timezone=zone)
+        chosen = [self.data.get(name, "") for name in ACTIVE]
+        links = []
+        for label, first, last in ACTIVITY:
+            days = [str(today - timedelta(days=back)) for back in (first, last)]
+            query = self.query(*ACTIVE, "tz", **dict(zip(ACTIVE, days, strict=True)), tz=str(zone))
+            links.append(
+                {
+                    "label": label,
+                    "chosen": days == chosen and str(zone) == self.data.get("tz"),
+                    "query": query,
+                }
+            )
+        return links
 
     def active(self) -> list[dict]:
         """The active filters, each with the query string of the list without it."""
@@ -157,6 +214,8 @@ class ConversationFilter(django_filters.FilterSet):
             # Valid filters stay removable beside an invalid one.
             value = self.form.cleaned_data.get(name)
             if value in (None, "") or (name == "scope" and not self.data.get("search")):
+                continue
+            if name == "tz":
                 continue
             text = self.data.get(name)
             if name == "agent":
@@ -177,4 +236,7 @@ class ConversationFilter(django_filters.FilterSet):
             names.add("after")
         if self.data.get("go") == "0":
             names.add("go")
-        return query_string({name: self.data[name] for name in self.data if name in names} | others)
+        values = {name: self.data[name] for name in self.data if name in names} | others
+        if not any(values.get(name) for name in DATES):
+            values.pop("tz", None)
+        return query_string(values)

@@ -3,29 +3,34 @@
 import re
 import uuid
 from contextlib import suppress
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 
 import django_filters
 from django import forms
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.functional import cached_property
 
-from .widgets import (
-    MomentInput,
-)
+from backoffice import time_zones
+
+from .widgets import HiddenInput, MomentInput
 
 # Parameters that are not filters: cursor, search sent by hand, newest row seen.
 OTHER_PARAMETERS = frozenset({"after", "go", "since"})
 SHORTEST_SEARCH = 2
+# Filters by date; `tz` names the zone that all of them are read in.
+CREATED = ("start_date", "end_date")
+ACTIVE = ("active_from", "active_until")
+DATES = (*CREATED, *ACTIVE)
 
 
 class MomentField(forms.Field):
     """
-    A date, or a date and time, in the viewer's time zone unless it names its own offset.
+    A date, or a date and time, in the current time zone unless it names its own offset.
 
     Cleans to (aware datetime, whether it is included): a date's first moment or, for `end`, the
-    first moment after it.
+    first moment after it. Of a time that comes twice, an end is the later one.
     """
 
     widget = MomentInput
@@ -44,21 +49,37 @@ class MomentField(forms.Field):
             if day := parse_date(text):
                 if self.end:
                     day += timedelta(days=1)
-                midnight = timezone.make_aware(datetime.combine(day, time.min))
-                return midnight.astimezone(UTC), not self.end
+                midnight = datetime.combine(day, time.min)
+                return time_zones.in_utc(midnight, timezone.get_current_timezone()), not self.end
             # A plus sign in a pasted address arrives as a space.
             moment = parse_datetime(re.sub(r" (\d\d:?\d\d)$", r"+\1", text))
             if moment is None:
                 raise ValueError
-            if timezone.is_naive(moment):
-                moment = timezone.make_aware(moment)
             # At the calendar's ends a moment may not exist in UTC.
-            moment = moment.astimezone(UTC)
+            if timezone.is_aware(moment):
+                moment = moment.astimezone(UTC)
+            else:
+                zone = timezone.get_current_timezone()
+                moment = time_zones.in_utc(moment, zone, later=self.end)
         except (ValueError, OverflowError):
             raise forms.ValidationError(
                 "Write a date like 2026-11-23, or a date and time like 2026-11-23T14:30."
             ) from None
         return moment, True
+
+
+class TimeZoneField(forms.Field):
+    """The name of a zone, such as Europe/Tallinn, in which dates are read."""
+
+    widget = HiddenInput
+
+    def validate(self, value):
+        if value and not time_zones.named(value):
+            raise forms.ValidationError(f"There is no time zone called “{value[:40]}”.")
+
+
+class TimeZoneFilter(django_filters.Filter):
+    field_class = TimeZoneField
 
 
 class MomentFilter(django_filters.Filter):
@@ -81,6 +102,18 @@ def with_agent_as_stored(data: QueryDict) -> QueryDict:
             agent = str(uuid.UUID(data["agent"]))
             data = data.copy()
             data["agent"] = agent
+    return data
+
+
+def with_zone_of_dates(data: QueryDict) -> QueryDict:
+    """Dates that name no zone are the viewer's; a zone without dates says nothing."""
+    dates, zone = any(data.get(name) for name in DATES), data.get("tz", "")
+    if dates and not zone:
+        data = data.copy()
+        data["tz"] = str(timezone.get_current_timezone())
+    elif not dates and len(data.getlist("tz")) == 1 and (not zone or time_zones.named(zone)):
+        data = data.copy()
+        del data["tz"]
     return data
 
 
@@ -108,13 +141,27 @@ class StrictForm(forms.Form):
 class ConversationFilterForm(StrictForm):
     not_filters = OTHER_PARAMETERS
 
+    def __init__(self, data, *args, **kwargs):
+        super().__init__(data, *args, **kwargs)
+        self.viewer_zone = timezone.get_current_timezone()
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        """What dates are read in."""
+        return time_zones.named(self.data.get("tz", "")) or self.viewer_zone
+
+    def full_clean(self):
+        with timezone.override(self.zone):
+            super().full_clean()
+
     def clean(self):
         cleaned = super().clean()
-        start, end = cleaned.get("start_date"), cleaned.get("end_date")
         search = cleaned.get("search")
         if search and len(search.strip()) < SHORTEST_SEARCH:
             self.add_error("search", "Search for at least two characters.")
-        # A date as end is the first moment after it, which is not included.
-        if start and end and (start[0] > end[0] or (start[0] == end[0] and not end[1])):
-            self.add_error("end_date", "The end is before the start.")
+        for first, last in (CREATED, ACTIVE):
+            start, end = cleaned.get(first), cleaned.get(last)
+            # A date as end is the first moment after it, which is not included.
+            if start and end and (start[0] > end[0] or (start[0] == end[0] and not end[1])):
+                self.add_error(last, "The end is before the start.")
         return cleaned

@@ -23,6 +23,8 @@ DIGESTS = {
     "desk_sessions_external_id": "1432db17265e",
     "desk_sessions_created_at": "6e237bfaf289",
     "desk_sessions_lifetime": "8af8897e6773",
+    "desk_chat_messages_created_at": "1c8fe547b530",
+    "desk_runs_created_at": "9abc0161c166",
 }
 
 

@@ -341,6 +341,8 @@ def test_filters_combine(support_client):
         "problem": "failed",
         "start_date": "2026-06-01",
         "end_date": "2026-06-01",
+        "active_from": "2026-05-01",
+        "active_until": "2036-05-01",
     }
     assert match(support_client, **query) == [session.id]
     for name, other in [
@@ -350,6 +352,8 @@ def test_filters_combine(support_client):
         ("problem", "running"),
         ("start_date", "2026-06-02"),
         ("end_date", "2026-05-31"),
+        ("active_from", "2036-05-01"),
+        ("active_until", "2026-05-31"),
     ]:
         changed = {**query, name: other}
         if name in ("start_date", "end_date"):
@@ -374,6 +378,9 @@ INVALID = [
     ("error=" + "x" * 401, "error"),
     ("evals=shown", "evals"),
     ("start_date=yesterday", "start_date"),
+    ("active_from=yesterday", "active_from"),
+    ("active_until=2026-02-30", "active_until"),
+    ("active_from=2026-06-02&active_until=2026-06-01", "active_until"),
     ("start_date=2026-02-30", "start_date"),
     ("start_date=2026-06-01T25:00", "start_date"),
     ("start_date=0001-01-01T00:00%2B14:00", "start_date"),
@@ -420,7 +427,7 @@ def test_active_filters_are_chips_that_lead_to_the_list_without_them(support_cli
 def test_a_filter_that_makes_sense_stays_removable_beside_one_that_does_not(support_client):
     page = get(support_client, f"{LIST}?search=aa&start_date=x")
     [chip] = page.context["chips"]
-    assert (chip["label"], chip["text"], chip["without"]) == ("Search", "aa", "start_date=x")
+    assert (chip["label"], chip["text"], chip["without"]) == ("Search", "aa", "start_date=x&tz=UTC")
 
 
 def test_an_agent_in_capitals_is_shown_as_chosen(support_client):
@@ -460,7 +467,7 @@ def test_a_date_field_never_drops_what_was_typed(support_client, value, kind):
 def test_a_date_can_be_given_a_time(support_client):
     page = get(support_client, f"{LIST}?start_date=2026-06-01&end_date=2026-06-02T10:00&search=aa")
     assert page.context["filter"].with_time() == {
-        "start_date": "start_date=2026-06-01T00%3A00&end_date=2026-06-02T10%3A00&search=aa"
+        "start_date": "start_date=2026-06-01T00%3A00&end_date=2026-06-02T10%3A00&search=aa&tz=UTC"
     }
     assert "Set a time" in text(page)
 

@@ -29,6 +29,7 @@ PAGE = 10
 PROBLEMS = ["any", "failed", "running", "interrupted", "model_error", "tool_error", "task_error"]
 NEWEST_FIRST = 'ORDER BY 1 DESC, "sessions"."id" DESC'
 RANGE = {"start_date": "2026-06-03", "end_date": "2026-06-05"}
+ACTIVE = {"active_from": "2026-06-03", "active_until": "2026-06-04"}
 UNTIL = {"end_date": "2026-06-05T12:00"}
 
 # Without conditions on other tables, and with them.
@@ -57,6 +58,10 @@ CONDITIONED = [
     {"search": "SN-2", "scope": "all", "evals": "hidden"},
     *({"problem": kind} for kind in PROBLEMS),
     {"problem": "failed", **UNTIL},
+    ACTIVE,
+    {"active_until": "2026-06-02T04:00"},
+    {**ACTIVE, **RANGE, "search": "beta"},
+    {"active_from": "2026-06-05T12:00", "active_until": "2026-06-05T16:00", "problem": "any"},
     {"problem": "any", "agent": AGENTS[0], "external_id": "user-"},
     {"error": SAME_ERROR},
     {"error": SAME_ERROR, "problem": "tool_error", **RANGE},

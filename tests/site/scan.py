@@ -34,6 +34,7 @@ ONE_OF_EACH = """
 FILTERS = (
     *("search=refund", "search=refund&scope=all", "external_id=a", "problem=any", "problem=failed"),
     *("start_date=2020-01-01", "end_date=2030-01-01", "evals=hidden", "error=x&problem=failed"),
+    *("active_from=2020-01-01&tz=Europe/Kiev", "active_until=2030-01-01"),
     *("agent={agent}", "after=99999999999999.00000000000000000000000000000000"),
 )
 PATHS = (

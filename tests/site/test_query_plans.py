@@ -239,6 +239,15 @@ def test_a_problem_is_collected_by_its_index(owner, support_client, collecting):
     assert {PROBLEMS["failed"], PROBLEMS["tool_error"]} <= plans.indexes
 
 
+def test_activity_is_collected_by_the_indexes_on_times(owner, known, support_client, collecting):
+    for days in (0, 20):
+        until = known["day"] + timedelta(days=days)
+        dates = {"active_from": known["day"], "active_until": until}
+        plans = ask(support_client, NEWEST_FIRST, **dates)
+        assert {"desk_chat_messages_created_at", "desk_runs_created_at"} <= plans.indexes
+        assert plans.scanned <= {"sessions"}
+
+
 @pytest.mark.parametrize("word", [history.RARE, history.MISSING, history.ANCIENT])
 def test_rare_words_are_collected_by_the_index_on_messages(owner, support_client, word):
     plans = ask(support_client, NEWEST_FIRST, search=word)

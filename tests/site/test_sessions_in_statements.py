@@ -308,6 +308,7 @@ def searches(side) -> list[dict]:
     failed = Task.objects.filter(pk__in=side.rows[Task], node_type="tool_call").last()
     found = [{}, {"agent": side.agent}, {"external_id": "user"}, {"evals": "hidden"}]
     found += [{"start_date": past}, {"end_date": past}, {"end_date": open_end}]
+    found += [{"active_from": past}, {"active_from": past, "active_until": open_end}]
     found += [{"problem": kind} for kind, _ in kinds.choices()]
     found += [{"search": word} for word in (WORD, "alpha", "zz", "shared")]
     found += [{"search": word, "scope": "all"} for word in (WORD, "alpha", "zz")]

@@ -14,6 +14,8 @@ from conversations.selection.pagination import Cursor
 
 FIRST_DAY = datetime(2026, 6, 1, tzinfo=UTC)
 DAYS = 10
+# The runtime sets a session's updated_at before the last messages are written.
+MESSAGES_AFTER = timedelta(hours=2)
 AGENTS = [uuid.UUID(int=number) for number in (1, 2, 3)]
 NAMES = [None, "user-1", "user-10", "user-2", "eval:a", "eval:b", "User-1"]
 WORDS = {"alpha": 0.8, "beta": 0.08, "gamma": 0.01}
@@ -95,9 +97,11 @@ def write(made: list[Made]):
             created_at=each.created_at, updated_at=each.updated_at)  # fmt: skip
         whose = {"session_id": each.id, "agent_id": each.agent_id}
         for word in each.words:
-            add("chat_messages", **whose, role="user", content=f"It says {word.upper()} here")
+            add("chat_messages", **whose, role="user", content=f"It says {word.upper()} here",
+                created_at=each.updated_at + MESSAGES_AFTER)  # fmt: skip
         run = uuid.uuid4()
-        add("runs", id=run, session_id=each.id, output_data=Jsonb("Hi"), duration_seconds=1)
+        add("runs", id=run, session_id=each.id, output_data=Jsonb("Hi"), duration_seconds=1,
+            created_at=each.created_at)  # fmt: skip
         step = {**whose, "run_id": run, "name": "step"}
         if each.tool:
             add("tasks", **step, node_type="tool_call", tool_uri=each.tool,
@@ -154,6 +158,16 @@ def failed_with(each: Made, error: str, problem: str) -> bool:
     return error in folded
 
 
+def is_active(each: Made, filters: dict) -> bool:
+    """What is of yesterday is after every range."""
+    end, whole_day = moment(filters["active_until"])
+    if whole_day:
+        end += timedelta(days=1)
+    start = moment(filters.get("active_from", "2000-01-01"))[0]
+    times = [each.created_at] + [each.updated_at + MESSAGES_AFTER] * bool(each.words)
+    return any(start <= at < end for at in times)
+
+
 def moment(text: str) -> tuple[datetime, bool]:
     """(the moment, whether the text is a whole day)"""
     found = datetime.fromisoformat(text).replace(tzinfo=UTC)
@@ -172,6 +186,8 @@ def expected(made: list[Made], filters: dict) -> list[Cursor]:
                 return False
             if whole_day and each.created_at >= end + timedelta(days=1):
                 return False
+        if "active_until" in filters and not is_active(each, filters):
+            return False
         name = each.external_id or ""
         return (
             filters.get("agent", each.agent_id) == each.agent_id
