@@ -52,12 +52,23 @@ def at(moment, form="full"):
     return time_element(moment, full if form == "full" else full.split(", ")[1].split(" ")[0])
 
 
+CLOCK_DIFFERS = "clock differs"
+
+
+def is_duration(value) -> bool:
+    """Whether time can have taken so long: a clock that is off measures anything."""
+    return value is not None and math.isfinite(value) and value >= 0
+
+
 def seconds(value):
-    """A duration in words: < 1 ms, 820 ms, 4.2 s, 3 min 20 s; empty for None."""
+    """
+    A duration in words: < 1 ms, 820 ms, 4.2 s, 3 min 20 s; empty for None. One that cannot be true
+    is said to be so: clock differs (−5.0 s).
+    """
     if value is None:
         return ""
-    if not math.isfinite(value) or value < 0:
-        return f"{value} s"
+    if not is_duration(value):
+        return f"{CLOCK_DIFFERS} ({signed(value)})"
     if value < 0.001:
         return "< 1 ms" if value else "0 ms"
     if value < 0.9995:
@@ -77,6 +88,14 @@ def dollars(amount: Decimal) -> str:
     if 0 < amount < least:
         return f"< ${least}"
     return f"${amount.quantize(least, ROUND_HALF_UP):,}"
+
+
+def signed(value):
+    """Seconds in words, before zero too."""
+    if math.isnan(value):
+        return "NaN"
+    words = "infinite" if math.isinf(value) else seconds(abs(value))
+    return f"\N{MINUS SIGN}{words}" if value < 0 else words
 
 
 def counted(count, noun):

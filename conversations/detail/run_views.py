@@ -66,7 +66,7 @@ class RunView(ConversationAccess, FragmentMixin, DetailView):
             "reasons": entry.reasons,
             "steps": steps,
             "left_out": len(tasks) - len(steps),
-            "waterfall": waterfall(tasks),
+            "waterfall": waterfall(tasks, run),
             "model_calls": model_calls(run.session_id, run.pk),
             "model_call_totals": totals(run.session_id, run.pk),
             "call_fields": [(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["model-calls"][2]],

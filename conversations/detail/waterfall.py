@@ -4,10 +4,12 @@ import math
 import unicodedata
 import uuid
 from dataclasses import dataclass
+from itertools import compress
 
-from backoffice.words import seconds
+from backoffice.words import CLOCK_DIFFERS, is_duration, seconds, signed
 
-from ..models import Task
+from ..agentdb.conventions import INTERRUPTED_AFTER
+from ..models import Run, Task
 
 BARS = 100
 
@@ -20,6 +22,8 @@ ROW = 24
 SHORTEST_BAR = 3
 MARK = 20
 INDENT = 14
+LEFTWARDS = f"M{TRACK_START - 2} 8l-4 4 4 4"
+RIGHTWARDS = f"M{TRACK_END + 2} 8l4 4-4 4"
 DEEPEST_INDENT = 6
 
 # In columns of text, where a wide character takes two.
@@ -31,6 +35,10 @@ TICKS = 5
 DECIMAL_STEPS = (1, 2, 3, 4, 5, 8, 10)
 CLOCK_STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
 SHORTEST_STEP = 0.001
+
+# A step may begin or end so far outside its run: it is written a little later than it ends.
+SLACK_SECONDS = 1
+SLACK_SHARE = 0.1
 
 COLOURS = {"llm": "model", "agent": "model", "tool_call": "tool"}
 
@@ -46,6 +54,10 @@ class Bar:
     colour: str
     duration: str
     failed: bool
+    # Recorded by a clock that differs from the run's: it may lie beyond the track.
+    is_off: bool
+    # Arrows where it goes on beyond the track, as a path.
+    beyond: str
     title: str
     indent: int
     x: float
@@ -80,23 +92,41 @@ class Waterfall:
         return self.total - len(self.bars)
 
 
-def waterfall(tasks: list[Task]) -> Waterfall | None:
+def waterfall(tasks: list[Task], run: Run | None = None) -> Waterfall | None:
     """
     The first tasks of a run as bars; None when there are none.
 
-    `tasks` are in display order, with `depth`; those that get a bar also have `failed`.
+    `tasks` are in display order, with `depth`; those that get a bar also have `failed`. Tasks that
+    lie outside their run do not stretch the scale, unless all do.
     """
     if not tasks:
         return None
     shown = tasks[:BARS]
-    times = [interval(task, shown[0].created_at) for task in shown]
-    origin = min(start for start, _ in times)
-    span = max(end for _, end in times) - origin
+    times = [interval(task, run.created_at if run else shown[0].created_at) for task in shown]
+    first, last = bounds(run, times) if run else (-math.inf, math.inf)
+    inside = [first <= start and end <= last for start, end in times]
+    scale = list(compress(times, inside)) or times
+    origin = min(start for start, _ in scale)
+    span = max(end for _, end in scale) - origin
     bars = [
-        make_bar(task, HEADER + ROW * row, start - origin, end - start, span)
-        for row, (task, (start, end)) in enumerate(zip(shown, times, strict=True))
+        make_bar(task, HEADER + ROW * row, start - origin, end - origin, span, is_inside)
+        for row, (task, (start, end), is_inside) in enumerate(
+            zip(shown, times, inside, strict=True)
+        )
     ]
     return Waterfall(bars, make_ticks(span), span, len(tasks))
+
+
+def bounds(run: Run, times: list[tuple[float, float]]) -> tuple[float, float]:
+    """When tasks may have started at the earliest and ended at the latest, since the run began."""
+    if is_duration(run.duration_seconds):
+        slack = SLACK_SECONDS + SLACK_SHARE * run.duration_seconds
+        return -slack, run.duration_seconds + slack
+    # It goes on, was interrupted, or is from before 0006: until its last change and as long after
+    # it as a run without changes counts as running, but for the time that its tasks took.
+    last_change = max((run.updated_at - run.created_at).total_seconds(), 0)
+    took = sum(end - start for start, end in times if start >= -SLACK_SECONDS)
+    return -SLACK_SECONDS, last_change + INTERRUPTED_AFTER.total_seconds() + took
 
 
 def interval(task: Task, zero) -> tuple[float, float]:
@@ -108,9 +138,7 @@ def interval(task: Task, zero) -> tuple[float, float]:
     """
     end = (task.created_at - zero).total_seconds()
     duration = task.duration_seconds
-    if duration is None or not math.isfinite(duration) or duration < 0:
-        duration = 0
-    return end - duration, end
+    return end - (duration if is_duration(duration) else 0), end
 
 
 def scaled(time: float, span: float) -> float:
@@ -118,20 +146,24 @@ def scaled(time: float, span: float) -> float:
     return time / span * (TRACK_END - TRACK_START) if span else 0
 
 
-def make_bar(task: Task, y: int, start: float, length: float, span: float) -> Bar:
-    width = max(scaled(length, span), SHORTEST_BAR)
-    x = min(TRACK_START + scaled(start, span), TRACK_END - width)
+def make_bar(task: Task, y: int, start: float, end: float, span: float, is_inside: bool) -> Bar:
+    measured = task.duration_seconds
+    is_off = not is_inside or (measured is not None and not is_duration(measured))
+    shown_from, shown_to = (min(max(time, 0), span) for time in (start, end))
+    width = max(scaled(shown_to - shown_from, span), SHORTEST_BAR)
+    x = min(TRACK_START + scaled(shown_from, span), TRACK_END - width)
     name = one_line(task.name) or "(no name)"
     kind = one_line(task.node_type)
     depth = min(task.depth, DEEPEST_INDENT)
     label = cut(name, LABEL_LENGTH - 2 * depth)
     room = LABEL_LENGTH - 2 * depth - columns(label) - 1
-    duration = seconds(task.duration_seconds)
+    duration = seconds(measured)
     facts = [
         isolated(cut(name, TITLE_LENGTH)),
         isolated(cut(kind, TITLE_LENGTH)) if kind else "",
         duration or "duration unknown",
-        f"starts at {seconds(start)}",
+        f"starts at {signed(start)}",
+        CLOCK_DIFFERS if is_off and CLOCK_DIFFERS not in duration else "",
         "failed" if task.failed else "",
     ]
     return Bar(
@@ -139,14 +171,20 @@ def make_bar(task: Task, y: int, start: float, length: float, span: float) -> Ba
         name=label,
         kind=kind if columns(kind) <= room else "",
         colour=COLOURS.get(task.node_type, "other"),
-        duration=duration if len(duration) <= 12 else cut(duration, 9),
+        duration=CLOCK_DIFFERS if is_off else shortest(duration),
         failed=task.failed,
+        is_off=is_off,
+        beyond=(LEFTWARDS if start < 0 else "") + (RIGHTWARDS if end > span else ""),
         title=", ".join(fact for fact in facts if fact),
         indent=MARK + INDENT * depth,
         x=round(x, 1),
         y=y,
         width=round(width, 1),
     )
+
+
+def shortest(duration: str) -> str:
+    return duration if len(duration) <= 12 else cut(duration, 9)
 
 
 def make_ticks(span: float) -> list[Tick]:

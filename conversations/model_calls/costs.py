@@ -14,6 +14,8 @@ from ..prices import Used, columns_of, columns_sql, cost, price_list, used
 from ..problems import kinds
 
 SHOWN = 200
+# Seconds that a call may take: neither negative nor NaN, which PostgreSQL sorts last, nor infinite.
+LIKELY = "duration_seconds BETWEEN 0 AND 1e9"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def totals(session_id: uuid.UUID, run_id: uuid.UUID | None = None) -> Totals | N
     if not revision.has_model_call_links():
         return None
     statement = f"""
-        SELECT model, count(*), sum(duration_seconds), {", ".join(columns_sql())}
+        SELECT model, count(*), sum(duration_seconds) FILTER (WHERE {LIKELY}),
+            {", ".join(columns_sql())}
         FROM model_call_stats WHERE session_id = %(session)s
         {"" if run_id is None else "AND run_id = %(run)s"} GROUP BY model
     """  # noqa: S608

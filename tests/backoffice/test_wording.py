@@ -20,9 +20,12 @@ from conversations.templatetags.desk import ago, seconds
         (99.96, "1 min 40 s"),
         (3725, "1 h 2 min"),
         (1e12, "1e+12 s"),
-        (-5.0, "-5.0 s"),
-        (float("nan"), "nan s"),
-        (float("inf"), "inf s"),
+        (-5.0, "clock differs (−5.0 s)"),
+        (-1e-9, "clock differs (−< 1 ms)"),
+        (-7200, "clock differs (−2 h 0 min)"),
+        (float("nan"), "clock differs (NaN)"),
+        (float("inf"), "clock differs (infinite)"),
+        (float("-inf"), "clock differs (−infinite)"),
     ],
 )
 def test_durations_in_words(value, words):

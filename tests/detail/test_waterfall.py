@@ -1,5 +1,6 @@
 import re
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from itertools import pairwise
@@ -9,17 +10,20 @@ import pytest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from backoffice.words import seconds
 from conversations.detail.tasks import nested
 from conversations.detail.waterfall import (
     BARS,
     HEADER,
+    LEFTWARDS,
+    RIGHTWARDS,
     ROW,
     SHORTEST_BAR,
     TRACK_END,
     TRACK_START,
     waterfall,
 )
-from conversations.models import Task
+from conversations.models import Run, Task
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SESSION = uuid.UUID(int=7)
@@ -135,6 +139,73 @@ def test_a_duration_that_cannot_be_true_makes_a_moment(duration):
     made = waterfall(tasks)
     assert made.span == 4
     assert places(tasks)[1] == near(TRACK_START + TRACK / 2, SHORTEST_BAR)
+
+
+@pytest.mark.parametrize("duration", [float("nan"), float("inf"), float("-inf"), -5.0])
+def test_a_duration_that_cannot_be_true_is_said_to_be_so(duration):
+    html = render([task(ended=1, duration=1.0), task(ended=2, duration=duration)])
+    assert '<text class="duration" x="994" y="16.5">clock differs</text>' in html
+    assert html.count('class="model off"') == 1
+    assert titles(html)[1].startswith(f"step, llm, {seconds(duration)}, starts at 2.0 s")
+    assert html.count("clock differs") == 2
+
+
+def run(duration=10.0, lasted=10.0, **fields):
+    times = {"created_at": NOON, "updated_at": NOON + timedelta(seconds=lasted)}
+    return Run(duration_seconds=duration, **{**times, **fields})
+
+
+STEPS = [task("one", 4, 4.0), task("two", 9, 5.0), task("three", 10, 1.0)]
+DAY = 86_400
+
+
+@pytest.mark.parametrize(
+    ("wrong", "starts", "arrow", "at_the_left"),
+    [
+        (task(ended=DAY, duration=2.0), "23 h 59 min", RIGHTWARDS, False),
+        (task(ended=-DAY, duration=2.0), "−24 h 0 min", LEFTWARDS, True),
+        (task(ended=5, duration=1e9), "−1e+09 s", LEFTWARDS, True),
+        (task(ended=1e9, duration=1.7e308), "−1.7e+308 s", LEFTWARDS + RIGHTWARDS, True),
+        (task(ended=14, duration=1.0), "13.0 s", RIGHTWARDS, False),
+        (task(created_at=datetime.max.replace(tzinfo=UTC)), "2.52e+11 s", RIGHTWARDS, False),
+    ],
+)
+@pytest.mark.parametrize("place", range(4))
+def test_a_step_outside_its_run_does_not_stretch_the_scale(
+    wrong, starts, arrow, at_the_left, place
+):
+    steps = [*STEPS[:place], wrong, *STEPS[place:]]
+    made, plain = waterfall(steps, run()), waterfall(STEPS, run())
+    assert (made.span, made.ticks) == (plain.span, plain.ticks) == (10, plain.ticks)
+    bar = made.bars.pop(place)
+    assert [replace(each, y=0) for each in made.bars] == [replace(each, y=0) for each in plain.bars]
+    assert (bar.is_off, bar.duration, bar.beyond) == (True, "clock differs", arrow)
+    assert f"starts at {starts}, clock differs" in bar.title
+    assert (bar.x == TRACK_START) == at_the_left
+    assert bar.x + bar.width <= TRACK_END
+
+
+def test_steps_of_a_healthy_run_are_inside():
+    """The runtime writes a step a little later than it ends, and perhaps after its run's end."""
+    bars = waterfall([*STEPS, task(ended=10.9, duration=0.1)], run()).bars
+    assert not any(bar.is_off or bar.beyond for bar in bars)
+
+
+@pytest.mark.parametrize("lasted", [-10.0, 0.0, 10.0])
+def test_steps_of_a_run_without_a_duration(lasted):
+    """It goes on, was interrupted, or an old runtime wrote it."""
+    slow = [*STEPS, task(ended=10 + 7200, duration=7200.0), task(ended=7500, duration=None)]
+    steps = [*slow, task(ended=7 * DAY, duration=1.0), task(ended=20, duration=1e9)]
+    made = waterfall(steps, run(None, lasted))
+    assert made.span == 7500
+    assert [bar.is_off for bar in made.bars] == [False] * 5 + [True] * 2
+
+
+def test_when_all_steps_lie_outside_they_are_shown_beside_each_other():
+    made = waterfall(STEPS, run(created_at=NOON - timedelta(days=1)))
+    assert made.span == 10
+    assert [(bar.x, bar.width) for bar in made.bars] == places(STEPS)
+    assert {bar.duration for bar in made.bars} == {"clock differs"}
 
 
 def test_tasks_without_durations_stand_where_they_ended():
