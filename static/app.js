@@ -130,3 +130,41 @@ document.addEventListener("keydown", (event) => {
     }
   }
 });
+
+// "just now" and "5 minutes ago" go on while a page is open, as backoffice/words.py words them. The
+// browser's clock may be off: at first sight, what the server wrote counts.
+const UNITS = { year: 31536000, month: 2592000, week: 604800, day: 86400, hour: 3600, minute: 60 };
+const known = new WeakMap();
+
+function agoWords(seconds) {
+  for (const [noun, each] of Object.entries(UNITS)) {
+    const number = Math.floor(seconds / each);
+    if (number >= 1) return `${number}\u00a0${noun}${number === 1 ? "" : "s"} ago`;
+  }
+  return "just now";
+}
+
+function updateTimes() {
+  document.querySelectorAll("time").forEach((shown) => {
+    const text = shown.textContent;
+    const found = /^(?:just now|(\d+)\u00a0([a-z]+?)s? ago)$/.exec(text);
+    if (!found) return;
+    let time = known.get(shown);
+    if (time?.text !== text) {
+      const byClock = (Date.now() - Date.parse(shown.dateTime)) / 1000;
+      const least = found[1] ? found[1] * UNITS[found[2]] : 0;
+      const agrees = byClock > -60 && agoWords(byClock) === text;
+      const seconds = agrees ? byClock : least;
+      time = { since: Date.now() - seconds * 1000 };
+      known.set(shown, time);
+    }
+    time.text = agoWords((Date.now() - time.since) / 1000);
+    if (time.text !== text) shown.textContent = time.text;
+  });
+}
+document.addEventListener("DOMContentLoaded", updateTimes);
+document.addEventListener("htmx:after:swap", updateTimes);
+document.addEventListener("visibilitychange", updateTimes);
+setInterval(() => {
+  if (document.visibilityState === "visible") updateTimes();
+}, 15000);
