@@ -31,6 +31,10 @@ def query_of(page) -> dict:
     return dict(parse_qsl(urlsplit(page.url).query, keep_blank_values=True))
 
 
+def zone_of(page) -> str:
+    return page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
+
+
 def said(page):
     return page.locator(".rows .said")
 

@@ -60,7 +60,8 @@ def address():
         "list": "/conversations/",
         "list with files": "/conversations/",
         "errors": "/conversations/errors/",
-        "filtered list": "/conversations/?search=message&start_date=2025-01-01&problem=any",
+        "filtered list": "/conversations/?search=message&start_date=2025-01-01&problem=any"
+        "&active_from=2025-01-01&tz=Asia/Tokyo",
         "empty list": "/conversations/?search=nowhere",
         "list of a search everywhere": "/conversations/?search=e+of+the&scope=all&evals=hidden",
         "list of what an id names": "/conversations/?search=ticket-8",

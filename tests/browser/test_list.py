@@ -9,7 +9,17 @@ from playwright.sync_api import expect
 from conversations.listing import views
 
 from ..support.factories import make_agent
-from .steps import LIST, assert_not_reloaded, field, open_list, query_of, said, talk, wait_for_query
+from .steps import (
+    LIST,
+    assert_not_reloaded,
+    field,
+    open_list,
+    query_of,
+    said,
+    talk,
+    wait_for_query,
+    zone_of,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -145,7 +155,7 @@ def test_choosing_dates_narrows_to_them(page):
     expect(said(page)).to_have_text(["1 days ago", "5 days ago"])
     field(page, "Created until").fill(str(end))
     expect(said(page)).to_have_text(["5 days ago"])
-    wait_for_query(page, start_date=str(start), end_date=str(end))
+    wait_for_query(page, start_date=str(start), end_date=str(end), tz=zone_of(page))
     assert_not_reloaded(page)
 
 
@@ -157,7 +167,7 @@ def test_a_date_typed_slowly_arrives_whole(page, talks):
         page.keyboard.press(key)
         page.wait_for_timeout(450)
     expect(start).to_have_value("2025-11-23")
-    wait_for_query(page, start_date="2025-11-23")
+    wait_for_query(page, start_date="2025-11-23", tz=zone_of(page))
     expect(said(page)).to_have_count(3)
 
 
@@ -325,7 +335,7 @@ def test_a_filter_that_does_not_exist_is_named(page, talks):
 def test_an_end_before_the_start_is_explained_while_the_form_is_used(page, talks):
     open_list(page)
     field(page, "Created from").fill("2026-05-02")
-    wait_for_query(page, start_date="2026-05-02")
+    wait_for_query(page, start_date="2026-05-02", tz=zone_of(page))
     field(page, "Created until").fill("2026-05-01")
     expect(page.get_by_text("The end is before the start.")).to_be_visible()
     expect(page.locator(".row")).to_have_count(0)

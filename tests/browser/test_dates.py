@@ -1,0 +1,90 @@
+"""Filters by date in a browser, which names its zone as it always has."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import expect
+
+from .steps import assert_not_reloaded, field, open_list, said, talk, wait_for_query
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def calcutta(new_context, session_cookie):
+    """A page in a browser in India, whose zone the server has learnt."""
+    context, _ = new_context(session_cookie, timezone_id="Asia/Calcutta")
+    page = context.new_page()
+    page.goto("/accounts/login/")
+    return page
+
+
+def test_a_date_brings_the_zone_into_the_address(calcutta, new_context, session_cookie):
+    at = timezone.now().replace(year=2026, month=6, day=1, hour=20)
+    talk("in the morning of the second", created_at=at, updated_at=at)
+    talk("now")
+    page = calcutta
+    open_list(page)
+    field(page, "Created until").fill("2026-06-02")
+    wait_for_query(page, end_date="2026-06-02", tz="Asia/Calcutta")
+    field(page, "Created from").fill("2026-06-02")
+    dates = {"start_date": "2026-06-02", "end_date": "2026-06-02"}
+    wait_for_query(page, **dates, tz="Asia/Calcutta")
+    expect(said(page)).to_have_text(["in the morning of the second"])
+    expect(page.locator(".zone")).to_have_text("Dates are in Asia/Calcutta")
+    assert_not_reloaded(page)
+    # Somebody elsewhere opens the link.
+    context, _ = new_context(session_cookie, timezone_id="America/New_York")
+    other = context.new_page()
+    other.goto("/accounts/login/")
+    other.goto(page.url)
+    expect(said(other)).to_have_text(["in the morning of the second"])
+    title = other.locator(".when time").first.get_attribute("title")
+    assert title.startswith("2 Jun 2026, 01:")
+    assert title.endswith(" IST")
+    other.get_by_role("link", name="read them in America/New_York").click()
+    wait_for_query(other, **dates, tz="America/New_York")
+    expect(said(other)).to_have_count(0)
+    # Without dates there is no zone.
+    other.get_by_role("link", name="Clear all", exact=True).click()
+    wait_for_query(other)
+
+
+def test_recent_days_are_a_click_away(calcutta):
+    at = timezone.now() - timedelta(days=3)
+    talk("of this week", created_at=at, updated_at=at)
+    talk("of today")
+    page = calcutta
+    open_list(page)
+    days = page.get_by_role("navigation", name="Active in these days")
+    expect(said(page)).to_have_count(2)
+    days.get_by_role("link", name="Last 7 days").click()
+    expect(days.get_by_role("link", name="Last 7 days")).to_have_attribute("aria-current", "true")
+    expect(said(page)).to_have_count(2)
+    days.get_by_role("link", name="Today").click()
+    expect(days.get_by_role("link", name="Today")).to_have_attribute("aria-current", "true")
+    today = field(page, "Active from").input_value()
+    assert field(page, "Active until").input_value() == today
+    wait_for_query(page, active_from=today, active_until=today, tz="Asia/Calcutta")
+    assert_not_reloaded(page)
+    page.get_by_role("link", name="Remove the filter Active from").click()
+    wait_for_query(page, active_until=today, tz="Asia/Calcutta")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_form_fits(new_context, session_cookie, width):
+    context, _ = new_context(
+        session_cookie,
+        timezone_id="America/Argentina/ComodRivadavia",
+        viewport={"width": width, "height": 900},
+    )
+    page = context.new_page()
+    page.goto("/accounts/login/")
+    open_list(page, "?start_date=2026-01-01T10:00&active_from=2026-01-01&tz=Asia/Tokyo")
+    expect(page.locator(".zone")).to_contain_text("Dates are in Asia/Tokyo")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = [each.bounding_box() for each in page.locator("#filters .field, .activity").all()]
+    for box in boxes:
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
