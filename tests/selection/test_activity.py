@@ -6,10 +6,10 @@ import pytest
 from django.utils import timezone
 
 from ..support.exports import ids
-from ..support.factories import make_message, make_run, make_session
+from ..support.factories import make_agent, make_message, make_run, make_session
 from ..support.histories import build_indexes
+from ..support.limited import let_in_limited
 from ..support.listing import COUNTS, NEW, listed, match, shown_counts
-from ..support.masking import masking_on  # noqa: F401
 from ..support.pages import HTMX, LIST, get, text
 
 pytestmark = pytest.mark.django_db
@@ -161,3 +161,13 @@ def test_the_list_begins_with_all(support_client):
     old = make_session(updated_at=DAY)
     page = get(support_client, headers=HTMX)
     assert listed(page) == [old.id]
+
+
+def test_who_is_limited_to_an_agent_finds_its_activity_alone(client, db):
+    ours, theirs = (make_session(make_agent(name)) for name in ("Ours", "Theirs"))
+    for session in (ours, theirs):
+        make_message(session, created_at=DAY)
+    let_in_limited(client, "Support", [ours.agent_id])
+    assert match(client, **ON_THE_DAY) == [ours.id]
+    assert ids(client, **ON_THE_DAY) == [str(ours.id)]
+    assert get(client, COUNTS, **ON_THE_DAY).context["total"] == {"exact": 1}
