@@ -2,7 +2,8 @@
 JSON text of any size and depth, read without recursion.
 
 PostgreSQL stores nesting too deep for Python's parser and any recursive template. The text is
-PostgreSQL's own output of a jsonb column, so it is well-formed, though it may be cut short.
+PostgreSQL's own output of a jsonb column, so it is well-formed, though it may be cut short; or it
+is what Python's json.dumps() wrote, which knows NaN and Infinity.
 """
 
 import json
@@ -16,12 +17,15 @@ TOKEN = re.compile(
       | (?P<close>[}\]])
       | (?P<separator>[:,])
       | (?P<string>"(?:[^"\\]++|\\.)*+")
-      | (?P<literal>true|false|null)
+      | (?P<literal>true|false|null|NaN|-?Infinity)
       | (?P<number>-?\d[\d.eE+-]*)
     )""",
     re.VERBOSE,
 )
-CONSTANTS = {"true": True, "false": False, "null": None}
+CONSTANTS = {
+    **{"true": True, "false": False, "null": None},
+    **{name: float(name) for name in ("NaN", "Infinity", "-Infinity")},
+}
 
 
 def tokens(text: str) -> Iterator[tuple[str, str]]:
@@ -51,6 +55,41 @@ def whole_part(source: str) -> str:
         except ValueError:
             continue
     return ""
+
+
+def is_beginning(text: str) -> bool:
+    """Whether the text consists of JSON's tokens, the last one perhaps cut short."""
+    position = 0
+    while match := TOKEN.match(text, position):
+        position = match.end()
+    rest = text[position:].strip()
+    return rest.startswith('"') or any(word.startswith(rest) for word in (*CONSTANTS, "-"))
+
+
+def is_json(text: str, *, is_cut: bool = False) -> bool:
+    """Whether a text that somebody wrote is JSON, or the beginning of it."""
+    if is_cut:
+        return is_beginning(text)
+    try:
+        # As text: a number may have more digits than Python takes.
+        json.loads(text, parse_int=str, parse_float=str)
+    except RecursionError:
+        return is_beginning(text)
+    except ValueError:
+        return False
+    return True
+
+
+def beginning(text: str):
+    """The value of a JSON text that may be cut short; None if it is not JSON."""
+    try:
+        return json.loads(text)
+    except (RecursionError, ValueError):
+        pass
+    try:
+        return _loads(text) if is_beginning(text) else None
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def with_texts_changed(text: str, change: Callable[[str], str]) -> str:
@@ -106,6 +145,10 @@ def _loads(text: str):
             value = {} if source == "{" else []
         elif kind == "string":
             value = json.loads(source)
+        elif kind == "cut":
+            if expects_key:
+                break
+            value = whole_part(source)
         elif kind == "number":
             value = _number(source)
         else:

@@ -404,7 +404,7 @@ def masked_tokens(text: str, cut_end: bool, is_phone: bool) -> str | None:
         words = masked_content(json_text.whole_part(rest), cut_end=True)
         pieces += [text[done : len(text) - len(rest)], as_string(words)[:-1]]
         done = len(text)
-    elif not any(word.startswith(rest) for word in ("true", "false", "null", "-")):
+    elif not any(word.startswith(rest) for word in (*json_text.CONSTANTS, "-")):
         return None
     return "".join([*pieces, text[done:]])
 

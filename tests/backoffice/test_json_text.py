@@ -150,3 +150,38 @@ def test_a_long_string_costs_no_more_than_its_length():
 def test_half_a_surrogate_pair_becomes_what_can_be_sent(text):
     for node in json_text.tree(text).nodes:
         (node.value + (node.key or "")).encode()
+
+
+def test_what_python_writes_for_no_number_is_a_value_of_a_tree():
+    text = json.dumps({"a": float("nan"), "b": [float("inf"), -float("inf")], "c": "after"})
+    tree = json_text.tree(text)
+    assert [node.value for node in tree.nodes if node.kind == "literal"] == [
+        *("NaN", "Infinity", "-Infinity")
+    ]
+    assert tree.nodes[-2].value == "after"
+    assert tree.whole
+
+
+@pytest.mark.parametrize("end", range(1, 55))
+def test_the_beginning_of_json_has_the_value_that_it_has_so_far(end):
+    text = '[{"type": "text", "text": "a\\u00fcb"}, NaN, -1.5, true]'
+    assert json_text.is_json(text)
+    assert json_text.is_beginning(text[:end])
+    found = json_text.beginning(text[:end])
+    assert isinstance(found, list)
+    if found and found[0].get("text"):
+        assert "aüb".startswith(found[0]["text"])
+
+
+@pytest.mark.parametrize(
+    "text", ["[Note] hello", "[1] see [2]", "{'a': 1}", '{"a": "x" and', "[1", "plain", '{"a"} b']
+)
+def test_what_only_begins_like_json_is_none(text):
+    assert not json_text.is_json(text)
+    if text != "[1":
+        assert json_text.beginning(text) is None
+
+
+def test_json_may_be_deep_and_its_numbers_long():
+    assert json_text.is_json("[" * 5000 + "]" * 5000)
+    assert json_text.is_json("[" + "7" * 5000 + "]")
