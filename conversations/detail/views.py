@@ -12,6 +12,7 @@ from privacy import masking
 
 from ..access.conversation_access import ConversationAccess, audit_search
 from ..display.message_text import message_text
+from ..display.readable import shown
 from ..model_calls.costs import totals
 from ..models import ChatMessage, Session
 from ..selection.conditions import with_hits
@@ -21,7 +22,7 @@ from ..selection.matching import Matching
 from ..selection.pagination import Cursor
 from ..summaries import summaries
 from .reasons import SHORT
-from .transcript import ROOM_FOR_MESSAGES, transcript
+from .transcript import FOLD, ROOM_FOR_MESSAGES, transcript
 
 SAME_PERSON = 8
 NEIGHBOUR_SECONDS = 0.5
@@ -97,8 +98,10 @@ def render_messages(page, focus, term, as_source):
     for entry in page.entries:
         for message in entry.messages:
             if room <= 0 and message.pk != focus:
-                message.text = message.text[:SHORT]
-            message.html = message_text(message, message.text, term, as_source or room <= 0)
+                message.text = str(shown(message.text, FOLD))[:SHORT]
+            message.html = message_text(
+                message, message.text, term, as_source or room <= 0, message.length
+            )
             room -= len(message.html.encode())
 
 

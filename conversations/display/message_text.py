@@ -1,37 +1,41 @@
 """
-What strangers and models wrote, as HTML that is safe to show.
+What strangers and models wrote, as HTML that is safe to show: what agents say as Markdown or a tree
+of JSON, and what people type as they typed it.
 
-Markdown is CommonMark with tables; raw HTML in it stays text and images become links, so that
-nothing remote is ever loaded. An allow-list then sanitises the result.
+An allow-list sanitises what becomes of Markdown.
 """
 
-import json
 import re
-from functools import cache
-from html import escape
 from urllib.parse import unquote
 
 import nh3
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from backoffice import json_text
 from privacy import masking
-from privacy.personal_data import CUT, mask
+from privacy.personal_data import CUT, mask, mask_json
 
+from .links import as_typed
+from .markdown import LINK, is_too_deep, parser
 from .marks import as_plain_text, marked
+from .parts import parts
 
 # Rendering is linear but slow, about 2 µs a character; longer texts stay plain text.
 MARKDOWN_UP_TO = 32_768
 
-# Roles that write Markdown.
-MARKDOWN_ROLES = ("user", "assistant")
+AGENT = "assistant"
+# What these roles say in JSON, no person typed.
+PROGRAMS = (AGENT, "system", "developer", "tool", "function")
+# The limits of a tree on the message's own page.
+ON_OWN_PAGE = {"max_nodes": 10_000, "max_string": 1_000_000}
+VISIBLE = re.compile(r">\s*[^<\s]")
 
 TAGS = {
-    *("h4", "h5", "h6", "p", "br", "hr", "blockquote", "pre", "code", "em", "strong", "a"),
+    *("h4", "h5", "h6", "p", "br", "hr", "blockquote", "pre", "code", "em", "strong", "s", "a"),
     *("ol", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"),
 }
 ATTRIBUTES = {
@@ -39,24 +43,24 @@ ATTRIBUTES = {
     "code": {"class"},
     "ol": {"start"},
 }
-# No relative links: they would lead to our own pages.
-LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
-# Headings of a message must not compete with the page's.
-SHIFTED = {"h1": "h4", "h2": "h5", "h3": "h6", "h4": "h6", "h5": "h6"}
+# Each text has the direction of its own first letter; code runs from left to right.
+DIRECTIONS = {
+    tag: {"dir": "ltr" if tag in ("pre", "code") else "auto"}
+    for tag in ("h4", "h5", "h6", "p", "blockquote", "li", "th", "td", "pre", "code")
+}
 
 
-@cache
-def parser() -> MarkdownIt:
-    markdown = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 50})
-    markdown.enable("table")
-    markdown.add_render_rule("image", image_as_link)
-    return markdown
+def only_absolute_links(tag: str, name: str, value: str) -> str | None:
+    return None if name == "href" and not LINK.match(value) else value
 
 
-def image_as_link(self, tokens, place, options, env):
-    image = tokens[place]
-    address = escape(str(image.attrGet("src")))
-    return f'<a href="{address}">{escape(image.content) or address}</a>'
+CLEANER = nh3.Cleaner(
+    tags=TAGS,
+    attributes=ATTRIBUTES,
+    attribute_filter=only_absolute_links,
+    link_rel="noopener noreferrer nofollow",
+    set_tag_attribute_values={"a": {"target": "_blank"}, **DIRECTIONS},
+)
 
 
 def grows(content: str) -> bool:
@@ -67,46 +71,46 @@ def grows(content: str) -> bool:
 
 def as_markdown(content: str, term: str = "") -> SafeString:
     """The text rendered and sanitised, with the term marked where it is visible."""
+    return formatted(content, term) or as_plain_text(content, term)
+
+
+def formatted(content: str, term: str = "", *, is_cut: bool = False) -> SafeString | None:
+    """The same; None where it stays plain text: it is too long, or Markdown would show nothing."""
     if len(content) > MARKDOWN_UP_TO or grows(content):
-        return as_plain_text(content, term)
-    html = rendered(content)
-    # Many links may refer to one long address.
-    if len(html) > 30 * len(content) + 1000:
-        return as_plain_text(content, term)
-    html = re.sub(r"<(/?)(h[1-5])>", lambda tag: f"<{tag[1]}{SHIFTED[tag[2]]}>", html)
-    html = nh3.clean(
-        html,
-        tags=TAGS,
-        attributes=ATTRIBUTES,
-        attribute_filter=only_absolute_links,
-        link_rel="noopener noreferrer nofollow",
-        set_tag_attribute_values={"a": {"target": "_blank"}},
-    )
-    return mark_safe(marked(html, term))  # noqa: S308
+        return None
+    html = rendered(content, is_cut=is_cut)
+    # Many links may have one long address, and a text of nothing but markup shows nothing.
+    if not html or len(html) > 30 * len(content) + 1000 or not VISIBLE.search(html):
+        return None
+    return mark_safe(marked(CLEANER.clean(html), term))  # noqa: S308
 
 
-def rendered(content: str) -> str:
+def rendered(content: str, *, is_cut: bool = False) -> str:
     """
-    The Markdown as HTML. Personal data is masked in what the page shows: in the source, markup and
-    escapes may stand between its letters.
+    The Markdown as HTML, empty if it is nested too deep. Personal data is masked in what the page
+    shows: in the source, markup and escapes may stand between its letters.
     """
-    if not masking.is_active():
-        return parser().render(content)
     source = masking.raw(content)
-    is_cut = content.endswith(CUT) and not source.endswith(CUT)
     tokens = parser().parse(source)
+    if is_too_deep(tokens):
+        return ""
+    if masking.is_active():
+        mask_tokens(tokens, is_cut or (content.endswith(CUT) and not source.endswith(CUT)))
+    return parser().renderer.render(tokens, parser().options, {})
+
+
+def mask_tokens(tokens: list[Token], is_cut: bool):
     blocks = [token for token in tokens if token.type in ("inline", "fence", "code_block")]
-    texts = [shown(block) for block in blocks]
+    texts = [shown_text(block) for block in blocks]
     # All of them at once: what one is about may stand in the one before.
     lines = mask("\n".join(texts), cut_end=is_cut).split("\n")
     for block, text in zip(blocks, texts, strict=True):
         number = text.count("\n") + 1
         masked, lines = "\n".join(lines[:number]), lines[number:]
         mask_block(block, text, masked)
-    return parser().renderer.render(tokens, parser().options, {})
 
 
-def shown(block: Token) -> str:
+def shown_text(block: Token) -> str:
     """The text of a block as the page shows it."""
     if block.children is None:
         return block.content
@@ -125,33 +129,66 @@ def mask_block(block: Token, text: str, masked: str):
         block.children = [Token("text", "", 0, content=masked)]
 
 
-def only_absolute_links(tag: str, name: str, value: str) -> str | None:
-    return None if name == "href" and not LINK.match(value) else value
-
-
-def message_text(message, content, term, as_source):
+def message_text(message, content, term, as_source, length: int | None = None):
     """
-    A message's content as safe HTML: the plain source if asked for, a tree if it is JSON, and
-    Markdown for users and agents.
+    A message as safe HTML: the source if asked for; the text of its parts; what a program wrote in
+    JSON as a tree; what an agent said as Markdown; else what was typed, to the letter.
+
+    `content` is the whole message, or the beginning of one of `length` characters.
     """
     if as_source:
         return text_block(as_plain_text(content, term), "source")
-    stripped = content.lstrip()
-    if stripped.startswith(("{", "[")) and (tree := json_tree(content)):
-        return render_to_string("conversations/display/_json.html", {"tree": tree})
-    if message.role in MARKDOWN_ROLES:
-        return text_block(as_markdown(content, term), "markdown")
-    return text_block(as_plain_text(content, term), "source")
+    is_cut = length is not None and length > len(content)
+    source = masking.raw(content)
+    if found := parts(source):
+        note = found.note and format_html('<p class="parts" dir="auto">{}</p>', masked(found.note))
+        return format_html("{}{}", part_text(message.role, found.text, term, is_cut), note)
+    if message.role in PROGRAMS and is_tree(source, is_cut):
+        return json_tree(message, source, term, is_cut, length is None)
+    if message.role == AGENT:
+        return markdown_block(content, content, term, is_cut)
+    return text_block(as_typed(content, term, is_cut=is_cut), "source")
 
 
-def text_block(html, kind):
+def part_text(role: str, text: str, term: str, is_cut: bool) -> SafeString:
+    if not text:
+        return SafeString("")
+    typed = masked(text, is_cut)
+    if role == AGENT:
+        return markdown_block(text, typed, term, is_cut)
+    return text_block(as_typed(typed, term, is_cut=is_cut), "source")
+
+
+def markdown_block(source: str, typed: str, term: str, is_cut: bool) -> SafeString:
+    """What an agent said; `typed`, its masked text, where Markdown is not rendered."""
+    if (html := formatted(source, term, is_cut=is_cut)) is not None:
+        return text_block(html, "markdown")
+    return text_block(as_typed(typed, term, is_cut=is_cut), "markdown plain")
+
+
+def text_block(html: str, kind: str) -> SafeString:
     return format_html('<div class="text {}" dir="auto">{}</div>', kind, html)
 
 
-def json_tree(content):
-    """The tree of content that is JSON; None if it only looks like JSON."""
-    try:
-        json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return json_text.tree(content)
+def masked(text: str, is_cut: bool = False) -> str:
+    return mask(text, cut_end=is_cut) if masking.is_active() else text
+
+
+def is_tree(source: str, is_cut: bool) -> bool:
+    """Whether it is an object or a list, or a text of which json.dumps() spelt out some letters."""
+    begins = source.lstrip()[:1]
+    if begins == '"' and not ("\\" in source and source.isascii()):
+        return False
+    return begins in ("{", "[", '"') and json_text.is_json(source, is_cut=is_cut)
+
+
+def json_tree(message, source: str, term: str, is_cut: bool, on_own_page: bool) -> SafeString:
+    """The tree of a message; where it has limits, they lead to the whole message."""
+    text = mask_json(source, cut_end=is_cut) if masking.is_active() else source
+    tree = json_text.tree(text, **(ON_OWN_PAGE if on_own_page else {}))
+    page = reverse("conversations:message", args=[message.session_id, message.pk])
+    context = {"tree": tree, "term": term}
+    if not tree.whole and not is_cut:
+        context["rest"] = f"{page}?source" if on_own_page else page
+        context["on_own_page"] = on_own_page
+    return render_to_string("conversations/display/_json_message.html", context)

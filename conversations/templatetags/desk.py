@@ -11,6 +11,7 @@ from django.utils.html import format_html
 
 from backoffice.words import at, counted, dollars, elapsed_words, exact, seconds, time_element
 
+from ..display.marks import as_plain_text
 from ..display.message_text import message_text
 from ..problems import kinds
 
@@ -18,6 +19,7 @@ register = template.Library()
 register.simple_tag(at)
 register.simple_tag(message_text)
 register.filter(seconds)
+register.filter("marked", as_plain_text)
 
 NODE_ICONS = {
     "agent": "bot",

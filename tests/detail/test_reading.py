@@ -113,7 +113,7 @@ def test_markdown_is_rendered_and_its_source_shown_on_request(support_client):
     session = make_session()
     make_message(session, "assistant", "**Sorry** about <b>that</b>")
     page = get(support_client, url("detail", session.id)).content.decode()
-    assert "<p><strong>Sorry</strong> about &lt;b&gt;that&lt;/b&gt;</p>" in page
+    assert '<p dir="auto"><strong>Sorry</strong> about &lt;b&gt;that&lt;/b&gt;</p>' in page
     source = get(support_client, url("detail", session.id) + "?source").content.decode()
     assert "**Sorry** about &lt;b&gt;that&lt;/b&gt;</div>" in source
 
@@ -122,11 +122,13 @@ def test_other_roles_are_not_markdown_and_json_is_a_tree(support_client):
     session = make_session()
     make_message(session, "system", "*not* emphasis")
     make_message(session, "tool", '{"status": "lost"}')
-    make_message(session, "user", '{"looks": like JSON')
+    make_message(session, "assistant", '{"looks": like JSON')
+    make_message(session, "user", '{"typed": "by a person"}')
     page = get(support_client, url("detail", session.id)).content.decode()
     assert "*not* emphasis" in page
     assert '<span class="name" dir="auto">status</span>' in page
-    assert '<p>{"looks": like JSON</p>' in page
+    assert '<p dir="auto">{"looks": like JSON</p>' in page
+    assert "{&quot;typed&quot;: &quot;by a person&quot;}</div>" in page
 
 
 def test_a_long_message_is_cut_in_sql_and_whole_on_its_own_page(support_client):

@@ -15,10 +15,14 @@ TABLE = ("table", "thead", "tbody", "tr", "th", "td")
 BLOCKS = ("p", "br", "hr", "blockquote", "pre", "ul", "li", "h4", "h5", "h6")
 ALLOWED = {
     **{tag: {"align"} for tag in TABLE},
-    **{tag: set() for tag in (*BLOCKS, "em", "strong", "mark")},
+    **{tag: set() for tag in (*BLOCKS, "em", "strong", "s", "mark")},
     "a": {"href", "title", "target", "rel"},
     "code": {"class"},
     "ol": {"start"},
+}
+DIRECTIONS = {
+    **dict.fromkeys(("p", "li", "blockquote", "td", "th", "h4", "h5", "h6"), "auto"),
+    **dict.fromkeys(("pre", "code"), "ltr"),
 }
 VOID = {"br", "hr"}
 LINK = re.compile(r"(https?://|mailto:|tel:)", re.IGNORECASE)
@@ -67,6 +71,8 @@ def assert_allowed(html):
     assert parsed.open == []
     for tag, attributes in parsed.found:
         assert tag in ALLOWED
+        # Each text has its own direction, and code runs from left to right.
+        assert attributes.pop("dir", None) == DIRECTIONS.get(tag)
         assert set(attributes) <= ALLOWED[tag]
         if "href" in attributes:
             assert LINK.match(attributes["href"])
@@ -82,11 +88,13 @@ def test_commonmark_renders():
         "```py\nx < y\n```"
     )
     expected = (
-        "<p>Some <em>soft</em> and <strong>hard</strong> <code>code</code><br>\nnext</p>\n"
-        "<ul>\n<li>one</li>\n<li>two</li>\n</ul>\n"
-        '<ol start="3">\n<li>three</li>\n</ol>\n'
-        "<blockquote>\n<p>said</p>\n</blockquote>\n<hr>\n"
-        '<pre><code class="language-py">x &lt; y\n</code></pre>\n'
+        '<p dir="auto">Some <em>soft</em> and <strong>hard</strong> '
+        '<code dir="ltr">code</code><br>\nnext</p>\n'
+        '<ul>\n<li dir="auto">one</li>\n<li dir="auto">two</li>\n</ul>\n'
+        '<ol start="3">\n<li dir="auto">three</li>\n</ol>\n'
+        '<blockquote dir="auto">\n<p dir="auto">said</p>\n</blockquote>\n<hr>\n'
+        '<p dir="auto"><em>py</em></p>\n'
+        '<pre dir="ltr"><code class="language-py" dir="ltr">x &lt; y\n</code></pre>\n'
     )
     assert html == expected
 
@@ -102,7 +110,7 @@ def test_tables_render():
 @pytest.mark.parametrize("level", range(1, 7))
 def test_headings_stand_below_those_of_the_page(level):
     tag = {1: "h4", 2: "h5"}.get(level, "h6")
-    assert as_markdown(f"{'#' * level} Title") == f"<{tag}>Title</{tag}>\n"
+    assert as_markdown(f"{'#' * level} Title") == f'<{tag} dir="auto">Title</{tag}>\n'
 
 
 def test_underlined_headings_stand_below_those_of_the_page():
@@ -246,12 +254,12 @@ def test_a_term_is_marked_in_plain_text(content, term, html):
 @pytest.mark.parametrize(
     ("content", "term", "html"),
     [
-        ("*Refund* it", "refund", "<p><em><mark>Refund</mark></em> it</p>\n"),
-        ("p em strong", "p", "<p><mark>p</mark> em strong</p>\n"),
-        ("Tom & amp", "amp", "<p>Tom &amp; <mark>amp</mark></p>\n"),
-        ("`x<y`", "<y", "<p><code>x<mark>&lt;y</mark></code></p>\n"),
-        ("<b>x</b>", "<b>", "<p><mark>&lt;b&gt;</mark>x&lt;/b&gt;</p>\n"),
-        ("a * b", "*", "<p>a <mark>*</mark> b</p>\n"),
+        ("*Refund* it", "refund", '<p dir="auto"><em><mark>Refund</mark></em> it</p>\n'),
+        ("p em strong", "p", '<p dir="auto"><mark>p</mark> em strong</p>\n'),
+        ("Tom & amp", "amp", '<p dir="auto">Tom &amp; <mark>amp</mark></p>\n'),
+        ("`x<y`", "<y", '<p dir="auto"><code dir="ltr">x<mark>&lt;y</mark></code></p>\n'),
+        ("<b>x</b>", "<b>", '<p dir="auto"><mark>&lt;b&gt;</mark>x&lt;/b&gt;</p>\n'),
+        ("a * b", "*", '<p dir="auto">a <mark>*</mark> b</p>\n'),
     ],
 )
 def test_a_term_is_marked_in_markdown(content, term, html):
@@ -292,7 +300,9 @@ def test_a_text_over_the_limit_stays_plain():
     content *= MARKDOWN_UP_TO // len(content) + 1
     assert as_markdown(content, "bold") == as_plain_text(content, "bold")
     assert as_markdown(content) == escape(content, quote=False)
-    assert as_markdown(content[:MARKDOWN_UP_TO]).startswith("<p><strong>bold</strong> &lt;b&gt; <a")
+    assert as_markdown(content[:MARKDOWN_UP_TO]).startswith(
+        '<p dir="auto"><strong>bold</strong> &lt;b&gt; <a'
+    )
 
 
 PATHOLOGICAL = {

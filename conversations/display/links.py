@@ -1,0 +1,90 @@
+"""The addresses in a text that become links: http, https, and mailto where that was written."""
+
+import re
+from collections.abc import Iterator
+from html import escape
+from types import SimpleNamespace
+
+from django.utils.safestring import SafeString, mark_safe
+
+from .marks import marked
+
+# What ends an address: white space, quotes, punctuation of Chinese and Japanese, and characters
+# that show nothing or turn the text round.
+OUTSIDE = (
+    r"\s<>\"\x00-\x20\x7f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff«»“”„‟"
+    r"。，、；：！？「」『』【】《》〈〉（）"
+)
+# What makes it a part of something else: a word, another scheme, the value of an HTML attribute.
+PART_OF = r"""[A-Za-z0-9\x00-\x08\x0e-\x1f]|="|='|blob:|view-source:|filesystem:"""
+NO_PART = "".join(f"(?<!{each})" for each in PART_OF.split("|"))
+ADDRESS = re.compile(
+    rf"{NO_PART}(?:https?://(?=[\w\[])|mailto:(?=[^{OUTSIDE}@]++@\w))[^{OUTSIDE}]++",
+    re.IGNORECASE,
+)
+# Punctuation at the end belongs to the sentence; a bracket does where it was opened outside.
+PUNCTUATION = frozenset(".,;:!?'*_~|`’‘…")
+OPENING = {")": "(", "]": "[", "}": "{"}
+ATTRIBUTES = 'target="_blank" rel="noopener noreferrer nofollow"'
+
+
+def length(address: str) -> int:
+    """How much of what looks like an address is one."""
+    closing = {each: address.count(each) - address.count(OPENING[each]) for each in OPENING}
+    end = len(address)
+    while end and (last := address[end - 1]):
+        if last in PUNCTUATION:
+            end -= 1
+        elif closing.get(last, 0) > 0:
+            closing[last] -= 1
+            end -= 1
+        else:
+            break
+    return end
+
+
+def addresses(text: str) -> Iterator[tuple[int, int]]:
+    """The (start, end) of each."""
+    for found in ADDRESS.finditer(text):
+        yield found.start(), found.start() + length(found[0])
+
+
+def as_typed(text: str, term: str = "", *, is_cut: bool = False) -> SafeString:
+    """
+    The text, to the letter, with its addresses as links and the term marked. An address at the end
+    of a text that was cut is not whole, and no link.
+    """
+    pieces, done = [], 0
+    for start, end in addresses(text):
+        if is_cut and end == len(text):
+            break
+        address = escape(text[start:end])
+        pieces += [
+            escape(text[done:start]),
+            f'<a href="{address}" {ATTRIBUTES}>{address}</a>',
+        ]
+        done = end
+    pieces.append(escape(text[done:]))
+    return mark_safe(marked("".join(pieces), term))  # noqa: S308
+
+
+class Linkify:
+    """What markdown-it's rule "linkify" asks of the package linkify-it-py."""
+
+    def pretest(self, text: str) -> bool:
+        return "://" in text or "mailto:" in text.lower()
+
+    def test(self, text: str) -> bool:
+        return ADDRESS.search(text) is not None
+
+    def match(self, text: str) -> list[SimpleNamespace]:
+        return [
+            SimpleNamespace(
+                url=text[start:end],
+                text=text[start:end],
+                schema=text[start:end].partition(":")[0],
+                index=start,
+                last_index=end,
+            )
+            for start, end in addresses(text)
+        ]
