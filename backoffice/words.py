@@ -20,14 +20,26 @@ UNITS = (
 )
 
 
-def exact(moment) -> str:
+def local(moment):
+    """The time in the viewer's zone."""
     try:
-        local = timezone.localtime(moment)
+        return timezone.localtime(moment)
     except OverflowError:
-        # At the ends of the calendar, a time may not exist in the viewer's zone.
-        local = moment
+        # At the ends of the calendar, a time may not exist there.
+        return moment
+
+
+def exact(moment) -> str:
+    here = local(moment)
     # Takes a third of date_format's time; a list shows a hundred.
-    return f"{local.day} {local:%b %Y, %H:%M:%S} {local.tzname()}"
+    return f"{here.day} {here:%b %Y, %H:%M:%S} {here.tzname()}"
+
+
+def day(moment) -> SafeString:
+    """Saturday, 28 November 2026"""
+    here = local(moment)
+    words = f"{here:%A}, {here.day} {here:%B} {here.year}"
+    return SafeString(f'<time datetime="{here.date().isoformat()}">{words}</time>')
 
 
 def elapsed_words(elapsed: timedelta) -> str:

@@ -11,6 +11,7 @@ from django.db.models import (
     Exists,
     F,
     Func,
+    IntegerField,
     OuterRef,
     Q,
     QuerySet,
@@ -24,11 +25,12 @@ from django.db.models.functions import Cast, JSONObject, Least, Left
 from backoffice.databases.text import is_storable
 
 from .agentdb import revision, tokens
-from .agentdb.conventions import EVALUATION_PREFIX
+from .agentdb.conventions import EVALUATION_PREFIX, ROLE_ORDER
 from .agentdb.sql import Template, rows
 from .problems import kinds
 
 PREVIEW_LENGTH = 200
+SPEAKS = Template(ROLE_ORDER, IntegerField())
 
 
 def counts_of(model: str, owner: str, **aggregates):
@@ -135,8 +137,8 @@ class SessionQuerySet(QuerySet):
         runs = rows("Run").filter(session_id=OuterRef("pk"))
         return self.annotate(
             agent_name=F("agent__name"),
-            first_message=Subquery(messages.order_by("created_at", "id")[:1]),
-            last_message=Subquery(messages.order_by("-created_at", "-id")[:1]),
+            first_message=Subquery(messages.order_by("created_at", SPEAKS, "id")[:1]),
+            last_message=Subquery(messages.order_by("-created_at", SPEAKS.desc(), "-id")[:1]),
             status=Subquery(runs.with_status().order_by("-created_at", "-id").values("status")[:1]),
             message_counts=counts_of("ChatMessage", "session_id", total=Count("*")),
             run_counts=counts_of("Run", "session_id", total=Count("*"), **kind_counts("Run")),
@@ -186,4 +188,7 @@ class TaskQuerySet(QuerySet):
 
 class ChatMessageQuerySet(QuerySet):
     def oldest_first(self):
-        return self.order_by("created_at", "id")
+        """Of one moment, a question before its answer, and then as the runs began."""
+        run = rows("Run").filter(session_id=OuterRef("session_id"), pk=OuterRef("run_id"))
+        began = self.annotate(run_began=Subquery(run.values("created_at")))
+        return began.order_by("created_at", SPEAKS, "run_began", "run_id", "id")

@@ -6,3 +6,8 @@ from datetime import timedelta
 INTERRUPTED_AFTER = timedelta(minutes=15)
 # The runtime's evaluations begin their external ids with it.
 EVALUATION_PREFIX = "eval:"
+
+# Which role speaks first where several do at one moment.
+ROLE_ORDER = (
+    "CASE {role} WHEN 'system' THEN 0 WHEN 'user' THEN 1 WHEN 'assistant' THEN 3 ELSE 2 END"
+)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from django.utils.html import escape
 
@@ -29,6 +30,11 @@ class Entry:
     steps: list[str] = field(default_factory=list)
     # Whether the run ends on this page, so that its outcome and steps are shown.
     ends: bool = False
+    # Whether it ends here without any message; the time of that where another day begins with it.
+    is_silent: bool = False
+    day: datetime | None = None
+    # Whether messages of this run stand above those of another one.
+    goes_on: bool = False
     # What failed and its words, most telling first.
     reasons: list[str] = field(default_factory=list)
 

@@ -1,7 +1,6 @@
 """One conversation as staff read it: runs in time order, each with its messages and steps."""
 
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +8,7 @@ from datetime import datetime, timedelta
 from django.db.models import QuerySet, Window
 from django.db.models.functions import Left, Length, RowNumber
 
+from backoffice.words import local
 from privacy import masking
 
 from ..agentdb.compiled import tuples
@@ -33,6 +33,8 @@ class Place:
     at: datetime
     run_id: uuid.UUID | None
     message_id: uuid.UUID | None = None
+    # The end of a run without messages.
+    is_silent: bool = False
 
 
 @dataclass
@@ -60,23 +62,24 @@ class Transcript:
 
 
 def outline(session_id) -> list[Place]:
-    """The order of everything in a conversation, from ids and times alone."""
+    """
+    The order of everything in a conversation, from ids and times alone: messages by time, also
+    where runs overlap, and each run's end behind its last message.
+    """
     runs = dict(Run.objects.filter(session_id=session_id).values_list("pk", "created_at"))
     messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()
-    grouped = defaultdict(list)
-    groups = [(at, run_id) for run_id, at in runs.items()]
-    for message_id, run_id, at in messages.values_list("pk", "run_id", "created_at"):
-        if run_id in runs:
-            grouped[run_id].append(Place(at, run_id, message_id))
-        else:
-            grouped[message_id].append(Place(at, None, message_id))
-            groups.append((at, message_id))
-    places = []
-    for at, key in sorted(groups):
-        places += grouped[key]
-        if key in runs:
-            places.append(Place(grouped[key][-1].at if grouped[key] else at, key))
-    return places
+    said = list(messages.values_list("pk", "run_id", "created_at"))
+    last = {run_id: message_id for message_id, run_id, _ in said if run_id in runs}
+    silent = [(at, run_id) for run_id, at in runs.items() if run_id not in last]
+    silent.sort(reverse=True)
+    places: list[Place] = []
+    for message_id, run_id, at in said:
+        while silent and silent[-1][0] < at:
+            places.append(Place(*silent.pop(), is_silent=True))
+        places.append(Place(at, run_id if run_id in runs else None, message_id))
+        if last.get(run_id) == message_id:
+            places.append(Place(at, run_id))
+    return places + [Place(*each, is_silent=True) for each in reversed(silent)]
 
 
 def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> Transcript:
@@ -102,28 +105,33 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
     runs = run_summaries(session_id, run_ids)
     contents = shortened(session_id, [place.message_id for place in shown if place.message_id])
     entries: list[Entry] = []
-    by_run: dict[uuid.UUID, Entry] = {}
-    before = places[start - 1].at if start and shown else None
+    previous = places[start - 1] if start and shown else None
+    begun = {place.run_id for place in places[:start] if place.run_id}
+    date = None
     for place in shown:
-        if place.run_id is None:
-            entry = Entry()
-            entries.append(entry)
-        elif place.run_id not in by_run:
-            # A run erased between two queries has no row.
-            if place.run_id not in runs:
-                continue
-            entry = by_run[place.run_id] = Entry(runs[place.run_id])
-            entries.append(entry)
-        else:
-            entry = by_run[place.run_id]
+        # A run erased between two queries has no row.
+        if place.run_id and place.run_id not in runs:
+            continue
+        run = runs[place.run_id] if place.run_id else None
+        if run is None or not entries or entries[-1].run is not run:
+            # Where runs overlap, each of them is told in parts.
+            is_apart = previous is not None and previous.run_id != place.run_id
+            entries.append(Entry(run, goes_on=is_apart and place.run_id in begun))
+            begun.add(place.run_id)
+        entry = entries[-1]
+        # The first thing on a page has its date, and each day's.
+        day = place.at if local(place.at).date() != date else None
         if place.message_id is None:
-            entry.ends = True
+            entry.ends, entry.is_silent = True, place.is_silent
+            entry.day = day if place.is_silent else None
         elif message := contents.get(place.message_id):
             mask_cut(message)
-            message.gap = place.at - before if before and place.at - before > GAP else None
+            message.day = day
+            pause = place.at - previous.at if previous else None
+            message.gap = pause if pause and pause > GAP else None
             entry.messages.append(message)
-        before = place.at
-    ended = [entry for entry in by_run.values() if entry.ends]
+        previous, date = place, local(place.at).date()
+    ended = [entry for entry in entries if entry.ends]
     add_steps(session_id, ended)
     add_reasons(session_id, ended)
     return Transcript(entries, start, start + len(shown), len(places))

@@ -11,6 +11,8 @@ from django.db.models import F
 from psycopg import sql
 
 from ..agentdb import revision
+from ..agentdb.conventions import ROLE_ORDER
+from ..agentdb.sql import with_columns
 from ..models import COUNTS, Task
 from ..problems import kinds
 from ..querysets import SessionQuerySet
@@ -30,7 +32,12 @@ NO_LIMIT = "LIMIT 1000000000000 + floor(random())::bigint"
 MESSAGES = """
     ({sessions}) AS session,
     LATERAL (
-        SELECT * FROM chat_messages WHERE session_id = session.id ORDER BY created_at, id
+        SELECT chat_messages.* FROM chat_messages
+        LEFT JOIN runs ON runs.session_id = chat_messages.session_id
+            AND runs.id = chat_messages.run_id
+        WHERE chat_messages.session_id = session.id
+        ORDER BY chat_messages.created_at,
+            {speaks}, runs.created_at, chat_messages.run_id, chat_messages.id
     ) AS message
 """
 TASKS = """
@@ -156,7 +163,8 @@ def messages(sessions: SessionQuerySet):
         Column("created_at", Kind.OURS, iso("message.created_at")),
         Column("updated_at", Kind.OURS, iso("message.updated_at")),
     ]
-    return columns, MESSAGES.format(sessions=source), params
+    speaks = with_columns(ROLE_ORDER, role="chat_messages.role")
+    return columns, MESSAGES.format(sessions=source, speaks=speaks), params
 
 
 def tasks(sessions: SessionQuerySet, payloads: bool):

@@ -9,7 +9,16 @@ from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
 
-from backoffice.words import at, counted, dollars, elapsed_words, exact, seconds, time_element
+from backoffice.words import (
+    at,
+    counted,
+    day,
+    dollars,
+    elapsed_words,
+    exact,
+    seconds,
+    time_element,
+)
 
 from ..display.marks import as_plain_text
 from ..display.message_text import message_text
@@ -17,6 +26,7 @@ from ..problems import kinds
 
 register = template.Library()
 register.simple_tag(at)
+register.simple_tag(day)
 register.simple_tag(message_text)
 register.filter(seconds)
 register.filter("marked", as_plain_text)

@@ -53,14 +53,14 @@ def test_times_are_in_the_viewers_zone(support_client):
     assert "1 Jun 2026, 12:00:00 UTC" in text(get(support_client, url("detail", session.id)))
 
 
-def test_the_transcript_is_grouped_by_run_in_time_order(support_client):
+def test_the_transcript_is_in_time_order_also_where_runs_overlap(support_client):
     session = make_session()
     now = timezone.now() - timedelta(hours=2)
     second = make_run(session, created_at=now + timedelta(minutes=10))
     first = make_run(session, created_at=now)
     silent = make_run(session, created_at=now + timedelta(minutes=20))
     make_message(session, content="question two", run_id=second.id, created_at=second.created_at)
-    # Written after the second run began, and still the first one's answer.
+    # The first one's answer, written after the second run began.
     late = now + timedelta(minutes=11)
     make_message(session, "assistant", "answer one", run_id=first.id, created_at=late)
     make_message(session, "system", "a loose note", created_at=now + timedelta(minutes=5))
@@ -68,18 +68,18 @@ def test_the_transcript_is_grouped_by_run_in_time_order(support_client):
     page = get(support_client, url("detail", session.id))
     entries = page.context["transcript"].entries
     assert [entry.run and entry.run.pk for entry in entries] == [
-        first.id,
         None,
         second.id,
+        first.id,
         silent.id,
         None,
     ]
     shown = text(page)
     assert in_order(
         shown,
-        "answer one",
         "a loose note",
         "question two",
+        "answer one",
         "A run without messages.",
         "gone run",
     )
