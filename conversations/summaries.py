@@ -5,9 +5,8 @@ from collections.abc import Iterable
 
 from django.db.models import QuerySet
 
-from privacy import masking
-
 from .agentdb.compiled import by_id
+from .display.readable import shown
 from .models import Run, Session
 from .querysets import PREVIEW_LENGTH
 
@@ -25,8 +24,8 @@ def summaries(ids: list) -> list[Session]:
     """Sessions with_summary(), in the order of `ids`, without those gone by now."""
     found = by_id(sessions, ids=ids)
     for row in found.values():
-        row.first_message = masking.cut(row.first_message, PREVIEW_LENGTH)
-        row.last_message = masking.cut(row.last_message, PREVIEW_LENGTH)
+        row.first_message = shown(row.first_message, PREVIEW_LENGTH)
+        row.last_message = shown(row.last_message, PREVIEW_LENGTH)
     return [found[pk] for pk in ids if pk in found]
 
 

@@ -17,6 +17,7 @@ from .. import sessions
 from ..access.conversation_access import ConversationAccess
 from ..agentdb.fields import PayloadField
 from ..agentdb.sql import payload_json
+from ..display.readable import shown
 from ..models import ChatMessage, Run, Session, Task
 
 ROWS_AT_ONCE = 100
@@ -60,7 +61,7 @@ class TranscriptView(ConversationAccess, View):
             who = SPEAKERS.get(message.role, message.role)
             when = exact(message.created_at)
             yield f"\n**{who}**, {when}\n\n" if form == "md" else f"\n{who}, {when}\n"
-            yield f"{message.content}\n"
+            yield f"{shown(message.content)}\n"
 
 
 class ConversationJsonView(ConversationAccess, View):

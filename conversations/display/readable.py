@@ -52,16 +52,16 @@ def letter(escape: str) -> str:
     return escape if character in '"\\' or hidden else character
 
 
-def shown(text, length: int | None = None):
+def shown(text, length: int | None = None, *, cut_start: bool = False, read_as=readable):
     """
     A text of the agent database as people read it, masked; `length` is what SQL cut it to. Letters
     that JSON spells out would hide personal data: they are read first.
     """
     source = masking.raw(text)
-    words = readable(source) if source else source
+    words = read_as(source) if source else source
     if words == source:
-        return text if length is None else masking.cut(text, length)
+        return text if length is None else masking.cut(text, length, cut_start=cut_start)
     if not masking.is_active():
         return words
     is_cut = length is not None and len(source) >= length
-    return masking.Masked.of(mask(words, cut_end=is_cut), source)
+    return masking.Masked.of(mask(words, cut_start, is_cut), source)

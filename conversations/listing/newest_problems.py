@@ -4,6 +4,7 @@ import uuid
 
 from privacy import masking
 
+from ..display.readable import shown
 from ..models import Session
 from ..problems import kinds
 from ..problems.messages import LENGTH, WHO_LENGTH
@@ -44,7 +45,7 @@ def newest_problems(sessions: list[Session]) -> dict[uuid.UUID, str]:
     for session_id, of_last_run, name, who, words, *_ in read(sql, {"ids": ids}):
         kind = kinds.named(name)
         who = masking.cut(who, WHO_LENGTH)
-        words = masking.cut(words, LENGTH)
+        words = shown(words, LENGTH)
         named = f"{kind.noun} {who}" if who else kind.noun
         found[session_id] = of_last_run, kind, named, words
     return {

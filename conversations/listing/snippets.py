@@ -13,6 +13,7 @@ from privacy import hits, masking, personal_data
 
 from ..agentdb import revision
 from ..display.marks import as_plain_text
+from ..display.readable import letters, shown
 from ..models import Session
 from ..problems import kinds
 
@@ -65,7 +66,9 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
             of_session = found.setdefault(session_id, [])
             if len(of_session) < SNIPPETS:
                 begins_within = at > BEFORE + MARGIN + 1
-                excerpt = masking.cut(excerpt, length, cut_start=begins_within)
+                # What an agent said may be a piece of JSON.
+                read_as = letters if label == "assistant" else str
+                excerpt = shown(excerpt, length, cut_start=begins_within, read_as=read_as)
                 html = marked_excerpt(excerpt, text, begins_within)
                 # Not reverse(), which takes a tenth of the list's time for 150 snippets.
                 url = (
