@@ -41,7 +41,7 @@ PARTS = [PAYLOADS[start : start + AT_ONCE] for start in range(0, len(PAYLOADS), 
 INTRUDERS = r"""() => {
   const ours = (value, base) => new URL(value, base).origin === location.origin
     && !new URL(value, base).pathname.includes("xss");
-  const safe = ".text.markdown a[target=_blank][rel~=noopener][rel~=noreferrer]";
+  const safe = ".text a[target=_blank][rel~=noopener][rel~=noreferrer]";
   const found = [];
   for (const element of document.querySelectorAll("*")) {
     const tag = element.tagName.toLowerCase();
@@ -52,7 +52,7 @@ INTRUDERS = r"""() => {
     if (tag === "meta" && element.httpEquiv) say("http-equiv");
     for (const { name, value } of element.attributes) {
       if (element.matches(".text *, .reason *")
-          && !/^(href|title|target|rel|class|start)$/.test(name)) say(name);
+          && !/^(href|title|target|rel|class|start|dir)$/.test(name)) say(name);
       if (/^on/i.test(name) || name === "style" || name === "srcdoc") say(name);
       if (/^(data-)?hx-on/i.test(name) || /^data-hx/i.test(name)) say(name);
       if (/^hx-(get|post|put|patch|delete|push-url|replace-url)$/i.test(name)
@@ -320,11 +320,12 @@ def test_what_was_said_formatted_and_as_source(bare, role):
         assert texts(sources) == [text[:FOLD] for text in shown]
         assert_harmless(page, watch)
         page.goto(f"/conversations/{session.id}/?from={start}")
-        kind = "source" if role == "system" else "markdown"
+        kind = "markdown" if role == "assistant" else "source"
         formatted = page.locator(".transcript").first.locator(f".message > .text.{kind}")
-        assert formatted.count() == len(shown) - sum(map(is_json, shown))
-        if role == "system":
-            assert texts(formatted) == [text[:FOLD] for text in shown if not is_json(text)]
+        as_text = [text for text in shown if role == "user" or not is_json(text)]
+        assert formatted.count() == len(as_text)
+        if role != "assistant":
+            assert texts(formatted) == [text[:FOLD] for text in as_text]
         assert_harmless(page, watch)
 
 
@@ -340,14 +341,14 @@ def test_a_long_message_opened_in_place_and_on_its_own_page(bare, role):
         page.evaluate("document.querySelectorAll('.rest').forEach((rest) => (rest.open = true))")
         whole = page.locator(".rest .whole .text")
         expect(whole).to_have_count(len(long))
-        if query or role == "system":
+        if query or role != "assistant":
             assert texts(whole) == long
         else:
             assert whole.locator("a[href^='https://evil.example/']").count() >= 10
         assert_harmless(page, watch)
         for message, text in zip(made, long, strict=True):
             page.goto(f"/conversations/{session.id}/messages/{message.id}/{query}")
-            if query or role == "system":
+            if query or role != "assistant":
                 assert page.locator(".whole .text").text_content() == text
             assert_harmless(page, watch)
 

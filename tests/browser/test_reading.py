@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -122,6 +122,89 @@ def test_the_source_stays_on_the_way_through_the_list(page):
     page.get_by_role("link", name="Older").click()
     expect(said(page)).to_have_text("*One*")
     expect(page.get_by_role("link", name="Formatted")).to_be_visible()
+
+
+HEBREW = "שלום עולם"
+# Whether each line of an element's text begins on the right.
+ON_THE_RIGHT = """(element) => {
+  const found = [];
+  const around = element.getBoundingClientRect();
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    for (const line of walker.currentNode.data.matchAll(/[^\\n]*[^\\s][^\\n]*/g)) {
+      const range = document.createRange();
+      range.setStart(walker.currentNode, line.index);
+      range.setEnd(walker.currentNode, line.index + line[0].length);
+      const shown = range.getBoundingClientRect();
+      found.push(around.right - shown.right < shown.left - around.left);
+    }
+  }
+  return found;
+}"""
+
+
+def test_each_line_that_was_typed_and_each_paragraph_has_its_own_direction(page):
+    session = make_session()
+    wide = "a rather long line of English words that makes the bubble as wide as it may become now"
+    make_message(session, "user", f"{wide}\n{HEBREW}\nEnglish\n\n{HEBREW}")
+    make_message(
+        session,
+        "assistant",
+        f"{wide}\n\n{HEBREW}\n\n- {HEBREW}\n- item\n\n1. {HEBREW}\n\n2. loose\n\n> {HEBREW}"
+        f"\n\n| {HEBREW} | b {'long ' * 9} |\n|-|-|\n| {'long ' * 9} | {HEBREW} |"
+        f"\n\n    {HEBREW} code",
+    )
+    page.goto(address(session))
+    typed, rendered = said(page).nth(0), said(page).nth(1)
+    assert typed.evaluate(ON_THE_RIGHT)[1:] == [True, False, True]
+    for place, on_the_right in (
+        *(("p >> nth=1", True), ("ul li >> nth=0", True), ("ul li >> nth=1", False)),
+        *(("ol li >> nth=0", True), ("ol li >> nth=1", False), ("blockquote", True)),
+        *(("th >> nth=0", True), ("td >> nth=1", True), ("pre", False)),
+    ):
+        assert rendered.locator(place).evaluate(ON_THE_RIGHT) == [on_the_right], place
+    # The item's number stands on its side.
+    assert rendered.locator("ol > li").evaluate_all(
+        "(all) => all.map((one) => getComputedStyle(one).direction)"
+    ) == ["rtl", "ltr"]
+
+
+def test_what_was_typed_keeps_every_character_and_line_break(any_page):
+    page = any_page
+    session = make_session()
+    typed = "100*100/400*56\n1. 5. 8.\n\n\n[ORDER]: 4711-A\n  \\\\server\\share\tx"
+    make_message(session, "user", f"{typed} https://example.com/a_b_c.")
+    page.goto(address(session))
+    shown = said(page)
+    assert shown.inner_text() == f"{typed} https://example.com/a_b_c."
+    link = shown.get_by_role("link")
+    expect(link).to_have_attribute("href", "https://example.com/a_b_c")
+    expect(link).to_have_attribute("target", "_blank")
+    assert shown.locator("*").count() == 1
+
+
+def test_a_list_in_a_message_that_is_longer_than_its_tree_leads_to_all_of_it(any_page):
+    page = any_page
+    session = make_session()
+    make_message(session, "assistant", str(list(range(100, 621))))
+    page.goto(address(session))
+    expect(page.locator(".json .number")).to_have_count(499)
+    page.get_by_role("link", name="Open the whole message").click()
+    expect(page.locator(".json .number")).to_have_count(521)
+    expect(page.locator(".json .number").last).to_have_text("620")
+
+
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_each_day_begins_with_its_weekday_and_date(page, media):
+    session = make_session()
+    for day in (27, 28):
+        make_message(session, created_at=datetime(2026, 2, day, 12, tzinfo=UTC))
+    page.emulate_media(media=media)
+    page.goto(address(session))
+    expect(page.locator(".day")).to_have_text(
+        ["Friday, 27 February 2026", "Saturday, 28 February 2026"]
+    )
+    expect(page.locator(".day").last).to_be_visible()
 
 
 # Where a link leads
