@@ -126,14 +126,18 @@ def message(kind: Kind) -> dict[str, str]:
     cut. Applied last, to the rows that a LIMIT leaves.
     """
     if not kind.words:
-        return {"message": "''", "id": "NULL", "is_cut": "false"}
+        return {"message": "''", "id": "NULL", "is_cut": "false", "told": ""}
     parts = {name: f"failure.its_{name}" for name in kind.words.columns}
-    normalised = kind.words.message_sql(**parts).replace("%", "%%")
-    if not masking.is_active():
-        return {"message": normalised, "id": "NULL", "is_cut": "false"}
-    words = kind.words.whole_sql(**parts).replace("%", "%%")
-    is_cut = f"coalesce(length({words}) > {LENGTH}, false)"
-    return {"message": normalised, "id": "failure.its_id", "is_cut": is_cut}
+    words = kind.words.bound
+    found = {"message": words.message_sql(**parts), "told": f", {kind.words.bound_sql(**parts)}"}
+    if masking.is_active():
+        is_cut = f"coalesce(length({words.cut_sql(**parts)}) >= {LENGTH}, false)"
+        found |= {"id": "failure.its_id", "is_cut": is_cut}
+    return {
+        "id": "NULL",
+        "is_cut": "false",
+        **{name: sql.replace("%", "%%") for name, sql in found.items()},
+    }
 
 
 def compiled(queryset: QuerySet) -> Sql:
@@ -166,8 +170,8 @@ GROUPED = """
 
 FAILURES = """
     (SELECT '{kind}' AS kind, {message} AS message, {id}::text AS id, {is_cut} AS is_cut,
-            failure.session_id, failure.created_at, session.agent_id
-     FROM {source})
+            failure.session_id, failure.created_at, failure.agent_id
+     FROM (SELECT failure.*, session.agent_id FROM {source}) AS failure{told})
 """
 
 

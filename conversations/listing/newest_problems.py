@@ -19,8 +19,8 @@ FAILURES = """
 """
 EACH_FAILURE = """
     (SELECT '{kind}' AS kind, left({who}, {who_length}) AS who, {words} AS words, run_id, created_at
-     FROM {table} WHERE session_id = session.id AND ({condition})
-     ORDER BY created_at DESC LIMIT 1)
+     FROM (SELECT * FROM {table} WHERE session_id = session.id AND ({condition})
+           ORDER BY created_at DESC LIMIT 1) AS failure, {told})
 """
 
 
@@ -32,7 +32,8 @@ def newest_problems(sessions: list[Session]) -> dict[uuid.UUID, str]:
             kind=kind.name,
             who=kind.words.who_sql(),
             who_length=WHO_LENGTH,
-            words=kind.words.cut_sql(),
+            words=kind.words.bound.cut_sql(),
+            told=kind.words.bound_sql(),
             table=kind.table,
             condition=kind.where,
         ).replace("%", "%%")

@@ -25,7 +25,7 @@ from django.db.models.functions import Now
 from ..agentdb import revision
 from ..agentdb.conventions import INTERRUPTED_AFTER
 from ..agentdb.sql import Template, any_of, rows, with_columns
-from .messages import FIRST_ERROR, TOOL_PREFIX, Words, sentence
+from .messages import TOOL_PREFIX, Words, labels_of, text_of
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,11 @@ MODEL_ERROR = Kind(
     purpose="model calls that failed",
     is_known=revision.has_model_call_links,
     words=Words(
-        columns=("model", "response_data"), who="{model}", said=sentence("{response_data}")
+        columns=("model", "response_code", "response_data"),
+        who="{model}",
+        said=text_of("{response_data}"),
+        labels=labels_of("{response_data}"),
+        status="{response_code}",
     ),
     noun="model",
 )
@@ -287,7 +291,12 @@ TASK_ERROR = Kind(
     model="Task",
     predicate="{errors} NOT IN ('null'::jsonb, '[]'::jsonb)",
     purpose="tasks that recorded errors",
-    words=Words(columns=("name", "errors"), who="{name}", said=sentence(FIRST_ERROR)),
+    words=Words(
+        columns=("name", "errors"),
+        who="{name}",
+        said=text_of("{errors}"),
+        labels=labels_of("{errors}"),
+    ),
     noun="task",
 )
 
