@@ -29,7 +29,6 @@ from .second_factors import asked_again
 
 logger = logging.getLogger(__name__)
 
-NEXT = "provider_next"
 SECONDS = 10
 # Seconds by which its clock may differ from ours.
 LEEWAY = 120
@@ -63,13 +62,16 @@ def start(request):
         again["max_age"] = settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
     target = request.GET.get("next", "")
     safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure())
-    request.session[NEXT] = target if safe else ""
+    back = request.build_absolute_uri(reverse("provider_callback"))
     try:
-        return client().authorize_redirect(
-            request, request.build_absolute_uri(reverse("provider_callback")), **again
-        )
+        begun = client().create_authorization_url(back, **again)
     except (requests.RequestException, RuntimeError, ValueError):
         return no_answer(request)
+    # Kept by state: each tab that begins a sign-in leads to its own page.
+    client().save_authorize_data(
+        request, redirect_uri=back, next=target if safe else "", again=bool(again), **begun
+    )
+    return redirect(begun["url"])
 
 
 @login_not_required
@@ -78,7 +80,10 @@ def callback(request):
         raise Http404
     issuer = settings.OIDC_ISSUER
     # Authlib does not check the state of an error answer.
-    began_here = client().framework.get_state_data(request.session, request.GET.get("state"))
+    begun = client().framework.get_state_data(request.session, request.GET.get("state"))
+    if not begun and request.user.is_authenticated:
+        # Begun before the session that another tab has signed in.
+        return redirect(settings.LOGIN_REDIRECT_URL)
     try:
         token = client().authorize_access_token(
             request,
@@ -91,34 +96,35 @@ def callback(request):
         )
         claims = token["userinfo"]
         if request.user.is_authenticated:
-            return signed_in_already(request, claims)
+            return signed_in_already(request, claims, begun)
+        if not is_known(claims):
+            claims = with_user_info(token, claims)
     except requests.RequestException:
         return no_answer(request)
     except (AuthlibBaseError, JoseError, ValueError, KeyError, TypeError):
         return refused(
             request,
-            "the answer was not valid" if began_here else None,
+            "the answer was not valid" if begun else None,
             "The sign-in was not completed there, or took too long. Start again.",
         )
     try:
-        user = admitted(claims)
-    except IntegrityError:
-        # The same person signed in from two windows.
-        user = admitted(claims)
-    if user is None:
-        return refused(
-            request,
-            "not invited",
-            "You signed in there, but have no account here. Ask someone with the Admin role to "
-            "add your e-mail address to one.",
-        )
+        try:
+            user = admitted(claims)
+        except IntegrityError:
+            # The same person signed in from two windows.
+            user = admitted(claims)
+    except NotAdmitted as error:
+        return refused(request, *error.args)
     record_authentication(request, user, "provider")
-    return perform_login(request, user, redirect_url=request.session.pop(NEXT, "") or None)
+    return perform_login(request, user, redirect_url=begun["next"] or None)
 
 
-def signed_in_already(request, claims: dict):
-    """Users with no password or code to ask for here reauthenticate at the provider."""
-    target = request.session.pop(NEXT, "") or settings.LOGIN_REDIRECT_URL
+def signed_in_already(request, claims: dict, begun: dict):
+    """
+    Users with no password or code to ask for here reauthenticate at the provider. Who signed in
+    twice at once, from two tabs, enters with the second as well.
+    """
+    target = begun["next"] or settings.LOGIN_REDIRECT_URL
     if asked_again(request.user):
         return redirect(target)
     if identity_of(claims) != request.user.identity:
@@ -127,6 +133,8 @@ def signed_in_already(request, claims: dict):
             "somebody else",
             "You are signed in here as somebody else. Sign out here first.",
         )
+    if not begun["again"]:
+        return redirect(target)
     # Providers that do not know max_age send no auth_time either.
     oldest = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT - LEEWAY
     if claims.get("auth_time", oldest) < oldest:
@@ -143,39 +151,124 @@ def identity_of(claims: dict) -> str:
     return f"{claims['iss'].rstrip('/')} {claims['sub']}"
 
 
+def is_known(claims: dict) -> bool:
+    return get_user_model().objects.filter(identity=identity_of(claims)).exists()
+
+
+class NotAdmitted(Exception):
+    """The arguments are the reason, for the audit trail, and what the page says."""
+
+
+def with_user_info(token: dict, claims: dict) -> dict:
+    """
+    The claims, completed by UserInfo where they leave open whether the address is verified: some
+    providers put neither address nor verification into the ID token.
+    """
+    if claims.get("email") and isinstance(claims.get("email_verified"), bool):
+        return claims
+    if not client().load_server_metadata().get("userinfo_endpoint"):
+        return claims
+    found = client().userinfo(token=token)
+    if found.get("sub") != claims["sub"]:
+        raise ValueError("UserInfo is about somebody else.")
+    email, verified = claims.get("email"), claims.get("email_verified")
+    if not email or same_address(email, found.get("email")):
+        # Either may refuse.
+        told = [each for each in (verified, found.get("email_verified")) if each is not None]
+        verified = next((each for each in told if not is_true(each)), told[0] if told else None)
+        email = email or found.get("email")
+    return {**claims, "email": email, "email_verified": verified}
+
+
+def same_address(one, other) -> bool:
+    return isinstance(one, str) and isinstance(other, str) and one.lower() == other.lower()
+
+
+def is_true(claim) -> bool:
+    """Some providers send texts; "false" is truthy."""
+    return claim is True or claim == "true"
+
+
+def verified_address(claims: dict) -> str:
+    email, verified = claims.get("email"), claims.get("email_verified")
+    if not email:
+        raise NotAdmitted(
+            "no address",
+            "It did not tell your e-mail address. Your account there may have none, or whoever "
+            "runs the provider must allow this site to read it.",
+        )
+    if not is_address(email):
+        raise NotAdmitted(
+            "not an address", "What it told as your e-mail address is none that this site can use."
+        )
+    if verified is None and settings.OIDC_ISSUER not in settings.OIDC_VERIFIED_PROVIDERS:
+        raise NotAdmitted(
+            "verification not told",
+            "It does not tell whether your e-mail address is verified. Whoever runs this site can "
+            "decide that addresses of this provider count as verified.",
+        )
+    if verified is not None and not is_true(verified):
+        raise NotAdmitted(
+            "address not verified",
+            "Your e-mail address is not verified there. Verify it there, then sign in again.",
+        )
+    return email
+
+
 def admitted(claims: dict):
     """
-    The account for the provider's claims, or None if they may not enter: the one that has entered
-    as this identity before, else the one that an admin has given the address, else, if the
-    address's domain is trusted, a new one.
+    The account for the provider's claims: the one that has entered as this identity before, else
+    the one that an admin has given the address, else, if the address's domain is trusted, a new
+    one. Raises NotAdmitted if they may not enter.
     """
     users = get_user_model().objects
     identity = identity_of(claims)
     if user := users.filter(identity=identity).first():
         return user
-    email = claims.get("email")
-    # Some providers send the text "false", which is truthy.
-    if claims.get("email_verified") is not True or not is_address(email):
-        return None
+    email = verified_address(claims)
     with transaction.atomic():
         # The database takes a dotless i for an i.
         similar = users.select_for_update().filter(email__iexact=email)
         invited = [user for user in similar if user.email.lower() == email.lower()]
         if invited:
             [user, *others] = invited
-            if others or user.identity:
-                return None
+            if others:
+                raise NotAdmitted(
+                    "several accounts",
+                    "Several accounts here have your e-mail address. Ask someone with the Admin "
+                    "role to leave it in one.",
+                )
+            if user.identity:
+                raise NotAdmitted(
+                    "another identity",
+                    "The account here with your e-mail address belongs to another sign-in there. "
+                    "Ask someone with the Admin role.",
+                )
             user.identity = identity
             user.save(update_fields=["identity"])
             return user
         if email.rpartition("@")[2].lower() not in settings.OIDC_DOMAINS:
-            return None
-        if len(email) > 150 or users.filter(username=email).exists():
-            return None
+            raise NotAdmitted(
+                "not invited",
+                "You signed in there, but have no account here. Ask someone with the Admin role to "
+                "add your e-mail address to one.",
+            )
+        if len(email) > 150:
+            raise NotAdmitted("address too long", "Your e-mail address is too long for this site.")
+        if users.filter(username=email).exists():
+            raise NotAdmitted(
+                "name taken",
+                "An account here has your e-mail address as its user name, but not as its "
+                "address. Ask someone with the Admin role.",
+            )
         newcomers = Group.objects.filter(name=NEWCOMERS).first()
         if newcomers is None:
             logger.error("No new account was created: there is no group %s.", NEWCOMERS)
-            return None
+            raise NotAdmitted(
+                "no group for newcomers",
+                f"This site cannot add an account for you: its group {NEWCOMERS} is missing. Tell "
+                "whoever runs it.",
+            )
         user = users.create_user(email, email, identity=identity)
         user.groups.add(newcomers)
         return user

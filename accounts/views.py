@@ -7,13 +7,16 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import views as auth
 from django.core.exceptions import PermissionDenied
+from django.middleware.csrf import REASON_NO_CSRF_COOKIE
 from django.shortcuts import redirect
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.views.decorators.http import require_POST
 from django.views.generic import TemplateView
 
 from audit.models import Act
 from audit.recording import record
+from backoffice import error_pages
 
 from .forms import PasswordForm, SignInForm
 from .lockout import record_refusal
@@ -81,6 +84,27 @@ class ChangePassword(auth.PasswordChangeView):
             self.request, "Your password was changed. You were signed out everywhere else."
         )
         return super().form_valid(form)
+
+
+SIGN_IN = {"login", "account_login", "mfa_authenticate", "mfa_login_webauthn"}
+
+
+def csrf_failure(request, reason=""):
+    """
+    A sign-in form that is out of date, since another tab has signed in or the session has ended,
+    leads into the site or to a new form. Forms of other sites do not.
+    """
+    match = request.resolver_match
+    is_stale = reason == REASON_NO_CSRF_COOKIE or reason.startswith("CSRF token")
+    if not is_stale or not match or match.view_name not in SIGN_IN:
+        return error_pages.csrf_failure(request, reason)
+    target = request.POST.get("next", "")
+    if not url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure()):
+        target = ""
+    if request.user.is_authenticated:
+        return redirect(target or settings.LOGIN_REDIRECT_URL)
+    query = {"next": target, "again": 1} if target else {"again": 1}
+    return redirect(f"{reverse('login')}?{urlencode(query)}")
 
 
 @require_POST

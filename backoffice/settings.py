@@ -221,6 +221,8 @@ OIDC_CLIENT_ID = env.text("OIDC_CLIENT_ID")
 OIDC_CLIENT_SECRET = env.text("OIDC_CLIENT_SECRET")
 OIDC_NAME = env.text("OIDC_NAME", "single sign-on")
 OIDC_DOMAINS = {domain.lower() for domain in env.words("OIDC_DOMAINS")}
+# Issuers whose addresses count as verified though they do not say so.
+OIDC_VERIFIED_PROVIDERS = {each.rstrip("/") for each in env.words("OIDC_VERIFIED_PROVIDERS")}
 if len({bool(OIDC_ISSUER), bool(OIDC_CLIENT_ID), bool(OIDC_CLIENT_SECRET)}) == 2:
     raise env.stop("OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET need one another.")
 schemes = r"https://|http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)" if LOCAL else "https://"
@@ -228,6 +230,8 @@ if OIDC_ISSUER and not re.match(schemes, OIDC_ISSUER):
     raise env.stop("OIDC_ISSUER must begin with https://.")
 if OIDC_DOMAINS and not OIDC_ISSUER:
     raise env.stop("OIDC_DOMAINS without OIDC_ISSUER.")
+if OIDC_VERIFIED_PROVIDERS - {OIDC_ISSUER}:
+    raise env.stop("OIDC_VERIFIED_PROVIDERS may name OIDC_ISSUER, exactly as it is, and no other.")
 for domain in OIDC_DOMAINS:
     if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain):
         raise env.stop(f"OIDC_DOMAINS must be like example.com, not {domain!r}.")
@@ -294,7 +298,7 @@ CONTENT_SECURITY_POLICY = {
         "report-uri": ["/csp-report/"],
     }
 }
-CSRF_FAILURE_VIEW = "backoffice.error_pages.csrf_failure"
+CSRF_FAILURE_VIEW = "accounts.views.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 # Other sites learn nothing. "no-referrer" would send our own forms' origin as null, which the
 # CSRF check refuses.

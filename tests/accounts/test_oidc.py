@@ -90,7 +90,6 @@ def test_a_person_is_known_by_identity_and_not_by_address(client, provider):
         {"email_verified": False},
         {"email_verified": None},
         {"email_verified": "false"},
-        {"email_verified": "true"},
         {"email_verified": 1},
     ],
 )
@@ -101,7 +100,7 @@ def test_who_is_not_of_the_domain_stays_out(client, provider, settings, claims):
     assert not get_user_model().objects.exists()
 
 
-@pytest.mark.parametrize("verified", [False, None, "true"])
+@pytest.mark.parametrize("verified", [False, None, "false", 1])
 def test_an_unverified_address_is_nobodys(client, provider, settings, verified):
     settings.OIDC_DOMAINS = {"example.com"}
     user = make_user("ann", email="ann@example.com")
@@ -109,6 +108,145 @@ def test_an_unverified_address_is_nobodys(client, provider, settings, verified):
     assert_refused(client, sign_in_there(client))
     user.refresh_from_db()
     assert user.identity is None
+
+
+# UserInfo, and providers that do not say what is verified
+
+SUB, OURS = {"sub": "1"}, {"email": "ann@example.com"}
+TRUE, FALSE = {"email_verified": True}, {"email_verified": False}
+
+
+@pytest.mark.parametrize(
+    ("claims", "user_info"),
+    [
+        (SUB, {**SUB, **OURS, **TRUE}),
+        (SUB, {**SUB, **OURS, "email_verified": "true"}),
+        ({**SUB, **OURS}, {**SUB, **OURS, **TRUE}),
+        ({**SUB, **OURS}, {**SUB, "email": "Ann@Example.com", **TRUE}),
+        ({**SUB, **OURS, "email_verified": "true"}, None),
+        ({**SUB, **OURS, "email_verified": "true"}, SUB),
+    ],
+)
+def test_user_info_tells_what_the_id_token_does_not(client, provider, claims, user_info):
+    make_user("ann", email="ann@example.com")
+    provider.claims, provider.user_info = claims, user_info
+    sign_in_there(client)
+    assert is_in(client)
+    # The second time it is the same person, whom nobody asks about.
+    asked = provider.asked
+    sign_in_there(Client())
+    assert provider.asked == asked
+
+
+def test_user_info_is_not_asked_without_need(client, provider):
+    make_user("ann", email="ann@example.com")
+    provider.user_info = {**SUB, **OURS, **FALSE}
+    sign_in_there(client)
+    assert is_in(client)
+    assert provider.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("claims", "user_info", "reason", "words"),
+    [
+        (SUB, SUB, "no address", "It did not tell your e-mail address"),
+        (SUB, None, "no address", "It did not tell your e-mail address"),
+        ({**SUB, "email": "x", **TRUE}, None, "not an address", "none that this site can use"),
+        ({**SUB, **OURS}, None, "verification not told", "does not tell whether your e-mail"),
+        ({**SUB, **OURS}, {**SUB, **OURS}, "verification not told", "does not tell whether"),
+        (
+            {**SUB, **OURS},
+            {**SUB, "email": "eve@example.com", **TRUE},
+            "verification not told",
+            "does not tell whether",
+        ),
+        ({**SUB, **OURS, **FALSE}, {**SUB, **OURS, **TRUE}, "address not verified", "not verified"),
+        (SUB, {**SUB, **OURS, **FALSE}, "address not verified", "not verified there"),
+        (SUB, {**SUB, **OURS, "email_verified": "false"}, "address not verified", "not verified"),
+        (
+            {**SUB, **OURS, "email_verified": "true"},
+            {**SUB, **OURS, **FALSE},
+            "address not verified",
+            "not verified",
+        ),
+        (SUB, {"sub": "2", **OURS, **TRUE}, "the answer was not valid", "was not completed"),
+        (SUB, {**OURS, **TRUE}, "the answer was not valid", "was not completed"),
+        ({**SUB, "email": "eve@example.com", **TRUE}, None, "not invited", "have no account here"),
+    ],
+)
+def test_a_refusal_tells_its_reason(client, provider, claims, user_info, reason, words):
+    user = make_user("ann", email="ann@example.com")
+    provider.claims, provider.user_info = claims, user_info
+    response = sign_in_there(client)
+    assert_refused(client, response)
+    assert words in response.content.decode()
+    assert Entry.objects.get(act=Act.SIGN_IN_REFUSED).details["reason"] == reason
+    user.refresh_from_db()
+    assert user.identity is None
+
+
+def test_refusals_because_of_accounts_tell_their_reason(client, provider, settings):
+    def words():
+        response = sign_in_there(Client())
+        assert response.status_code == 403
+        return response.content.decode()
+
+    ann, other = (make_user(name, email="ann@example.com") for name in ("ann", "other"))
+    assert "Several accounts here have your e-mail address" in words()
+    other.delete()
+    ann.identity = "somebody else"
+    ann.save()
+    assert "belongs to another sign-in there" in words()
+    ann.delete()
+    settings.OIDC_DOMAINS = {"example.com"}
+    make_user("ann@example.com", email="")
+    assert "as its user name" in words()
+    get_user_model().objects.all().delete()
+    Group.objects.get(name="Viewer").delete()
+    assert "its group Viewer is missing" in words()
+
+
+@pytest.mark.parametrize(("verified", "enters"), [(None, True), (False, False), ("false", False)])
+def test_a_provider_may_be_trusted_with_what_it_does_not_say(
+    client, provider, settings, verified, enters
+):
+    make_user("ann", email="ann@example.com")
+    settings.OIDC_VERIFIED_PROVIDERS = {settings.OIDC_ISSUER}
+    provider.claims["email_verified"] = verified
+    sign_in_there(client)
+    assert is_in(client) == enters
+
+
+# Two tabs
+
+
+def test_the_first_of_two_tabs_leads_into_the_site_as_well(client, provider):
+    make_user("ann", email="ann@example.com")
+    provider.lies = {"auth_time": 1}
+    first, second = go_there(client, "/conversations/?search=a"), go_there(client, ACCOUNT)
+    assert client.get(second.removeprefix("http://testserver"))["Location"] == ACCOUNT
+    answer = client.get(first.removeprefix("http://testserver"))
+    assert answer["Location"] == "/conversations/?search=a"
+    assert is_in(client)
+
+
+def test_an_answer_that_is_unknown_leads_whoever_is_in_into_the_site(client, provider):
+    make_user("ann", email="ann@example.com")
+    sign_in_there(client)
+    assert client.get(CALLBACK, {"code": "x", "state": "gone"})["Location"] == "/conversations/"
+
+
+def test_a_tab_of_somebody_else_changes_nobody(client, provider):
+    user = make_user("ann", email="ann@example.com")
+    user.set_unusable_password()
+    user.save()
+    first = go_there(client).removeprefix("http://testserver")
+    sign_in_there(client)
+    provider.claims = {"sub": "2", "email": "eve@example.com", **TRUE}
+    response = client.get(first)
+    assert response.status_code == 403
+    assert "You are signed in here as somebody else" in response.content.decode()
+    assert client.session["_auth_user_id"] == str(user.pk)
 
 
 def test_a_dotless_i_is_not_an_i(client, provider, settings):
@@ -317,6 +455,10 @@ GIVEN = {"OIDC_ISSUER": "https://id.example", "OIDC_CLIENT_ID": "a", "OIDC_CLIEN
         ({**GIVEN, "OIDC_ISSUER": "id.example"}, "OIDC_ISSUER must begin with https://"),
         ({**GIVEN, "OIDC_ISSUER": "http://id.example"}, "OIDC_ISSUER must begin with https://"),
         ({"OIDC_DOMAINS": "example.com"}, "OIDC_DOMAINS without OIDC_ISSUER"),
+        (
+            {**GIVEN, "OIDC_VERIFIED_PROVIDERS": "https://other.example"},
+            "OIDC_VERIFIED_PROVIDERS may name OIDC_ISSUER",
+        ),
         ({**GIVEN, "OIDC_DOMAINS": "@example.com"}, "OIDC_DOMAINS must be like example.com"),
         ({**GIVEN, "OIDC_DOMAINS": "*"}, "OIDC_DOMAINS must be like example.com"),
         (

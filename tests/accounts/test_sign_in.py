@@ -1,5 +1,7 @@
 """A password, what it leads to, and where it never leads."""
 
+import re
+
 import pytest
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
@@ -139,6 +141,59 @@ def test_a_role_that_is_taken_away_is_gone_at_the_next_request(client, headers):
     sign_in(client)
     user.groups.clear()
     assert client.get("/conversations/", headers=headers).status_code == 403
+
+
+# A form that is out of date
+
+
+def csrf(page) -> str:
+    return re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.content.decode())[1]
+
+
+def two_tabs(target="/conversations/?search=a"):
+    """A browser that is signed in, and what the form in its other tab sends."""
+    browser = Client(enforce_csrf_checks=True)
+    make_user()
+    form = {"username": "alice", "password": PASSWORD, "next": target}
+    first, second = (csrf(browser.get(LOGIN)) for _ in range(2))
+    browser.post(LOGIN, {**form, "csrfmiddlewaretoken": first})
+    assert is_in(browser)
+    return browser, {**form, "csrfmiddlewaretoken": second}
+
+
+def test_a_second_tab_leads_into_the_site():
+    browser, form = two_tabs()
+    response = browser.post(LOGIN, form)
+    assert (response.status_code, response["Location"]) == (302, "/conversations/?search=a")
+    assert is_in(browser)
+
+
+@pytest.mark.parametrize("target", ELSEWHERE)
+def test_a_second_tab_leads_nowhere_else(target):
+    browser, form = two_tabs(target)
+    assert_stays_here(browser.post(LOGIN, form))
+
+
+@pytest.mark.parametrize("path", [LOGIN, CODE, "/accounts/login/passkey/"])
+@pytest.mark.parametrize("cookies", [True, False])
+def test_without_a_session_it_leads_to_a_new_form(path, cookies):
+    browser, form = two_tabs()
+    browser.cookies.pop("desk_session")
+    if not cookies:
+        browser.cookies.clear()
+    response = browser.post(path, form)
+    assert response["Location"] == f"{LOGIN}?next=%2Fconversations%2F%3Fsearch%3Da&again=1"
+    page = browser.get(response["Location"])
+    assert "That form was out of date" in page.content.decode()
+    response = browser.post(LOGIN, {**form, "csrfmiddlewaretoken": csrf(page)})
+    assert response["Location"] == "/conversations/?search=a"
+
+
+def test_other_forms_and_other_sites_are_refused():
+    browser, form = two_tabs()
+    assert browser.post("/accounts/password/", form).status_code == 403
+    assert browser.post(LOGIN, form, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert browser.post("/accounts/logout/", form).status_code == 403
 
 
 # The password

@@ -35,9 +35,13 @@ class Provider:
         self.lies = {}
         self.signs_with = self.key
         self.sends_id_token = True
+        # What UserInfo answers, if there is such an address; and how often it was asked.
+        self.user_info = None
+        self.asked = 0
 
     def metadata(self):
-        return {
+        more = {"userinfo_endpoint": f"{self.issuer}/me"} if self.user_info is not None else {}
+        return more | {
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",
             "token_endpoint": f"{self.issuer}/token",
@@ -101,6 +105,11 @@ def running():
             elif parts.path == "/authorize":
                 query = {name: value for name, [value] in parse_qs(parts.query).items()}
                 self.answer(302, Location=provider.authorize(query))
+            elif parts.path == "/me" and (self.headers["Authorization"] or "").startswith(
+                "Bearer "
+            ):
+                provider.asked += 1
+                self.answer(200, provider.user_info)
             else:
                 self.answer(404)
 
