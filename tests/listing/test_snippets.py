@@ -195,7 +195,7 @@ def test_everywhere_errors_and_tools_are_told_with_who_said_them(support_client)
         "tool restart": ("the <mark>needle</mark> &lt;b&gt;", ("task", [session.id, tool.id])),
         "task route": ("no <mark>needle</mark>", ("task", [session.id, task.id])),
         "model some-model": (
-            "<mark>needle</mark>, 500",
+            "500: <mark>needle</mark>, 500",
             ("payload", [session.id, "model-calls", call.id, "response_data"]),
         ),
     }
@@ -250,8 +250,8 @@ def test_a_failed_run_is_told_by_what_its_model_call_said(support_client):
     run = make_run(session, output_data=None)
     said = Json({"error": {"message": "provider said 500"}})
     make_model_call(session, run, response_code=500, response_data=said)
-    assert row(support_client).newest_problem == "run failed: provider said 500"
-    assert "run failed: provider said 500" in text(get(support_client))
+    assert row(support_client).newest_problem == "run failed: 500: provider said 500"
+    assert "run failed: 500: provider said 500" in text(get(support_client))
 
 
 def test_a_failure_in_a_run_that_went_on_is_told_with_its_name(support_client):
@@ -293,7 +293,7 @@ def test_the_newest_failure_of_all_kinds_is_told(support_client):
 
 @pytest.mark.parametrize(
     ("errors", "words"),
-    [("", "task step"), ([None], "task step"), ({}, "task step: {}"), (0, "task step: 0")],
+    [("", "task step"), ([None], "task step: [null]"), ({}, "task step: {}"), (0, "task step: 0")],
 )
 def test_a_failure_without_words_still_has_a_name(support_client, errors, words):
     session = make_session()
