@@ -62,9 +62,7 @@ def test_the_words_of_a_failed_model_call(support_client, session, shape):
     make_model_call(session, response_code=500, response_data=Json(ERRORS[shape]))
     for term in ("NEEDLE", "a%b"):
         only(support_client, session, term)
-    # Nor what stands beside the sentence.
-    for term in ("a%%b", "sibling"):
-        assert match(support_client, search=term, scope="all") == []
+    assert match(support_client, search="a%%b", scope="all") == []
 
 
 @pytest.mark.parametrize("shape", ERRORS)
