@@ -2,6 +2,7 @@
 
 from django import forms
 from django.conf import settings
+from django.utils import timezone
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
@@ -54,9 +55,11 @@ class ErrorsView(ConversationAccess, FilteredPageMixin, TemplateView):
             return context
         seconds = settings.STATEMENT_TIMEOUT_SECONDS * SHARE_OF_TIMEOUT
         agent = self.form.cleaned_data["agent"]
+        as_of = timezone.now()
         found = groups.errors(seconds, self.form.cleaned_data["kind"], agent)
         return context | {
             "found": found,
+            "as_of": as_of,
             "rows": [
                 {
                     "group": group,

@@ -638,3 +638,10 @@ def test_every_revision_shows_what_it_can_tell(at_revision, support_client, numb
         "Fix the highlighted filter" in text(get(support_client, f"{URL}?kind=incomplete"))
         or number < "0006"
     )
+
+
+def test_the_page_says_as_of_when_it_counts(support_client):
+    before = timezone.now()
+    page = get(support_client, URL)
+    [moment] = re.findall(r'as of <time datetime="([^"]+)"', page.content.decode())
+    assert before <= datetime.fromisoformat(moment) <= timezone.now()
