@@ -13,7 +13,7 @@ from .agentdb import revision
 from .agentdb.conventions import EVALUATION_PREFIX
 from .agentdb.fields import PayloadField, SecondsField
 from .agentdb.tokens import EMBEDDING, Tokens, normalised
-from .problems.kinds import problems
+from .problems import kinds
 from .querysets import ChatMessageQuerySet, RunQuerySet, SessionQuerySet, TaskQuerySet
 
 # Shown for a name that is missing or empty.
@@ -78,7 +78,9 @@ class SummaryCounts:
     @cached_property
     def problems(self) -> list[tuple[str, int]]:
         """(kind, how many) of each kind of problem."""
-        found = [(kind.name, self._count(COUNTS[kind.model], kind.name)) for kind in problems()]
+        found = [
+            (kind.name, self._count(COUNTS[kind.model], kind.name)) for kind in kinds.problems()
+        ]
         return [(kind, count) for kind, count in found if count]
 
     @property
@@ -139,6 +141,21 @@ class Session(SummaryCounts, AgentRow):
     def messages_count(self) -> int:
         return self._count("message_counts", "total")
 
+    @property
+    def unfinished_runs(self) -> list[str]:
+        """Ids of runs that may still end: an interrupted one may show signs of life again."""
+        return (self.run_counts or {}).get("unfinished") or []
+
+    @property
+    def signature(self) -> str:
+        """
+        Changes with whatever the runtime writes into the conversation, and when a run counts as
+        interrupted; needs with_signature() or with_summary().
+        """
+        counts = [self._count("run_counts", kind.name) for kind in kinds.known("Run")]
+        counts += [self.runs_count, self.messages_count, self.tasks_count, self.model_calls_count]
+        return " ".join(map(str, [int(self.updated_at.timestamp() * 1_000_000), *counts]))
+
 
 class Run(SummaryCounts, AgentRow):
     session = models.ForeignKey(Session, models.CASCADE)
@@ -155,6 +172,18 @@ class Run(SummaryCounts, AgentRow):
 
     def __str__(self):
         return str(self.id)
+
+    @property
+    def signature(self) -> str:
+        """
+        Changes as the run goes on, ends or is interrupted; needs with_state() or with_summary().
+        """
+        return f"{self.status} {self.tasks_count} {self.model_calls_count}"
+
+    @property
+    def state(self) -> str:
+        """The signature, and how many messages the run has; needs with_state()."""
+        return f"{self.signature} {self._count('message_counts', 'total')}"
 
 
 class Task(AgentRow):
@@ -184,7 +213,7 @@ class Task(AgentRow):
     @property
     def is_problem(self) -> bool:
         """Of any kind; needs with_problems()."""
-        return any(getattr(self, kind.flag) for kind in problems("Task"))
+        return any(getattr(self, kind.flag) for kind in kinds.problems("Task"))
 
 
 class ChatMessage(AgentRow):

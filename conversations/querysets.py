@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from django.contrib.postgres.aggregates import ArrayAgg
 from django.db.models import (
     BigIntegerField,
     BooleanField,
@@ -141,17 +142,48 @@ class SessionQuerySet(QuerySet):
             last_message=Subquery(messages.order_by("-created_at", SPEAKS.desc(), "-id")[:1]),
             status=Subquery(runs.with_status().order_by("-created_at", "-id").values("status")[:1]),
             message_counts=counts_of("ChatMessage", "session_id", total=Count("*")),
-            run_counts=counts_of("Run", "session_id", total=Count("*"), **kind_counts("Run")),
+            run_counts=counts_of(
+                "Run",
+                "session_id",
+                total=Count("*"),
+                **kind_counts("Run"),
+                unfinished=ArrayAgg("pk", filter=kinds.unfinished().by_predicate()),
+            ),
             **task_and_model_call_counts("session_id"),
         )
+
+    def with_signature(self):
+        """As much of with_summary() as Session.signature reads: no text, no payload."""
+        counts = {
+            "message_counts": counts_of("ChatMessage", "session_id", total=Count("*")),
+            "run_counts": counts_of("Run", "session_id", total=Count("*"), **kind_counts("Run")),
+            "task_counts": counts_of("Task", "session_id", total=Count("*")),
+        }
+        if revision.has_model_call_links():
+            counts["model_call_counts"] = counts_of("ModelCall", "session_id", total=Count("*"))
+        return self.annotate(**counts)
 
 
 class RunQuerySet(QuerySet):
     def oldest_first(self):
         return self.order_by("created_at", "id")
 
+    def unfinished(self):
+        """Runs that may still end, by the predicate of our index on them."""
+        return self.filter(kinds.unfinished().by_predicate())
+
     def with_status(self):
         return self.annotate(status=kinds.run_status())
+
+    def with_state(self):
+        """What Run.state reads: no payload."""
+        counts = {
+            "message_counts": counts_of("ChatMessage", "run_id", total=Count("*")),
+            "task_counts": counts_of("Task", "run_id", total=Count("*")),
+        }
+        if revision.has_model_call_links():
+            counts["model_call_counts"] = counts_of("ModelCall", "run_id", total=Count("*"))
+        return self.with_status().annotate(**counts)
 
     def with_summary(self):
         """Status and counts; the Run has properties that read them."""

@@ -12,6 +12,7 @@ urlpatterns = [
     path("", list_views.ConversationListView.as_view(), name="list"),
     path("counts/", list_views.CountsView.as_view(), name="counts"),
     path("new/", list_views.NewArrivalsView.as_view(), name="new"),
+    path("rows/", list_views.RowsView.as_view(), name="rows"),
     path("errors/", error_views.ErrorsView.as_view(), name="errors"),
     path("erase/", change_views.EraseAllView.as_view(), name="erase_all"),
     path("export/<str:name>.<str:form>", export_views.ExportView.as_view(), name="export"),

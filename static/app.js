@@ -78,18 +78,6 @@ document.addEventListener("click", async (event) => {
   }, 2000);
 });
 
-// What changes while it is shown asks again, only while somebody can see it: a conversation with a
-// running run, and whether there are new ones for the list.
-function refreshEvery(milliseconds, selector) {
-  setInterval(() => {
-    if (document.visibilityState === "visible") {
-      document.querySelectorAll(selector).forEach((shown) => htmx.trigger(shown, "refresh"));
-    }
-  }, milliseconds);
-}
-refreshEvery(4000, ".live");
-refreshEvery(15000, ".new");
-
 // What is typed while an answer is on its way must not be undone by it.
 document.addEventListener("input", (event) => {
   if (event.target.form?.id === "filters") htmx.trigger(event.target.form, "htmx:abort");

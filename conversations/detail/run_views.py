@@ -3,7 +3,7 @@
 from django.http import Http404
 from django.views.generic import DetailView
 
-from backoffice.fragments import FragmentMixin, wants_fragment
+from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 
 from ..access.conversation_access import ConversationAccess
 from ..model_calls.costs import model_calls, totals
@@ -23,6 +23,12 @@ class RunView(ConversationAccess, FragmentMixin, DetailView):
     fragment_name = "conversations/detail/_run_tasks.html"
     context_object_name = "run"
     page_size = 200
+
+    def get_template_names(self):
+        # The page asks for all of itself; a conversation and "More tasks" for tasks alone.
+        if wants_fragment(self.request) and self.request.htmx.target == LIST_TARGET:
+            return ["conversations/detail/_run_page.html"]
+        return super().get_template_names()
 
     def get_object(self):
         session_id, run_id = self.kwargs["session_id"], self.kwargs["run_id"]
@@ -49,7 +55,6 @@ class RunView(ConversationAccess, FragmentMixin, DetailView):
         return super().get_context_data(
             tasks=shown,
             start=start,
-            fragment=wants_fragment(self.request),
             **({} if start else self.overview(tasks)),
             next_from=end if end < len(tasks) else None,
             left=len(tasks) - end,

@@ -49,14 +49,6 @@ class Transcript:
         return self.total - self.end
 
     @property
-    def is_whole(self) -> bool:
-        return (self.start, self.end) == (0, self.total)
-
-    @property
-    def is_running(self) -> bool:
-        return any(entry.ends and entry.run.status == "running" for entry in self.entries)
-
-    @property
     def previous(self) -> int:
         return max(self.start - ITEMS_PER_PAGE, 0)
 

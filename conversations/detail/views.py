@@ -50,8 +50,13 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
         term = self.request.GET.get("search", "")
         focus = self.focus(term)
         run_id = self.named("run")
-        start = 0 if focus or run_id else position(self.request.GET.get("from", "0"))
-        page = transcript(conversation.pk, start=start, message_id=focus, run_id=run_id)
+        if "from" in self.request.GET:
+            # An open page asks for a part of it, whose message stays marked.
+            start = position(self.request.GET["from"])
+            page = transcript(conversation.pk, start=start)
+        else:
+            start = 0
+            page = transcript(conversation.pk, message_id=focus, run_id=run_id)
         if start and not page.entries:
             raise Http404
         newer, older = neighbours(came_from.matching, conversation)

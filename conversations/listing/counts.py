@@ -36,15 +36,18 @@ CACHE_SECONDS = 10
 CACHE_TIMES = 60
 
 
-def of_list(filters: ConversationFilter) -> dict:
-    """{"total", "numbers"}: full_total() and of_problems() under the filters."""
+def of_list(filters: ConversationFilter, *, anew: bool = False) -> dict:
+    """
+    {"total", "numbers", "as_of"}: full_total() and of_problems() under the filters, and when they
+    were counted. `anew`: not those that are cached.
+    """
     if agent_limits.agents() is not None:
         return counted(filters)
     # Each page asks for these, and they cost more than the page. Where personal data is masked,
     # less is found.
     asked = f"{masking.is_active()} {filters.query()}"
     key = f"counts-{hashlib.sha256(asked.encode()).hexdigest()}"
-    found = cache.get(key)
+    found = None if anew else cache.get(key)
     if found is None:
         began = time.monotonic()
         found = counted(filters)
@@ -58,10 +61,12 @@ def of_list(filters: ConversationFilter) -> dict:
 
 
 def counted(filters: ConversationFilter) -> dict:
+    as_of = timezone.now()
     began = time.monotonic()
     found = full_total(filters.matching)
     quick = time.monotonic() - began < SECONDS and not filters.matching.conditions
-    return {"total": found, "numbers": of_problems(filters, found.get("exact") if quick else None)}
+    numbers = of_problems(filters, found.get("exact") if quick else None)
+    return {"total": found, "numbers": numbers, "as_of": as_of}
 
 
 def quick_total(matching: Matching) -> dict:

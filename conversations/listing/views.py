@@ -1,16 +1,13 @@
 """The list of conversations, and what it loads after it is shown."""
 
-import uuid
-
 from django.conf import settings
+from django.core.exceptions import BadRequest
+from django.http import JsonResponse
 from django.shortcuts import redirect
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
 
-from backoffice.databases.errors import timeouts_ignored
-from backoffice.databases.time_limits import time_limit
 from backoffice.fragments import wants_fragment
 
 from ..access.conversation_access import ConversationAccess, audit_search
@@ -20,14 +17,11 @@ from ..selection.filtered_page import FilteredPageMixin
 from ..selection.filters import ConversationFilter
 from ..selection.find import SHARE_OF_TIMEOUT, find
 from ..selection.pagination import Cursor
-from ..summaries import summaries
-from . import counts
+from ..summaries import run_signature, run_states, signature, summaries, unfinished_runs
+from . import counts, open_page
 from .direct_hits import direct_hits
 from .newest_problems import newest_problems
 from .snippets import snippets
-
-NEW_UP_TO = 99
-NEW_SECONDS = 0.3
 
 
 class FilteredView(ConversationAccess, TemplateView):
@@ -44,6 +38,16 @@ class FilteredView(ConversationAccess, TemplateView):
         if response.status_code != 403 and not self.is_told:
             audit_search(request, self.filterset, again=False)
         return response
+
+    def add_texts(self, rows):
+        words = newest_problems(rows)
+        found = {}
+        if rows and (text := self.filterset.form.cleaned_data.get("search")):
+            everywhere = self.filterset.form.cleaned_data["scope"] == "all"
+            found = snippets([row.pk for row in rows], text, everywhere, self.filterset.query())
+        for row in rows:
+            row.newest_problem = words.get(row.pk, "")
+            row.snippets = found.get(row.pk, [])
 
 
 class ConversationListView(FilteredPageMixin, FilteredView):
@@ -90,6 +94,12 @@ class ConversationListView(FilteredPageMixin, FilteredView):
         next_cursor = places[-1] if more else reached
         rows = summaries([place.id for place in places])
         self.add_texts(rows)
+        shown_runs = open_page.note_runs(rows)
+        awaited, awaits = [], True
+        # An older page announces nothing.
+        if not after:
+            most = open_page.MOST_RUNS - shown_runs
+            awaited, awaits = open_page.awaited_runs(matching, most)
         audit_search(self.request, self.filterset, again=True, shown=len(rows))
         self.is_told = True
         return self.filters_context() | {
@@ -97,7 +107,11 @@ class ConversationListView(FilteredPageMixin, FilteredView):
             "rows": rows,
             "next_cursor": str(next_cursor or ""),
             "reached": reached,
-            "newest": str(places[0] if places else Cursor(timezone.now(), uuid.UUID(int=0))),
+            "newest": str(places[0] if places and not after else open_page.now()),
+            "awaited": ",".join(run.hex for run in awaited),
+            "awaits": awaits,
+            # After a click on "1 new", the counts must not be those of before.
+            "counts_anew": "X-New" in self.request.headers,
             "total": self.total(len(rows), bool(next_cursor or after)),
         }
 
@@ -114,16 +128,6 @@ class ConversationListView(FilteredPageMixin, FilteredView):
             "zone": filters.zone_of_dates(),
             "without_evals": filters.query("evals", evals="hidden"),
         }
-
-    def add_texts(self, rows):
-        words = newest_problems(rows)
-        found = {}
-        if rows and (text := self.filterset.form.cleaned_data.get("search")):
-            everywhere = self.filterset.form.cleaned_data["scope"] == "all"
-            found = snippets([row.pk for row in rows], text, everywhere, self.filterset.query())
-        for row in rows:
-            row.newest_problem = words.get(row.pk, "")
-            row.snippets = found.get(row.pk, [])
 
     def total(self, shown: int, more: bool) -> dict:
         """As far as it is known at once; CountsView counts the rest."""
@@ -161,24 +165,58 @@ class CountsView(FilteredView):
         context = {"filter": filters, "problems": problem_links(filters), "counted": True}
         if not filters.is_valid():
             return context
-        counted = counts.of_list(filters)
+        counted = counts.of_list(filters, anew="X-New" in self.request.headers)
         for problem in context["problems"]:
             problem["number"] = counted["numbers"].get(problem["kind"])
-        return context | {"total": counted["total"], "up_to": counts.PROBLEM_UP_TO}
+        as_of = counted["as_of"]
+        return context | {"total": counted["total"], "up_to": counts.PROBLEM_UP_TO, "as_of": as_of}
 
 
 class NewArrivalsView(FilteredView):
-    """How many conversations have come to the top of the list since it was shown."""
+    """
+    What an open page asks for by itself. As JSON, and without any content: how many conversations
+    are new since the list was made ("2", "99+" or ""), where those above it are now, the states of
+    the runs that the page shows, and the signature of the conversation or the run that it shows.
+    """
 
-    template_name = "conversations/listing/_new.html"
+    @cached_property
+    def filterset(self):
+        filters = self.request.GET.copy()
+        for name in ("run", "session"):
+            filters.pop(name, None)
+        return ConversationFilter(filters, queryset=Session.objects.all())
+
+    def get(self, request, *args, **kwargs):
+        query = request.GET
+        answer: dict = {}
+        if "run" in query:
+            answer["signature"] = run_signature(open_page.parsed(query["run"]))
+        elif "session" in query:
+            answer["signature"] = signature(open_page.parsed(query["session"]))
+        if "since" in query or not answer:
+            matching = self.filterset.matching
+            moved = open_page.newer(matching, Cursor.parse(query.get("since", "")))
+            awaited = open_page.ids_in(request, open_page.AWAITED_RUNS)
+            number = len(moved.keys() | open_page.came_to_match(matching, awaited))
+            answer["new"] = f"{open_page.UP_TO}+" if number > open_page.UP_TO else str(number or "")
+            answer["moved"] = {str(pk): at.timestamp() for pk, at in moved.items()}
+        states = run_states(open_page.ids_in(request, open_page.SHOWN_RUNS))
+        return JsonResponse(answer | {"states": {str(pk): each for pk, each in states.items()}})
+
+
+class RowsView(FilteredView):
+    """Rows of the list as they are now, for those that an open page found to have changed."""
+
+    template_name = "conversations/listing/_rows.html"
 
     def get_context_data(self, **kwargs):
-        since = Cursor.parse(self.request.GET.get("since", ""))
-        matching = self.filterset.matching
-        newer = matching.base.newer_than(since.updated_at, since.id)
-        # There are few of them: probing each is quicker than collecting.
-        newer = newer.filter(*(condition.as_probe() for condition in matching.conditions))
-        number = 0
-        with timeouts_ignored(), time_limit(newer.db, NEW_SECONDS):
-            number = newer.order_by()[: NEW_UP_TO + 1].count()
-        return {"number": number, "up_to": NEW_UP_TO, "query": self.filterset.query()}
+        ids = open_page.ids_in(self.request, open_page.ROWS)
+        if not self.filterset.is_valid():
+            raise BadRequest("Invalid filters.")
+        # Before the rows: whatever is written in between changes the states once more.
+        states = unfinished_runs(ids)
+        rows = summaries(ids)
+        self.add_texts(rows)
+        open_page.note_runs(rows, states)
+        gone = set(ids) - {row.pk for row in rows}
+        return {"rows": rows, "gone": gone, "place": self.filterset.query(keep_cursor=True)}

@@ -102,9 +102,11 @@ class Kind:
 
     def condition(self) -> Q:
         """Matches the rows of this kind."""
-        return (
-            self.narrowed() if self.narrowed else Q(Template(f"({self.predicate})", BooleanField()))
-        )
+        return self.narrowed() if self.narrowed else self.by_predicate()
+
+    def by_predicate(self) -> Q:
+        """Matches the rows that the index holds."""
+        return Q(Template(f"({self.predicate})", BooleanField()))
 
     def rows(self) -> QuerySet:
         """The rows of this kind, each with a session_id."""
@@ -316,6 +318,11 @@ def known(model: str = "") -> list[Kind]:
 
 def problems(model: str = "") -> list[Kind]:
     return [kind for kind in known(model) if kind.is_problem]
+
+
+def unfinished() -> Kind:
+    """The kind whose index holds the runs that may still end."""
+    return RUNNING if RUNNING.is_known() else INCOMPLETE
 
 
 def with_words() -> list[Kind]:

@@ -138,6 +138,7 @@ def queries(ours: Side, theirs: Side) -> dict[str, list[dict]]:
         "conversations:list": [*asked, {"after": last}, {"after": last, "search": WORD}],
         "conversations:counts": asked,
         "conversations:new": [{**query, "since": since} for query in asked] + [{"since": last}],
+        "conversations:rows": asked[::4],
         "conversations:errors": [
             {},
             {"agent": theirs.agent},

@@ -147,7 +147,7 @@ def opened(new_context, session_cookie, address, monkeypatch):
         expect(page.locator("#counts[hx-get]")).to_have_count(0)
         if kind == "list with new ones":
             make_message(make_session(make_agent("Late")), content="Another one")
-            page.evaluate("htmx.trigger(document.querySelector('.new'), 'refresh')")
+            page.evaluate("document.dispatchEvent(new Event('refresh'))")
         if kind == "list with files":
             page.locator(".export summary").press("Enter")
         if kind in SHOWN:

@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from ..support.factories import NULL, make_message, make_run, make_session
+from ..support.factories import NULL, make_message, make_run, make_session, make_task
 from .flaws import AXE, barriers, overflow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,13 +41,13 @@ def test_a_reason_shows_it_and_one_click_hides_it(any_page, conversation):
 
 def test_a_reason_is_not_lost_while_a_run_goes_on(page, conversation):
     now = timezone.now()
-    make_run(conversation, output_data=NULL, duration_seconds=None, updated_at=now)
+    run = make_run(conversation, output_data=NULL, duration_seconds=None, updated_at=now)
     page.goto(f"/conversations/{conversation.id}/")
     reason = page.get_by_label("Why do you need to see it?")
     reason.fill(REASON)
-    with page.expect_response(lambda response: response.request.headers.get("hx-request")):
-        page.evaluate("htmx.trigger(document.querySelector('.live'), 'refresh')")
-    page.wait_for_timeout(200)
+    make_task(run, conversation, "look-up")
+    page.evaluate("document.dispatchEvent(new Event('refresh'))")
+    expect(page.locator(".facts")).to_contain_text("1 task")
     expect(reason).to_have_value(REASON)
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def ask(page):
     """What the page does every 15 seconds while somebody can see it."""
     with page.expect_response("**/conversations/new/**") as response:
-        page.evaluate("htmx.trigger(document.querySelector('.new'), 'refresh')")
+        page.evaluate("document.dispatchEvent(new Event('refresh'))")
     assert response.value.request.headers["x-refresh"] == "1"
 
 

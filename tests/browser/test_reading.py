@@ -621,34 +621,43 @@ def end(session):
         )
 
 
-def polls(page, watch, session, since=0):
+def polls(watch):
+    """How often it was asked whether anything has changed."""
+    return len(asked(watch, "/conversations/new/"))
+
+
+def loads(watch, session):
     """How often the conversation was asked for again, besides the page itself."""
-    return len([path for path in watch.paths() if path.startswith(address(session))]) - 1 - since
+    return len([path for path in watch.paths() if path.startswith(address(session))]) - 1
 
 
-def test_a_conversation_with_a_running_run_refreshes_until_it_ends(page, watch, running):
+def test_a_conversation_is_asked_about_and_loaded_only_when_it_has_changed(page, watch, running):
     page.clock.install()
     page.goto(address(running), wait_until="networkidle")
     expect(page.locator(".outcome.running")).to_be_visible()
-    assert polls(page, watch, running) == 0
+    assert polls(watch) == 0
     for count in (1, 2):
-        with page.expect_response(f"**{address(running)}") as response:
+        with page.expect_response("**/conversations/new/**") as response:
             page.clock.run_for(POLL)
         assert response.value.request.headers["x-refresh"] == "1"
-        assert polls(page, watch, running) == count
+        assert (polls(watch), loads(watch, running)) == (count, 0)
     expect(page.locator(".outcome.running")).to_be_visible()
     end(running)
-    page.clock.run_for(POLL)
+    with page.expect_response(f"**{address(running)}**") as response:
+        page.clock.run_for(POLL)
+    assert response.value.request.headers["x-refresh"] == "1"
     expect(said(page).last).to_have_text("On its way.")
     expect(page.locator(".outcome.running")).to_have_count(0)
     expect(page.locator(".run .pill.completed")).to_have_count(1)
     expect(page.locator(".facts .pill.completed")).to_have_count(1)
-    expect(page.locator(".live")).to_have_count(0)
     expect(page.locator(".message")).to_have_count(32)
-    for _ in range(3):
-        page.clock.run_for(POLL)
+    # Less often from now on.
+    page.clock.run_for(10_000)
     page.wait_for_timeout(200)
-    assert polls(page, watch, running) == 3
+    assert polls(watch) == 3
+    with page.expect_response("**/conversations/new/**"):
+        page.clock.run_for(POLL + 1_000)
+    assert (polls(watch), loads(watch, running)) == (4, 1)
 
 
 def test_a_refresh_closes_nothing_and_moves_nothing(page, watch, running):
@@ -677,7 +686,7 @@ def test_a_refresh_closes_nothing_and_moves_nothing(page, watch, running):
     for finish in (False, True):
         if finish:
             end(running)
-        with page.expect_response(f"**{address(running)}"):
+        with page.expect_response("**/conversations/new/**"):
             page.clock.run_for(POLL)
         page.wait_for_timeout(300)
         assert (page.evaluate("scrollY"), anchor.bounding_box()) == before
@@ -685,7 +694,8 @@ def test_a_refresh_closes_nothing_and_moves_nothing(page, watch, running):
     expect(task.locator(".task")).to_be_visible()
     expect(rest.locator(".text")).to_be_visible()
     assert task.evaluate("(element) => element === window.opened && element.open")
-    assert (len(asked(watch, "/runs/")), len(asked(watch, "/tasks/"))) == loaded
+    # The steps of the run that ended were, the task was not.
+    assert (len(asked(watch, "/runs/")), len(asked(watch, "/tasks/"))) == (loaded[0] + 1, loaded[1])
 
 
 def test_a_hidden_tab_does_not_ask(page, watch, running):
@@ -701,9 +711,9 @@ def test_a_hidden_tab_does_not_ask(page, watch, running):
     for _ in range(3):
         page.clock.run_for(POLL)
     page.wait_for_timeout(200)
-    assert polls(page, watch, running) == 0
-    page.evaluate("window.shown = true")
-    page.clock.run_for(POLL)
+    assert (polls(watch), loads(watch, running)) == (0, 0)
+    # At once.
+    page.evaluate("window.shown = true; document.dispatchEvent(new Event('visibilitychange'))")
     expect(said(page).last).to_have_text("On its way.")
 
 
@@ -725,25 +735,8 @@ def test_the_last_page_of_a_long_conversation_refreshes(page, watch, long_conver
     expect(page.locator(".message")).to_have_count(202)
     expect(said(page).last).to_have_text("On its way.")
     assert ids(page)[:-1] == ids_of([*session.messages, question])
-    expect(page.locator(".live")).to_have_count(0)
     expect(page.locator(".outcome.running")).to_have_count(0)
-
-
-def test_a_conversation_without_a_running_run_does_not_ask(page, watch, conversation):
-    page.clock.install()
-    page.goto(address(conversation), wait_until="networkidle")
-    for _ in range(3):
-        page.clock.run_for(POLL)
-    page.wait_for_timeout(200)
-    assert polls(page, watch, conversation) == 0
-
-
-def test_an_expired_session_goes_to_sign_in_when_it_refreshes(page, context, running):
-    page.clock.install()
-    page.goto(address(running), wait_until="networkidle")
-    context.clear_cookies(name="desk_session")
-    page.clock.run_for(POLL)
-    page.wait_for_url(re.compile(r"/accounts/login/\?next="))
+    expect(page.locator(".facts .pill")).to_have_text("Completed")
 
 
 # For everybody

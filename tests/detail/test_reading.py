@@ -12,7 +12,6 @@ from django.utils import timezone
 from conversations.detail.transcript import FOLD, ITEMS_PER_PAGE, outline, transcript
 
 from ..support.factories import (
-    NULL,
     Json,
     make_agent,
     make_conversation,
@@ -312,13 +311,18 @@ def test_other_conversations_of_the_same_external_id_are_offered(support_client)
 # Live
 
 
-@pytest.mark.parametrize("running", [True, False])
-def test_only_a_conversation_with_a_running_run_asks_again(support_client, running):
+def test_a_conversation_says_what_it_is_asked_about_and_each_part_where_it_comes_from(
+    support_client,
+):
     session = make_session()
-    fields = {"output_data": NULL, "duration_seconds": None} if running else {}
-    make_run(session, created_at=timezone.now(), **fields)
-    page = get(support_client, url("detail", session.id)).content.decode()
-    assert ('class="live"' in page) == running
+    make_run(session)
+    message = make_message(session)
+    path = url("detail", session.id)
+    page = get(support_client, path, m=message.id).content.decode()
+    assert f'data-watch="/conversations/new/?session={session.id}"' in page
+    assert f'data-part="{path}?m={message.id}&amp;from=0"' in page
+    part = get(support_client, f"{path}?m={message.id}&from=0", headers=HTMX).content.decode()
+    assert f'message other focus" id="message-{message.id}"' in part.replace("user", "other")
 
 
 # Cost

@@ -196,6 +196,7 @@ def addresses(session) -> dict[str, list[str]]:
     add("list", queries=["", *searches])
     add("counts", queries=["", *searches])
     add("new", queries=[f"?since={Cursor(EPOCH, session.id)}"])
+    add("rows")
     add("errors", queries=["", f"?agent={agent}", *(f"?kind={kind}" for kind in kinds[2:])])
     for form in ("csv", "jsonl"):
         for name in ("conversations", "messages", "tasks"):
@@ -250,12 +251,12 @@ def test_no_address_tells_what_was_planted(masked, planted, support_client, inde
     support = Group.objects.get(name="Support")
     names = ("redact_session", "erase_session")
     support.permissions.add(*Permission.objects.filter(codename__in=names))
-    found = addresses(planted)
+    found, rows = addresses(planted), {"X-Rows": str(planted.id)}
     assert {name for name, urls in found.items() if not urls} == NO_CONTENT
     for name, urls in found.items():
         # What names a row is found without them.
         if not indexed or name in BY_INDEX:
-            for url, answer in answers(support_client, urls, {}, TYPING):
+            for url, answer in answers(support_client, urls, rows, {**TYPING, **rows}):
                 assert not told(answer), url
 
 
@@ -263,7 +264,7 @@ def test_no_address_tells_what_was_planted(masked, planted, support_client, inde
 def test_with_the_permission_every_address_tells_it(masked, planted, admin_client):
     for name, urls in addresses(planted).items():
         if name not in ONLY_NUMBERS:
-            for url, answer in answers(admin_client, urls, {}):
+            for url, answer in answers(admin_client, urls, {"X-Rows": str(planted.id)}):
                 is_empty = "No value" in answer or answer.endswith(("\nnull", "\n"))
                 assert told(answer) or (is_empty and "payload" in name), url
 

@@ -22,6 +22,7 @@ MATRIX = {
     "conversations:list": BROWSE,
     "conversations:counts": BROWSE,
     "conversations:new": BROWSE,
+    "conversations:rows": BROWSE,
     "conversations:errors": BROWSE,
     "conversations:export": (LOGIN, 403, 403, 200, 200),
     "conversations:detail": BROWSE,

@@ -330,7 +330,10 @@ def queries(name: str, side, asked: list[dict]) -> list[dict]:
         return asked[::2]
     if name == "conversations:new":
         since = Cursor(EPOCH, uuid.UUID(int=0))
-        return [{**query, "since": since} for query in asked[::2]]
+        open_pages = [{"session": side.session.id}, {"run": side.named(Run)}]
+        return [*({**query, "since": since} for query in asked[::2]), *open_pages]
+    if name == "conversations:rows":
+        return asked[::3]
     if name == "conversations:errors":
         found = [{"kind": kind.name} for kind in kinds.problems()]
         return [{}, *found, *({**query, "agent": side.agent} for query in ({}, *found))]
@@ -368,6 +371,12 @@ def paths(address: str, side, examples: dict):
         yield filled(address, values)
 
 
+def open_page(side) -> dict[str, str]:
+    """The headers with which an open page asks for runs and rows."""
+    runs, rows = (",".join(map(str, side.rows[model])) for model in (Run, Session))
+    return {**HTMX, "X-Shown-Runs": runs, "X-Awaited-Runs": runs, "X-Rows": rows}
+
+
 def walk(client, collected, side, examples, names, asked):
     """Ask each address for all that it can be asked for, and once for a fragment of it."""
     for name in names:
@@ -376,6 +385,8 @@ def walk(client, collected, side, examples, names, asked):
                 url = f"{path}?{urlencode(query)}"
                 collected.doing = f"GET {url}"
                 fragments = () if number or name.startswith("admin:") else (HTMX,)
+                if name in ("conversations:new", "conversations:rows"):
+                    fragments = (open_page(side),)
                 for headers in ({}, *fragments):
                     response = client.get(url, headers=headers)
                     b"".join(response)

@@ -38,7 +38,7 @@ def be_patient(monkeypatch):
         "listing.counts.COMMON_SECONDS",
         "listing.counts.PROBLEM_SECONDS",
         "listing.counts.PROBLEMS_SECONDS",
-        "listing.views.NEW_SECONDS",
+        "listing.open_page.SECONDS",
         "listing.snippets.SECONDS",
         "errors.collect.FIRST_SEEN_SECONDS",
         "detail.views.NEIGHBOUR_SECONDS",

@@ -1,0 +1,105 @@
+"""
+What a list that is open waits for, and what has come of it.
+
+The end of a run moves nothing that an index of the runtime holds. So a page carries the ids of
+runs that were unfinished when it was made, and asks for their states.
+"""
+
+import uuid
+from datetime import datetime
+
+from django.core.exceptions import BadRequest
+from django.db.models import OuterRef, Subquery
+from django.utils import timezone
+
+from backoffice.databases.errors import timeouts_ignored
+from backoffice.databases.time_limits import time_limit
+
+from ..indexes import state
+from ..models import Run, Session
+from ..problems import kinds
+from ..selection.conditions import MOST_ROWS
+from ..selection.matching import Matching
+from ..selection.pagination import Cursor
+
+MOST_RUNS = 200
+UP_TO = 99
+SECONDS = 0.3
+# Ids are sent in headers: a URL of 200 would be longer than gunicorn and proxies accept, and a form
+# would need a token, which signing in anew makes invalid.
+SHOWN_RUNS, AWAITED_RUNS, ROWS = "X-Shown-Runs", "X-Awaited-Runs", "X-Rows"
+
+
+def now() -> Cursor:
+    """Above every conversation that was active before this moment."""
+    return Cursor(timezone.now(), uuid.UUID(int=0))
+
+
+def parsed(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise BadRequest("Malformed id.") from None
+
+
+def ids_in(request, header: str) -> list[uuid.UUID]:
+    """The ids in one of the headers above; BadRequest if they are none, or too many."""
+    found = [parsed(part) for part in request.headers.get(header, "").split(",") if part]
+    if len(found) > MOST_RUNS:
+        raise BadRequest("Too many ids.")
+    return found
+
+
+def note_runs(rows: list[Session], states: dict[uuid.UUID, dict[str, str]] | None = None) -> int:
+    """
+    Notes on each row its unfinished runs, {run id: state}, and returns how many these are. The list
+    does not know their states: the first question then asks for these rows.
+    """
+    room = MOST_RUNS
+    for row in rows:
+        found = dict.fromkeys(row.unfinished_runs, "") if states is None else states.get(row.pk, {})
+        row.unfinished = dict(list(found.items())[:room])
+        room -= len(row.unfinished)
+    return MOST_RUNS - room
+
+
+def awaited_runs(matching: Matching, most: int) -> tuple[list[uuid.UUID], bool]:
+    """
+    (unfinished runs of the newest conversations that the conditions leave out now and may not when
+    a run has ended, at most so many; whether they could be looked for).
+    """
+    if not matching.conditions:
+        return [], True
+    if not state.is_ready(kinds.unfinished().index_name):
+        return [], False
+    runs = Run.objects.unfinished().order_by()
+    # With a LIMIT, the index is read once: the planner cannot probe each conversation.
+    sessions = matching.base.filter(pk__in=runs.values("session_id")[:MOST_ROWS])
+    left_out = sessions.exclude(*(condition.as_probe() for condition in matching.conditions))
+    newest = runs.filter(session_id=OuterRef("pk")).order_by("-created_at", "-pk").values("pk")
+    found = left_out.annotate(unfinished_run=Subquery(newest[:1])).newest_first()
+    with timeouts_ignored(), time_limit(found.db, SECONDS):
+        return [pk for pk in found.values_list("unfinished_run", flat=True)[:most] if pk], True
+    return [], False
+
+
+def came_to_match(matching: Matching, runs: list[uuid.UUID]) -> set[uuid.UUID]:
+    """The conversations of awaited runs that match by now."""
+    if not runs or not matching.conditions:
+        return set()
+    sessions = Run.objects.filter(pk__in=runs).order_by().values("session_id")
+    found = matching.base.filter(pk__in=sessions[:MOST_ROWS])
+    found = found.filter(*(condition.as_probe() for condition in matching.conditions))
+    with timeouts_ignored(), time_limit(found.db, SECONDS):
+        return set(found.order_by().values_list("pk", flat=True))
+    return set()
+
+
+def newer(matching: Matching, since: Cursor) -> dict[uuid.UUID, datetime]:
+    """{id: updated_at} of conversations above a place of the list, at most UP_TO + 1."""
+    found = matching.base.newer_than(since.updated_at, since.id)
+    # There are few of them: probing each is quicker than collecting.
+    found = found.filter(*(condition.as_probe() for condition in matching.conditions))
+    with timeouts_ignored(), time_limit(found.db, SECONDS):
+        return dict(found.newest_first().values_list("pk", "updated_at")[: UP_TO + 1])
+    return {}
