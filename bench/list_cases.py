@@ -86,7 +86,7 @@ def depth(size: int) -> int:
 def links(body: str, pattern: str) -> str:
     """The URL of the first link whose tag matches."""
     for tag in re.findall(r"<[a-z]+ [^>]*>", body):
-        address = re.search(r'(?:href|hx-get)="([^"]*)"', tag)
+        address = re.search(r'(?:href|hx-get|data-watch)="([^"]*)"', tag)
         if address and re.search(pattern, tag):
             return html.unescape(address[1])
     return ""

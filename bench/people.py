@@ -23,7 +23,7 @@ FRAGMENT = {"HX-Request": "true"}
 CONVERSATION = re.compile(r'<a class="row [^"]*" href="([^"]+)"')
 RUN = re.compile(r'href="(/conversations/[0-9a-f-]+/runs/[0-9a-f-]+/)')
 OLDER = re.compile(r'rel="next" href="([^"]+)"')
-NEW = re.compile(r'hx-get="([^"]+)" hx-trigger="refresh"')
+NEW = re.compile(r'data-watch="([^"]+)"')
 AGENT = re.compile(r'<option value="([0-9a-f-]{36})"')
 PROBLEMS = ("any", "failed", "interrupted", "tool_error", "model_error", "task_error")
 
