@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 from django.conf import settings
 from django.core.cache import cache
+from django.utils import timezone
 
 from backoffice.client import current_client
 from backoffice.databases.errors import timeouts_ignored

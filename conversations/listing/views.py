@@ -4,6 +4,7 @@ from django.conf import settings
 from django.core.exceptions import BadRequest
 from django.http import JsonResponse
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
@@ -39,6 +40,11 @@ class FilteredView(ConversationAccess, TemplateView):
             audit_search(request, self.filterset, again=False)
         return response
 
+    def get(self, request, *args, **kwargs):
+        # Where dates name a zone, the page is the same to whoever opens its link.
+        timezone.activate(self.filterset.form.zone)
+        return super().get(request, *args, **kwargs)
+
     def add_texts(self, rows):
         words = newest_problems(rows)
         found = {}
@@ -56,8 +62,6 @@ class ConversationListView(FilteredPageMixin, FilteredView):
     page_size = 50
 
     def get_page(self, request, *args, **kwargs):
-        # Where dates name a zone, the page is the same to whoever opens its link.
-        timezone.activate(self.filterset.form.zone)
         if len(self.direct_hits) == 1 and self.sent_by_hand:
             return self.go_to(self.direct_hits[0].url)
         return super().get_page(request, *args, **kwargs)
