@@ -334,12 +334,12 @@ def test_every_revision_has_signatures(support_client, shop, at_revision, number
 
 
 @pytest.mark.parametrize("header", ["X-Shown-Runs", "X-Awaited-Runs"])
-@pytest.mark.parametrize("ids", ["x", "1,2", "é", ",".join([str(uuid.uuid4())] * 201)])
+@pytest.mark.parametrize("ids", ["x", "1,2", "é", ",".join([str(uuid.UUID(int=1))] * 201)])
 def test_malformed_ids_are_a_400(support_client, header, ids):
     get(support_client, NEW, headers={header: ids}, status=400, since=EPOCH, problem="any")
 
 
-@pytest.mark.parametrize("ids", ["x", ",".join([str(uuid.uuid4())] * 201)])
+@pytest.mark.parametrize("ids", ["x", ",".join([str(uuid.UUID(int=1))] * 201)])
 def test_malformed_rows_are_a_400(support_client, ids):
     rows(support_client, ids, status=400)
 
