@@ -1,5 +1,6 @@
 """Bare SQL for the list: the page's rows by an index, then their counts."""
 
+from conversations.agentdb import lookups, normal_form
 from conversations.problems import kinds
 
 from .conversation_cases import COUNTS
@@ -33,9 +34,11 @@ UNTIL = """
       WHERE tstzrange(least(created_at, updated_at), updated_at, '[]') @> %(end)s::timestamptz
         AND created_at < %(end)s AND updated_at >= %(end)s)) s
 """
-# OFFSET 0 forces the index on external_id, not the one on updated_at.
-EXTERNAL_ID = "(SELECT * FROM sessions WHERE external_id LIKE %(pattern)s OFFSET 0) s"
-MESSAGES = "SELECT session_id FROM chat_messages WHERE content ILIKE %(pattern)s"
+# OFFSET 0 forces the index on external ids, not the one on updated_at.
+NAME = lookups.name_sql("external_id")
+EXTERNAL_ID = f"(SELECT * FROM sessions WHERE {NAME} LIKE %(pattern)s OFFSET 0) s"  # noqa: S608
+NORMAL = normal_form.sql("content")
+MESSAGES = f"SELECT session_id FROM chat_messages WHERE ({NORMAL}) LIKE %(pattern)s"  # noqa: S608
 WITH_WORD = f"s.id IN ({MESSAGES})"
 TOOLS = "SELECT session_id FROM tasks WHERE tool_uri ILIKE %(pattern)s"
 

@@ -1,5 +1,6 @@
 """SQL of the agent database. One place says what a problem is; every page and file uses it."""
 
+import re
 from datetime import datetime
 
 from django.contrib.postgres.aggregates import ArrayAgg
@@ -25,13 +26,17 @@ from django.db.models.functions import Cast, JSONObject, Least, Left
 
 from backoffice.databases.text import is_storable
 
-from .agentdb import revision, tokens
+# `lookups` registers its lookups.
+from .agentdb import lookups, revision, tokens  # noqa: F401
 from .agentdb.conventions import EVALUATION_PREFIX, ROLE_ORDER
+from .agentdb.search_terms import whole
 from .agentdb.sql import Template, rows
 from .problems import kinds
 
 PREVIEW_LENGTH = 200
 SPEAKS = Template(ROLE_ORDER, IntegerField())
+# Texts which any text that holds them also holds in normal form, but for the last letter.
+PLAIN = re.compile(r"(?! )(?:[!-\[\]-~]| (?! ))+")
 
 
 def counts_of(model: str, owner: str, **aggregates):
@@ -112,14 +117,37 @@ class SessionQuerySet(QuerySet):
         if not is_storable(text):
             return self.none()
         messages = rows("ChatMessage").filter(session_id=OuterRef("pk"))
-        return self.filter(Exists(messages.filter(content__contains_text=text)))
+        messages = messages.filter(content__contains_text=text)
+        # Our index holds normal forms, in which the last letter may be one with what follows.
+        if PLAIN.fullmatch(text):
+            messages = messages.filter(content__holds=[whole(text[:-1])])
+        return self.filter(Exists(messages))
 
-    def with_external_id(self, external_id: str):
+    def with_external_id(self, *external_ids: str):
+        """One of these, to the letter."""
         # By agent first: the runtime's index on external ids begins with the agent.
-        return self.filter(agent_id__in=rows("Agent").values("pk"), external_id=external_id)
+        return self.filter(agent_id__in=rows("Agent").values("pk"), external_id__in=external_ids)
 
     def with_external_id_prefix(self, prefix: str):
-        return self.filter(external_id__startswith=prefix) if is_storable(prefix) else self.none()
+        """External ids that begin like this, to the letter."""
+        if not is_storable(prefix):
+            return self.none()
+        found = self.filter(external_id__startswith=prefix)
+        # As in search().
+        if PLAIN.fullmatch(prefix):
+            found = found.named_from(prefix[:-1])
+        return found
+
+    def named(self, *external_ids: str):
+        """One of these, in any case and spelling; see agentdb/normal_form.py."""
+        found = Q()
+        for each in external_ids:
+            found |= Q(external_id__is_named=each)
+        return self.filter(found)
+
+    def named_from(self, prefix: str):
+        """External ids that begin like this, in any case and spelling."""
+        return self.filter(external_id__is_named_from=prefix)
 
     def without_evaluations(self):
         prefix = Q(external_id__startswith=EVALUATION_PREFIX)

@@ -47,12 +47,6 @@ def counts(text: str, start: int, end: int) -> bool:
     return "".join(map(mask, parts)) == mask(text)
 
 
-def has_hit(text: str, term: str) -> bool:
-    """Whether the term is in the text, in any case, with a hit that counts."""
-    found = re.finditer(re.escape(term), text, re.IGNORECASE)
-    return any(counts(text, *hit.span()) for hit in found)
-
-
 def pattern(term: str) -> str:
     """
     A regular expression of PostgreSQL, to be matched in any case, that finds the term where a hit

@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ..agentdb import normal_form
+from ..agentdb.lookups import name_sql
 from ..problems import kinds
 from ..problems.kinds import Kind
 
@@ -35,6 +37,11 @@ class Index:
     def needs_pg_trgm(self) -> bool:
         return "gin_trgm_ops" in self.definition
 
+    @property
+    def needs_utf8(self) -> bool:
+        """normalize() raises in a database of any other encoding: the runtime could not write."""
+        return "normalize(" in self.definition
+
     def create(self, *, concurrently: bool) -> str:
         how = "CONCURRENTLY " if concurrently else ""
         return f"CREATE INDEX {how}{self.name} ON {self.table} {self.definition}"
@@ -46,18 +53,19 @@ class Index:
 TRIGRAMS = Index(
     "desk_chat_messages_content",
     "chat_messages",
-    "USING gin (content gin_trgm_ops)",
+    f"USING gin (({normal_form.sql('content')}) gin_trgm_ops)",
     "search in messages, three letters and more",
 )
 
 
+EXTERNAL_IDS = Index(
+    "desk_sessions_external_id",
+    "sessions",
+    f"(({name_sql('external_id')}) text_pattern_ops, updated_at)",
+    "external ids in any case, whole and by their beginning",
+)
 OF_SESSIONS = (
-    Index(
-        "desk_sessions_external_id",
-        "sessions",
-        "(external_id text_pattern_ops, updated_at)",
-        "external ids, whole and by their beginning",
-    ),
+    EXTERNAL_IDS,
     Index("desk_sessions_created_at", "sessions", "(created_at)", "short ranges of dates"),
     Index(
         "desk_sessions_lifetime",
@@ -90,7 +98,8 @@ def of_kind(kind: Kind) -> Iterator[Index]:
         message = f"({kind.words.message_sql()}, created_at) WHERE {kind.where}"
         purpose = "conversations with one error of the page Errors, and when it was first seen"
         yield Index(kind.message_index_name, kind.table, message, purpose)
-        words = f"USING gin (({kind.words.whole_sql()}) gin_trgm_ops) WHERE {kind.where}"
+        normal = normal_form.sql(kind.words.whole_sql())
+        words = f"USING gin (({normal}) gin_trgm_ops) WHERE {kind.where}"
         purpose = "search in errors, three letters and more"
         yield Index(kind.words_index_name, kind.table, words, purpose)
 

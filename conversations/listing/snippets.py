@@ -1,6 +1,5 @@
 """The passages that match a search, which a row of the list shows below its summary."""
 
-import re
 import uuid
 from dataclasses import dataclass
 
@@ -9,13 +8,17 @@ from django.urls import reverse
 
 from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import time_limit
-from privacy import hits, masking, personal_data
+from privacy import masking, personal_data
 
-from ..agentdb import revision
+from ..agentdb import normal_form, revision
+from ..agentdb.lookups import holds_sql, is_utf8, openly_sql
+from ..agentdb.normal_form import spans
+from ..agentdb.search_terms import Term, terms, whole
 from ..display.marks import as_plain_text
-from ..display.readable import letters, shown
+from ..display.readable import readable
 from ..models import Session
 from ..problems import kinds
+from ..selection.conditions import countings
 
 SECONDS = 1
 SNIPPETS = 3
@@ -32,19 +35,37 @@ class Snippet:
     url: str
 
 
+# The text around all that was typed or else a term's first hit. A text whose normal form may have
+# another length is read in pieces that overlap by more than a term: the first that holds the term.
 HITS = """
-    SELECT session.id, hit.id, hit.label,
-           substr(hit.words, greatest(hit.at - {before}, 1), {length}), hit.at
-    FROM (SELECT id FROM sessions WHERE id = ANY(%(ids)s)) AS session,
+    SELECT session.id, hit.id, hit.label, left(words, {begin}), excerpt, cut_before, cut_after
+    FROM (SELECT id FROM sessions WHERE id = ANY(%s)) AS session,
     LATERAL (
-        SELECT id, label, words, strpos(lower(words), lower(%(text)s)) AS at
+        SELECT id, label, words
         FROM (SELECT id, {label} AS label, {words} AS words, created_at
               FROM {table} WHERE session_id = session.id AND ({condition})) AS hits
-        WHERE words ILIKE %(pattern)s
-              AND (%(counts)s IS NULL OR words !~ %(may_hold)s OR words ~* %(counts)s)
+        WHERE {holds}
         ORDER BY created_at, id LIMIT {limit}
-    ) AS hit
+    ) AS hit,
+    LATERAL (
+        SELECT substr(words, greatest(at - {before}, 1), {length}) AS excerpt,
+               at > {before} + 1 AS cut_before,
+               length(words) >= greatest(at - {before}, 1) + {length} AS cut_after
+        FROM (SELECT coalesce(nullif(strpos(lower(words), %s), 0), strpos(lower(words), %s)) AS at)
+            AS place
+        WHERE {is_plain}
+        UNION ALL
+        (SELECT piece, number > 0, length(words) > number * {step} + {piece}
+         FROM generate_series(0, length(words) / {step}) AS number,
+         LATERAL (SELECT substr(words, number * {step} + 1, {piece}) AS piece OFFSET 0) AS pieces
+         WHERE NOT {is_plain} AND strpos({normal_piece}, %s) > 0 LIMIT 1)
+    ) AS around
 """
+# Enough to tell whether a message is JSON.
+BEGIN = 20
+STEP = 8_000
+# A term of 200 letters may be spelled in as many escapes.
+PIECE = STEP + 2_500
 
 
 def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UUID, list[Snippet]]:
@@ -54,22 +75,36 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
     `query` is the list's query string: it leads back from a message.
     """
     found: dict[uuid.UUID, list[Snippet]] = {}
-    pattern = f"%{connections[Session.objects.db].ops.prep_for_like_query(text)}%"
-    counts = hits.pattern(text) if masking.is_active() else None
-    values = {"ids": ids, "text": text, "pattern": pattern, "counts": counts}
-    values["may_hold"] = hits.MAY_HOLD
+    connection = connections[Session.objects.db]
+    words = terms(text)
+    term = longest(words)
+    holds, params = holds_sql(connection, "words", words)
+    if masking.is_active():
+        counts, patterns = openly_sql(connection, "words", countings(text))
+        holds, params = f"{holds} AND {counts}", [*params, *patterns]
+    utf8 = is_utf8(connection)
+    options = {
+        "holds": holds,
+        "is_plain": normal_form.is_plain_sql("words") if utf8 else "true",
+        "normal_piece": normal_form.sql("piece") if utf8 else "piece",
+        "before": BEFORE + MARGIN,
+        "length": BEFORE + AFTER + 2 * MARGIN + len(text),
+        "begin": BEGIN,
+        "limit": SNIPPETS,
+        "step": STEP,
+        "piece": PIECE,
+    }
     list_url = reverse("conversations:list")
-    for name, options in places(everywhere):
-        length = BEFORE + AFTER + 2 * MARGIN + len(text)
-        sql = HITS.format(before=BEFORE + MARGIN, length=length, limit=SNIPPETS, **options)
-        for session_id, row_id, label, excerpt, at in read(sql, values):
+    for name, place in places(everywhere):
+        sql = HITS.format(**options, **place)
+        rows = read(sql, [ids, *params, whole(text), term, term])
+        for session_id, row_id, label, begin, excerpt, cut_before, cut_after in rows:
             of_session = found.setdefault(session_id, [])
             if len(of_session) < SNIPPETS:
-                begins_within = at > BEFORE + MARGIN + 1
-                # What an agent said may be a piece of JSON.
-                read_as = letters if label == "assistant" else str
-                excerpt = shown(excerpt, length, cut_start=begins_within, read_as=read_as)
-                html = marked_excerpt(excerpt, text, begins_within)
+                excerpt = masking.raw(excerpt)
+                if label == "assistant":
+                    excerpt = readable_part(excerpt, masking.raw(begin))
+                html = marked_excerpt(excerpt, text, cut_before, cut_after)
                 # Not reverse(), which takes a tenth of the list's time for 150 snippets.
                 url = (
                     f"{list_url}{session_id}/?{query}&m={row_id}"
@@ -108,17 +143,43 @@ def payload_url(name: str, session_id, row_id) -> str:
     return reverse("conversations:payload", args=args)
 
 
-def marked_excerpt(excerpt: str, text: str, cut_before: bool) -> str:
-    """The excerpt around the term; slightly off if lowercasing changes the text's length."""
-    found = re.search(re.escape(text), excerpt, re.IGNORECASE)
-    start = max(found.start() - BEFORE, 0) if found else 0
-    end = start + BEFORE + AFTER + len(text)
-    words, term = (" ".join(each.split()) for each in (excerpt[start:end], text))
-    before = "…" if (cut_before or start) and not words.startswith(personal_data.CUT) else ""
-    return as_plain_text(f"{before}{words}{'…' if end < len(excerpt) else ''}", term)
+def readable_part(excerpt: str, begin: str) -> str:
+    """A part of a message as people read it; `begin` is the message's beginning."""
+    if excerpt.startswith(begin):
+        return readable(excerpt)
+    opening = begin.lstrip()[:1]
+    return readable(opening + excerpt).removeprefix(opening) if opening else excerpt
 
 
-def read(sql: str, values: dict) -> list[tuple]:
+def marked_excerpt(excerpt: str, text: str, cut_before: bool, cut_after: bool) -> str:
+    """What stands around the first hit, with all hits in it marked."""
+    start, end = first_hit(excerpt, text)
+    first, last = max(start - BEFORE - MARGIN, 0), end + AFTER + MARGIN
+    cut_before, cut_after = cut_before or first > 0, cut_after or last < len(excerpt)
+    shown = excerpt[first:last]
+    shown = masking.cut(shown, len(shown) + (not cut_after), cut_start=cut_before)
+    start, end = first_hit(shown, text)
+    first, last = max(start - BEFORE, 0), end + AFTER
+    line = " ".join(shown[first:last].split())
+    before = "…" if (cut_before or first) and not line.startswith(personal_data.CUT) else ""
+    return as_plain_text(f"{before}{line}{'…' if last < len(shown) else ''}", text)
+
+
+def longest(words: tuple[Term, ...]) -> Term:
+    """The one that says most: an excerpt shows its first hit."""
+    return max(words, key=len)
+
+
+def first_hit(excerpt: str, text: str) -> tuple[int, int]:
+    """Of all that was typed, else of the longest word, else of any; (0, 0) if there is none."""
+    words = terms(text)
+    for wanted in ([whole(text)], [longest(words)], words):
+        if found := spans(excerpt, wanted):
+            return found[0]
+    return 0, 0
+
+
+def read(sql: str, values: list) -> list[tuple]:
     """The rows; none if that takes too long: a page without them is better than no page."""
     alias = Session.objects.db
     with timeouts_ignored(), time_limit(alias, SECONDS), connections[alias].cursor() as cursor:

@@ -17,7 +17,8 @@ from django.db.models import OuterRef, Q, QuerySet
 from privacy import hits, masking
 
 from ..access import agent_limits
-from ..agentdb import compiled, revision
+from ..agentdb import compiled, normal_form, revision
+from ..agentdb.search_terms import Term, terms, whole
 from ..agentdb.sql import any_of
 from ..indexes import catalogue, state
 from ..models import ChatMessage, Run, Session, Task
@@ -37,7 +38,6 @@ MOST_ROWS = 10**12
 # With more tools than this, every task is searched.
 MOST_TOOLS = 1_000
 NEXT_TOOL = "SELECT min(tool_uri) FROM tasks WHERE tool_uri > %s"
-NAMED_SO = "SELECT name FROM unnest(%s::text[]) AS name WHERE name ILIKE %s"
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ def is_active(since: datetime | None, until: datetime | None) -> Condition:
 
 
 def message_contains(text: str, everywhere: bool) -> Condition:
-    """A message holds the text, ignoring case; `everywhere`, also an error or a tool's name."""
+    """All words of the text are in a message or, `everywhere`, in an error or a tool's name."""
     sources = [with_hits(ChatMessage.objects.all(), "content", text)]
-    indexed = state.is_ready(catalogue.TRIGRAMS.name) and bool(TRIGRAM.search(text))
+    indexed = state.is_ready(catalogue.TRIGRAMS.name) and any(map(TRIGRAM.search, terms(text)))
     if everywhere:
         for kind in kinds.with_words():
             failing = kind.rows().annotate(words=kind.words.as_whole())
@@ -133,14 +133,40 @@ def message_contains(text: str, everywhere: bool) -> Condition:
 
 def with_hits(rows: QuerySet, field: str, text: str) -> QuerySet:
     """
-    Rows in which the text is found, in any case. For somebody who does not see personal data, a hit
-    in what is masked does not count.
+    Rows in which all words of the text are found. For somebody who does not see personal data, a
+    hit in what is masked does not count.
     """
-    found = rows.filter(**{f"{field}__contains_text": text})
+    words = terms(text)
+    if not words:
+        return rows.none()
+    found = rows.filter(**{f"{field}__holds": words})
     if masking.is_active():
-        is_harmless = ~Q(**{f"{field}__regex": hits.MAY_HOLD})
-        found = found.filter(is_harmless | Q(**{f"{field}__iregex": hits.pattern(text)}))
+        found = found.filter(**{f"{field}__holds_openly": countings(text)})
     return found
+
+
+def countings(text: str) -> list[list[str]]:
+    """
+    Lists of regular expressions; hits count if all of one list match: those of the words, or that
+    of all that was typed, since a phone number that somebody knows is several words.
+    """
+    return [[hits.pattern(term) for term in found] for found in (terms(text), [whole(text)])]
+
+
+def holds(name: str, text: str) -> bool:
+    """The same as with_hits() for a text that was read."""
+    found = terms(text)
+    normal = normal_form.normalised(masking.raw(name))
+    if not found or not all(term in normal for term in found):
+        return False
+    return not masking.is_active() or any(
+        all(has_counting_hit(masking.raw(name), term) for term in each)
+        for each in (found, [whole(text)])
+    )
+
+
+def has_counting_hit(name: str, term: Term) -> bool:
+    return any(hits.counts(name, *span) for span in normal_form.spans(name, [term]))
 
 
 def tool_uris() -> list[str] | None:
@@ -167,13 +193,7 @@ def tool_calls(text: str) -> tuple[QuerySet, bool]:
     uris = tool_uris()
     if uris is None:
         return with_hits(Task.objects.all(), "tool_uri", text), False
-    pattern = f"%{connections[Task.objects.db].ops.prep_for_like_query(text)}%"
-    with connections[Task.objects.db].cursor() as cursor:
-        cursor.execute(NAMED_SO, [uris, pattern])
-        named = [masking.raw(name) for (name,) in cursor]
-    if masking.is_active():
-        named = [name for name in named if hits.has_hit(name, text)]
-    return Task.objects.filter(tool_uri__in=named), True
+    return Task.objects.filter(tool_uri__in=[uri for uri in uris if holds(uri, text)]), True
 
 
 def normalised_message(text: str) -> str | None:

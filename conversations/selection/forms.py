@@ -14,6 +14,7 @@ from django.utils.functional import cached_property
 
 from backoffice import time_zones
 
+from ..agentdb.search_terms import terms
 from .widgets import HiddenInput, MomentInput
 
 # Parameters that are not filters: cursor, search sent by hand, newest row seen.
@@ -157,7 +158,10 @@ class ConversationFilterForm(StrictForm):
     def clean(self):
         cleaned = super().clean()
         search = cleaned.get("search")
-        if search and len(search.strip()) < SHORTEST_SEARCH:
+        if search and (
+            len(search.strip()) < SHORTEST_SEARCH
+            or sum(len(term.strip()) for term in terms(search)) < SHORTEST_SEARCH
+        ):
             self.add_error("search", "Search for at least two characters.")
         for first, last in (CREATED, ACTIVE):
             start, end = cleaned.get(first), cleaned.get(last)

@@ -58,6 +58,7 @@ IS_PARTITIONED = """
     SELECT EXISTS (SELECT FROM pg_class WHERE relkind = 'I' AND oid = to_regclass(quote_ident(%s)))
 """
 
+ENCODING = "SELECT getdatabaseencoding()"
 HAS_EXTENSION = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm')"
 HAS_PUBLIC = """
     SELECT EXISTS (SELECT FROM pg_namespace
@@ -71,6 +72,10 @@ SEARCH_PATH = """
             (SELECT extnamespace FROM pg_extension WHERE extname = 'pg_trgm'),
             to_regnamespace('public'))))
 """
+
+
+def not_utf8(encoding: str) -> str:
+    return f"the database's encoding is {encoding}, and PostgreSQL normalises texts in UTF8 alone"
 
 
 class Terminated(KeyboardInterrupt):
@@ -152,12 +157,15 @@ class Command(BaseCommand):
         )
         self.say("--apply builds what is missing while others read and write; --drop removes all.")
         tables, there = self.tables(), states(self.alias)
+        encoding = self.value(ENCODING)
         if any(not self.serves(index, there) for index in indexes()):
             self.say("SQL to do so by hand is below; in psql, begin with")
             self.say_sql([self.search_path_statement()])
         for index in indexes():
             self.say(f"\n{index.name}: {self.words(index, there)}\n    {index.purpose}")
-            if index.table in tables and not self.serves(index, there):
+            if index.needs_utf8 and encoding != "UTF8":
+                self.say(f"    Not possible here: {not_utf8(encoding)}.")
+            elif index.table in tables and not self.serves(index, there):
                 self.say_sql(self.statements(index, tables[index.table], there))
         if unused := self.unused(there):
             self.say(f"\nNo longer used, --drop removes them: {', '.join(unused)}")
@@ -237,13 +245,15 @@ class Command(BaseCommand):
         tables = self.tables()
         refused = self.create_extension()
         self.run(self.search_path_statement())
-        wanted = indexes()
+        wanted, encoding = indexes(), self.value(ENCODING)
         for index in wanted:
             there = states(self.alias)
             if self.serves(index, there):
                 self.say(f"{index.name}: present, {size(there[index.name])}")
             elif index.table not in tables:
                 self.leave(index.name, f"there is no table {index.table}")
+            elif index.needs_utf8 and encoding != "UTF8":
+                self.leave(index.name, not_utf8(encoding))
             elif index.needs_pg_trgm and refused:
                 by_hand = self.statements(index, tables[index.table], there)
                 self.leave(index.name, refused, by_hand)
