@@ -281,7 +281,7 @@ def spans(text: str, terms: Iterable[str]) -> list[tuple[int, int]]:
     positions = Positions(text)
     merged: list[tuple[int, int]] = []
     for start, end in (positions.span(*places) for places in sorted(found)):
-        if merged and start <= merged[-1][1]:
+        if merged and start < merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
             merged.append((start, end))

@@ -1,7 +1,10 @@
 """Text as safe HTML, with the words of a search in <mark>."""
 
 import re
+from bisect import bisect_right
 from html import escape, unescape
+from itertools import islice
+from operator import itemgetter
 
 from django.utils.safestring import SafeString, mark_safe
 
@@ -15,20 +18,38 @@ def as_plain_text(content: str, term: str = "") -> SafeString:
 
 
 def marked(html: str, term: str) -> str:
-    """The HTML with what was searched for in <mark>, never inside a tag."""
+    """The HTML with what was searched for in <mark>, never inside a tag but across tags."""
     if not term.strip():
         return html
     parts = re.split(r"(<[^>]*>)", html)
     # Match the text, not its entities.
-    parts[::2] = (marked_text(unescape(part), term) for part in parts[::2])
+    texts = [unescape(part) for part in parts[::2]]
+    found = hits("".join(texts), term)
+    start = 0
+    for place, text in enumerate(texts):
+        parts[2 * place] = with_marks(text, found, start)
+        start += len(text)
     return "".join(parts)
 
 
 def marked_text(text: str, term: str) -> str:
     """The text as HTML with the words of `term` in <mark>, whatever their spelling in the text."""
+    return with_marks(text, hits(text, term) if term else [])
+
+
+def hits(text: str, term: str) -> list[tuple[int, int]]:
+    # Words that stand side by side as typed are one.
+    return spans(text, [*terms(term), whole(term)])
+
+
+def with_marks(text: str, found: list[tuple[int, int]], offset: int = 0) -> str:
+    """The text as HTML with marks; `offset` is where it begins in what the places refer to."""
     pieces, done = [], 0
-    # Words that stand side by side as typed are one mark.
-    for start, end in spans(text, [*terms(term), whole(term)] if term else ()):
+    first = bisect_right(found, offset, key=itemgetter(1))
+    for start, end in islice(found, first, None):
+        start, end = max(start - offset, 0), min(end - offset, len(text))
+        if start >= len(text):
+            break
         pieces += [escape(text[done:start]), f"<mark>{escape(text[start:end])}</mark>"]
         done = end
     return "".join([*pieces, escape(text[done:])])

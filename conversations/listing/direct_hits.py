@@ -1,14 +1,15 @@
-"""Rows that a search names outright: by uuid, or by a whole external id."""
+"""Rows that a search names outright: by uuid, or by a whole external id in any case."""
 
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 
 from django.urls import reverse
 
 from backoffice.databases.text import is_storable
 
+from ..indexes import catalogue, state
 from ..models import ChatMessage, Run, Session, Task
+from ..selection import pasted
 
 # More conversations with one external id than this belong in the list.
 MOST = 5
@@ -22,18 +23,24 @@ class DirectHit:
 
 def direct_hits(text: str) -> list[DirectHit]:
     """Every conversation, run, task or message that the text names; at most MOST by external id."""
-    text = text.strip()
-    if not text or not is_storable(text):
+    if not text.strip() or not is_storable(text):
         return []
-    found = []
-    with suppress(ValueError):
-        found += by_id(uuid.UUID(text))
-    named = Session.objects.with_external_id(text).newest_first().values_list("pk", "agent__name")
-    for pk, agent in named[:MOST]:
+    found = [hit for row_id in pasted.ids(text) for hit in by_id(row_id)]
+    named = by_external_id(pasted.spellings(text)).newest_first()
+    for pk, external_id, agent in named.values_list("pk", "external_id", "agent__name")[:MOST]:
         url = reverse("conversations:detail", args=[pk])
         if all(hit.url != url for hit in found):
-            found.append(DirectHit(f"{text}, a conversation with {agent or '(no name)'}", url))
+            label = f"{external_id}, a conversation with {agent or '(no name)'}"
+            found.append(DirectHit(label, url))
     return found
+
+
+def by_external_id(spellings: list[str]):
+    if state.is_ready(catalogue.EXTERNAL_IDS.name):
+        return Session.objects.named(*spellings)
+    # The runtime's own index has them as they are stored.
+    cases = {case for each in spellings for case in (each, each.lower(), each.upper())}
+    return Session.objects.with_external_id(*sorted(cases))
 
 
 def by_id(row_id: uuid.UUID):

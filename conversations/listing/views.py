@@ -22,6 +22,7 @@ from ..summaries import run_signature, run_states, signature, summaries, unfinis
 from . import counts, open_page
 from .direct_hits import direct_hits
 from .newest_problems import newest_problems
+from .offers import offers
 from .snippets import snippets
 
 
@@ -109,6 +110,7 @@ class ConversationListView(FilteredPageMixin, FilteredView):
         return self.filters_context() | {
             "direct_hits": self.direct_hits,
             "rows": rows,
+            "offers": [] if rows or reached or after else offers(self.filterset),
             "next_cursor": str(next_cursor or ""),
             "reached": reached,
             "newest": str(places[0] if places and not after else open_page.now()),

@@ -14,6 +14,7 @@ from privacy import masking
 from ..models import Agent, Session
 from ..problems import kinds
 from ..problems.messages import shown_message
+from . import pasted
 from .conditions import (
     Condition,
     has_problem,
@@ -142,10 +143,17 @@ class ConversationFilter(django_filters.FilterSet):
         return normalised_message(self.form.cleaned_data["error"])
 
     def filter_external_id(self, queryset, name, value):
+        if not is_storable(value):
+            return queryset.none()
+        spellings = pasted.spellings(value)
         # By its beginning, one that is masked could be guessed letter by letter.
         if masking.is_active():
-            return queryset.with_external_id(value) if is_storable(value) else queryset.none()
-        return queryset.with_external_id_prefix(value)
+            return queryset.named(*spellings)
+        # What was typed counts if anything begins so, else what is left of it without dirt.
+        for spelling in spellings[:-1]:
+            if Session.objects.named_from(spelling).exists():
+                return queryset.named_from(spelling)
+        return queryset.named_from(spellings[-1])
 
     def filter_evals(self, queryset, name, value):
         return queryset.without_evaluations()

@@ -162,8 +162,8 @@ def test_letters_that_fold_to_another_length_break_nothing(support_client, conte
             assert all(len(row.snippets) == 1 for row in rows)
             assert len(rows) == 1 or each != term
     [found] = snippets(support_client, content)
-    # Letters beside it may be the same ones, and are marked with it.
-    assert re.search(f"<mark>[^<]*{content}[^<]*</mark>", found)
+    # Letters beside it may be the same ones, and are marked too.
+    assert re.search(f"<mark>[^<]*{content}[^<]*</mark>", found.replace("</mark><mark>", ""))
 
 
 def test_a_snippet_leads_to_its_message_with_the_way_back_to_the_list(support_client):

@@ -1,0 +1,50 @@
+"""What would find more, for a search that found nothing."""
+
+from dataclasses import dataclass
+
+from privacy import masking
+
+from ..agentdb.search_terms import terms
+from ..selection.filters import ConversationFilter
+
+DATES = ("start_date", "end_date")
+# With more words, none of them is to blame.
+MOST_WORDS = 5
+
+
+@dataclass(frozen=True)
+class Offer:
+    label: str
+    # The list's query string.
+    query: str
+
+
+def offers(filters: ConversationFilter) -> list[Offer]:
+    search = filters.data.get("search")
+    return [] if not search or not filters.is_valid() else [*wider(filters, search)]
+
+
+def wider(filters: ConversationFilter, search: str):
+    given = {name for name, value in filters.form.cleaned_data.items() if value}
+    if "scope" not in given:
+        yield Offer("Search errors and tools too", filters.query(scope="all"))
+    words = terms(search)
+    if any(" " in word for word in words):
+        separate = " ".join(word for term in words for word in term.split())
+        yield Offer("Take the words in quotes one by one", filters.query(search=separate))
+    for left_out in words if 1 < len(words) <= MOST_WORDS else ():
+        rest = " ".join(quoted(word) for word in words if word != left_out)
+        yield Offer(f"Leave out “{left_out}”", filters.query(search=rest))
+    if given.intersection(DATES):
+        yield Offer("Search at any date", filters.query(*DATES))
+    others = given - {"search", "scope", "evals", *DATES}
+    if others:
+        yield Offer("Search without the other filters", filters.query(*others))
+    # Of people who see no personal data, only a whole external id finds anything.
+    if "external_id" not in given and not masking.is_active():
+        label = f"Look for external ids that begin with “{search.strip()}”"
+        yield Offer(label, filters.query("search", "scope", external_id=search.strip()))
+
+
+def quoted(word: str) -> str:
+    return f'"{word}"' if " " in word else word

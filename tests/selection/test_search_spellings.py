@@ -1,0 +1,277 @@
+"""A search finds a text however either is written, and marks it where it stands."""
+
+import re
+
+import pytest
+from django.http import QueryDict
+from django.urls import reverse
+
+from conversations.listing.offers import offers
+from conversations.models import Session
+from conversations.selection.filters import ConversationFilter
+from conversations.selection.pasted import spellings
+from privacy import masking
+
+from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
+from ..support.listing import TYPING, listed, match
+from ..support.pages import get, text
+
+pytestmark = pytest.mark.django_db
+
+SPELLINGS = [
+    # (search, message, what of it is marked)
+    ("café", "the Cafe\u0301 is open", "Cafe\u0301"),
+    ("cafe\u0301", "the CAFÉ is open", "CAFÉ"),
+    ("STRASSE", "Lange Straße 5", "Straße"),
+    ("straße", "LANGE STRASSE 5", "STRASSE"),
+    ("σοφος", "Ο ΣΟΦΟΣ", "ΣΟΦΟΣ"),
+    ("istanbul", "to İstanbul", "İstanbul"),
+    ("İSTANBUL", "to ıstanbul", "ıstanbul"),
+    ("don't", "I don’t know", "don’t"),
+    ("don’t", "I don't know", "don't"),
+    ('"where is"', "so where\n  is it", "where\n  is"),
+    ("where\u00a0is", "so where is it", "where is"),
+    ("wonderful", "so won\u00adder\u200bful", "won\u00adder\u200bful"),
+    ("won\u200bderful", "so wonderful", "wonderful"),
+    ("4711", "order ４７１１", "４７１１"),
+    ("٤٧١١", "order 4711", "4711"),
+    ("confirm", "please conﬁrm", "conﬁrm"),
+    ("ПРИВЕТ", "ну привет", "привет"),
+]
+
+
+@pytest.mark.parametrize(("search", "content", "marked"), SPELLINGS)
+def test_it_is_found_and_marked_on_the_list_and_in_the_conversation(
+    support_client, search, content, marked
+):
+    session = make_session()
+    make_message(session, content=content)
+    make_message(make_session(), content="something else")
+    response = get(support_client, search=search, go=0)
+    assert listed(response) == [session.id]
+    [snippet] = response.context["rows"][0].snippets
+    shown = re.findall("<mark>(.*?)</mark>", snippet.html.replace("&#x27;", "'"))
+    assert shown == [" ".join(marked.split())]
+    page = support_client.get(
+        reverse("conversations:detail", args=[session.id]), {"search": search}
+    )
+    assert page.context["focus"]
+    html = page.content.decode().replace("&#x27;", "'")
+    found = re.findall("<mark>(.*?)</mark>", html, re.DOTALL)
+    # A line break is a tag.
+    assert "".join(found).split() == marked.split()
+
+
+def test_letters_that_json_spells_are_found_and_shown(support_client):
+    session = make_session()
+    stored = r'{"vastus": "Teie tellimus on t\u00fchistatud \ud83d\ude00"}'
+    make_message(session, "assistant", content=stored)
+    for search in ("tühistatud", "TÜHISTATUD", "tu\u0308histatud", r"t\u00fchistatud", "😀"):
+        if len(search) < 2:
+            search = f'{search}"'
+        response = get(support_client, search=search, go=0)
+        assert listed(response) == [session.id], search
+        [snippet] = response.context["rows"][0].snippets
+        if "h" in search:
+            assert "on <mark>tühistatud</mark> 😀" in snippet.html
+
+
+@pytest.mark.parametrize("place", [0, 30, 7_990, 8_000, 200_000])
+def test_a_place_deep_in_a_long_message_is_shown(support_client, place):
+    content = "ä \u200b" * (place // 3) + " the Straße is closed " + "ß  " * 60_000
+    make_message(make_session(), content=content)
+    response = get(support_client, search="strasse")
+    [snippet] = response.context["rows"][0].snippets
+    assert "the <mark>Straße</mark> is closed" in snippet.html
+    assert len(snippet.html) < 300
+
+
+def test_words_are_found_in_any_order_of_one_message(support_client):
+    both, one, other, apart = (make_session() for _ in range(4))
+    make_message(both, content="The parcel: where is my refund?")
+    make_message(one, content="the refund")
+    make_message(other, content="the parcel")
+    make_message(apart, content="the parcel")
+    make_message(apart, content="the refund")
+    assert match(support_client, search="refund PARCEL") == [both.id]
+    assert match(support_client, search="is where") == [both.id]
+    assert match(support_client, search='"is where"') == []
+    assert match(support_client, search='parcel "where is my"') == [both.id]
+    # So many words that not each is asked for by itself.
+    assert match(support_client, search="refund parcel the where is my") == [both.id]
+    assert match(support_client, search="refund parcel the where is me") == []
+
+
+def test_everywhere_errors_and_tools_have_the_same_form(support_client):
+    session = make_session()
+    run = make_run(session)
+    make_task(run, session, errors=Json("Gerät 'Straße' ist aus"))
+    make_task(run, session, node_type="tool_call", tool_uri="python://Straße/Öffnen")
+    for search in ("gera\u0308t STRASSE", "‘strasse’", "öffnen python", "OFFNEN"):
+        found = [] if search == "OFFNEN" else [session.id]
+        assert match(support_client, search=search, scope="all") == found, search
+    assert match(support_client, search="gerät") == []
+
+
+@pytest.mark.parametrize("search", ["\u200b\u00ad", '"a"', '" "', "\u00a0\u2003", "x\u200b"])
+def test_what_leaves_less_than_two_letters_is_no_search(support_client, search):
+    make_message(make_session(), content="a x")
+    response = get(support_client, search=search)
+    assert listed(response) == []
+    if search != '" "':
+        assert "at least two characters" in text(response)
+
+
+def test_the_pages_address_may_hold_any_search(support_client):
+    session = make_session()
+    make_message(session, content="a")
+    page = reverse("conversations:detail", args=[session.id])
+    for search in ("\u200b", '"', "  ", "x" * 3_000, "a b " * 300, "\ud7ff", "%"):
+        assert support_client.get(page, {"search": search}).status_code == 200
+
+
+# What would find more
+
+
+def offered(response) -> dict[str, str]:
+    return {offer.label: offer.query for offer in response.context["offers"]}
+
+
+def test_a_search_that_finds_nothing_offers_what_would_find_more(support_client):
+    session = make_session(make_agent("Shop"), external_id="refund-7")
+    make_message(session, content="where is my refund")
+    make_task(make_run(session), session, errors=Json("no parcel and no refund"))
+    filters = {"search": "refund parcel", "start_date": "2001-01-01", "end_date": "2001-12-31"}
+    response = get(support_client, agent=session.agent_id, **filters)
+    assert "Nothing matches" in text(response)
+    found = offered(response)
+    assert list(found) == [
+        "Search errors and tools too",
+        "Leave out “refund”",
+        "Leave out “parcel”",
+        "Search at any date",
+        "Search without the other filters",
+        "Look for external ids that begin with “refund parcel”",
+    ]
+    html = response.content.decode()
+    for query in found.values():
+        assert f'<a href="/conversations/?{query.replace("&", "&amp;")}"' in html
+        assert support_client.get(f"/conversations/?{query}").status_code == 200
+    without = get(support_client, search="refund parcel")
+    assert match(support_client, search="refund parcel") == []
+    everywhere = support_client.get(
+        f"/conversations/?{offered(without)['Search errors and tools too']}"
+    )
+    assert listed(everywhere) == [session.id]
+    fewer = support_client.get(f"/conversations/?{offered(without)['Leave out “parcel”']}")
+    assert listed(fewer) == [session.id]
+
+
+def test_offers_keep_phrases_and_are_text(support_client):
+    response = get(support_client, search='"<b>x</b> y" <script>')
+    found = offered(response)
+    assert "Leave out “<script>”" in found
+    assert "search=%22%3Cb%3Ex%3C%2Fb%3E+y%22" in found["Leave out “<script>”"]
+    assert "Take the words in quotes one by one" in found
+    assert "<script>" not in response.content.decode().split('<main id="browse">')[1]
+
+
+def test_there_is_no_offer_where_something_is_found_or_nothing_was_searched(support_client):
+    make_message(make_session(), content="needle")
+    assert offered(get(support_client, search="needle")) == {}
+    assert offered(get(support_client, external_id="missing")) == {}
+    assert offered(get(support_client, search="x")) == {}
+    assert offers(ConversationFilter(QueryDict("search=x"), queryset=Session.objects.all())) == []
+
+
+# External ids
+
+
+@pytest.mark.parametrize(
+    ("pasted", "found"),
+    [
+        *[("ticket-7", "ticket-7"), (" ticket-7\n", "ticket-7"), ('"ticket-7"', "ticket-7")],
+        *[("“ticket-7”,", "ticket-7"), ("(ticket-7).", "ticket-7"), ("[ticket-7]", "ticket-7")],
+        *[("<jane@example.com>", "jane@example.com"), ("ticket-7.", "ticket-7")],
+        *[("session_id=ticket-7", "ticket-7"), ('"external_id": "ticket-7",', "ticket-7")],
+        *[("ID: ticket-7", "ticket-7"), ("`ticket-7`", "ticket-7"), ("#7", "7")],
+    ],
+)
+def test_dirt_around_an_id_is_left_out(pasted, found):
+    assert spellings(pasted)[0] == pasted.strip()
+    assert found in spellings(pasted)
+
+
+def test_an_id_without_dirt_is_itself_alone():
+    for name in ("ticket-7", "eval:tag:case", "user 1", "a(b)c", "jane@example.com", "Ä-1"):
+        assert spellings(name) == [name]
+
+
+ID = "1e2feb89-414c-343c-1027-c4d1c386bbc4"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        *["{}.", '"{}"', "({})", "session_id={}", "session_id: {},", '{{"session_id": "{}"}}'],
+        *["https://desk.example/conversations/{}/", "/conversations/{}/?search=x&m=1#end"],
+        *["<https://desk.example/conversations/{}/>", "conversation {}"[13:], "sessionId={}"],
+    ],
+)
+def test_an_id_opens_with_the_dirt_of_pasting(support_client, write):
+    session = make_session(id=ID)
+    response = get(support_client, status=302, search=write.format(ID))
+    assert response["Location"] == reverse("conversations:detail", args=[session.id])
+    typed = get(support_client, headers=TYPING, search=write.format(ID).upper())
+    assert len(typed.context["direct_hits"]) == 1
+
+
+@pytest.mark.parametrize(
+    "search", ["TICKET-ÄSS-7", "ticket-äß-7", '"Ticket-Äß-7".', "external_id=ticket-a\u0308ß-7"]
+)
+def test_an_external_id_opens_in_any_case(support_client, search, indexed_names):
+    session = make_session(external_id="Ticket-Äß-7")
+    make_session(external_id="Ticket-Äß-77")
+    response = get(support_client, status=302, search=search)
+    assert response["Location"] == reverse("conversations:detail", args=[session.id])
+
+
+@pytest.fixture
+def indexed_names(monkeypatch):
+    monkeypatch.setattr("conversations.listing.direct_hits.state.is_ready", lambda name: True)
+
+
+def test_without_our_index_usual_cases_open(support_client):
+    session = make_session(external_id="TICKET-7")
+    response = get(support_client, status=302, search="ticket-7.")
+    assert response["Location"] == reverse("conversations:detail", args=[session.id])
+
+
+@pytest.mark.parametrize(
+    "typed", ["ticket", "TICKET-", " Ticket-ä", '"ticket-äss', "id=ticket-ÄSS"]
+)
+def test_the_filter_finds_external_ids_by_their_beginning(support_client, typed):
+    session = make_session(external_id="Ticket-Äß-7")
+    make_session(external_id="my ticket")
+    make_session()
+    assert match(support_client, external_id=typed) == [session.id]
+
+
+def test_a_full_stop_counts_if_an_id_has_one(support_client):
+    dotted, other = make_session(external_id="order.1"), make_session(external_id="order-2")
+    assert match(support_client, external_id="order.") == [dotted.id]
+    assert match(support_client, external_id="order-2.") == [other.id]
+    assert match(support_client, external_id="%") == match(support_client, external_id="_") == []
+
+
+def test_who_sees_no_personal_data_finds_whole_external_ids_alone(viewer_client, settings):
+    settings.MASK_PERSONAL_DATA = True
+    session = make_session(external_id="jane.doe@example.com")
+    for typed in ("JANE.DOE@example.com", '"jane.doe@example.com".', "id=jane.doe@example.com"):
+        assert match(viewer_client, external_id=typed) == [session.id], typed
+    for typed in ("jane", "jane.doe@example.co", '"jane.doe@"'):
+        assert match(viewer_client, external_id=typed) == [], typed
+    response = get(viewer_client, search="jane.doe@example.co")
+    assert response.context["direct_hits"] == []
+    assert not any("external ids" in label for label in offered(response))
+    assert not masking.is_active()
