@@ -34,6 +34,8 @@ END = (
 )
 
 
+NEVER = "(?!.)."
+
 # Whether a text may hold anything that is masked: the pattern of a term takes 30 times as long.
 MAY_HOLD = (
     rf"[@＠﹫]|%40|&(#|commat)|\\u|[A-Za-z]{{2}}{DIGIT}{{2}}"
@@ -52,14 +54,16 @@ def pattern(term: str) -> str:
     A regular expression of PostgreSQL, to be matched in any case, that finds the term where a hit
     counts. In doubt it finds none: in a long number that is not masked, for one.
     """
+    # The end of a quoted address, which begins outside of the term.
+    if term.count('"') % 2 and re.search(rf'"{AT}', term):
+        return NEVER
     words = term.split() or [""]
     # Unless the term holds a whole IBAN, none of its words may begin one.
     ibans = IBAN in mask(term)
     iban_here = "" if ibans else IBAN_HERE
     literal = "".join(
-        part if part.isspace() else iban_here + re.sub(r"([^\w\s])", r"\\\1", part)
-        for part in re.split(r"(\s+)", term)
-        if part
+        iban_here + part if part.isalnum() else re.sub(r"([^\w\s])", r"\\\1", part)
+        for part in re.split(r"([^\W_]+)", term)
     )
     # An address in the term must be found from its first to its last letter.
     begins = r"(^|[[:space:]])" if re.match(AT, words[0]) else f"(^|{SEPARATOR})"
