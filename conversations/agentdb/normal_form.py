@@ -278,9 +278,13 @@ def spans(text: str, terms: Iterable[str]) -> list[tuple[int, int]]:
             place = normal.find(term, place + len(term))
     if not found:
         return []
-    positions = Positions(text)
+    found.sort()
+    # Letter by letter the same, unless white space was drawn together.
+    if not (text.isascii() and "\\u" not in text and len(normal) == len(text)):
+        positions = Positions(text)
+        found = [positions.span(*places) for places in found]
     merged: list[tuple[int, int]] = []
-    for start, end in (positions.span(*places) for places in sorted(found)):
+    for start, end in found:
         if merged and start < merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:

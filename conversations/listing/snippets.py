@@ -156,9 +156,10 @@ def marked_excerpt(excerpt: str, text: str, cut_before: bool, cut_after: bool) -
     start, end = first_hit(excerpt, text)
     first, last = max(start - BEFORE - MARGIN, 0), end + AFTER + MARGIN
     cut_before, cut_after = cut_before or first > 0, cut_after or last < len(excerpt)
-    shown = excerpt[first:last]
-    shown = masking.cut(shown, len(shown) + (not cut_after), cut_start=cut_before)
-    start, end = first_hit(shown, text)
+    shown, start, end = excerpt[first:last], start - first, end - first
+    if masking.is_active():
+        shown = masking.cut(shown, len(shown) + (not cut_after), cut_start=cut_before)
+        start, end = first_hit(shown, text)
     first, last = max(start - BEFORE, 0), end + AFTER
     line = " ".join(shown[first:last].split())
     before = "…" if (cut_before or first) and not line.startswith(personal_data.CUT) else ""
