@@ -223,3 +223,12 @@ def test_an_address_with_an_id_opens_it(new_context, session_cookie, talks, scri
     page.goto(f"{LIST}?search={session.id}")
     expect(page.get_by_role("heading", name="by-id")).to_be_visible()
     assert page.url.endswith(f"/conversations/{session.id}/")
+
+
+def test_a_search_that_finds_nothing_leads_to_one_that_does(page, long_talk):
+    open_list(page, "?search=PARCEL%20nowhere")
+    expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible()
+    page.get_by_role("link", name="Leave out “nowhere”").click()
+    wait_for_query(page, search="parcel")
+    expect(snippets(page).first.locator("mark")).to_have_text("Parcel")
+    assert_not_reloaded(page)
