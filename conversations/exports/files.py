@@ -17,7 +17,7 @@ from ..models import COUNTS, Task
 from ..problems import kinds
 from ..querysets import SessionQuerySet
 from ..selection.matching import Matching
-from .lines import BOM, Change, Column, CsvLines, Kind, Rewriting
+from .lines import BOM, Change, Column, CsvLines, Kind, Rewriting, json_line
 
 FILES = ("conversations", "messages", "tasks")
 FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
@@ -103,7 +103,8 @@ def export_file(
         query, options = f"SELECT {cells} FROM {rows}", "FORMAT csv"  # noqa: S608
         line = CsvLines(columns)
     else:
-        query, options, line = f"SELECT row_to_json(r) FROM {rows}", JSON_LINES, bytes  # noqa: S608
+        query, options = f"SELECT row_to_json(r) FROM {rows}", JSON_LINES  # noqa: S608
+        line = json_line
     head = BOM + ",".join(column.name for column in columns) + "\r\n" if form == "csv" else ""
     return File(f"COPY ({query}) TO STDOUT ({options})", params, head.encode(), line)
 

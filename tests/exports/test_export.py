@@ -1,5 +1,6 @@
 """What is in the exported files."""
 
+import json
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -198,6 +199,26 @@ def test_every_text_comes_back_and_none_is_a_formula(support_client):
             assert [cell for cell in cells if cell not in texts] == [
                 f"'{text}" for text in texts[::-1] if text in FORMULAS and f"'{text}" not in texts
             ]
+
+
+@pytest.mark.parametrize("ending", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r", "\n"])
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_every_reader_of_lines_finds_the_same_lines(support_client, ending, is_changed):
+    text = f"one{ending}two"
+    session = make_session(make_agent(text), external_id=text)
+    make_message(session, text, text)
+    make_task(make_run(session), session, text, errors=Json({text: [text]}), inputs=Json(text))
+    for name in FILES:
+        more = {"payloads": True} if name == "tasks" else {}
+        if is_changed:
+            data = changed(name, "jsonl", lambda column, text: text, **more)
+        else:
+            data = export(support_client, f"{name}.jsonl", **dict.fromkeys(more, "1"))
+        [line] = data.decode().splitlines()
+        row = json.loads(line)
+        assert row["external_id"] == row["agent_name"] == text
+        if name == "tasks":
+            assert (row["errors"], row["inputs"]) == ({text: [text]}, text)
 
 
 def test_an_empty_text_and_none_differ(support_client):
