@@ -6,23 +6,24 @@ A file is CSV for people with spreadsheets, or JSON Lines with real types for pr
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
 
-from django.db.models import F
+from django.db.models import BooleanField, Count, F, Q, Sum
+from django.utils import timezone
 from psycopg import sql
 
 from ..agentdb import revision
 from ..agentdb.conventions import ROLE_ORDER
-from ..agentdb.sql import with_columns
+from ..agentdb.sql import Template, with_columns
 from ..models import COUNTS, Task
 from ..problems import kinds
-from ..querysets import SessionQuerySet
+from ..querysets import SessionQuerySet, counts_of, kind_counts
 from ..selection.matching import Matching
-from .lines import BOM, Change, Column, CsvLines, Kind, Rewriting, json_line
+from .lines import BOM, SEPARATORS, Change, Column, CsvLines, JsonLines, Kind, Rewriting
 
 FILES = ("conversations", "messages", "tasks")
 FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
-# COPY adds neither quotes nor escapes to JSON in which its delimiter and its quote do not occur;
-# JSON has no raw control characters.
+# COPY adds neither quotes nor escapes to JSON in which its delimiter and its quote do not occur.
 JSON_LINES = r"FORMAT csv, DELIMITER E'\x01', QUOTE E'\x02'"
 
 # The order is the list's. NO_LIMIT: more rows than any table has, but in a form that PostgreSQL
@@ -52,6 +53,7 @@ TASKS = """
         ORDER BY runs.created_at, runs.id, {seq} tasks.created_at, tasks.id
     ) AS task
 """
+FINITE = "{}::text NOT IN ('NaN', 'Infinity', '-Infinity')"
 AGENT_NAME = """
     CASE WHEN {row}.agent_id = session.agent_id THEN session.agent_name
     ELSE (SELECT name FROM agents WHERE agents.id = {row}.agent_id) END
@@ -75,44 +77,53 @@ def export_file(
     *,
     site: str,
     payloads: bool = False,
+    separator: str = "comma",
     change: Change | None = None,
 ) -> File:
     """
     The rows of the conversations that match, newest first.
 
     `site` is the absolute URL of the list. `payloads`: tasks with inputs, output and prompt.
+    `separator`: one of SEPARATORS, for CSV. Dates are in the current time zone.
     """
+    zone = timezone.get_current_timezone()
     if name == "conversations":
-        columns, source, params = conversations(matching.queryset(), form, site)
+        columns, source, params = conversations(matching.queryset(), form, site, zone)
     elif name == "messages":
-        columns, source, params = messages(matching.queryset())
+        columns, source, params = messages(matching.queryset(), zone)
     else:
-        columns, source, params = tasks(matching.queryset(), payloads)
+        columns, source, params = tasks(matching.queryset(), payloads, zone)
     if form == "csv":
         columns = [json_as_text(column) for column in columns]
+    columns.sort(key=lambda column: bool(column.compute))
+    between = SEPARATORS[separator]
     # Without OFFSET 0 a column would be computed each time the outer query names it.
     select = ", ".join(f"{column.sql} AS {column.name}" for column in columns)
     rows = f"(SELECT {select} FROM {source} OFFSET 0) AS r"  # noqa: S608
+    stored = ", ".join(f"r.{column.name}" for column in columns if not column.compute)
+    given = "".join(f"r.{column.name}, " for column in columns if column.compute)
     line: Callable[[memoryview], bytes]
     if change:
         texts = ", ".join(f"r.{column.name}::text" for column in columns)
         query, options = f"SELECT json_build_array({texts}) FROM {rows}", JSON_LINES  # noqa: S608
-        line = Rewriting(columns, form, change)
+        line = Rewriting(columns, form, change, between)
     elif form == "csv":
-        cells = ", ".join(f"r.{column.name}" for column in columns)
-        query, options = f"SELECT {cells} FROM {rows}", "FORMAT csv"  # noqa: S608
-        line = CsvLines(columns)
+        query = f"SELECT {given}{stored} FROM {rows}"  # noqa: S608
+        options = f"FORMAT csv, DELIMITER '{between}'"
+        line = CsvLines(columns, between)
     else:
-        query, options = f"SELECT row_to_json(r) FROM {rows}", JSON_LINES  # noqa: S608
-        line = json_line
-    head = BOM + ",".join(column.name for column in columns) + "\r\n" if form == "csv" else ""
+        row = f"LATERAL (SELECT {stored}) AS row"
+        query = f"SELECT {given}row_to_json(row) FROM {rows}, {row}"  # noqa: S608
+        options, line = JSON_LINES, JsonLines(columns)
+    names = between.join(column.name for column in columns)
+    head = f"{BOM}{names}\r\n" if form == "csv" else ""
     return File(f"COPY ({query}) TO STDOUT ({options})", params, head.encode(), line)
 
 
 # Columns
 
 
-def conversations(sessions: SessionQuerySet, form: str, site: str):
+def conversations(sessions: SessionQuerySet, form: str, site: str, zone: tzinfo):
     def number(group: str, name: str) -> str:
         return f"coalesce((session.{group} ->> '{name}')::bigint, 0)"
 
@@ -121,6 +132,11 @@ def conversations(sessions: SessionQuerySet, form: str, site: str):
         return number("model_call_counts", name) if has_links else "NULL::bigint"
 
     counts = {kind.name: number(COUNTS[kind.model], kind.name) for kind in kinds.problems()}
+    each_kind = [
+        Column(kind.name, Kind.PLAIN, counts.get(kind.name, "NULL::bigint"))
+        for kind in kinds.KINDS
+        if kind.is_problem
+    ]
     if form == "csv":
         each = (f"CASE WHEN {n} > 0 THEN '{kind}:' || {n} END" for kind, n in counts.items())
         problems = Column("problems", Kind.OURS, f"concat_ws(' ', {', '.join(each)})")
@@ -130,7 +146,7 @@ def conversations(sessions: SessionQuerySet, form: str, site: str):
         problems = Column("problems", Kind.PLAIN, members)
     # The driver takes a percent sign for a placeholder.
     link = sql.quote(site).replace("%", "%%")
-    source, params = in_order(sessions.with_summary(preview=None))
+    source, params = in_order(with_seconds(sessions.with_summary(preview=None)))
     columns = [
         Column("session_id", Kind.OURS, "session.id"),
         Column("agent_id", Kind.OURS, "session.agent_id"),
@@ -139,21 +155,24 @@ def conversations(sessions: SessionQuerySet, form: str, site: str):
         Column("runs_count", Kind.PLAIN, number("run_counts", "total")),
         Column("tasks_count", Kind.PLAIN, number("task_counts", "total")),
         Column("messages_count", Kind.PLAIN, number("message_counts", "total")),
-        Column("first_message", Kind.TEXT, "session.first_message"),
-        Column("last_message", Kind.TEXT, "session.last_message"),
+        Column("first_message", Kind.TEXT, "session.first_message", is_said=True),
+        Column("last_message", Kind.TEXT, "session.last_message", is_said=True),
         Column("errors_count", Kind.PLAIN, number("task_counts", "task_error")),
-        Column("created_at", Kind.OURS, iso("session.created_at")),
-        Column("updated_at", Kind.OURS, iso("session.updated_at")),
+        Column("created_at", Kind.TIME, iso("session.created_at")),
+        Column("updated_at", Kind.TIME, iso("session.updated_at")),
         Column("status", Kind.OURS, "session.status"),
         problems,
+        *each_kind,
         Column("model_calls_count", Kind.PLAIN, of_model_calls("total")),
         Column("tokens_count", Kind.PLAIN, of_model_calls("tokens")),
+        Column("seconds", Kind.PLAIN, "(session.run_counts ->> 'seconds')::numeric"),
         Column("link", Kind.OURS, f"{link} || session.id || '/'"),
+        created_on("session.created_at", zone),
     ]
     return columns, f"({source}) AS session", params
 
 
-def messages(sessions: SessionQuerySet):
+def messages(sessions: SessionQuerySet, zone: tzinfo):
     source, params = in_order(with_agent(sessions))
     columns = [
         Column("id", Kind.OURS, "message.id"),
@@ -163,15 +182,16 @@ def messages(sessions: SessionQuerySet):
         Column("external_id", Kind.TEXT, "session.external_id"),
         Column("run_id", Kind.OURS, "message.run_id"),
         Column("role", Kind.TEXT, "message.role"),
-        Column("content", Kind.TEXT, "message.content"),
-        Column("created_at", Kind.OURS, iso("message.created_at")),
-        Column("updated_at", Kind.OURS, iso("message.updated_at")),
+        Column("content", Kind.TEXT, "message.content", is_said=True),
+        Column("created_at", Kind.TIME, iso("message.created_at")),
+        Column("updated_at", Kind.TIME, iso("message.updated_at")),
+        created_on("message.created_at", zone),
     ]
     speaks = with_columns(ROLE_ORDER)
     return columns, MESSAGES.format(sessions=source, speaks=speaks), params
 
 
-def tasks(sessions: SessionQuerySet, payloads: bool):
+def tasks(sessions: SessionQuerySet, payloads: bool, zone: tzinfo):
     lacking = revision.missing_fields(Task)
 
     def column(name: str, kind: Kind, without: str = "text") -> Column:
@@ -196,13 +216,36 @@ def tasks(sessions: SessionQuerySet, payloads: bool):
         column("tool_uri", Kind.TEXT),
         Column("duration_seconds", Kind.PLAIN, finite("task.duration_seconds")),
         payload("errors"),
-        Column("created_at", Kind.OURS, iso("task.created_at")),
-        Column("updated_at", Kind.OURS, iso("task.updated_at")),
+        Column("created_at", Kind.TIME, iso("task.created_at")),
+        Column("updated_at", Kind.TIME, iso("task.updated_at")),
+        created_on("task.created_at", zone),
     ]
     if payloads:
         columns += [payload("inputs"), payload("output"), column("prompt", Kind.TEXT)]
     seq = "" if "seq" in lacking else "tasks.seq NULLS LAST,"
     return columns, TASKS.format(sessions=source, seq=seq), params
+
+
+def with_seconds(sessions: SessionQuerySet) -> SessionQuerySet:
+    """With the seconds that all runs took among their counts: these read the runs already."""
+    total: dict[str, Count | Sum] = {"total": Count("*"), **kind_counts("Run")}
+    if revision.has_run_durations():
+        is_number = Template(FINITE.format("{duration_seconds}"), BooleanField())
+        total["seconds"] = Sum("duration_seconds", filter=Q(is_number))
+    return sessions.annotate(run_counts=counts_of("Run", "session_id", **total))
+
+
+def created_on(column: str, zone: tzinfo) -> Column:
+    """The day in a time zone, which PostgreSQL is not asked for: it may know others."""
+
+    def day(moment: str) -> str:
+        try:
+            return datetime.fromisoformat(moment).astimezone(zone).date().isoformat()
+        except (ValueError, OverflowError):
+            # Infinity, or a year that the calendar lacks in that zone.
+            return moment.partition("T")[0]
+
+    return Column("created_on", Kind.DATE, iso(column), compute=day)
 
 
 def with_agent(sessions: SessionQuerySet) -> SessionQuerySet:
@@ -226,7 +269,7 @@ def iso(column: str) -> str:
 
 def finite(column: str) -> str:
     """NULL for a number that JSON lacks."""
-    return f"CASE WHEN {column}::text NOT IN ('NaN', 'Infinity', '-Infinity') THEN {column} END"
+    return f"CASE WHEN {FINITE.format(column)} THEN {column} END"
 
 
 def json_as_text(column: Column) -> Column:

@@ -26,15 +26,16 @@ class ExportView(PermissionRequiredMixin, View):
     def get(self, request, name, form):
         if name not in FILES or form not in FORMS:
             raise Http404
-        filters, payloads, problem = parse(request.GET, name)
-        if problem:
-            return error_response(request, 400, "No file was created", problem)
+        asked = parse(request.GET, name, form)
+        if asked.problem:
+            return error_response(request, 400, "No file was created", asked.problem)
         file = export_file(
             name,
             form,
-            filters.matching,
+            asked.filters.matching,
             site=request.build_absolute_uri(reverse("conversations:list")),
-            payloads=payloads,
+            payloads=asked.payloads,
+            separator=asked.separator,
             change=masked if masking.is_active() else None,
         )
         try:
@@ -43,8 +44,8 @@ class ExportView(PermissionRequiredMixin, View):
                 request,
                 is_wanted=Client(request).is_there,
                 file=f"{name}.{form}",
-                query=filters.query(),
-                payloads=payloads,
+                query=asked.filters.query(),
+                payloads=asked.payloads,
             )
         except TooManyExports:
             return too_many(request)

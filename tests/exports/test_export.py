@@ -1,5 +1,7 @@
 """What is in the exported files."""
 
+import csv
+import io
 import json
 import re
 import uuid
@@ -10,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.db import connections
 from django.http import QueryDict
+from django.utils import timezone
 
 from conversations.exports.files import export_file
 from conversations.exports.lines import Kind
@@ -37,16 +40,18 @@ COLUMNS = {
     "conversations": [
         *("session_id", "agent_id", "agent_name", "external_id", "runs_count", "tasks_count"),
         *("messages_count", "first_message", "last_message", "errors_count", "created_at"),
-        *("updated_at", "status", "problems", "model_calls_count", "tokens_count", "link"),
+        *("updated_at", "status", "problems", "failed", "interrupted", "incomplete"),
+        *("model_error", "tool_error", "task_error", "model_calls_count", "tokens_count"),
+        *("seconds", "link", "created_on"),
     ],
     "messages": [
         *("id", "session_id", "agent_id", "agent_name", "external_id", "run_id", "role"),
-        *("content", "created_at", "updated_at"),
+        *("content", "created_at", "updated_at", "created_on"),
     ],
     "tasks": [
         *("id", "session_id", "agent_id", "agent_name", "external_id", "run_id", "seq"),
         *("parent_task_name", "name", "node_type", "tool_uri", "duration_seconds", "errors"),
-        *("created_at", "updated_at"),
+        *("created_at", "updated_at", "created_on"),
     ],
 }
 PAYLOADS = ["inputs", "output", "prompt"]
@@ -78,8 +83,9 @@ def test_the_columns_have_the_contracts_names(support_client):
         assert list(rows(support_client, f"{name}.jsonl")[0]) == columns
     for form in FORMS:
         assert list(rows(support_client, f"tasks.{form}", payloads="1")[0]) == [
-            *COLUMNS["tasks"],
+            *COLUMNS["tasks"][:-1],
             *PAYLOADS,
+            "created_on",
         ]
 
 
@@ -88,7 +94,8 @@ def test_docs_name_every_column():
     for name, columns in COLUMNS.items():
         [told] = re.findall(rf"^\| `{name}` \| (.*?) \|$", page, re.MULTILINE)
         more = PAYLOADS if name == "tasks" else []
-        assert re.findall(r"`(\w+)`", told.replace("`payloads=1`", "")) == columns + more
+        expected = [*columns[:-1], *more, columns[-1]]
+        assert re.findall(r"`(\w+)`", told.replace("`payloads=1`", "")) == expected
 
 
 def test_a_conversation_is_the_contracts_summary_with_its_state(support_client):
@@ -117,9 +124,12 @@ def test_a_conversation_is_the_contracts_summary_with_its_state(support_client):
     assert {name: row[name] for name in state} == {k: str(v) for k, v in state.items()}
     assert row["link"] == same["link"] == link
     assert row["problems"] == "failed:1 model_error:1 tool_error:1 task_error:1"
-    assert same["problems"] == dict.fromkeys(
-        ["failed", "model_error", "tool_error", "task_error"], 1
-    )
+    kinds = ["failed", "model_error", "tool_error", "task_error"]
+    assert same["problems"] == dict.fromkeys(kinds, 1)
+    assert [row[kind] for kind in kinds] == ["1"] * 4
+    assert [same[kind] for kind in kinds] == [1] * 4
+    assert (row["interrupted"], same["interrupted"]) == ("0", 0)
+    assert (row["incomplete"], same["incomplete"]) == ("", None)
 
 
 def test_a_conversation_without_anything_is_a_row_too(support_client):
@@ -133,6 +143,127 @@ def test_a_conversation_without_anything_is_a_row_too(support_client):
         assert row[name] == ""
     assert same["first_message"] is same["last_message"] is same["status"] is None
     assert same["problems"] == {}
+
+
+def test_seconds_are_those_of_all_runs(support_client):
+    session = make_session()
+    for seconds in ("1.25", "2.5", None, "NaN", "Infinity", "-Infinity", "0"):
+        make_run(session, duration_seconds=seconds)
+    assert rows(support_client)[0]["seconds"] == "3.75"
+    assert rows(support_client, "conversations.jsonl")[0]["seconds"] == 3.75
+
+
+def test_seconds_that_are_not_known_are_none(support_client):
+    make_run(make_session(), duration_seconds=None)
+    make_session()
+    assert [row["seconds"] for row in rows(support_client)] == ["", ""]
+    found = rows(support_client, "conversations.jsonl")
+    assert [row["seconds"] for row in found] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [("UTC", "2026-05-31"), ("Asia/Kathmandu", "2026-06-01"), ("America/Lima", "2026-05-31")],
+)
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_a_row_has_its_day_in_the_readers_zone(support_client, zone, day, is_masked):
+    session = make_session(created_at=datetime(2026, 5, 31, 18, 30, tzinfo=UTC))
+    make_message(session, created_at=session.created_at)
+    make_task(make_run(session), session, created_at=session.created_at)
+    support_client.cookies["timezone"] = zone
+    for name in FILES:
+        for form in FORMS:
+            if is_masked:
+                with timezone.override(zone):
+                    data = changed(name, form, lambda column, text: text)
+                [row] = (read_csv if form == "csv" else read_jsonl)(data)
+            else:
+                [row] = rows(support_client, f"{name}.{form}")
+            assert row["created_on"] == day
+
+
+def test_the_day_is_that_of_the_offset_then(support_client):
+    support_client.cookies["timezone"] = "Europe/Tallinn"
+    times = {
+        datetime(2026, 3, 29, 0, 59, 59, tzinfo=UTC): "2026-03-29",
+        datetime(2026, 10, 24, 20, 59, 59, tzinfo=UTC): "2026-10-24",
+        datetime(2026, 10, 24, 21, 0, tzinfo=UTC): "2026-10-25",
+        datetime(2026, 10, 25, 21, 59, 59, tzinfo=UTC): "2026-10-25",
+        datetime(2026, 10, 25, 22, 0, tzinfo=UTC): "2026-10-26",
+    }
+    for moment in times:
+        make_session(created_at=moment, updated_at=moment)
+    found = [row["created_on"] for row in rows(support_client)]
+    assert sorted(found) == sorted(times.values())
+
+
+@pytest.mark.parametrize("moment", ["infinity", "-infinity"])
+def test_a_day_that_never_comes_has_its_name(support_client, moment):
+    make_session(created_at=moment)
+    assert rows(support_client)[0]["created_on"] == moment
+    assert rows(support_client, "conversations.jsonl")[0]["created_on"] == moment
+
+
+# As people read it
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_csv_has_what_agents_said_as_people_read_it_and_json_lines_as_it_is(
+    support_client, is_masked
+):
+    stored = '{"state": "t\\u00fchistatud, \\"jah\\""}'
+    read = '{"state": "tühistatud, \\"jah\\""}'
+    session = make_session(external_id="=1\\u00fc")
+    make_message(session, "user", '{"a": "\\u00fc"}')
+    make_message(session, "assistant", stored)
+
+    def found(file):
+        if not is_masked:
+            return rows(support_client, file)
+        name, form = file.split(".")
+        data = changed(name, form, lambda column, text: text)
+        return (read_csv if form == "csv" else read_jsonl)(data)
+
+    [row] = found("conversations.csv")
+    assert row["last_message"] == read
+    assert row["first_message"] == '{"a": "ü"}'
+    assert row["external_id"] == "'=1\\u00fc"
+    contents = [row["content"] for row in found("messages.csv")]
+    assert contents == ['{"a": "\\u00fc"}', read]
+    assert found("conversations.jsonl")[0]["last_message"] == stored
+    assert found("messages.jsonl")[1]["content"] == stored
+
+
+# Separators
+
+
+@pytest.mark.parametrize("separator", ["comma", "semicolon", "tab"])
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_every_text_comes_back_with_every_separator(support_client, separator, is_masked):
+    texts = [*FORMULAS, *HARMLESS, "", ";", "a;=1", "\t", "a\t=1", 'a\t"=1', "a;\t,'+1"]
+    for text in texts:
+        session = make_session(make_agent(text), external_id=text)
+        make_message(session, text, text)
+        make_task(make_run(session), session, text, errors=Json([text]))
+    letter = {"comma": ",", "semicolon": ";", "tab": "\t"}[separator]
+    named = {
+        "conversations": ["agent_name", "external_id", "first_message"],
+        "messages": ["role", "content"],
+        "tasks": ["name"],
+    }
+    for name, columns in named.items():
+        if is_masked:
+            data = changed(name, "csv", lambda column, text: text, separator=separator)
+        else:
+            data = export(support_client, f"{name}.csv", separator=separator)
+        head, *found = csv.reader(
+            io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=letter, strict=True
+        )
+        assert head == COLUMNS[name]
+        found = [dict(zip(head, row, strict=True)) for row in found]
+        for column in columns:
+            assert [original(row[column]) for row in found] == texts[::-1]
+            assert not [row[column] for row in found if FORMULA.match(row[column])]
 
 
 def test_messages_and_tasks_are_those_of_the_contract_in_its_order(support_client):
@@ -224,9 +355,8 @@ def test_every_reader_of_lines_finds_the_same_lines(support_client, ending, is_c
 def test_an_empty_text_and_none_differ(support_client):
     for external_id in (None, ""):
         make_session(external_id=external_id)
-    data = export(support_client).decode()
-    assert data.count(',"",0,0,0,') == 1
-    assert data.count(",,0,0,0,") == 1
+    lines = export(support_client).decode().splitlines()[1:]
+    assert [line.split(",")[3] for line in lines] == ['""', ""]
     found = rows(support_client, "conversations.jsonl")
     assert [row["external_id"] for row in found] == ["", None]
 

@@ -64,6 +64,13 @@ def test_payloads_and_the_site_are_named(tmp_path):
     assert row["link"] == f"https://example.com/conversations/{session.id}/"
 
 
+def test_csv_has_the_separator_that_is_asked_for(tmp_path):
+    make_session()
+    path = tmp_path / "file"
+    run(separator="semicolon", output=str(path))
+    assert path.read_text("utf-8-sig").startswith("session_id;agent_id;")
+
+
 def test_it_is_recorded(tmp_path):
     make_session()
     run(output=str(tmp_path / "file"), search="hello")
@@ -83,6 +90,7 @@ def test_it_is_recorded(tmp_path):
         ({"start_date": "yesterday"}, "Write a date like"),
         ({"agent": "nobody"}, "Agent: "),
         ({"payloads": True}, "Only tasks have payloads"),
+        ({"format": "jsonl", "separator": "tab"}, "Only CSV has a separator"),
         ({"output": "/nowhere/file"}, "/nowhere/file cannot be written: No such file"),
     ],
 )

@@ -135,6 +135,28 @@ def test_only_tasks_have_payloads(support_client):
         list(response)
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("separator=pipe", "A separator is one of comma, semicolon and tab."),
+        ("separator=", "A separator is one of comma, semicolon and tab."),
+        ("separator=tab&separator=tab", "A separator is one of comma, semicolon and tab."),
+    ],
+)
+def test_a_separator_is_one_of_three(support_client, query, words):
+    response = support_client.get(f"{URL}conversations.csv?{query}")
+    assert response.status_code == 400
+    assert words in text(response)
+
+
+def test_only_csv_has_a_separator(support_client):
+    for file in FILES:
+        status = 200 if file.endswith("csv") else 400
+        response = support_client.get(f"{URL}{file}?separator=semicolon")
+        assert response.status_code == status
+        list(response)
+
+
 def test_what_the_lists_address_has_besides_filters_does_no_harm(support_client):
     session = make_session()
     assert ids(support_client, go="0", search="", agent="") == [str(session.id)]

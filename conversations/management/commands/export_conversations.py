@@ -13,6 +13,7 @@ from django.http import QueryDict
 from django.urls import reverse
 
 from conversations.exports.files import FILES, FORMS, export_file
+from conversations.exports.lines import SEPARATORS
 from conversations.exports.request import parse
 from conversations.exports.stream import Export, TooManyExports
 from conversations.selection.filters import ConversationFilter
@@ -24,6 +25,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser):
         parser.add_argument("--file", choices=FILES, default="conversations")
         parser.add_argument("--format", choices=FORMS, default="csv")
+        parser.add_argument("--separator", choices=SEPARATORS, help="of CSV; comma by default")
         parser.add_argument("--output", default="-", help="a path; - is standard output")
         parser.add_argument(
             "--payloads", action="store_true", help="tasks with their inputs, output and prompt"
@@ -35,24 +37,31 @@ class Command(BaseCommand):
         for name in ConversationFilter.base_filters:
             filters.add_argument(f"--{name.replace('_', '-')}", default="")
 
-    def handle(self, *, file, format, output, payloads, site, **options):
+    def handle(self, *, file, format, separator, output, payloads, site, **options):
         data = QueryDict(mutable=True)
         data.update({name: options[name] for name in ConversationFilter.base_filters})
         if payloads:
             data["payloads"] = "1"
-        filters, payloads, problem = parse(data, file)
-        if problem:
-            raise CommandError(problem)
+        if separator:
+            data["separator"] = separator
+        asked = parse(data, file, format)
+        if asked.problem:
+            raise CommandError(asked.problem)
         try:
             made = export_file(
                 file,
                 format,
-                filters.matching,
+                asked.filters.matching,
                 site=(site or self.site()).rstrip("/") + reverse("conversations:list"),
-                payloads=payloads,
+                payloads=asked.payloads,
+                separator=asked.separator,
             )
             export = Export(
-                made, None, file=f"{file}.{format}", query=filters.query(), payloads=payloads
+                made,
+                None,
+                file=f"{file}.{format}",
+                query=asked.filters.query(),
+                payloads=asked.payloads,
             )
             self.write(export, output)
         except TooManyExports:
