@@ -89,10 +89,16 @@ def sent_form(request) -> list[tuple[str, str]] | None:
     ]
 
 
-def error_response(request, status: int, title: str, text: str):
-    """A page or fragment that says what went wrong; on a 503 page a form can be sent again."""
+def error_response(
+    request, status: int, title: str, text: str, *, instead: tuple[str, str] | None = None
+):
+    """
+    A page or fragment that says what went wrong; on a 503 page a form can be sent again. `instead`:
+    the label and address of what can be done.
+    """
     template = "_error.html" if wants_fragment(request) else "error.html"
     context = {"status": status, "title": title, "text": text, "retry": request.get_full_path()}
+    context["instead"] = instead
     if status == 503:
         context["form"] = sent_form(request)
     response = render(request, template, context, status=status)

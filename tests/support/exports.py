@@ -1,10 +1,13 @@
 """Exported files, as tests ask for them and read them."""
 
 import csv
+import functools
 import io
 import json
 import re
+import zipfile
 from contextlib import contextmanager
+from xml.etree import ElementTree
 
 from django.db import connections
 
@@ -47,13 +50,65 @@ def read_jsonl(data: bytes) -> list[dict]:
     return [json.loads(line) for line in data.split(b"\n")[:-1]]
 
 
+XML = {"": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
+
+
+def unescaped(text: str) -> str:
+    """A text as a spreadsheet reads it out of XML."""
+    return re.sub("_x([0-9A-Fa-f]{4})_", lambda found: chr(int(found[1], 16)), text)
+
+
+def read_sheets(data: bytes) -> dict[str, list[list]]:
+    """{sheet: rows of cells} of a workbook: texts, numbers as float, None where there is none."""
+    with zipfile.ZipFile(io.BytesIO(data)) as book:
+        assert book.testzip() is None
+        for name in book.namelist():
+            ElementTree.fromstring(book.read(name))
+        assert not [name for name in book.namelist() if "externalLink" in name]
+        sheets = ElementTree.fromstring(book.read("xl/workbook.xml")).iterfind("sheets/sheet", XML)
+        return {
+            sheet.get("name"): read_sheet(book.read(f"xl/worksheets/sheet{number}.xml"))
+            for number, sheet in enumerate(sheets, 1)
+        }
+
+
+def read_sheet(source: bytes) -> list[list]:
+    sheet = ElementTree.fromstring(source)
+    assert sheet.find(".//f", XML) is None
+    assert sheet.find(".//hyperlink", XML) is None
+    width = len(sheet.find("sheetData/row", XML))
+    found = []
+    for row in sheet.iterfind("sheetData/row", XML):
+        cells = [None] * width
+        for cell in row.iterfind("c", XML):
+            letters = re.match("[A-Z]+", cell.get("r"))[0]
+            place = functools.reduce(lambda sum, letter: sum * 26 + ord(letter) - 64, letters, 0)
+            if cell.get("t") == "inlineStr":
+                [child] = cell
+                [text] = child
+                cells[place - 1] = unescaped(text.text or "")
+            elif (number := cell.find("v", XML)) is not None:
+                cells[place - 1] = float(number.text)
+        found.append(cells)
+    return found
+
+
+def read_xlsx(data: bytes) -> list[dict]:
+    """The rows of all sheets, by the names in their first lines without a zone."""
+    rows = []
+    for head, *cells in read_sheets(data).values():
+        names = [name.partition(" (")[0] for name in head]
+        rows += [dict(zip(names, row, strict=True)) for row in cells]
+    return rows
+
+
 def original(cell: str) -> str:
     """The text that a cell was made of, by the rule in docs/export.md."""
     return cell[1:] if re.match(f"'+{FORMULA.pattern}", cell) else cell
 
 
 def rows(client, file="conversations.csv", **parameters) -> list[dict]:
-    read = read_csv if file.endswith(".csv") else read_jsonl
+    read = {"csv": read_csv, "jsonl": read_jsonl, "xlsx": read_xlsx}[file.rpartition(".")[2]]
     return read(export(client, file, **parameters))
 
 

@@ -16,6 +16,7 @@ from conversations.exports.files import FILES, FORMS, export_file
 from conversations.exports.lines import SEPARATORS
 from conversations.exports.request import parse
 from conversations.exports.stream import Export, TooManyExports
+from conversations.exports.workbook import TooManyRows
 from conversations.selection.filters import ConversationFilter
 
 
@@ -66,6 +67,10 @@ class Command(BaseCommand):
             self.write(export, output)
         except TooManyExports:
             raise CommandError("As many exports as there may be at once are running.") from None
+        except TooManyRows:
+            raise CommandError(
+                f"XLSX may have {settings.XLSX_MAX_ROWS:,} rows (XLSX_MAX_ROWS); CSV has no limit."
+            ) from None
         except DatabaseError as error:
             reason = str(error).strip().splitlines()[0]
             raise CommandError(f"The database did not give all rows: {reason}") from error
