@@ -1,11 +1,17 @@
 """The menu of files above the list, and the downloads that it leads to."""
 
 import csv
+import re
+import threading
 
 import pytest
+from django.test import override_settings
 from playwright.sync_api import expect
 
-from ..support.exports import slots_taken
+from audit.models import Act, Entry
+from conversations.exports import stream, workbook
+
+from ..support.exports import read_xlsx, slots_taken
 from ..support.factories import make_session
 from .steps import assert_not_reloaded, field, open_list, said, talk, wait_for_query
 
@@ -92,7 +98,7 @@ def test_the_menu_closes_as_menus_do(page, talks):
     open_list(page)
     open_menu(page)
     page.keyboard.press("Tab")
-    expect(link(page, "Conversations as CSV")).to_be_focused()
+    expect(link(page, "Conversations as XLSX")).to_be_focused()
     page.keyboard.press("Escape")
     expect(link(page, "Conversations as CSV")).to_be_hidden()
     expect(button(page)).to_be_focused()
@@ -140,3 +146,119 @@ def test_one_export_too_many_is_told_and_back_leads_to_the_list(page, watch):
     expect(said(page)).to_have_text(["hello"])
     open_menu(page)
     assert download(page, "Conversations as CSV")
+
+
+# Workbooks, which the server makes while the page shows how far it is
+
+
+def test_a_workbook_is_saved_once_it_is_made(page, talks):
+    open_list(page, "?search=ref")
+    open_menu(page)
+    file = download(page, "Messages as XLSX")
+    assert re.fullmatch(r"messages-\d{4}-\d\d-\d\d\.xlsx", file.suggested_filename)
+    found = read_xlsx(file.path().read_bytes())
+    assert {row["content"] for row in found} == {
+        "reference number",
+        "refuse to pay",
+        "refund please",
+    }
+    assert_not_reloaded(page)
+    expect(page.locator(".making")).to_have_count(0)
+
+
+def test_a_workbook_needs_no_script(new_context, session_cookie, talks):
+    context, _ = new_context(session_cookie, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/conversations/?search=refund")
+    open_menu(page)
+    assert len(read_xlsx(download(page, "Conversations as XLSX").path().read_bytes())) == 1
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Each row takes a while, until it is set."""
+    go_on = threading.Event()
+    write = workbook.Workbook.write
+
+    def write_slowly(self, row):
+        go_on.wait(0.2)
+        return write(self, row)
+
+    monkeypatch.setattr(workbook.Workbook, "write", write_slowly)
+    monkeypatch.setattr(stream, "BLOCK", 1)
+    yield go_on
+    go_on.set()
+
+
+def test_the_page_shows_how_far_a_workbook_is(page, slow):
+    for number in range(40):
+        talk(f"hello {number}")
+    open_list(page)
+    open_menu(page)
+    with page.expect_download() as started:
+        link(page, "Messages as XLSX").click()
+        making = page.locator(".making")
+        expect(making).to_contain_text("Preparing the file…")
+        expect(making).to_contain_text(re.compile(r"\b(?:[3-9]|[123]\d) of 40 rows"))
+        expect(making.get_by_role("progressbar")).to_have_attribute("max", "40")
+        # What is filtered meanwhile does not disturb it.
+        page.keyboard.press("Escape")
+        field(page, "Search").fill("hello 7")
+        expect(said(page)).to_have_text(["hello 7"])
+        expect(making).to_be_visible()
+        slow.set()
+    assert len(read_xlsx(started.value.path().read_bytes())) == 40
+    expect(making).to_have_count(0)
+
+
+def ended() -> bool | None:
+    entry = Entry.objects.filter(act=Act.EXPORTED).latest("pk")
+    return entry.details.get("complete")
+
+
+@pytest.mark.parametrize("leave", ["cancel", "go away"])
+def test_a_workbook_that_nobody_waits_for_is_not_made(page, slow, leave):
+    for number in range(100):
+        talk(f"hello {number}")
+    open_list(page)
+    open_menu(page)
+    link(page, "Messages as XLSX").click()
+    expect(page.locator(".making")).to_contain_text("of 100 rows")
+    if leave == "cancel":
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator(".making")).to_have_count(0)
+    else:
+        page.goto("/conversations/errors/")
+    for _ in range(100):
+        if ended() is not None:
+            break
+        page.wait_for_timeout(100)
+    assert ended() is False
+
+
+def test_too_many_rows_are_told_and_csv_is_offered(page, watch):
+    for number in range(3):
+        talk(f"hello {number}")
+    with override_settings(XLSX_MAX_ROWS=2):
+        open_list(page)
+        open_menu(page)
+        link(page, "Conversations as XLSX").click()
+        expect(page.get_by_role("heading", name="Too many rows for an XLSX file")).to_be_visible()
+        watch.expect_status(400)
+        with page.expect_download() as started:
+            page.get_by_role("link", name="Download CSV").click()
+    assert started.value.suggested_filename.endswith(".csv")
+
+
+def test_a_workbook_that_fails_on_its_way_is_told(page, monkeypatch, slow):
+    for number in range(3):
+        talk(f"hello {number}")
+    monkeypatch.setattr(stream.Export, "counted", lambda self, connection: None)
+    with override_settings(XLSX_MAX_ROWS=2):
+        open_list(page)
+        open_menu(page)
+        link(page, "Conversations as XLSX").click()
+        making = page.locator(".making")
+        expect(making).to_contain_text("An XLSX file may have 2 rows here")
+        making.get_by_role("button", name="Close").click()
+        expect(making).to_have_count(0)

@@ -23,7 +23,7 @@ from conversations.exports.files import File
 from conversations.exports.stream import Export
 from conversations.listing.views import ConversationListView
 
-from ..support.exports import LINE, SLEEP, URL, export, ids, rows, slots_taken
+from ..support.exports import BOM, LINE, SLEEP, URL, export, ids, read_xlsx, rows, slots_taken
 from ..support.factories import make_agent, make_conversation, make_message, make_session
 from ..support.histories import AGENTS, FIRST_DAY, SAME_ERROR, expected, make_history
 from ..support.listing import be_patient, listed, match
@@ -366,13 +366,19 @@ def test_the_list_offers_its_rows_as_files(support_client):
     make_session()
     found = offered(get(support_client, external_id="a b&c", after=""))
     assert found.pop("Export") == "Export 3 conversations"
-    assert len(found) == 8
+    assert len(found) == 20
     for label, address in found.items():
         response = support_client.get(address)
         assert response.status_code == 200, label
         body = b"".join(response.streaming_content)
         if label.startswith("Conversations as JSON"):
             assert body.count(b"\n") == 3
+        if label == "Conversations as XLSX":
+            assert len(read_xlsx(body)) == 3
+        if label.endswith("with semicolons"):
+            assert body.startswith((BOM + b"id;session_id;", BOM + b"session_id;"))
+        if label.endswith("with tabs"):
+            assert body.startswith((BOM + b"id\tsession_id\t", BOM + b"session_id\t"))
     assert found["Tasks with payloads as CSV"].endswith("?external_id=a+b%26c&payloads=1")
 
 
