@@ -2,7 +2,7 @@ from django.urls import path
 
 from .access import reveal
 from .changes import views as change_views
-from .detail import downloads, payload_views, run_views, views
+from .detail import downloads, payload_views, print_views, run_views, views
 from .errors import views as error_views
 from .exports import views as export_views
 from .listing import views as list_views
@@ -17,6 +17,7 @@ urlpatterns = [
     path("erase/", change_views.EraseAllView.as_view(), name="erase_all"),
     path("export/<str:name>.<str:form>", export_views.ExportView.as_view(), name="export"),
     path("<uuid:session_id>/", views.ConversationView.as_view(), name="detail"),
+    path("<uuid:session_id>/print/", print_views.PrintView.as_view(), name="print"),
     path("<uuid:session_id>/reveal/", reveal.RevealView.as_view(), name="reveal"),
     path(
         "<uuid:session_id>/transcript.<str:form>",

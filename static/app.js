@@ -41,6 +41,10 @@ document.addEventListener("DOMContentLoaded", () => {
     },
   });
   showCopyButtons(document);
+  document.querySelectorAll("[data-print]").forEach((button) => {
+    button.hidden = false;
+    button.addEventListener("click", () => print());
+  });
   // A linked message, run or task that is folded away opens.
   const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
   if (target && target.matches("details")) target.open = true;
@@ -81,6 +85,13 @@ document.addEventListener("click", async (event) => {
 // What is typed while an answer is on its way must not be undone by it.
 document.addEventListener("input", (event) => {
   if (event.target.form?.id === "filters") htmx.trigger(event.target.form, "htmx:abort");
+});
+
+// A printout tells when it was made, not when its page was opened.
+const ON_PAPER = { dateStyle: "medium", timeStyle: "long" };
+addEventListener("beforeprint", () => {
+  const now = new Date().toLocaleString("en-GB", ON_PAPER);
+  document.querySelectorAll("[data-now]").forEach((shown) => (shown.textContent = now));
 });
 
 // The menu of files closes as menus do.

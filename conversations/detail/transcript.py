@@ -74,7 +74,15 @@ def outline(session_id) -> list[Place]:
     return places + [Place(*each, is_silent=True) for each in reversed(silent)]
 
 
-def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> Transcript:
+def transcript(
+    session_id,
+    *,
+    start: int = 0,
+    message_id=None,
+    run_id=None,
+    items: int = ITEMS_PER_PAGE,
+    fold: int = FOLD,
+) -> Transcript:
     """
     One page of a conversation: from an item on, or the page that holds a message or a run's end.
 
@@ -91,11 +99,12 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
             ),
             0,
         )
-        start = found // ITEMS_PER_PAGE * ITEMS_PER_PAGE
-    shown = places[start : start + ITEMS_PER_PAGE]
+        start = found // items * items
+    shown = places[start : start + items]
     run_ids = {place.run_id for place in shown if place.run_id}
     runs = run_summaries(session_id, run_ids)
-    contents = shortened(session_id, [place.message_id for place in shown if place.message_id])
+    ids = [place.message_id for place in shown if place.message_id]
+    contents = shortened(session_id, ids, fold)
     entries: list[Entry] = []
     previous = places[start - 1] if start and shown else None
     begun = {place.run_id for place in places[:start] if place.run_id}
@@ -129,10 +138,10 @@ def transcript(session_id, *, start: int = 0, message_id=None, run_id=None) -> T
     return Transcript(entries, start, start + len(shown), len(places))
 
 
-def shortened(session_id, ids: list) -> dict[uuid.UUID, ChatMessage]:
+def shortened(session_id, ids: list, fold: int) -> dict[uuid.UUID, ChatMessage]:
     """{id: message with the beginning of its text, and the text's length}"""
     messages = ChatMessage.objects.filter(session_id=session_id, pk__in=ids).defer("content")
-    found = messages.annotate(text=cut_text("content", FOLD), length=Length("content"))
+    found = messages.annotate(text=cut_text("content", fold), length=Length("content"))
     return {message.pk: message for message in found}
 
 

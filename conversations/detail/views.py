@@ -97,9 +97,8 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
         return None
 
 
-def render_messages(page, focus, term, as_source):
+def render_messages(page, focus, term, as_source, room=ROOM_FOR_MESSAGES):
     """The messages as HTML; once the page's room is used up, the rest is cut to a line."""
-    room = ROOM_FOR_MESSAGES
     for entry in page.entries:
         for message in entry.messages:
             if room <= 0 and message.pk != focus:

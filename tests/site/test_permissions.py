@@ -26,6 +26,7 @@ MATRIX = {
     "conversations:errors": BROWSE,
     "conversations:export": (LOGIN, 403, 403, 200, 200),
     "conversations:detail": BROWSE,
+    "conversations:print": BROWSE,
     "conversations:reveal": (LOGIN, 403, 403, 302, 302),
     "conversations:transcript": BROWSE,
     "conversations:json": BROWSE,

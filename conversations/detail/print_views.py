@@ -1,0 +1,39 @@
+"""A whole conversation on one page, for paper."""
+
+from django.http import Http404
+from django.views.generic import DetailView
+
+from ..access.conversation_access import ConversationAccess
+from ..summaries import summaries
+from .transcript import transcript
+from .views import position, render_messages
+
+# More messages and ends of runs are in further parts; a longer message is cut, and so are those for
+# which no room is left, in bytes of HTML.
+ITEMS = 500
+FOLD = 20_000
+ROOM = 1_000_000
+
+
+class PrintView(ConversationAccess, DetailView):
+    template_name = "conversations/detail/print.html"
+    context_object_name = "conversation"
+
+    def get_object(self):
+        for conversation in summaries([self.kwargs["session_id"]]):
+            return conversation
+        raise Http404
+
+    def get_context_data(self, **kwargs):
+        start = position(self.request.GET.get("from", "0"))
+        page = transcript(self.object.pk, start=start, items=ITEMS, fold=FOLD)
+        if start and not page.entries:
+            raise Http404
+        render_messages(page, None, "", False, ROOM)
+        messages = [message for entry in page.entries for message in entry.messages]
+        return super().get_context_data(
+            transcript=page,
+            first=start + 1,
+            cut=sum(message.length > len(message.text) for message in messages),
+            **kwargs,
+        )
