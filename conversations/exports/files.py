@@ -17,6 +17,7 @@ from ..agentdb import revision
 from ..agentdb.conventions import ROLE_ORDER
 from ..agentdb.sql import Template, with_columns
 from ..models import COUNTS, Task
+from ..prices import calls_of_session, cost
 from ..problems import kinds
 from ..querysets import SessionQuerySet, counts_of, kind_counts
 from ..selection.matching import Matching
@@ -185,6 +186,7 @@ def conversations(sessions: SessionQuerySet, form: str, site: str, zone: tzinfo)
         Column("tokens_count", Kind.PLAIN, of_model_calls("tokens")),
         Column("seconds", Kind.PLAIN, "(session.run_counts ->> 'seconds')::numeric"),
         Column("link", Kind.OURS, f"{link} || session.id || '/'"),
+        cost_of("session.id"),
         created_on("session.created_at", zone),
     ]
     return columns, f"({source}) AS session", params
@@ -251,6 +253,18 @@ def with_seconds(sessions: SessionQuerySet) -> SessionQuerySet:
         is_number = Template(FINITE.format("{duration_seconds}"), BooleanField())
         total["seconds"] = Sum("duration_seconds", filter=Q(is_number))
     return sessions.annotate(run_counts=counts_of("Run", "session_id", **total))
+
+
+def cost_of(session: str) -> Column:
+    """US dollars; none if they are unknown."""
+
+    def dollars(calls: str) -> str | None:
+        found = cost(calls)
+        return f"{found.amount:.6f}" if found else None
+
+    known = f"coalesce({calls_of_session(session)}, '{{}}')"
+    calls = known if revision.has_model_call_links() else "NULL::text"
+    return Column("cost", Kind.PLAIN, calls, compute=dollars)
 
 
 def created_on(column: str, zone: tzinfo) -> Column:

@@ -54,7 +54,7 @@ class Column:
     # What somebody said: files for people have it as they read it.
     is_said: bool = False
     # Computes the value from what `sql` gives. Such columns are the last ones of a file.
-    compute: Callable[[str], str] | None = None
+    compute: Callable[[str], str | None] | None = None
 
     def value(self, given: str | None) -> str | None:
         return self.compute(given) if self.compute and given is not None else given

@@ -42,7 +42,7 @@ COLUMNS = {
         *("messages_count", "first_message", "last_message", "errors_count", "created_at"),
         *("updated_at", "status", "problems", "failed", "interrupted", "incomplete"),
         *("model_error", "tool_error", "task_error", "model_calls_count", "tokens_count"),
-        *("seconds", "link", "created_on"),
+        *("seconds", "link", "cost", "created_on"),
     ],
     "messages": [
         *("id", "session_id", "agent_id", "agent_name", "external_id", "run_id", "role"),
@@ -202,6 +202,36 @@ def test_a_day_that_never_comes_has_its_name(support_client, moment):
     make_session(created_at=moment)
     assert rows(support_client)[0]["created_on"] == moment
     assert rows(support_client, "conversations.jsonl")[0]["created_on"] == moment
+
+
+def test_cost_is_what_the_pages_count(support_client):
+    priced, free, unknown = (make_session() for _ in range(3))
+    for _ in range(2):
+        make_model_call(
+            priced, model="gpt-4o-mini", prompt_tokens=1_000_000, completion_tokens=100_000,
+            total_tokens=1_100_000,
+        )  # fmt: skip
+    make_model_call(unknown, model="nobody's \u2028\u0001", total_tokens=5)
+    expected = {str(priced.id): 0.42, str(free.id): 0, str(unknown.id): None}
+    found = {row["session_id"]: row["cost"] for row in rows(support_client, "conversations.jsonl")}
+    assert found == expected
+    with_text = {key: "" if cost is None else f"{cost:.6f}" for key, cost in expected.items()}
+    for data in (
+        export(support_client),
+        changed("conversations", "csv", lambda column, text: text),
+    ):
+        assert {row["session_id"]: row["cost"] for row in read_csv(data)} == with_text
+    masked = read_jsonl(changed("conversations", "jsonl", lambda column, text: text))
+    assert {row["session_id"]: row["cost"] for row in masked} == expected
+    found = rows(support_client, "conversations.xlsx")
+    assert {row["session_id"]: row["cost"] for row in found} == expected
+
+
+def test_cost_is_unknown_without_a_price_list(support_client, monkeypatch):
+    monkeypatch.setattr("conversations.prices.genai_prices", None)
+    make_model_call(make_session(), model="gpt-4o-mini", total_tokens=5)
+    assert rows(support_client)[0]["cost"] == ""
+    assert rows(support_client, "conversations.jsonl")[0]["cost"] is None
 
 
 # As people read it
@@ -428,6 +458,8 @@ def test_the_files_have_the_same_columns_at_every_revision(support_client, at_re
             assert len(found) == (1 if name == "conversations" else 2)
     [row] = rows(support_client, "conversations.jsonl")
     assert row["tokens_count"] == (5 if number >= "0005" else None)
+    if number < "0005":
+        assert row["cost"] is None
     assert rows(support_client, "tasks.jsonl")[1]["seq"] == (1 if number >= "0004" else None)
 
 
