@@ -40,8 +40,12 @@ def post_worker_init(worker):
     # tenth of a second.
     from django.urls import reverse
 
+    from conversations.exports.workbook import remove_abandoned
+
     # Imports every view.
     reverse("home")
+    # This process may take the place of one that was killed.
+    remove_abandoned()
     gc.collect()
     gc.freeze()
 

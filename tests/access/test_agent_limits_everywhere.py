@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from audit.models import Act, Entry
+from conversations.exports.files import FILES, FORMS
 from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, Session, Task
 from conversations.selection.pagination import EPOCH, Cursor
 
@@ -157,7 +158,7 @@ def without_ids(ours: Side, theirs: Side):
         parameters = PIECE.findall(address)
         if any(parameter.endswith("_id") for parameter in parameters):
             continue
-        files = itertools.product(("conversations", "messages", "tasks"), ("csv", "jsonl"))
+        files = itertools.product(FILES, FORMS)
         for arguments in files if parameters else [()]:
             for query in asked[name]:
                 url = reverse(name, args=arguments)

@@ -1,9 +1,11 @@
 """The files as workbooks: what their cells hold, and what is left of their making."""
 
+import gc
 import io
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -466,6 +468,18 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(support_client, f
         process.send_signal(signal.SIGKILL)
     assert left.exists()
     rows(support_client, "conversations.xlsx")
+    assert not left.exists()
+
+
+def test_it_is_removed_when_a_process_starts(settings, folder):
+    left = folder / f"{workbook.FOLDER}killed"
+    left.mkdir()
+    (left / workbook.LOCK).touch()
+    start = runpy.run_path(str(settings.BASE_DIR / "gunicorn.conf.py"))["post_worker_init"]
+    try:
+        start(None)
+    finally:
+        gc.unfreeze()
     assert not left.exists()
 
 

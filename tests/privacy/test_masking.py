@@ -198,7 +198,7 @@ def addresses(session) -> dict[str, list[str]]:
     add("new", queries=[f"?since={Cursor(EPOCH, session.id)}"])
     add("rows")
     add("errors", queries=["", f"?agent={agent}", *(f"?kind={kind}" for kind in kinds[2:])])
-    for form in ("csv", "jsonl"):
+    for form in ("csv", "jsonl", "xlsx"):
         for name in ("conversations", "messages", "tasks"):
             add("export", name, form, queries=[f"?agent={agent}"])
         add("export", "tasks", form, queries=["?payloads=1"])
@@ -210,6 +210,7 @@ def add_conversation(add, session):
     queries = ["", "?search=canary", "?source", "?search=says&source", "?from=0"]
     first = ChatMessage.objects.filter(session_id=session.id).first()
     add("detail", session.id, queries=[*queries, f"?m={first.pk}"])
+    add("print", session.id)
     add("transcript", session.id, "txt")
     add("transcript", session.id, "md")
     add("json", session.id)

@@ -1,6 +1,8 @@
 """A page as tests ask for it and read it."""
 
+import io
 import re
+import zipfile
 from html import unescape
 
 from django.urls import reverse
@@ -48,8 +50,13 @@ def text(response) -> str:
 
 
 def body(response) -> str:
-    """All of it, of a file too."""
-    return b"".join(response).decode()
+    """All of it, of a file too; of a workbook the XML of its sheets."""
+    content = b"".join(response)
+    if not content.startswith(b"PK"):
+        return content.decode()
+    with zipfile.ZipFile(io.BytesIO(content)) as book:
+        sheets = [name for name in book.namelist() if name.startswith("xl/worksheets/")]
+        return "".join(book.read(name).decode() for name in sheets)
 
 
 def error_links(response) -> list[str]:
