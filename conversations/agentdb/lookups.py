@@ -54,7 +54,9 @@ def placeholder(*values: str) -> tuple[str, list[str]]:
     return "%s" if len(given) == 1 else EITHER, given
 
 
-def holds_sql(connection, text: str, terms: tuple[Term, ...]) -> tuple[str, list[str]]:
+def holds_sql(
+    connection, text: str, terms: tuple[Term, ...], normal_sql=normal_form.sql
+) -> tuple[str, list[str]]:
     """A condition, with its parameters: the SQL expression `text` holds all of the terms."""
 
     def pattern(words: str) -> str:
@@ -65,7 +67,7 @@ def holds_sql(connection, text: str, terms: tuple[Term, ...]) -> tuple[str, list
         if not all(can_hold(connection, words) for words in typed):
             return "false", []
         return " AND ".join([f"{text} ILIKE %s"] * len(typed)), [*map(pattern, typed)]
-    normal = f"({normal_form.sql(text)})".replace("%", "%%")
+    normal = f"({normal_sql(text)})".replace("%", "%%")
     by_length = sorted(terms, key=len, reverse=True)
     patterns = [placeholder(pattern(term), pattern(term.unlowered)) for term in by_length]
     conditions = [f"{normal} LIKE {sql}" for sql, _ in patterns[:MOST_INDEXED]]
@@ -98,6 +100,16 @@ class Holds(NormalLookup):
 
     def condition(self, column, connection):
         return holds_sql(connection, column, self.rhs)
+
+
+class ErrorTextField(models.TextField):
+    """What an error says, by an expression that is long."""
+
+
+@ErrorTextField.register_lookup
+class ErrorHolds(Holds):
+    def condition(self, column, connection):
+        return holds_sql(connection, column, self.rhs, normal_form.sql_once)
 
 
 @models.TextField.register_lookup

@@ -87,6 +87,7 @@ NEEDS_ALL = f"{RARE}|{ESCAPED}"
 # allocate more than 1 GB for what it makes of it.
 LONG = 4_000_000
 FIRST_OF_LONG = 50_000_000
+FIRST_OF_ERROR = 100_000
 
 
 def sql(text: str) -> str:
@@ -105,6 +106,15 @@ def sql(text: str) -> str:
         f' WHEN {text} COLLATE "C" !~ {literal(NEEDS_MORE_THAN_SPACES)} THEN {spaces_sql(lowered)}'
         f' WHEN {text} COLLATE "C" !~ {literal(NEEDS_ALL)} THEN {some} ELSE {all_of_it} END'
     )
+
+
+def sql_once(text: str) -> str:
+    """
+    The same for errors: few rows have one, but `text` is a long expression, which this names once.
+    Only the first letters of an error count.
+    """
+    text = f"left({text}, {FIRST_OF_ERROR})"
+    return common_sql(rare_sql(letters_sql(unescaped_sql(text))))
 
 
 def is_plain_sql(text: str) -> str:

@@ -35,6 +35,8 @@ class ExportView(PermissionRequiredMixin, View):
         asked = parse(request.GET, name, form)
         if asked.problem:
             return error_response(request, 400, "No file was created", asked.problem)
+        # Its dates are those of the page that leads here.
+        timezone.activate(asked.filters.form.zone)
         file = export_file(
             name,
             form,

@@ -43,7 +43,7 @@ HITS = """
     LATERAL (
         SELECT id, label, words
         FROM (SELECT id, {label} AS label, {words} AS words, created_at
-              FROM {table} WHERE session_id = session.id AND ({condition})) AS hits
+              FROM {table} WHERE session_id = session.id AND ({condition}) OFFSET 0) AS hits
         WHERE {holds}
         ORDER BY created_at, id LIMIT {limit}
     ) AS hit,

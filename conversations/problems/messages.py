@@ -14,6 +14,7 @@ from django.db.models.functions import Left
 
 from privacy import masking
 
+from ..agentdb.lookups import ErrorTextField
 from ..agentdb.sql import Template, cut_text, with_columns
 from .normalising import normalised
 
@@ -252,7 +253,7 @@ class Words:
 
     def as_whole(self) -> Template:
         """All that was said, for a queryset of these rows."""
-        return Template(self.whole)
+        return Template(self.whole, ErrorTextField())
 
     def as_cut(self, length: int) -> Left:
         """The sentence, cut, with personal data masked."""
