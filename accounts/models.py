@@ -44,14 +44,22 @@ class AgentLimit(models.Model):
 
 
 class Users(UserManager):
-    """Loads users with the limits of their groups, to save each request a query."""
+    """Loads users with their groups' names and limits, to save each request two queries."""
 
     use_in_migrations = False
 
     def get_queryset(self):
         limits = AgentLimit.objects.filter(group__user=models.OuterRef("pk"))
         limits = limits.values("group__user").annotate(all=JSONBAgg("agents")).values("all")
-        return super().get_queryset().annotate(limits_of_groups=models.Subquery(limits))
+        names = Group.objects.filter(user=models.OuterRef("pk"))
+        names = names.values("user").annotate(all=JSONBAgg("name")).values("all")
+        return (
+            super()
+            .get_queryset()
+            .annotate(
+                limits_of_groups=models.Subquery(limits), names_of_groups=models.Subquery(names)
+            )
+        )
 
 
 class User(AbstractUser):
@@ -65,6 +73,15 @@ class User(AbstractUser):
 
     class Meta(AbstractUser.Meta):
         permissions = [("use_admin", "Can use the admin panel")]
+
+    @cached_property
+    def role(self) -> str:
+        """What the audit trail records beside the name."""
+        if not hasattr(self, "names_of_groups"):
+            # Just created, or reached from another row.
+            self.names_of_groups = type(self).objects.get(pk=self.pk).names_of_groups
+        names = sorted(self.names_of_groups or ())
+        return ", ".join(["superuser", *names] if self.is_superuser else names)
 
     @cached_property
     def agent_limit(self) -> frozenset[UUID] | None:

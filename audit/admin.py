@@ -28,7 +28,8 @@ class EntryAdmin(BigTableAdmin):
     list_display = ["when", "who", "act", "address", "conversation", "summary"]
     list_filter = ["act", "at"]
     lookups = frozenset({"act__exact", "at__gte", "at__lt"})
-    fields = ["when", "who", "user_id", "act", "address", "request", "conversation", "all_details"]
+    fields = ["when", "who", "user_id", "role", "act", "reason", "address", "request"]
+    fields += ["conversation", "all_details"]
     readonly_fields = fields
     search_help_text = (
         "A user's name, a day (2026-01-31), an address, or the id of a conversation or request."
@@ -76,7 +77,8 @@ class EntryAdmin(BigTableAdmin):
 
     @admin.display(description="details")
     def summary(self, entry):
-        text = ", ".join(f"{name}: {words(value)}" for name, value in entry.details.items())
+        shown = ({"reason": entry.reason} if entry.reason else {}) | entry.details
+        text = ", ".join(f"{name}: {words(value)}" for name, value in shown.items())
         return format_html("<bdi>{}</bdi>", text[:SUMMARY] + ("…" if len(text) > SUMMARY else ""))
 
     @admin.display(description="details")

@@ -28,14 +28,18 @@ class Entry(models.Model):
     """
     Who did what, when and from where. A database trigger refuses to change entries, except for a
     search that is still being typed, and to delete them except by audit_prune. No foreign keys:
-    entries outlive the rows that they name.
+    entries outlive the people and rows that they name.
     """
 
     at = models.DateTimeField("time", db_default=Now(), db_index=True)
     act = models.CharField(max_length=20, choices=Act)
-    # None and empty for commands and failed sign-ins.
+    # None for commands, which act as SYSTEM, and for failed sign-ins, where the name is empty too.
     user_id = models.BigIntegerField(null=True)
     username = models.CharField(max_length=150, blank=True, db_index=True)
+    # The names of the user's groups at that time. Code from before this column leaves it out.
+    role = models.TextField(blank=True, db_default="")
+    # Of a command.
+    reason = models.TextField(blank=True, db_default="")
     address = models.GenericIPAddressField("IP address", null=True)
     request_id = models.CharField(max_length=64, blank=True)
     session_id = models.UUIDField("conversation", null=True)

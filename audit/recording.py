@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 
 from allauth.account.authentication import get_authentication_records
@@ -19,6 +20,11 @@ from backoffice.databases.replica import lag
 
 from .masking import for_audit
 from .models import Act, Entry
+
+# Who acts where there is no request. It has no user id, so nobody can be taken for it.
+SYSTEM = "system"
+# Why a command acts; see audit.commands.
+command_reason: ContextVar[str] = ContextVar("command_reason", default="")
 
 # What htmx asks for from an open page counts as the same view of it for this long.
 SAME_VIEW = timedelta(minutes=15)
@@ -97,12 +103,13 @@ def fingerprint(filters: dict[str, str]) -> str:
 
 def who_and_where(request) -> dict:
     if request is None:
-        return {}
+        return {"username": SYSTEM, "role": "command", "reason": command_reason.get()}
     user = getattr(request, "user", None)
     known = user is not None and user.is_authenticated
     return {
         "user_id": user.pk if known else None,
         "username": user.get_username() if known else "",
+        "role": user.role if known else "",
         "address": address(request),
         "request_id": getattr(request, "id", ""),
     }

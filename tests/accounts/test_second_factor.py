@@ -346,7 +346,8 @@ def test_the_command_takes_factors_and_sessions_and_tells(client, capsys):
     assert factors(user) == set()
     assert not is_in(client)
     entry = Entry.objects.filter(act=Act.FACTOR_REMOVED)[0]
-    assert (entry.username, entry.details["account"]) == ("", "alice")
+    assert (entry.username, entry.details["account"]) == ("system", "alice")
+    assert entry.reason == "manage.py reset_second_factors"
     assert sign_in(client)["Location"] == "/conversations/"
     with pytest.raises(CommandError, match="no account 'nobody'"):
         call_command("reset_second_factors", "nobody")

@@ -3,9 +3,12 @@
 import re
 import uuid
 from datetime import timedelta
+from io import StringIO
 from urllib.parse import unquote
 
 import pytest
+from django.contrib.auth.models import Group
+from django.core.management import call_command
 from django.db import (
     DatabaseError,
     IntegrityError,
@@ -410,11 +413,69 @@ def test_the_database_refuses_to_change_or_delete_entries(entry, statement):
     assert list(Entry.objects.values()) == before
 
 
+@pytest.mark.parametrize("statement", ["TRUNCATE audit_entry", "TRUNCATE audit_entry CASCADE"])
+def test_the_database_refuses_to_empty_the_trail(entry, statement):
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():  # noqa: SIM117
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    assert Entry.objects.filter(pk=entry.pk).exists()
+
+
 def test_neither_may_our_own_code(entry):
     for change in (entry.save, entry.delete, Entry.objects.all().delete):
         with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
             change()
     assert Entry.objects.filter(pk=entry.pk).exists()
+
+
+# Who it was
+
+
+def test_an_entry_outlives_its_actor_with_the_name_and_role_of_that_time(
+    support_client, session, django_user_model
+):
+    support_client.get(f"/conversations/{session.id}/")
+    user = django_user_model.objects.get(username="support")
+    user.groups.set([Group.objects.get(name="Viewer"), Group.objects.create(name="Away")])
+    support_client.get(f"/conversations/{session.id}/")
+    user.is_superuser, user.username = True, "renamed"
+    user.save()
+    support_client.get(f"/conversations/{session.id}/")
+    Group.objects.get(name="Away").delete()
+    user.delete()
+    told = [(each.user_id, each.username, each.role) for each in entries(Act.VIEWED)]
+    assert {pk for pk, _, _ in told} == {entries(Act.VIEWED)[0].user_id} != {None}
+    assert [each[1:] for each in told] == [
+        ("support", "Support"),
+        ("support", "Away, Viewer"),
+        ("renamed", "superuser, Away, Viewer"),
+    ]
+
+
+def test_whoever_just_signed_in_has_a_role_and_a_stranger_has_none(client, alice):
+    alice.groups.add(Group.objects.get(name="Support"))
+    sign_in(client, "alice", "wrong")
+    sign_in(client)
+    assert only(Act.SIGN_IN_FAILED).role == ""
+    assert only(Act.SIGNED_IN).role == "Support"
+
+
+def test_knowing_the_role_takes_no_statement(support_client, session):
+    with CaptureQueriesContext(connection) as queries:
+        support_client.get(f"/conversations/{session.id}/")
+    assert len([each for each in queries if "auth_group" in each["sql"]]) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"), [({}, "manage.py purge"), ({"reason": "Ticket 7"}, "Ticket 7")]
+)
+def test_commands_act_as_the_system_for_a_reason(given, reason):
+    make_session(make_agent())
+    call_command("purge", "--before", str(timezone.now()), stdout=StringIO(), **given)
+    entry = only(Act.PURGED)
+    assert (entry.user_id, entry.username, entry.role) == (None, "system", "command")
+    assert entry.reason == reason
+    assert record(None, Act.PURGED).reason == ""
 
 
 # Changes in the agent database

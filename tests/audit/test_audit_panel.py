@@ -279,7 +279,7 @@ def test_old_entries_are_deleted_and_one_says_so(monkeypatch, batch):
     assert entry.details["entries"] == 3
     bound = datetime.fromisoformat(entry.details["before"])
     assert abs(bound - (timezone.now() - timedelta(days=90))) < timedelta(minutes=1)
-    assert entry.username == ""
+    assert (entry.username, entry.reason) == ("system", "manage.py audit_prune")
 
 
 def test_entries_before_a_day_of_the_sites_time_zone(settings):

@@ -75,7 +75,7 @@ def test_it_is_recorded(tmp_path):
     make_session()
     run(output=str(tmp_path / "file"), search="hello")
     first, last = Entry.objects.filter(act=Act.EXPORTED).order_by("pk")
-    assert (first.username, first.user_id, first.address) == ("", None, None)
+    assert (first.username, first.user_id, first.address) == ("system", None, None)
     assert first.details == {
         "file": "conversations.csv",
         "query": "search=hello",

@@ -1,17 +1,18 @@
 from datetime import datetime, time, timedelta
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 
+from audit.commands import AuditedCommand
 from audit.models import Entry
 from audit.recording import Act, record
 
 BATCH = 10_000
 
 
-class Command(BaseCommand):
+class Command(AuditedCommand):
     help = "Deletes old entries of the audit trail, and leaves one that says so."
 
     def add_arguments(self, parser):

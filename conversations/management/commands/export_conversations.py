@@ -7,11 +7,11 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.management import CommandError
-from django.core.management.base import BaseCommand
 from django.db import DatabaseError
 from django.http import QueryDict
 from django.urls import reverse
 
+from audit.commands import AuditedCommand
 from conversations.exports.files import FILES, FORMS, export_file
 from conversations.exports.lines import SEPARATORS
 from conversations.exports.request import parse
@@ -20,7 +20,7 @@ from conversations.exports.workbook import TooManyRows
 from conversations.selection.filters import ConversationFilter
 
 
-class Command(BaseCommand):
+class Command(AuditedCommand):
     help = "Write conversations, their messages or their tasks to a file, whole or not at all."
 
     def add_arguments(self, parser):

@@ -9,10 +9,11 @@ from datetime import datetime, time
 from itertools import chain, islice
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
+from audit.commands import AuditedCommand
 from audit.models import Entry
 from audit.recording import Act, recorded_change
 from backoffice import time_zones
@@ -48,7 +49,7 @@ def batched(ids: Iterator[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
         yield batch
 
 
-class Command(BaseCommand):
+class Command(AuditedCommand):
     help = (
         "Erase conversations whose last activity was before a date: runs, tasks and messages go, "
         "model calls keep their token counts alone."
