@@ -48,6 +48,7 @@ check: $(VENV)/installed-dev ## lint, and check settings and migrations
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/djade --check --target-version 5.2 $$(git ls-files 'templates/*.html')
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
+	  AUDIT_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
 	  ALLOWED_HOSTS=desk.example.com \
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING --database default
 	$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run

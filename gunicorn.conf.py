@@ -49,6 +49,16 @@ def post_worker_init(worker):
     gc.collect()
     gc.freeze()
 
+    from backoffice import jobs
+
+    jobs.begin()
+
+
+def worker_exit(server, worker):
+    from backoffice import jobs
+
+    jobs.end()
+
 
 def post_request(worker, request, environ, response):
     # The next client on this thread is somebody else, and may send something that is not a request.

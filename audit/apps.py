@@ -21,5 +21,10 @@ class AuditConfig(AppConfig):
     name = "audit"
 
     def ready(self):
+        from backoffice import jobs
+
+        from . import checks, sealing  # noqa: F401
+
+        jobs.every(sealing.EVERY_SECONDS, sealing.seal_by_itself)
         signals.user_logged_in.connect(signed_in, dispatch_uid="audit")
         signals.user_logged_out.connect(signed_out, dispatch_uid="audit")

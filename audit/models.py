@@ -1,6 +1,8 @@
 from django.db import models
 from django.db.models.functions import Now
 
+from .sets import IdsField
+
 
 class Act(models.TextChoices):
     SIGNED_IN = "signed_in", "signed in"
@@ -69,3 +71,37 @@ class Entry(models.Model):
 
     def __str__(self):
         return f"{self.username or 'somebody'} {self.get_act_display()}"
+
+
+class Seal(models.Model):
+    """
+    A link of the chain that shows what was done to entries since; audit.sealing makes it. The
+    database refuses to change or delete seals. They are numbered without gaps.
+    """
+
+    class Kind(models.TextChoices):
+        SEALED = "sealed"
+        PRUNED = "pruned"
+
+    id = models.BigIntegerField("number", primary_key=True)
+    at = models.DateTimeField("time")
+    kind = models.CharField(max_length=6, choices=Kind)
+    # The entries that are sealed, or that audit_prune deletes.
+    entries = IdsField()
+    count = models.IntegerField()
+    # The highest id that was sealed so far, and ids below it that may still be committed.
+    last = models.BigIntegerField()
+    missing = IdsField()
+    # 16 bytes for each sealed entry, by id.
+    digests = models.BinaryField()
+    # How the digests and the hash are made; the key's name.
+    form = models.SmallIntegerField()
+    key = models.CharField(max_length=8)
+    previous = models.CharField(max_length=64)
+    hash = models.CharField(max_length=64)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self):
+        return f"seal {self.pk}"

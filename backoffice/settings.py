@@ -20,6 +20,7 @@ DEMO_PASSWORD = env.text("DEMO_PASSWORD")
 
 DEBUG = env.boolean("DEBUG")
 SECRET_KEY = env.text("SECRET_KEY")
+AUDIT_KEY = env.text("AUDIT_KEY")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 BEHIND_PROXY = env.boolean("BEHIND_PROXY")
@@ -34,9 +35,13 @@ if LOCAL:
             raise env.stop(f"{name} without SECRET_KEY; a deployment needs both.")
     ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
     SECRET_KEY = env.kept_secret(LOCAL_DATA_DIR / "secret_key")
+    AUDIT_KEY = AUDIT_KEY or env.kept_secret(LOCAL_DATA_DIR / "audit_key")
 else:
     if not env.is_secret(SECRET_KEY):
         raise env.stop("SECRET_KEY must be at least 50 random characters.")
+    # Without it, `check --deploy` warns.
+    if AUDIT_KEY and not env.is_secret(AUDIT_KEY):
+        raise env.stop("AUDIT_KEY must be at least 50 random characters.")
     # Each by its name: a star or a leading dot would trust hosts that others may own.
     if not ALLOWED_HOSTS or not all(map(env.is_host, ALLOWED_HOSTS)):
         raise env.stop("ALLOWED_HOSTS must name the hosts of this site, separated by commas.")

@@ -9,6 +9,7 @@ import sys
 import pytest
 from django.conf import settings
 
+from audit.checks import audit_key
 from backoffice.databases import uris
 from backoffice.local_postgres.server import LocalPostgres
 
@@ -49,6 +50,10 @@ pytestmark = pytest.mark.thorough
             for origin in ("http://a", "https://*.example.com", "https://a/path", "a", "https://")
         ),
         ({"SECRET_KEY": KEY, "ALLOWED_HOSTS": "a", "DEBUG": "1"}, "DEBUG must be off"),
+        (
+            {"SECRET_KEY": KEY, "ALLOWED_HOSTS": "a", "AUDIT_KEY": "hunter2"},
+            "AUDIT_KEY must be at least 50",
+        ),
         ({"SECRET_KEY_FALLBACKS": KEY}, "SECRET_KEY_FALLBACKS must be former"),
         (
             {"SECRET_KEY": KEY, "ALLOWED_HOSTS": "a", "SECRET_KEY_FALLBACKS": f"{KEY},hunter2"},
@@ -74,6 +79,19 @@ def test_a_bad_value_ends_the_start_with_one_line(environment, words):
 def test_without_a_key_the_site_is_for_this_computer_alone():
     code, out, _ = start("s.ALLOWED_HOSTS, s.SESSION_COOKIE_SECURE, len(s.SECRET_KEY) >= 50")
     assert (code, out) == (0, "['127.0.0.1', 'localhost', '[::1]'] False True")
+
+
+def test_a_deployment_starts_without_an_audit_key_and_check_warns(settings):
+    assert start("repr(s.AUDIT_KEY)", SECRET_KEY=KEY, ALLOWED_HOSTS="a")[:2] == (0, "''")
+    assert audit_key(None) == []
+    settings.AUDIT_KEY = ""
+    [warning] = audit_key(None)
+    assert warning.msg.startswith("AUDIT_KEY is not set")
+
+
+def test_the_audit_key_of_this_computer_stays_the_same_and_is_one_of_its_own():
+    assert start("s.AUDIT_KEY") == start("s.AUDIT_KEY")
+    assert start("len(s.AUDIT_KEY) >= 50, s.AUDIT_KEY != s.SECRET_KEY")[1] == "True True"
 
 
 def test_the_key_of_this_computer_stays_the_same_and_private():

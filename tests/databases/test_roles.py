@@ -1,22 +1,27 @@
 """The roles that `manage.py database_roles` prints may do all that the site does, and no more."""
 
+import getpass
 import re
 from contextlib import contextmanager
 from io import StringIO
 
 import pytest
 from django.core.management import call_command
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connections, transaction
 
+from audit.models import Act, Entry
 from conversations.models import Agent, ChatMessage, Session
 
 from ..site.test_permissions import MATRIX
 from ..support.addresses import site_paths
 from ..support.admin_panel import make_rows, save
+from ..support.listing import TYPING
+from ..support.signing_in import make_user, sign_in
 from ..support.tables import sql
 
 pytestmark = pytest.mark.django_db
 READER, EDITOR = 'desk "reader" of a test', "desk_test_editor"
+SITE = 'desk "site" of a test'
 
 
 def printed(*arguments) -> str:
@@ -138,6 +143,93 @@ def test_what_was_not_granted_is_a_page_that_says_so(admin_client, act):
 def test_the_editor_does_nothing_else(db, statement):
     with role(EDITOR):
         assert refused(statement)
+
+
+# In our own database
+
+
+def ours(statement: str):
+    with connections["default"].cursor() as cursor:
+        cursor.execute(statement)
+
+
+@contextmanager
+def site_role():
+    """In our own database statements are run by the site's role, made by what is printed."""
+    owner = connections["default"].settings_dict["USER"] or getpass.getuser()
+    text = printed("--site", SITE, "--owner", owner)
+    quoted = '"' + SITE.replace('"', '""') + '"'
+    assert f"CREATE ROLE {quoted} LOGIN;" in text
+    assert "GRANT CONNECT ON DATABASE" in text
+    ours(f"CREATE ROLE {quoted}")
+    ours(text[text.index("-- In our own database, by its owner") : text.index("-- Passwords")])
+    ours(f"SET LOCAL ROLE {quoted}")
+    yield
+    ours("RESET ROLE")
+
+
+def test_the_sites_role_may_do_all_that_the_site_does(admin_client, client):
+    paths = site_paths()
+    user = make_user()
+    with site_role():
+        for name, statuses in MATRIX.items():
+            response = admin_client.get(paths[name])
+            assert response.status_code == statuses[-1], name
+            b"".join(response)
+        for end in (2, 3):
+            assert admin_client.get(f"/conversations/?search={'refund'[:end]}", headers=TYPING)
+        assert [text for text in searched() if "re" in text] == ["search=ref"]
+        form = {"username": "al", "is_active": "on"}
+        change = admin_client.post(f"/admin/accounts/user/{user.pk}/change/", form)
+        assert change.status_code == 302
+        assert admin_client.post("/accounts/logout/").status_code == 302
+        assert sign_in(client, "al").status_code == 302
+        # What the site does by itself.
+        call_command("clearsessions")
+        ours("INSERT INTO audit_seal SELECT * FROM audit_seal WHERE false")
+        assert verified() == "0 entries in 0 seals, 0 pruned since."
+
+
+def searched() -> list[str]:
+    found = Entry.objects.filter(act=Act.SEARCHED).values_list("details__query", flat=True)
+    return [text for text in found if text]
+
+
+def verified() -> str:
+    out = StringIO()
+    call_command("audit_verify", stdout=out)
+    return out.getvalue().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM audit_entry",
+        "TRUNCATE audit_entry",
+        "TRUNCATE audit_seal",
+        "UPDATE audit_entry SET username = 'nobody'",
+        "UPDATE audit_entry SET at = now()",
+        "DELETE FROM audit_seal",
+        "UPDATE audit_seal SET count = 0",
+        "ALTER TABLE audit_entry DISABLE TRIGGER USER",
+        "ALTER TABLE audit_seal DISABLE TRIGGER USER",
+        "DROP TRIGGER audit_entry_append_only ON audit_entry",
+        "DROP TABLE audit_entry",
+        "SET session_replication_role = replica",
+        "CREATE OR REPLACE FUNCTION audit_entry_append_only() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN OLD; END'",
+        "CREATE TABLE public.mine ()",
+        "INSERT INTO django_migrations (app, name, applied) VALUES ('x', 'x', now())",
+    ],
+)
+def test_the_sites_role_touches_no_entry(db, statement):
+    with (
+        site_role(),
+        pytest.raises(DatabaseError) as raised,
+        transaction.atomic(),
+    ):
+        ours(statement)
+    assert raised.value.__cause__.sqlstate == "42501"
 
 
 def test_names_are_quoted_and_the_schema_is_the_sites(settings):

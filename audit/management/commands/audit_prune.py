@@ -1,13 +1,14 @@
 from datetime import datetime, time, timedelta
 
 from django.core.management.base import CommandError
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 
 from audit.commands import AuditedCommand
 from audit.models import Entry
 from audit.recording import Act, record
+from audit.sealing import checkpoint
 
 BATCH = 10_000
 
@@ -62,18 +63,18 @@ def days_ago(text: str) -> datetime:
 
 def prune(old, bound) -> int:
     """
-    Delete batch by batch. Each batch replaces the previous one's entry with one that counts all so
-    far, so that the audit trail is right whenever this stops.
+    Delete batch by batch, each with its checkpoint in the chain of seals. Each batch replaces the
+    previous one's entry with one that counts all so far, so that the audit trail is right whenever
+    this stops.
     """
     told, deleted = None, 0
     while True:
-        with transaction.atomic(using="default"), connection.cursor() as cursor:
+        with transaction.atomic(using="default"):
             batch = list(old.order_by("at").values_list("pk", flat=True)[:BATCH])
             if not batch:
                 return deleted
-            cursor.execute("SET LOCAL desk.audit_prune = 'on'")
+            former = [told.pk] if told else []
+            checkpoint(batch + former)
             deleted += Entry.objects.filter(pk__in=batch).delete()[0]
-            if told:
-                told.delete()
-            cursor.execute("SET LOCAL desk.audit_prune = 'off'")
+            Entry.objects.filter(pk__in=former).delete()
             told = record(None, Act.PRUNED, before=bound.isoformat(), entries=deleted)

@@ -3,6 +3,7 @@
 from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
 from psycopg import sql
 
 from conversations.changes.edits import EDITABLE
@@ -21,10 +22,28 @@ GRANT USAGE ON SCHEMA {schema} TO {editor};
 GRANT SELECT ON {tables} TO {editor};
 """
 OURS = """
--- Our own database, by whoever may create one. For DATABASE_URL:
+-- Our own database, by whoever may create one. For DATABASE_URL of migrate, audit_prune, backup and
+-- restore:
 CREATE ROLE {owner} LOGIN;
 CREATE DATABASE {owner} OWNER {owner};
 REVOKE CONNECT ON DATABASE {owner} FROM PUBLIC;
+
+-- For DATABASE_URL of the site, which cannot touch the audit trail:
+CREATE ROLE {site} LOGIN;
+GRANT CONNECT ON DATABASE {owner} TO {site};
+"""
+# The rights on tables that a later release adds come by themselves.
+SITE = """
+-- In our own database, by its owner, after each manage.py migrate:
+ALTER DEFAULT PRIVILEGES FOR ROLE {owner}
+    GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {site};
+ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE ON SEQUENCES TO {site};
+GRANT SELECT, INSERT, UPDATE, DELETE ON {ours} TO {site};
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {site};
+REVOKE INSERT, UPDATE, DELETE ON django_migrations FROM {site};
+REVOKE UPDATE, DELETE ON audit_entry, audit_seal FROM {site};
+-- Of a search that is being typed:
+GRANT UPDATE (details) ON audit_entry TO {site};
 """
 PASSWORDS = "\n-- Passwords are set in psql, where none is shown or logged: \\password NAME\n"
 
@@ -39,12 +58,13 @@ class Command(BaseCommand):
         parser.add_argument("--reader", default="desk_reader", metavar="NAME")
         parser.add_argument("--editor", default="desk_editor", metavar="NAME")
         parser.add_argument("--owner", default="desk", metavar="NAME", help="of our own database")
+        parser.add_argument("--site", default="desk_site", metavar="NAME", help="the site's in it")
         parser.add_argument(
             "--edits-only", action="store_true", help="nothing is redacted, erased or purged"
         )
 
-    def handle(self, *, schema, reader, editor, owner, edits_only, **options):
-        names = {"schema": schema, "reader": reader, "editor": editor, "owner": owner}
+    def handle(self, *, schema, reader, editor, owner, site, edits_only, **options):
+        names = {"schema": schema, "reader": reader, "editor": editor, "owner": owner, "site": site}
         if any("\0" in name for name in names.values()):
             raise CommandError("A name holds what no database could.")
         quoted = {name: sql.Identifier(value) for name, value in names.items()}
@@ -63,6 +83,10 @@ class Command(BaseCommand):
             self.write("GRANT DELETE ON {schema}.sessions TO {editor};", **quoted)
         self.stdout.write()
         self.write(OURS, **quoted)
+        self.stdout.write()
+        tables = connections["default"].introspection.django_table_names(include_views=False)
+        ours = sql.SQL(", ").join(map(sql.Identifier, [*sorted(tables), "django_migrations"]))
+        self.write(SITE, ours=ours, **quoted)
         self.stdout.write(PASSWORDS)
 
     def grant_update(self, table, columns, **quoted):

@@ -1,0 +1,16 @@
+from django.conf import settings
+from django.core import checks
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def audit_key(app_configs, **kwargs):
+    if settings.AUDIT_KEY:
+        return []
+    return [
+        checks.Warning(
+            "AUDIT_KEY is not set, so the audit trail is sealed with SECRET_KEY.",
+            hint="Give it at least 50 random characters, and keep it when SECRET_KEY changes: "
+            "seals of a key that is gone cannot be checked.",
+            id="audit.W001",
+        )
+    ]

@@ -1,0 +1,434 @@
+"""Sealed entries: whoever removes, changes or backdates one since is found out."""
+
+import threading
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from io import StringIO
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connection, connections, transaction
+from django.utils import timezone
+
+from audit import sealing
+from audit.models import Act, Entry, Seal
+from audit.recording import record
+from backoffice import jobs
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def sql(statement: str, params=None):
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+        return cursor.fetchall() if cursor.description else None
+
+
+def made(number: int) -> list[int]:
+    return [record(None, Act.VIEWED, page="detail", place=place).pk for place in range(number)]
+
+
+def seal() -> str:
+    out = StringIO()
+    call_command("audit_seal", stdout=out)
+    return out.getvalue()
+
+
+def verify(*arguments) -> list[str]:
+    """What it says; the last line is what it ends with, if that is a failure."""
+    out = StringIO()
+    try:
+        call_command("audit_verify", *arguments, stdout=out)
+    except CommandError as error:
+        out.write(f"{error}\n")
+    return out.getvalue().splitlines()
+
+
+def is_intact() -> bool:
+    return not any("is not what was sealed" in line for line in verify())
+
+
+@contextmanager
+def as_owner():
+    """What an owner of the tables can do, and the site's former role could."""
+    with transaction.atomic():
+        sql("ALTER TABLE audit_entry DISABLE TRIGGER USER")
+        sql("ALTER TABLE audit_seal DISABLE TRIGGER USER")
+        yield
+        sql("ALTER TABLE audit_entry ENABLE TRIGGER USER")
+        sql("ALTER TABLE audit_seal ENABLE TRIGGER USER")
+
+
+@contextmanager
+def another_connection():
+    """A transaction of somebody else, open until the end."""
+    connection.ensure_connection()
+    info = connection.connection.info
+    with psycopg.connect(info.dsn, password=info.password) as other:
+        yield other
+
+
+INSERT = """
+    INSERT INTO audit_entry (id, act, username, request_id, details)
+    VALUES (%s, 'viewed', '', '', '{}')
+"""
+
+
+def test_what_was_sealed_and_left_alone_is_intact():
+    assert seal() == "There is nothing to seal.\n"
+    made(3)
+    assert seal().startswith("Sealed 3 entries. The newest seal: 1:")
+    made(2)
+    assert seal().startswith("Sealed 2 entries. The newest seal: 2:")
+    said = verify()
+    assert said[0] == "5 entries in 2 seals, 0 pruned since."
+    assert said[1].startswith("The newest seal: 2:")
+    assert len(said) == 2
+
+
+def test_a_long_trail_is_sealed_in_batches(monkeypatch):
+    monkeypatch.setattr(sealing, "BATCH", 2)
+    made(5)
+    assert seal().startswith("Sealed 5 entries.")
+    assert list(Seal.objects.order_by("pk").values_list("count", flat=True)) == [2, 2, 1]
+    assert is_intact()
+
+
+CHANGES = {
+    "at": "at + interval '1 microsecond'",
+    "act": "'searched'",
+    "user_id": "7",
+    "username": "'nobody'",
+    "role": "'Viewer'",
+    "reason": "'none'",
+    "address": "'192.0.2.7'",
+    "request_id": "'x'",
+    "session_id": "gen_random_uuid()",
+    "details": 'details || \'{"page": "list"}\'',
+    "id": "id + 1000",
+}
+
+
+@pytest.mark.parametrize("column", CHANGES)
+def test_a_change_of_any_column_is_found(column):
+    _, changed, _ = made(3)
+    seal()
+    with as_owner():
+        sql(f"UPDATE audit_entry SET {column} = {CHANGES[column]} WHERE id = %s", [changed])
+    said = verify()
+    what = "removed" if column == "id" else "changed"
+    assert said[0].startswith(f"Entry {changed} was {what} since ")
+    assert said[0].endswith(", when seal 1 was made.")
+    assert said[-1] == "The audit trail is not what was sealed: 1 problem."
+
+
+def test_every_column_is_sealed():
+    assert CHANGES.keys() == {field.column for field in Entry._meta.fields}
+
+
+def test_what_was_removed_is_named():
+    ids = made(9)
+    seal()
+    with as_owner():
+        sql("DELETE FROM audit_entry WHERE id = ANY(%s)", [[ids[1], *ids[4:7]]])
+    expected = f"Entries {ids[1]} and {ids[4]} to {ids[6]} were removed since "
+    assert verify()[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["SET desk.audit_prune = 'on'", "DELETE FROM audit_entry"],
+        ["TRUNCATE audit_entry"],
+        ["TRUNCATE audit_seal"],
+        ["TRUNCATE audit_entry, audit_seal"],
+        ["DELETE FROM audit_seal"],
+        ["UPDATE audit_seal SET count = 0"],
+        # A table of one's own does not stand for the seals.
+        [
+            "CREATE TEMPORARY TABLE audit_seal AS SELECT 1 AS id, 'pruned' AS kind,"
+            " '{[0,99999)}'::int8multirange AS entries",
+            "DELETE FROM audit_entry",
+        ],
+    ],
+)
+def test_the_sites_own_role_empties_nothing(statements):
+    made(2)
+    seal()
+    *before, last = statements
+    for statement in before:
+        sql(statement)
+    with pytest.raises(DatabaseError, match="append-only"):
+        sql(last)
+    sql("RESET desk.audit_prune")
+    sql("DROP TABLE IF EXISTS pg_temp.audit_seal")
+    assert Entry.objects.count() == 2
+    assert is_intact()
+
+
+def test_a_made_up_checkpoint_is_not_believed():
+    ids = made(2)
+    seal()
+    sql(
+        "INSERT INTO audit_seal (id, at, kind, entries, count, last, missing, digests, form, key,"
+        " previous, hash) SELECT 2, now(), 'pruned', '{[0,99999)}', 2, last, '{}', '', 1, key,"
+        " hash, repeat('0', 64) FROM audit_seal"
+    )
+    sql("DELETE FROM audit_entry")
+    said = "\n".join(verify())
+    assert f"Entries {ids[0]} to {ids[1]} were removed since" in said
+    assert "was changed or forged" in said
+
+
+def test_pruned_entries_are_known_to_be(monkeypatch):
+    year_ago = timezone.now() - timedelta(days=365)
+    old = [Entry.objects.create(act=Act.VIEWED, at=year_ago).pk for _ in range(3)]
+    kept = made(2)
+    seal()
+    call_command("audit_prune", days="90", stdout=StringIO())
+    assert set(Entry.objects.values_list("pk", flat=True)) >= set(kept)
+    assert not Entry.objects.filter(pk__in=old).exists()
+    assert verify()[0] == "5 entries in 2 seals, 3 pruned since."
+    seal()
+    with as_owner():
+        sql("DELETE FROM audit_entry WHERE id = %s", [kept[0]])
+    assert verify()[0].startswith(f"Entry {kept[0]} was removed")
+
+
+def test_an_entry_put_among_older_ones_is_found():
+    _, second, _ = made(3)
+    with as_owner():
+        sql("DELETE FROM audit_entry WHERE id = %s", [second])
+    seal()
+    # Seals remember for a day which ids were missing.
+    with as_owner():
+        sql("UPDATE audit_seal SET at = at - interval '2 days'")
+    made(1)
+    seal()
+    Entry.objects.create(pk=second, act=Act.VIEWED)
+    seal()
+    assert any(f"Entry {second} was added since" in line for line in verify())
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_backdated_entry_is_found(sealed):
+    made(1)
+    seal()
+    entry = Entry.objects.create(act=Act.VIEWED, at=timezone.now() - timedelta(hours=1))
+    if sealed:
+        seal()
+    assert verify()[0].startswith(f"Entry {entry.pk} was backdated")
+
+
+def test_seals_that_were_changed_or_removed_are_found():
+    for _ in range(3):
+        made(1)
+        seal()
+    with as_owner():
+        sql("UPDATE audit_seal SET at = at - interval '1 day' WHERE id = 3")
+        sql("DELETE FROM audit_seal WHERE id = 2")
+    said = "\n".join(verify())
+    assert "Seals 2 to 2 were removed." in said
+    assert "Seal 3 of " in said
+
+
+def test_a_chain_that_was_cut_short_is_found_by_what_was_noted():
+    made(1)
+    seal()
+    gone = made(1)
+    noted = seal().split()[-1]
+    with as_owner():
+        sql("DELETE FROM audit_seal WHERE id = 2")
+        sql("DELETE FROM audit_entry WHERE id = ANY(%s)", [gone])
+    assert is_intact()
+    assert verify("--noted", noted)[0] == "Seal 2 was removed: it was noted."
+    made(1)
+    seal()
+    assert verify("--noted", noted)[0] == "Seal 2 is not the one that was noted."
+    with pytest.raises(CommandError, match="must be like"):
+        call_command("audit_verify", "--noted", "2")
+
+
+def test_a_whole_new_chain_takes_the_key(settings):
+    made(2)
+    seal()
+    with as_owner():
+        sql("DELETE FROM audit_seal")
+        sql("UPDATE audit_entry SET username = 'nobody'")
+    key, settings.AUDIT_KEY = settings.AUDIT_KEY, "another" * 10
+    seal()
+    settings.AUDIT_KEY = key
+    assert verify()[0].startswith("Seal 1 cannot be checked: its key is neither AUDIT_KEY nor")
+
+
+def test_seals_of_secret_key_stay_valid_when_there_is_an_audit_key(settings):
+    key, settings.AUDIT_KEY = settings.AUDIT_KEY, ""
+    made(1)
+    seal()
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "n3w-" * 20
+    made(1)
+    seal()
+    settings.AUDIT_KEY = key
+    made(1)
+    seal()
+    assert is_intact()
+    assert len(set(Seal.objects.values_list("key", flat=True))) == 3
+
+
+# What is sealed when
+
+
+def test_an_entry_committed_late_is_in_a_later_seal():
+    with another_connection() as other:
+        # Takes the lower id first; gets its transaction's number last.
+        [(taken,)] = other.execute("SELECT nextval('audit_entry_id_seq')").fetchall()
+        [higher] = made(1)
+        seal()
+        other.execute(INSERT, [taken])
+        other.commit()
+    assert taken < higher
+    made(1)
+    seal()
+    covered = "SELECT id FROM audit_seal WHERE entries @> %s::bigint"
+    assert sql(covered, [higher]) == [(1,)]
+    assert sql(covered, [taken]) == [(2,)]
+    assert is_intact()
+
+
+def test_nothing_is_sealed_that_is_not_older_than_every_open_transaction():
+    before = made(1)
+    with another_connection() as other:
+        other.execute("SELECT pg_current_xact_id()")
+        after = made(2)
+        assert seal().startswith("Sealed 1 entries.")
+        assert seal() == "There is nothing to seal.\n"
+        other.commit()
+    assert seal().startswith("Sealed 2 entries.")
+    assert sql("SELECT entries::text FROM audit_seal ORDER BY id") == [
+        (f"{{[{before[0]},{before[0] + 1})}}",),
+        (f"{{[{after[0]},{after[1] + 1})}}",),
+    ]
+    assert is_intact()
+
+
+def test_rolled_back_ids_do_not_matter():
+    made(1)
+    with transaction.atomic():
+        made(3)
+        transaction.set_rollback(True)
+    made(1)
+    seal()
+    made(1)
+    seal()
+    assert is_intact()
+
+
+def test_frozen_entries_are_sealed():
+    made(2)
+    sql("VACUUM (FREEZE) audit_entry")
+    assert seal().startswith("Sealed 2 entries.")
+
+
+def test_a_search_is_sealed_once_nobody_can_extend_it():
+    made(1)
+    search = record(None, Act.SEARCHED, query="search=ref")
+    old = Entry.objects.create(act=Act.SEARCHED, at=timezone.now() - timedelta(seconds=11))
+    assert seal().startswith("Sealed 2 entries.")
+    Entry.objects.filter(pk=search.pk).update(details={"query": "search=refund"})
+    with as_owner():
+        sql("UPDATE audit_entry SET at = at - interval '11 seconds' WHERE id = %s", [search.pk])
+    assert seal().startswith("Sealed 1 entries.")
+    assert old.pk > search.pk
+    assert is_intact()
+
+
+def test_a_long_transaction_extends_no_search_that_is_sealed():
+    with another_connection() as other:
+        other.execute("SELECT now()")
+        search = record(None, Act.SEARCHED, query="search=ref")
+        with as_owner():
+            sql("UPDATE audit_entry SET at = at - interval '1 second'")
+        time.sleep(2.2)
+        # By now(), which stands still in its transaction, the search was made a second ago.
+        with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+            other.execute("UPDATE audit_entry SET details = '{}' WHERE id = %s", [search.pk])
+        other.rollback()
+
+
+def test_an_entry_that_is_being_changed_is_not_sealed():
+    search = record(None, Act.SEARCHED, query="search=ref")
+    with another_connection() as other:
+        other.execute("UPDATE audit_entry SET details = '{}' WHERE id = %s", [search.pk])
+        with pytest.MonkeyPatch.context() as patch:
+            ready = sealing.UNSEALED.replace("10 seconds", "0 seconds")
+            patch.setattr(sealing, "UNSEALED", ready)
+            assert seal() == "There is nothing to seal.\n"
+            other.commit()
+            assert seal().startswith("Sealed 1 entries.")
+    assert is_intact()
+
+
+def test_no_request_waits_for_a_seal_and_no_seal_for_another():
+    made(1)
+    with another_connection() as other:
+        other.execute(sealing.LOCK)
+        assert sealing.seal(wait=False) is None
+        # The lock is not one that an entry takes.
+        made(1)
+    assert sealing.seal(wait=False).count == 2
+
+
+def test_several_processes_make_one_chain():
+    made(20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sealing, "BATCH", 3)
+
+        def work():
+            try:
+                while sealing.seal(wait=True):
+                    pass
+            finally:
+                connections.close_all()
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert Seal.objects.count() == 7
+    assert is_intact()
+
+
+def test_a_restored_trail_is_intact_and_goes_on():
+    """Transactions have other numbers in another database server."""
+    made(3)
+    seal()
+    with as_owner():
+        sql("CREATE TEMPORARY TABLE kept AS SELECT * FROM audit_entry")
+        sql("DELETE FROM audit_entry")
+        sql("INSERT INTO audit_entry SELECT * FROM kept")
+    sql("DROP TABLE kept")
+    made(1)
+    assert seal().startswith("Sealed 1 entries.")
+    assert is_intact()
+
+
+# By itself
+
+
+def test_the_site_seals_once_a_minute(monkeypatch):
+    assert jobs._jobs[sealing.seal_by_itself] == 60
+    made(1)
+    sealing.seal_by_itself()
+    made(1)
+    sealing.seal_by_itself()
+    assert Seal.objects.count() == 1
+    monkeypatch.setattr(sealing, "EVERY_SECONDS", 0)
+    sealing.seal_by_itself()
+    assert Seal.objects.count() == 2
+
+
+def test_neither_tests_nor_commands_have_the_thread():
+    assert not [each for each in threading.enumerate() if each.name == "jobs"]
