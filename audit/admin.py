@@ -16,6 +16,7 @@ from backoffice.databases.text import is_storable
 from backoffice.words import at
 
 from .models import Act, Entry
+from .texts import FINGERPRINT, readable
 
 SUMMARY = 150
 
@@ -37,6 +38,16 @@ class EntryAdmin(BigTableAdmin):
 
     def has_change_permission(self, request, obj=None):
         return False
+
+    def get_changelist_instance(self, request):
+        found = super().get_changelist_instance(request)
+        with_texts(found.result_list)
+        return found
+
+    def get_object(self, request, object_id, from_field=None):
+        entry = super().get_object(request, object_id, from_field)
+        with_texts([entry])
+        return entry
 
     def searches(self, term):
         if not is_storable(term):
@@ -78,17 +89,31 @@ class EntryAdmin(BigTableAdmin):
     @admin.display(description="details")
     def summary(self, entry):
         shown = ({"reason": entry.reason} if entry.reason else {}) | entry.details
-        text = ", ".join(f"{name}: {words(value)}" for name, value in shown.items())
+        text = ", ".join(f"{name}: {words(value, entry)}" for name, value in shown.items())
         return format_html("<bdi>{}</bdi>", text[:SUMMARY] + ("…" if len(text) > SUMMARY else ""))
 
     @admin.display(description="details")
     def all_details(self, entry):
-        lines = ((name, words(value)) for name, value in entry.details.items())
+        lines = ((name, words(value, entry)) for name, value in entry.details.items())
         return format_html_join("\n", "<p><b>{}</b>: <bdi>{}</bdi></p>", lines) or "-"
 
 
-def words(value) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def with_texts(entries):
+    """Look up at once what their fingerprints stand for."""
+    found = readable(json.dumps(entry.details) for entry in entries)
+    for entry in entries:
+        entry.texts = found
+
+
+def words(value, entry) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return FINGERPRINT.sub(lambda found: shown_text(found[0], entry.texts), text)
+
+
+def shown_text(fingerprint: str, texts: dict[str, str]) -> str:
+    if fingerprint in texts:
+        return f"“{texts[fingerprint]}”"
+    return f"(no longer kept, {fingerprint[:9]})"
 
 
 # Searches for one kind of term each; they raise a ValueError for any other term.

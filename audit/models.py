@@ -105,3 +105,23 @@ class Seal(models.Model):
 
     def __str__(self):
         return f"seal {self.pk}"
+
+
+class Text(models.Model):
+    """What a fingerprint in entries stands for, as long as it may be read; see audit.texts."""
+
+    fingerprint = models.CharField(max_length=33, primary_key=True)
+    # Masked if the site masks personal data; `folded` is empty then.
+    value = models.TextField()
+    # For finding what an external id begins with, however it was written.
+    folded = models.TextField()
+    # Known to be one; others were typed as a search.
+    is_external_id = models.BooleanField()
+    # When it was last used.
+    at = models.DateTimeField("time", db_index=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self):
+        return self.value

@@ -14,12 +14,13 @@ from allauth.account.authentication import get_authentication_records
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils.crypto import salted_hmac
 
 from backoffice.databases.replica import lag
 
+from .keys import digest, keys
 from .masking import for_audit
 from .models import Act, Entry
+from .texts import kept_query
 
 # Who acts where there is no request. It has no user id, so nobody can be taken for it.
 SYSTEM = "system"
@@ -41,8 +42,15 @@ def record(request, act: Act, *, session_id: uuid.UUID | None = None, **details)
     a command. `details` must be serialisable as JSON and hold no content of conversations.
     """
     return Entry.objects.create(
-        act=act, session_id=session_id, details=for_audit(details), **who_and_where(request)
+        act=act, session_id=session_id, details=kept(details), **who_and_where(request)
     )
+
+
+def kept(details: dict) -> dict:
+    """As an entry holds them: what was typed as its fingerprint, the rest masked."""
+    if "query" in details:
+        details = details | {"query": kept_query(details["query"])}
+    return for_audit(details)
 
 
 def record_view(request, session_id: uuid.UUID, *, again: bool, **details):
@@ -83,7 +91,7 @@ def record_search(
     for entry, before in recent.values_list("pk", "details")[:LATEST]:
         if before.get("fingerprint") in beginnings(filters, typed):
             # The database allows this one change, of an entry this new.
-            entries.filter(pk=entry).update(details=for_audit(details))
+            entries.filter(pk=entry).update(details=kept(details))
             return
     record(request, Act.SEARCHED, **details)
 
@@ -97,8 +105,7 @@ def beginnings(filters: dict[str, str], typed: Iterable[str]) -> Iterator[str]:
 
 def fingerprint(filters: dict[str, str]) -> str:
     """Tells searches apart that masking makes the same. Keyed, so that no text can be guessed."""
-    text = json.dumps(sorted(filters.items()))
-    return salted_hmac("audit.searches", text, algorithm="sha256").hexdigest()[:32]
+    return digest(keys("audit.searches")[0], json.dumps(sorted(filters.items()))).hex()[:32]
 
 
 def who_and_where(request) -> dict:

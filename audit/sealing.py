@@ -23,6 +23,7 @@ from django.utils import timezone
 from backoffice import jobs
 from backoffice.databases.time_limits import time_limit
 
+from . import old_texts
 from .keys import digest, key_name, keys
 from .models import Seal
 from .sets import as_text
@@ -127,6 +128,9 @@ def seal(*, wait: bool) -> Link | None:
     Seal the next entries, in a transaction of its own; None if there are none, or if another
     process is at it and we should not `wait`.
     """
+    if not Seal.objects.exists():
+        # Of processes of the former release, which went on after the migration.
+        old_texts.convert()
     with (
         time_limit("default", STATEMENT_SECONDS),
         transaction.atomic(using="default"),

@@ -202,6 +202,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.User"
 # For users without the permission to see personal data.
 MASK_PERSONAL_DATA = env.boolean("MASK_PERSONAL_DATA")
+# How long the audit trail keeps searched texts readable.
+AUDIT_TEXT_DAYS = env.integer("AUDIT_TEXT_DAYS", 90, 1, 36_500)
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "conversations:list"
 LOGOUT_REDIRECT_URL = "login"

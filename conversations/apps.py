@@ -24,8 +24,12 @@ class ConversationsConfig(AppConfig):
     name = "conversations"
 
     def ready(self):
-        from .agentdb import checks  # noqa: F401
+        from backoffice import jobs
 
+        from .agentdb import checks  # noqa: F401
+        from .changes import forgetting
+
+        jobs.every(forgetting.EVERY_SECONDS, forgetting.forget_old)
         got_request_exception.connect(refresh_schema_cache, dispatch_uid="refresh_schema_cache")
         connection_created.connect(clamp_times, dispatch_uid="clamp_times")
         connection_created.connect(mask_texts, dispatch_uid="mask_texts")

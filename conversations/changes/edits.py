@@ -11,6 +11,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.html import format_html, format_html_join
 
 from audit.recording import Act, recorded_change
+from audit.texts import kept_external_id
 from backoffice.databases.time_limits import TimeBudget, time_limit
 from backoffice.error_pages import refusals
 
@@ -211,9 +212,11 @@ def conversation_of(row):
 
 
 def audited(row, name: str, value):
-    """What the audit trail keeps of a value; never what was said in a message."""
+    """What an audit entry keeps of a value; never what was said, nor an external id itself."""
     if value is None:
         return None
     if isinstance(row, ChatMessage) and name == "content":
         return {"length": len(value)}
+    if isinstance(row, Session) and name == "external_id":
+        return kept_external_id(value)
     return str(value)[:AUDITED_CHARACTERS]

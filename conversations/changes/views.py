@@ -21,7 +21,7 @@ from privacy import masking
 from ..access import agent_limits
 from ..access.conversation_access import ConversationAccess
 from ..models import ChatMessage, Session
-from . import erasure, locking, redaction
+from . import erasure, forgetting, locking, redaction
 
 # To erase more than this at once there is manage.py purge.
 MOST_AT_ONCE = 1_000
@@ -178,7 +178,7 @@ class EraseView(ChangeView):
     def form_valid(self, form):
         change = recorded_change(self.request, Act.ERASED, session_id=self.named())
         going_on = locking.may_be_written(self.ids, "agents_write")
-        with change as details, refusals(), changing():
+        with forgetting.forgetting(self.ids), change as details, refusals(), changing():
             locking.lock(self.ids)
             counts = erasure.erase(self.ids)
             details |= counts.as_details()

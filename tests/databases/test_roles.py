@@ -18,6 +18,7 @@ from ..support.admin_panel import make_rows, save
 from ..support.listing import TYPING
 from ..support.signing_in import make_user, sign_in
 from ..support.tables import sql
+from ..support.trail import read
 
 pytestmark = pytest.mark.django_db
 READER, EDITOR = 'desk "reader" of a test', "desk_test_editor"
@@ -191,8 +192,7 @@ def test_the_sites_role_may_do_all_that_the_site_does(admin_client, client):
 
 
 def searched() -> list[str]:
-    found = Entry.objects.filter(act=Act.SEARCHED).values_list("details__query", flat=True)
-    return [text for text in found if text]
+    return [read(entry.details)["query"] for entry in Entry.objects.filter(act=Act.SEARCHED)]
 
 
 def verified() -> str:

@@ -11,6 +11,7 @@ from conversations.management.commands import export_conversations
 
 from ..support.exports import SLEEP, export, read_csv, read_jsonl, slots_taken
 from ..support.factories import make_agent, make_conversation, make_session
+from ..support.trail import read
 
 pytestmark = pytest.mark.django_db
 
@@ -76,7 +77,7 @@ def test_it_is_recorded(tmp_path):
     run(output=str(tmp_path / "file"), search="hello")
     first, last = Entry.objects.filter(act=Act.EXPORTED).order_by("pk")
     assert (first.username, first.user_id, first.address) == ("system", None, None)
-    assert first.details == {
+    assert read(first.details) == {
         "file": "conversations.csv",
         "query": "search=hello",
         "payloads": False,

@@ -28,6 +28,7 @@ from ..support.factories import make_agent, make_conversation, make_message, mak
 from ..support.histories import AGENTS, FIRST_DAY, SAME_ERROR, expected, make_history
 from ..support.listing import be_patient, listed, match
 from ..support.pages import get, text, words
+from ..support.trail import read
 
 pytestmark = pytest.mark.django_db
 FILES = [f"{name}.{form}" for name in ("conversations", "messages", "tasks")
@@ -224,7 +225,7 @@ def test_a_database_that_fails_has_a_page_of_its_own(support_client, monkeypatch
 
 def entries() -> list[dict]:
     found = Entry.objects.filter(act=Act.EXPORTED).order_by("pk")
-    return [{"username": entry.username, **entry.details} for entry in found]
+    return [{"username": entry.username, **read(entry.details)} for entry in found]
 
 
 def test_an_export_is_recorded_before_its_first_byte_and_at_its_end(support_client):

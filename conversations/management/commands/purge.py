@@ -20,6 +20,7 @@ from backoffice import time_zones
 from backoffice.databases.text import is_storable
 from conversations.agentdb import revision
 from conversations.changes import erasure
+from conversations.changes.forgetting import forgetting
 from conversations.models import Agent, Session
 
 BATCH = 500
@@ -95,7 +96,7 @@ class Command(AuditedCommand):
         }
         oldest_first = sessions.order_by("updated_at", "id").values_list("pk", flat=True)
         while ids := list(oldest_first[:BATCH]):
-            with recorded_change(None, Act.PURGED, **filters) as details:
+            with forgetting(ids), recorded_change(None, Act.PURGED, **filters) as details:
                 counts = erasure.erase(ids, before)
                 details |= counts.as_details()
                 details["ids"] = [str(each) for each in counts.ids]
