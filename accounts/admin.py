@@ -51,17 +51,7 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
         return obj != request.user and super().has_delete_permission(request, obj)
 
     def told(self, user):
-        """Instead of the password, whether there is one."""
-        return {
-            "name": user.get_username(),
-            "first_name": user.first_name,
-            "last_name": user.last_name,
-            "email": user.email,
-            "is_active": user.is_active,
-            "is_superuser": user.is_superuser,
-            "groups": sorted(user.groups.values_list("name", flat=True)),
-            "password": user.has_usable_password(),
-        }
+        return user.told()
 
     def user_change_password(self, request, id, form_url=""):
         removes_own = "unset-password" in request.POST and id == str(request.user.pk)
@@ -96,7 +86,7 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     @admin.action(description="Remove all second factors", permissions=["change"])
     def reset_second_factors(self, request, users):
         for user in users:
-            second_factors.reset(user)
+            second_factors.reset(user, request)
         self.message_user(request, "Their second factors were removed, and they were signed out.")
 
 

@@ -6,6 +6,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
 from audit.models import Act
+from audit.panel import RecordedViews
 from audit.recording import record
 from backoffice.admin import KnownFilters
 from backoffice.error_pages import error_response
@@ -74,7 +75,7 @@ def nobody_locked_out(request):
             raise LockedOutByChange(*LAST_SUPERUSER)
 
 
-class AuditedAdmin(KnownFilters):
+class AuditedAdmin(RecordedViews, KnownFilters):
     """
     An admin form that records every change in the audit trail, in the same transaction. A row that
     did not exist before, or does not exist afterwards, is None.

@@ -113,6 +113,21 @@ class User(AbstractUser):
         allowed = app not in NOT_WITH_A_LIMIT or perm == "accounts.use_admin"
         return allowed or self.agent_limit is None
 
+    def told(self) -> dict:
+        """
+        What the audit trail records of an account; instead of the password, whether there is one.
+        """
+        return {
+            "name": self.get_username(),
+            "first_name": self.first_name,
+            "last_name": self.last_name,
+            "email": self.email,
+            "is_active": self.is_active,
+            "is_superuser": self.is_superuser,
+            "groups": sorted(self.groups.values_list("name", flat=True)),
+            "password": self.has_usable_password(),
+        }
+
     def _get_session_auth_hash(self, secret=None):
         value = f"{self.sign_outs}:{self.password}"
         return salted_hmac("accounts.session", value, secret=secret, algorithm="sha256").hexdigest()

@@ -7,6 +7,7 @@ from functools import cache
 import requests
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.utils import perform_login
+from allauth.core import context
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.django_client import OAuth
 from django.conf import settings
@@ -22,6 +23,8 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from joserfc.errors import JoseError
 
+from audit.models import Act
+from audit.recording import record
 from backoffice.error_pages import error_response
 
 from .lockout import record_refusal
@@ -246,6 +249,7 @@ def admitted(claims: dict):
                 )
             user.identity = identity
             user.save(update_fields=["identity"])
+            record_account(user, before={"identity": False}, after={"identity": True})
             return user
         if email.rpartition("@")[2].lower() not in settings.OIDC_DOMAINS:
             raise NotAdmitted(
@@ -271,7 +275,13 @@ def admitted(claims: dict):
             )
         user = users.create_user(email, email, identity=identity)
         user.groups.add(newcomers)
+        record_account(user, before=None, after=user.told())
         return user
+
+
+def record_account(user, **change):
+    details = {"table": user._meta.db_table, "row": user.get_username(), "how": "provider"}
+    record(context.request, Act.EDITED, **details, **change)
 
 
 def is_address(email) -> bool:

@@ -10,6 +10,9 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
 
+from audit.models import Act
+from audit.recording import record
+
 # Neither base32 nor hexadecimal, the earlier unencrypted forms, begins with it.
 ENCRYPTED = "gAAAA"
 SECRETS = {Authenticator.Type.TOTP: "secret", Authenticator.Type.RECOVERY_CODES: "seed"}
@@ -62,8 +65,10 @@ def encrypt_anew() -> tuple[int, int]:
     return done, unreadable
 
 
-def reset(user):
+@transaction.atomic
+def reset(user, request=None):
     """Remove all second factors and sessions of a user who has lost one."""
+    record(request, Act.SIGNED_OUT_EVERYWHERE, account=user.get_username())
     Authenticator.objects.filter(user=user).delete()
     user.end_sessions()
 

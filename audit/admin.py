@@ -16,13 +16,14 @@ from backoffice.databases.text import is_storable
 from backoffice.words import at
 
 from .models import Act, Entry
+from .panel import RecordedViews
 from .texts import FINGERPRINT, readable
 
 SUMMARY = 150
 
 
 @admin.register(Entry)
-class EntryAdmin(BigTableAdmin):
+class EntryAdmin(RecordedViews, BigTableAdmin):
     """The audit trail, read-only."""
 
     ordering = ["-at", "-id"]

@@ -1,7 +1,7 @@
 from django.contrib.auth.mixins import PermissionRequiredMixin
 
 from audit.recording import record_search, record_view
-from backoffice.fragments import refreshes_itself, wants_fragment
+from backoffice.fragments import FragmentMixin, refreshes_itself, wants_fragment
 
 
 class ConversationAccess(PermissionRequiredMixin):
@@ -13,10 +13,11 @@ class ConversationAccess(PermissionRequiredMixin):
         response = super().dispatch(request, *args, **kwargs)
         if response.status_code == 200 and "session_id" in kwargs:
             details = {"page": request.resolver_match.url_name}
-            if refreshes_itself(request):
+            # Any request can say that htmx sent it: a file is one all the same.
+            is_part = isinstance(self, FragmentMixin) and wants_fragment(request)
+            if is_part and refreshes_itself(request):
                 details["by"] = "an open page"
-            again = not wants_fragment(request)
-            record_view(request, kwargs["session_id"], again=again, **details)
+            record_view(request, kwargs["session_id"], again=not is_part, **details)
         return response
 
 

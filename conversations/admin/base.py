@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
@@ -11,7 +10,7 @@ from django.db.models import F, TextField
 from django.db.models.functions import Cast, Left, Length
 from django.http import Http404, HttpResponseRedirect
 
-from audit.recording import Act, record
+from audit.panel import RecordedViews
 from backoffice.admin import BigTableAdmin
 from backoffice.databases.text import is_storable
 from backoffice.error_pages import BUSY, NO_WRITING, ChangeRefused, error_response, refusals
@@ -25,7 +24,7 @@ from ..models import PAYLOADS, Agent, Session
 MOST_CONVERSATIONS = 100
 
 
-class AgentRowAdmin(BigTableAdmin):
+class AgentRowAdmin(RecordedViews, BigTableAdmin):
     form = edits.EditForm
     # Lines of the form. Editable ones are inputs for users who may edit.
     lines = ()
@@ -138,15 +137,6 @@ class AgentRowAdmin(BigTableAdmin):
 
     # Reading and writing
 
-    def changelist_view(self, request, extra_context=None):
-        response = super().changelist_view(request, extra_context)
-        if request.GET.get("q") and response.status_code == 200:
-            shown = response.context_data["cl"]
-            query = urlencode({"q": shown.query})
-            table = self.opts.db_table
-            record(request, Act.SEARCHED, table=table, query=query, shown=len(shown.result_list))
-        return response
-
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         """
         Django's, without its transaction around everything: save_edit() has its own, and the audit
@@ -169,23 +159,17 @@ class AgentRowAdmin(BigTableAdmin):
             return error_response(request, *refused.args)
         # A response that closes a popup has no form.
         context = getattr(response, "context_data", None) or {}
-        if "adminform" in context and request.method != "POST":
-            self.record_view(request, context["original"])
-        elif "adminform" in context and context["adminform"].form.conflict:
-            response.status_code = 409
-        return response
-
-    def history_view(self, request, object_id, extra_context=None):
-        response = super().history_view(request, object_id, extra_context)
-        if response.status_code == 200:
-            self.record_view(request, response.context_data["object"])
+        if request.method == "POST" and "adminform" in context:
+            if context["adminform"].form.conflict:
+                response.status_code = 409
+        else:
+            self.record_row(request, context.get("original"))
         return response
 
     def record_view(self, request, row):
+        # What an agent is told is nobody's conversation.
         if self.model is not Agent:
-            session_id = edits.conversation_of(row)
-            page = f"admin:{request.resolver_match.url_name}"
-            record(request, Act.VIEWED, session_id=session_id, page=page, row=str(row.pk))
+            super().record_view(request, row, session_id=edits.conversation_of(row))
 
     def formfield_for_foreignkey(self, db_field, request, **kwargs):
         return super().formfield_for_foreignkey(db_field, request, using="agents_write", **kwargs)

@@ -2,6 +2,7 @@
 
 import uuid
 from contextlib import contextmanager
+from urllib.parse import urlencode
 
 from django import forms
 from django.conf import settings
@@ -12,7 +13,7 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.views.generic import FormView
 
-from audit.recording import Act, recorded_change
+from audit.recording import Act, record, recorded_change
 from backoffice.databases.text import is_storable
 from backoffice.databases.time_limits import TimeBudget, time_limit
 from backoffice.error_pages import NO_WRITING, ChangeRefused, error_response, refusals
@@ -213,6 +214,22 @@ class EraseAllView(EraseView):
         if not ids:
             raise Http404
         return ids
+
+    def dispatch(self, request, *args, **kwargs):
+        try:
+            response = super().dispatch(request, *args, **kwargs)
+        except Http404:
+            self.record_guess()
+            raise
+        if response.status_code == 200:
+            self.record_guess()
+        return response
+
+    def record_guess(self):
+        """Either answer tells whether a conversation has this external id."""
+        query = urlencode({"external_id": self.request.GET.get("external_id", "")})
+        page = self.request.resolver_match.url_name
+        record(self.request, Act.SEARCHED, page=page, query=query)
 
     @property
     def words(self):

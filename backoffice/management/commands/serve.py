@@ -1,18 +1,15 @@
 import os
-import secrets
 import socket
 import sys
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
 from django.db import OperationalError
 
 from backoffice.local_postgres.server import LocalPostgresError
 
-DEMO_USERS = {"support": "Support", "admin": "Admin"}
 # Exit codes of commands after Ctrl-C and SIGTERM.
 STOPPED = (130, 143)
 
@@ -40,7 +37,7 @@ class Command(BaseCommand):
         call_command("collectstatic", interactive=False, verbosity=0)
         self.say(f"Conversation Desk: http://127.0.0.1:{port}/")
         if demo:
-            self.create_demo_users()
+            call_command("demo_users", stdout=self.stdout)
         elif not get_user_model().objects.exists():
             self.say(
                 "Nobody can sign in yet. With these same settings: "
@@ -84,24 +81,6 @@ class Command(BaseCommand):
             if error.returncode in STOPPED:
                 raise
             self.say(f"Searches look back less far: {error}")
-
-    def create_demo_users(self):
-        given = settings.DEMO_PASSWORD
-        users = get_user_model().objects
-        if given or not users.filter(username__in=DEMO_USERS).exists():
-            password = given or secrets.token_urlsafe(9)
-            for username, group in DEMO_USERS.items():
-                user, _ = users.get_or_create(username=username)
-                user.set_password(password)
-                user.save()
-                user.groups.add(Group.objects.get(name=group))
-            shown = "DEMO_PASSWORD" if given else f"the password {password}"
-            self.say(f"Sign in as support or admin with {shown}")
-        else:
-            self.say(
-                "Sign in as support or admin with the password shown at the first start; "
-                "DEMO_PASSWORD=… make run sets another."
-            )
 
     def become_server(self, port: int):
         arguments = [sys.executable, "-m", "gunicorn", "--workers", "2"]

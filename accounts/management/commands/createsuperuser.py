@@ -1,0 +1,12 @@
+from django.contrib.auth.management.commands import createsuperuser
+
+from accounts.recorded_saves import recorded_saves
+from audit.commands import AuditedCommand
+
+
+class Command(AuditedCommand, createsuperuser.Command):
+    """Django's own, with an entry in the audit trail."""
+
+    def handle(self, *args, **options):
+        with recorded_saves(lambda user: {"before": None, "after": user.told()}):
+            return super().handle(*args, **options)
