@@ -7,11 +7,10 @@ and nothing else of them, as long as there is no seal.
 """
 
 import json
-from datetime import datetime
 
 from django.db import connections, transaction
 
-from .texts import FINGERPRINT, fingerprint, keep, kept_query
+from .texts import FINGERPRINT, fingerprint, fingerprinted, keep_since
 
 BATCH = 500
 NONE_SEALED = "SELECT NOT EXISTS (SELECT FROM audit_seal)"
@@ -23,7 +22,10 @@ NEXT = """
     )
     ORDER BY id LIMIT %s
 """
-CHANGE = "UPDATE audit_entry SET details = %s WHERE id = %s"
+CHANGE = """
+    UPDATE audit_entry SET details = new.details::jsonb
+    FROM unnest(%s::bigint[], %s::text[]) AS new (id, details) WHERE audit_entry.id = new.id
+"""
 
 
 def convert(using="default") -> int:
@@ -42,23 +44,31 @@ def convert(using="default") -> int:
             rows = cursor.fetchall()
             if not rows:
                 return changed
+            searched, external_ids, new = {}, {}, {}
             for pk, at, text in rows:
                 details = json.loads(text)
-                if (new := converted(details, at, using)) != details:
-                    cursor.execute(CHANGE, [json.dumps(new), pk])
-                    changed += 1
+                changed_details, typed, ids = converted(details)
+                searched.update(dict.fromkeys(typed, at))
+                external_ids.update(dict.fromkeys(ids, at))
+                if changed_details != details:
+                    new[pk] = json.dumps(changed_details)
+            keep_since(searched, are_ids=False, using=using)
+            keep_since(external_ids, are_ids=True, using=using)
+            cursor.execute(CHANGE, [list(new), list(new.values())])
+            changed += len(new)
             after = rows[-1][0]
 
 
-def converted(details: dict, at: datetime, using: str) -> dict:
-    new = dict(details)
+def converted(details: dict) -> tuple[dict, set[str], set[str]]:
+    """The details with fingerprints, and the searched texts and external ids that these are of."""
+    new, searched, external_ids = dict(details), set(), set()
     query = details.get("query")
     if isinstance(query, str) and not FINGERPRINT.search(query):
-        new["query"] = kept_query(query, at=at, using=using)
+        new["query"], searched = fingerprinted(query)
     for name in ("before", "after"):
         values = details.get(name)
         text = values.get("external_id") if isinstance(values, dict) else None
         if isinstance(text, str) and not FINGERPRINT.fullmatch(text):
-            keep([text], are_ids=True, at=at, using=using)
+            external_ids.add(text)
             new[name] = values | {"external_id": fingerprint(text)}
-    return new
+    return new, searched, external_ids

@@ -55,24 +55,30 @@ def folded(text: str) -> str:
     return text.strip(DIRT).casefold()
 
 
-def keep(texts: Iterable[str], *, are_ids=False, at: datetime | None = None, using="default"):
+def keep(texts: Iterable[str], *, are_ids=False):
     """Store them readable, masked if this site masks personal data."""
+    keep_since(dict.fromkeys(texts, timezone.now()), are_ids=are_ids)
+
+
+def keep_since(texts: dict[str, datetime], *, are_ids: bool, using="default"):
+    """{text: when it was used}."""
     rows = {}
-    for text in sorted(set(texts)):
+    for text in sorted(texts):
         if text and is_storable(text):
             value = mask(text) if settings.MASK_PERSONAL_DATA else text
-            rows[fingerprint(text)] = (value, folded(text) if value == text else "")
+            rows[fingerprint(text)] = (value, folded(text) if value == text else "", texts[text])
     if not rows:
         return
+    values, folds, times = zip(*rows.values(), strict=True)
     with connections[using].cursor() as cursor:
         cursor.execute(
             KEEP,
             {
                 "fingerprints": list(rows),
-                "values": [value for value, _ in rows.values()],
-                "folded": [text for _, text in rows.values()],
+                "values": list(values),
+                "folded": list(folds),
                 "are_ids": [are_ids] * len(rows),
-                "times": [at or timezone.now()] * len(rows),
+                "times": list(times),
             },
         )
 
@@ -85,16 +91,21 @@ def kept_external_id(external_id: str | None) -> str | None:
     return fingerprint(external_id)
 
 
-def kept_query(query: str, **options) -> str:
+def kept_query(query: str) -> str:
     """What an entry holds of a query string."""
+    kept, typed = fingerprinted(query)
+    keep(typed)
+    return kept
+
+
+def fingerprinted(query: str) -> tuple[str, set[str]]:
+    """The query string with fingerprints, and the texts that these are of."""
     pairs = parse_qsl(query, keep_blank_values=True)
     typed = {text for name, text in pairs if name in NAMES and text}
     if not typed:
-        return query
-    keep(typed, **options)
-    return urlencode(
-        [(name, fingerprint(text) if name in NAMES and text else text) for name, text in pairs]
-    )
+        return query, typed
+    kept = [(name, fingerprint(text) if name in NAMES and text else text) for name, text in pairs]
+    return urlencode(kept), typed
 
 
 def readable(texts: Iterable[str]) -> dict[str, str]:

@@ -47,6 +47,8 @@ def configuration() -> dict:
             # Refusals are in the access log already.
             "django.request": {"level": "ERROR"},
             "backoffice.access": {"level": "INFO" if deployed else "WARNING"},
+            # Each seal: whoever keeps the log can tell that one was removed.
+            "audit.sealing": {"level": "INFO" if deployed else "WARNING"},
         },
     }
 
