@@ -1,9 +1,11 @@
 """
-Allows five wrong guesses in 15 minutes, per account name and per address.
+Allows five wrong guesses in 15 minutes, per account name and per address. IPv6 addresses of one /64
+are one: whoever has one of them has them all.
 
 They are counted in the audit trail, which has the failures of all processes.
 """
 
+import ipaddress
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -37,8 +39,8 @@ def guess(request, username: str, how: str, check: Callable):
     with transaction.atomic():
         # Simultaneous guesses would all be checked before the first one is counted.
         take_turns(f"account {username}")
-        if where := address(request):
-            take_turns(f"address {where}")
+        if where := network(request):
+            take_turns(f"address {where[0]}")
         refuse_locked_out(request, username)
         try:
             answer = check()
@@ -54,6 +56,16 @@ def guess(request, username: str, how: str, check: Callable):
     if wrong:
         raise wrong
     return answer
+
+
+def network(request) -> tuple[str, str] | None:
+    """The first and last of the client's addresses; None at a Unix socket."""
+    where = address(request)
+    if where is None:
+        return None
+    bits = 64 if ":" in where else 32
+    found = ipaddress.ip_network((where, bits), strict=False)
+    return str(found[0]), str(found[-1])
 
 
 def take_turns(name: str):
@@ -79,8 +91,8 @@ def locked_until(request, username: str) -> datetime | None:
     """When the fifth most recent failure of the name or address is a PERIOD old, if any."""
     failures = Entry.objects.filter(act=Act.SIGN_IN_FAILED, at__gt=Now() - PERIOD).order_by("-at")
     by = [failures.filter(details__guessed=guessed(username))]
-    if where := address(request):
-        by.append(failures.filter(address=where))
+    if where := network(request):
+        by.append(failures.filter(address__range=where))
     untils = []
     for each in by:
         times = list(each.values_list("at", flat=True)[:GUESSES])
@@ -91,9 +103,10 @@ def locked_until(request, username: str) -> datetime | None:
 
 def record_refusal(request, **details):
     """Record only an address's first few refusals: strangers can be refused any number of times."""
-    where = address(request)
+    where = network(request)
+    of_address = {"address__range": where} if where else {"address": None}
     with transaction.atomic():
-        take_turns(f"refused {where}")
-        told = Entry.objects.filter(act=Act.SIGN_IN_REFUSED, address=where, at__gt=Now() - PERIOD)
+        take_turns(f"refused {where and where[0]}")
+        told = Entry.objects.filter(act=Act.SIGN_IN_REFUSED, at__gt=Now() - PERIOD, **of_address)
         if told[:GUESSES].count() < GUESSES:
             record(request, Act.SIGN_IN_REFUSED, **details)

@@ -1,7 +1,10 @@
+import json
+
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.internal.stagekit import clear_login
 from allauth.account.utils import perform_login
 from allauth.mfa.models import Authenticator
+from allauth.mfa.webauthn.internal.auth import STATE_SESSION_KEY
 from allauth.mfa.webauthn.views import LoginWebAuthnView
 from django.conf import settings
 from django.contrib import messages
@@ -21,6 +24,9 @@ from backoffice import error_pages
 from .forms import PasswordForm, SignInForm
 from .lockout import record_refusal
 from .middleware import SECOND_FACTOR
+
+CHALLENGE = "passkey_challenge"
+CHALLENGE_SECONDS = 300
 
 
 class SignIn(auth.LoginView):
@@ -46,6 +52,37 @@ class SignIn(auth.LoginView):
 
 
 class PasskeySignIn(LoginWebAuthnView):
+    """
+    The challenge waits in a signed cookie. In a session, each stranger who asks for one would add a
+    row to our database.
+    """
+
+    def get(self, request, *args, **kwargs):
+        response = super().get(request, *args, **kwargs)
+        if challenge := request.session.pop(STATE_SESSION_KEY, None):
+            response.set_signed_cookie(
+                CHALLENGE,
+                json.dumps(challenge),
+                salt=CHALLENGE,
+                max_age=CHALLENGE_SECONDS,
+                path=request.path,
+                secure=settings.SESSION_COOKIE_SECURE,
+                httponly=True,
+                samesite="Strict",
+            )
+        return response
+
+    def post(self, request, *args, **kwargs):
+        challenge = request.get_signed_cookie(
+            CHALLENGE, default=None, salt=CHALLENGE, max_age=CHALLENGE_SECONDS
+        )
+        if challenge:
+            request.session[STATE_SESSION_KEY] = json.loads(challenge)
+        response = super().post(request, *args, **kwargs)
+        request.session.pop(STATE_SESSION_KEY, None)
+        response.delete_cookie(CHALLENGE, path=request.path, samesite="Strict")
+        return response
+
     def form_invalid(self, form):
         record_refusal(self.request, how="passkey", reason="unknown passkey")
         messages.error(self.request, "This site does not know this passkey.")

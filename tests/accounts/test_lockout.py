@@ -77,6 +77,22 @@ def test_an_address_is_locked_whomever_it_guessed(client):
     assert sign_in(client, **THERE).status_code == 302
 
 
+def test_all_addresses_of_an_ipv6_network_are_one(client):
+    make_user()
+    for number in range(5):
+        guess_wrong(client, 1, f"somebody-{number}", REMOTE_ADDR=f"2001:db8:0:1:{number}::{number}")
+    assert sign_in(client, REMOTE_ADDR="2001:db8:0:1:ffff:ffff:ffff:ffff").status_code == 429
+    assert sign_in(client, REMOTE_ADDR="2001:db8::2:0:0:0:1").status_code == 302
+
+
+def test_refusals_of_an_ipv6_network_are_recorded_a_few_times(client):
+    for number in range(9):
+        client.post(
+            "/accounts/login/passkey/", {"credential": "{}"}, REMOTE_ADDR=f"2001:db8::{number}"
+        )
+    assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == lockout.GUESSES
+
+
 def test_others_are_not_locked_out(client):
     make_user()
     make_user("bob")

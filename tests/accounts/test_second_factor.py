@@ -9,6 +9,7 @@ import pytest
 from allauth.mfa.models import Authenticator
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import Client
@@ -268,6 +269,18 @@ def test_a_passkey_that_is_none_is_not_added(client, credential):
     assert response.status_code == 200
     assert response.context["form"].errors
     assert not Authenticator.objects.exists()
+
+
+def test_a_stranger_who_asks_for_challenges_stores_nothing(client):
+    for _ in range(3):
+        response = client.get(PASSKEY, headers={"Accept": "application/json"})
+        assert response.json()["request_options"]["publicKey"]["challenge"]
+    assert not Session.objects.exists()
+    cookie = response.cookies["passkey_challenge"]
+    assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Strict", 300)
+    client.post(PASSKEY, {"credential": "{}"})
+    assert not Session.objects.exists()
+    assert not client.cookies["passkey_challenge"].value
 
 
 def test_of_many_passkeys_that_are_none_the_first_few_are_told(client):
