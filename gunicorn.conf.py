@@ -19,6 +19,8 @@ threads = 8
 timeout = 30
 # How long a process that is told to stop may finish its requests.
 graceful_timeout = 30
+# No client and no proxy moves the site below another path: Caddy passes a client's SCRIPT_NAME on.
+forwarder_headers = ""
 # It would be one more thing to guard.
 control_socket_disable = True
 loglevel = "warning"

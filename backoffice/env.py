@@ -62,9 +62,17 @@ def words(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
-def is_secret(key: str) -> bool:
-    """Stricter than Django: 10 different characters. 50 random hexadecimal digits pass."""
-    return len(key) >= 50 and len(set(key)) >= 10 and not key.startswith("django-insecure-")
+def is_secret(key: str, length: int = 50, different: int = 10) -> bool:
+    """
+    Long enough, no shorter text repeated, and of enough different characters to be random: 50
+    hexadecimal digits have 10, and 20 digits have 6.
+    """
+    return (
+        len(key) >= length
+        and len(set(key)) >= different
+        and key not in (key + key)[1:-1]
+        and not key.startswith("django-insecure-")
+    )
 
 
 def is_host(name: str) -> bool:

@@ -335,5 +335,7 @@ for former in SECRET_KEY_FALLBACKS:
     if LOCAL or len(former) < 50:
         raise env.stop("SECRET_KEY_FALLBACKS must be former SECRET_KEYs, beside a new one.")
 METRICS_TOKEN = env.text("METRICS_TOKEN")
-if METRICS_TOKEN and (len(METRICS_TOKEN) < 20 or not METRICS_TOKEN.isascii()):
+if METRICS_TOKEN and not (
+    METRICS_TOKEN.isascii() and env.is_secret(METRICS_TOKEN, 20, different=6)
+):
     raise env.stop("METRICS_TOKEN must be at least 20 random letters and digits.")

@@ -60,6 +60,8 @@ pytestmark = pytest.mark.thorough
             "SECRET_KEY_FALLBACKS must be former",
         ),
         ({"METRICS_TOKEN": "hunter2"}, "METRICS_TOKEN must be at least 20"),
+        ({"METRICS_TOKEN": "m" * 24}, "METRICS_TOKEN must be at least 20"),
+        ({"METRICS_TOKEN": "password" * 3}, "METRICS_TOKEN must be at least 20"),
         ({"KAVALAI_DB_URI": "mysql://u:hunter2@h/db"}, "KAVALAI_DB_URI is not a PostgreSQL URI"),
         (
             {"DATABASE_URL": "postgresql://u:hunter2@h:port/db?nonsense=1"},

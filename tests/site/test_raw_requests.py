@@ -216,6 +216,15 @@ def test_links_in_a_file_name_this_host_alone(send, local, server, line):
         assert f'"http://{HOST}:{server.port}/conversations/'.encode() in answer
 
 
+@pytest.mark.parametrize("name", [b"SCRIPT_NAME", b"SCRIPT-NAME", b"PATH_INFO", b"REMOTE_USER"])
+def test_a_header_does_not_move_the_site(send, local, name):
+    """As a proxy passes it on that does not know it, from an address that gunicorn trusts."""
+    answer = send(b"GET /conversations/ HTTP/1.1", *local, name + b": /conversations")
+    assert status(answer) == 200
+    assert b'href="/conversations/errors/"' in answer
+    assert b"/conversations/conversations/" not in answer
+
+
 @pytest.mark.parametrize("charset", [b"=punycode", b"=hex", b"=utf-16", b"*=xxx''a", b"=\xff"])
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 def test_an_encoding_that_nobody_uses_is_no_failure(send, local, method, charset):
