@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Compiled tests are kept whatever the shell says: compiling is half of a start.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadgroup
 
-.PHONY: help run test test-fast test-slow check bench load faults format tools hostile scan
+.PHONY: help run test test-fast test-slow check bench load faults format outdated tools hostile scan
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,7 @@ tools: ## install what the tests need and pip does not bring
 	$(call need,caddy,command -v caddy)
 	$(call need,systemd,test "$$(uname)" != Linux || command -v systemd-analyze)
 	$(call need,openssl,command -v openssl)
+	$(call need,npm,command -v npm)
 
 check: $(VENV)/installed-dev ## lint, and check settings and migrations
 	$(BIN)/ruff check .
@@ -83,6 +84,13 @@ $(LOCUST): PACKAGE := locust==2.47.0
 $(SCAN)/sqlmap $(SCAN)/wapiti $(LOCUST):
 	$(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGE) || { rm -rf $@; exit 1; }
+
+# The same series: 5.2.19 to 5.2.20, 26.2 to 26.3.
+outdated: $(VENV)/installed-dev ## print newer releases of what is installed, of the same series
+	@mkdir -p .data && sed '/^-r/d; s/==/~=/' requirements.txt requirements-dev.txt >.data/series
+	@$(BIN)/python -m pip install --disable-pip-version-check --dry-run --upgrade --no-deps \
+	  --requirement .data/series >.data/outdated
+	@sed -n 's/^Would install //p' .data/outdated | tr ' ' '\n'
 
 format: $(VENV)/installed-dev ## format the code and the templates
 	$(BIN)/ruff check --fix .

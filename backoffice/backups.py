@@ -5,8 +5,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import psycopg
 from django.core.management import CommandError
 from django.db import Error, connections
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
 
 from .local_postgres.binaries import candidates, version_of
 
@@ -18,6 +21,9 @@ ANYTHING = """
         )
     )
 """
+
+
+NEWER_SETTING = b"SET transaction_timeout = 0;"
 
 
 def backup(file: Path):
@@ -56,15 +62,27 @@ def restore(file: Path):
                 "Our own database is not empty: nothing was restored. Create a new one and name "
                 "it in DATABASE_URL."
             )
-    run(
-        "pg_restore",
-        "--no-owner",
-        "--no-privileges",
-        "--no-comments",
-        "--single-transaction",
-        "--exit-on-error",
-        str(file),
-    )
+    # Through a script, because pg_restore tells even older servers a setting of version 17.
+    with tempfile.NamedTemporaryFile(prefix="desk-restore-") as script:
+        options = ("--no-owner", "--no-privileges", "--no-comments")
+        run("pg_restore", *options, f"--file={script.name}", str(file), connected=False)
+        run(
+            "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--single-transaction",
+            "--set=ON_ERROR_STOP=1",
+            f"--file={without_newer_settings(Path(script.name))}",
+        )
+
+
+def without_newer_settings(script: Path) -> Path:
+    """The script, whose first lines are settings, with spaces for one that servers may not know."""
+    with script.open("r+b") as file:
+        head = file.read(2000)
+        file.seek(0)
+        file.write(head.replace(NEWER_SETTING, b" " * len(NEWER_SETTING), 1))
+    return script
 
 
 def connect():
@@ -77,20 +95,37 @@ def connect():
     return connection
 
 
-def run(program: str, *arguments: str):
+def run(program: str, *arguments: str, connected: bool = True):
     connection = connect()
     info = connection.connection.info
     path = find(program, info.server_version // 10_000)
-    # info.dsn leaves the password out: anybody on this computer can read arguments.
-    target = f"--dbname={info.dsn}"
-    environment = {**os.environ, "PGPASSWORD": info.password}
+    target, environment = told(info)
     connection.close()
     result = subprocess.run(  # noqa: S603
-        [path, target, *arguments], env=environment, capture_output=True, text=True
+        [path, *([f"--dbname={target}"] if connected else ()), *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
     )
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["no message"])[0]
         raise CommandError(f"{program} failed: {reason}")
+
+
+def told(info: psycopg.ConnectionInfo) -> tuple[str, dict[str, str]]:
+    """
+    (connection string, environment) for a program. In the environment a program passes over what
+    its version does not know, and nobody else on this computer reads the password.
+    """
+    variables = {each.keyword.decode(): each.envvar for each in pq.Conninfo.get_defaults()}
+    environment = {"PGPASSWORD": info.password}
+    in_arguments = {"dbname": info.dbname}
+    for name, value in info.get_parameters().items():
+        if variable := variables[name]:
+            environment[variable.decode()] = value
+        else:
+            in_arguments[name] = value
+    return make_conninfo(**in_arguments), environment
 
 
 def find(program: str, server: int) -> Path:
