@@ -37,7 +37,6 @@ tools: ## install what the tests need and pip does not bring
 	$(call need,chromium-headless-shell,command -v chromium-headless-shell || test -n "$$BROWSER_PATH", or set BROWSER_PATH)
 	$(call need,pgbouncer,command -v pgbouncer || test -x /usr/sbin/pgbouncer)
 	$(call need,nginx-light,command -v nginx || test -x /usr/sbin/nginx)
-	$(call need,caddy,command -v caddy)
 	$(call need,systemd,test "$$(uname)" != Linux || command -v systemd-analyze)
 	$(call need,openssl,command -v openssl)
 	$(call need,npm,command -v npm)

@@ -53,6 +53,13 @@ REFUSALS = {
 }
 
 
+TOO_LONG = (
+    413,
+    "That is too long for one form",
+    "Nothing was changed. Go back and make the text shorter.",
+)
+
+
 class ChangeRefused(Exception):
     """A change was not made; the arguments are status, title and text for error_response()."""
 
@@ -111,12 +118,7 @@ def error_response(
 
 def bad_request(request, exception=None):
     if isinstance(exception, RequestDataTooBig):
-        return error_response(
-            request,
-            413,
-            "That is too long for one form",
-            "Nothing was changed. Go back and make the text shorter.",
-        )
+        return error_response(request, *TOO_LONG)
     return error_response(
         request,
         400,

@@ -1,10 +1,16 @@
 import logging
+import socket
+import threading
 import time
 import uuid
+from contextlib import suppress
 from contextvars import copy_context
 from datetime import UTC
 
 from django.contrib.auth import middleware as auth
+from django.core.exceptions import RequestDataTooBig
+from django.http import UnreadablePostError
+from django.middleware.gzip import GZipMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
@@ -13,7 +19,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 
 from . import metrics, time_zones
-from .error_pages import method_not_allowed
+from .error_pages import TOO_LONG, error_response, method_not_allowed
 from .logs import current_request
 
 access = logging.getLogger("backoffice.access")
@@ -49,6 +55,55 @@ def access_log(get_response):
     return middleware
 
 
+# Seconds for a request's body. A thread waits for it, and gunicorn alone would wait for ever.
+BODY_SECONDS = 10
+TOO_SLOW = (408, "That took too long to arrive", "Nothing was changed. Go back and send it again.")
+NO_LENGTH = (
+    411,
+    "That came without its length",
+    "Nothing was changed. A proxy in front of this site must read requests whole.",
+)
+
+
+def whole_bodies(get_response):
+    """Reads a body before anything else is done, and refuses one that is slow, long or cut off."""
+
+    def middleware(request):
+        connection = request.META.get("gunicorn.socket")
+        refusal = body_refusal(request, connection) if connection else None
+        if refusal:
+            # What has not been read by now never is.
+            hang_up(connection)
+            return error_response(request, *refusal)
+        return get_response(request)
+
+    return middleware
+
+
+def body_refusal(request, connection) -> tuple[int, str, str] | None:
+    if "HTTP_TRANSFER_ENCODING" in request.META:
+        return NO_LENGTH
+    length = int(request.META.get("CONTENT_LENGTH") or 0)
+    if not length:
+        return None
+    timer = threading.Timer(BODY_SECONDS, hang_up, [connection])
+    timer.start()
+    try:
+        return None if len(request.body) == length else TOO_SLOW
+    except RequestDataTooBig:
+        return TOO_LONG
+    except UnreadablePostError:
+        return TOO_SLOW
+    finally:
+        timer.cancel()
+
+
+def hang_up(connection):
+    """Reading ends as if the client had gone; the answer can still be sent."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RD)
+
+
 # Browser features that no page needs and no injected script may have.
 NOT_NEEDED = (
     *("accelerometer", "autoplay", "camera", "display-capture", "encrypted-media", "fullscreen"),
@@ -77,6 +132,26 @@ def security_headers(get_response):
         if "Cache-Control" not in response:
             add_never_cache_headers(response)
         return response
+
+    return middleware
+
+
+# Pages with a secret: an app's key, recovery codes. From the size of compressed answers to requests
+# that somebody makes a browser send, what stands in them can be guessed letter by letter.
+UNCOMPRESSED = {"mfa_activate_totp", "mfa_view_recovery_codes"}
+
+
+def compressed_pages(get_response):
+    """HTML in a fifth of its size; Django pads it with random bytes. Files go as they are."""
+    gzip = GZipMiddleware(get_response)
+
+    def middleware(request):
+        response = get_response(request)
+        is_page = response.get("Content-Type", "").startswith("text/html")
+        found = request.resolver_match
+        if response.streaming or not is_page or (found and found.view_name in UNCOMPRESSED):
+            return response
+        return gzip.process_response(request, response)
 
     return middleware
 

@@ -85,6 +85,8 @@ MIDDLEWARE = [
     "backoffice.databases.time_limits.limit_pages",
     "backoffice.middleware.request_id",
     "backoffice.middleware.access_log",
+    "backoffice.middleware.compressed_pages",
+    "backoffice.middleware.whole_bodies",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "backoffice.middleware.method_not_allowed_page",

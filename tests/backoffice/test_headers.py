@@ -1,13 +1,18 @@
 """What every answer says to browsers and caches, whatever the address, the role and the outcome."""
 
+import gzip
+import re
+
 import pytest
 from django.conf import settings
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.management import call_command
 from django.test import Client, override_settings
+from django.urls import reverse
 
 from ..support.addresses import ADDRESSES, PROBES, ROLES, filled, make_examples, pieces
 from ..support.pages import missing
+from ..support.signing_in import let_in, make_user, with_app
 
 pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 
@@ -111,3 +116,41 @@ def test_static_files_may_be_kept_and_have_all_the_rest(tmp_path):
         again = client.get(path, headers={"If-Modified-Since": response["Last-Modified"]})
         assert again.status_code == 304
         assert missing(again) == ["no-store"]
+
+
+def without_tokens(page: str) -> str:
+    return re.sub(r'name="csrfmiddlewaretoken" value="\w+"|since=[\w.-]+', "", page)
+
+
+def test_pages_are_compressed_and_files_are_not(support_client):
+    accepts = {"Accept-Encoding": "gzip, br"}
+    whole = support_client.get("/conversations/")
+    page = support_client.get("/conversations/", headers=accepts)
+    assert "Content-Encoding" not in whole
+    assert page["Content-Encoding"] == "gzip"
+    assert "Accept-Encoding" in page["Vary"]
+    assert len(page.content) < len(whole.content) / 2
+    shown = gzip.decompress(page.content).decode()
+    assert without_tokens(shown) == without_tokens(whole.content.decode())
+    file = support_client.get("/conversations/export/conversations.csv", headers=accepts)
+    assert "Content-Encoding" not in file
+
+
+def test_what_a_page_says_is_not_told_by_its_compressed_size(support_client):
+    """Padding of random length, and another mask on the token each time."""
+    accepts = {"Accept-Encoding": "gzip"}
+    pages = [support_client.get("/conversations/", headers=accepts) for _ in range(20)]
+    assert len({len(page.content) for page in pages}) > 5
+
+
+def test_pages_with_a_secret_are_not_compressed(client):
+    user = make_user()
+    let_in(client, user)
+    accepts = {"Accept-Encoding": "gzip"}
+    for name in ("mfa_activate_totp", "mfa_view_recovery_codes"):
+        if name == "mfa_view_recovery_codes":
+            with_app(user)
+        page = client.get(reverse(name), headers=accepts)
+        assert "Content-Encoding" not in page, name
+        assert 'class="key"' in page.content.decode()
+    assert client.get(reverse("account"), headers=accepts)["Content-Encoding"] == "gzip"

@@ -4,9 +4,13 @@ import os
 import re
 import select
 import socket
+import time
+from contextlib import suppress
 
 import pytest
 from django.conf import settings
+
+from backoffice.middleware import BODY_SECONDS
 
 from ..support.deployment import HOST, deployment, write_sessions
 
@@ -146,6 +150,39 @@ def test_a_body_in_bad_chunks_is_refused(send, local, path, body):
     types = [b"Transfer-Encoding: chunked", b"Content-Type: application/x-www-form-urlencoded"]
     answer = send(b"POST " + path + b" HTTP/1.1", *local, *types, body=body)
     assert not answer or 400 <= status(answer) < 500
+
+
+@pytest.mark.parametrize("method", [b"POST", b"GET"])
+@pytest.mark.parametrize("path", [b"/csp-report/", b"/accounts/login/", b"/nowhere/"])
+def test_a_body_without_a_length_is_refused(send, local, method, path):
+    chunked = b"Transfer-Encoding: chunked"
+    answer = send(method + b" " + path + b" HTTP/1.1", *local, chunked, body=b"1\r\n{\r\n")
+    assert status(answer) == 411
+    assert b"That came without its length" in answer
+
+
+def test_a_body_that_is_cut_off_is_refused(server, local):
+    """As a whole form it would do something else."""
+    with socket.create_connection((HOST, server.port), timeout=SECONDS) as connection:
+        lines = [b"POST /accounts/login/ HTTP/1.1", *local, b"Content-Length: 1000", b"", b"a=b"]
+        connection.sendall(b"\r\n".join(lines))
+        connection.shutdown(socket.SHUT_WR)
+        assert status(connection.recv(65_536)) == 408
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [b"/csp-report/", b"/accounts/login/", b"/nowhere/"])
+def test_a_body_that_comes_slowly_is_not_waited_for(server, local, path):
+    with socket.create_connection((HOST, server.port), timeout=1) as connection:
+        lines = [b"POST " + path + b" HTTP/1.1", *local, b"Content-Length: 1000", b"", b""]
+        connection.sendall(b"\r\n".join(lines))
+        began, answer = time.monotonic(), b""
+        while not answer and time.monotonic() - began < 3 * BODY_SECONDS:
+            connection.sendall(b" ")
+            with suppress(TimeoutError):
+                answer = connection.recv(65_536)
+        assert status(answer) == 408
+        assert time.monotonic() - began >= BODY_SECONDS
 
 
 @pytest.mark.parametrize(
