@@ -49,6 +49,10 @@ class Transcript:
         return self.total - self.end
 
     @property
+    def is_whole(self) -> bool:
+        return (self.start, self.end) == (0, self.total)
+
+    @property
     def previous(self) -> int:
         return max(self.start - ITEMS_PER_PAGE, 0)
 

@@ -21,7 +21,7 @@ def calcutta(new_context, session_cookie):
 
 
 def test_a_date_brings_the_zone_into_the_address(calcutta, new_context, session_cookie):
-    at = timezone.now().replace(year=2026, month=6, day=1, hour=20)
+    at = timezone.now().replace(year=2026, month=6, day=1, hour=20, minute=0)
     talk("in the morning of the second", created_at=at, updated_at=at)
     talk("now")
     page = calcutta

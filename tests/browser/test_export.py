@@ -203,7 +203,7 @@ def test_the_page_shows_how_far_a_workbook_is(page, slow):
         expect(making.get_by_role("progressbar")).to_have_attribute("max", "40")
         # What is filtered meanwhile does not disturb it.
         page.keyboard.press("Escape")
-        field(page, "Search").fill("hello 7")
+        field(page, "Search").fill('"hello 7"')
         expect(said(page)).to_have_text(["hello 7"])
         expect(making).to_be_visible()
         slow.set()

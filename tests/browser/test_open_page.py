@@ -78,7 +78,7 @@ def test_a_whole_run_and_the_next_turn_appear_on_the_page_of_the_conversation(pa
     expect(steps).to_have_count(2)
     expect(work.locator("> summary .numbers")).to_contain_text("2 steps · 1 model call")
     expect(header).to_contain_text("1 run, 2 tasks, 1 message")
-    expect(header).to_contain_text("1 model call, 0 tokens")
+    expect(header).to_contain_text("1 model call, 30 tokens")
 
     # Two branches side by side, written as they end.
     run.step("look-up")

@@ -153,8 +153,13 @@ def has(each: Made, problem: str) -> bool:
 def failed_with(each: Made, error: str, problem: str) -> bool:
     told = ("model_error", "tool_error", "task_error")
     kinds = [problem] if problem in told else told
-    folded = {"step: " + each.problems[k].replace("SN-1 ", "SN-… ").replace("SN-22 ", "SN-… ")
-              for k in kinds if k in each.problems}  # fmt: skip
+    # A failed model call's status stands in front of what it says.
+    folded = {
+        f"step: {'500: ' if kind == 'model_error' else ''}"
+        + each.problems[kind].replace("SN-1 ", "SN-… ").replace("SN-22 ", "SN-… ")
+        for kind in kinds
+        if kind in each.problems
+    }
     return error in folded
 
 
