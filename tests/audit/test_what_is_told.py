@@ -33,6 +33,7 @@ OF_SITE = {
     "conversations:list": NOTHING,
     "conversations:counts": NOTHING,
     "conversations:new": NOTHING,
+    "conversations:rows": NOTHING,
     "conversations:errors": NOTHING,
     # At its beginning and at its end.
     "conversations:export": [Act.EXPORTED, Act.EXPORTED],
@@ -41,6 +42,7 @@ OF_SITE = {
     "conversations:reveal": NOTHING,
     "conversations:transcript": VIEWED,
     "conversations:json": VIEWED,
+    "conversations:print": VIEWED,
     "conversations:message": VIEWED,
     "conversations:run": VIEWED,
     "conversations:task": VIEWED,

@@ -347,9 +347,10 @@ def test_slow_readers_do_not_hold_the_site(proxy, site):
         "(SELECT id FROM chat_messages ORDER BY id LIMIT 1) RETURNING id, session_id"
     )
     path = f"GET /conversations/{session}/messages/{message}/ HTTP/1.1".encode()
-    readers = [proxy.connect(path, b"", b"") for _ in range(MANY)]
-    for reader in readers:
-        assert reader.recv(20).startswith(b"HTTP/1.1 200")
+    readers = []
+    for _ in range(MANY):
+        readers.append(proxy.connect(path, b"", b""))
+        assert readers[-1].recv(20).startswith(b"HTTP/1.1 200")
     assert is_quick(proxy)
     for reader in readers:
         reader.close()

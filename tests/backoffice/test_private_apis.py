@@ -59,6 +59,7 @@ USED = {
     "accounts/views.py": {
         f"{LOGIN}:record_authentication": "request user method extra_data",
         "allauth.account.internal.stagekit:clear_login": "request",
+        "allauth.mfa.webauthn.internal.auth:STATE_SESSION_KEY": None,
     },
     "backoffice/admin.py": {
         "django.contrib.admin.views.main:ChangeList.get_ordering": "self request queryset",

