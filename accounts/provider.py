@@ -1,7 +1,9 @@
 """Signing in at an OpenID Connect provider, and who may enter that way."""
 
+import json
 import logging
 import time
+from copy import copy
 from functools import cache
 
 import requests
@@ -35,6 +37,11 @@ logger = logging.getLogger(__name__)
 SECONDS = 10
 # Seconds by which its clock may differ from ours.
 LEEWAY = 120
+COOKIE = "provider_sign_ins"
+COOKIE_SECONDS = 3600
+# Letters; browsers take cookies of 4,096 bytes.
+LONGEST_COOKIE = 2_500
+LONGEST_TARGET = 1_000
 # The group of people admitted by their domain alone.
 NEWCOMERS = "Viewer"
 
@@ -70,26 +77,64 @@ def start(request):
         begun = client().create_authorization_url(back, **again)
     except (requests.RequestException, RuntimeError, ValueError):
         return no_answer(request)
+    response = redirect(begun.pop("url"))
+    target = target if safe and len(target) <= LONGEST_TARGET else ""
+    asked = with_sign_ins(request)
     # Kept by state: each tab that begins a sign-in leads to its own page.
-    client().save_authorize_data(
-        request, redirect_uri=back, next=target if safe else "", again=bool(again), **begun
+    client().save_authorize_data(asked, redirect_uri=back, next=target, again=bool(again), **begun)
+    keep(response, asked.session)
+    return response
+
+
+def with_sign_ins(request):
+    """
+    A request for Authlib with the sign-ins that this browser has begun. They wait in a signed
+    cookie: in a session, each stranger who begins one would add a row to our database.
+    """
+    text = request.get_signed_cookie(COOKIE, default="{}", salt=COOKIE, max_age=COOKIE_SECONDS)
+    asked = copy(request)
+    asked.session = json.loads(text)
+    return asked
+
+
+def keep(response, begun: dict):
+    """The newest, as many as a cookie holds."""
+    newest = sorted(begun.items(), key=lambda each: each[1]["exp"])
+    while len(text := json.dumps(dict(newest))) > LONGEST_COOKIE:
+        newest = newest[1:]
+    response.set_signed_cookie(
+        COOKIE,
+        text,
+        salt=COOKIE,
+        max_age=COOKIE_SECONDS,
+        path=reverse("provider"),
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=True,
+        # The provider's page leads back.
+        samesite="Lax",
     )
-    return redirect(begun["url"])
 
 
 @login_not_required
 def callback(request):
     if not settings.OIDC_ISSUER:
         raise Http404
+    asked = with_sign_ins(request)
+    response = entered(request, asked)
+    keep(response, asked.session)
+    return response
+
+
+def entered(request, asked):
     issuer = settings.OIDC_ISSUER
     # Authlib does not check the state of an error answer.
-    begun = client().framework.get_state_data(request.session, request.GET.get("state"))
+    begun = client().framework.get_state_data(asked.session, request.GET.get("state"))
     if not begun and request.user.is_authenticated:
         # Begun before the session that another tab has signed in.
         return redirect(settings.LOGIN_REDIRECT_URL)
     try:
         token = client().authorize_access_token(
-            request,
+            asked,
             claims_options={
                 "iss": {"essential": True, "values": [issuer, f"{issuer}/"]},
                 "sub": {"essential": True},

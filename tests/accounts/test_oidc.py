@@ -1,13 +1,17 @@
 """Signing in at a provider, over HTTP, and whom that lets in."""
 
+import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.contrib.sessions.models import Session
+from django.http import HttpResponse
 from django.test import Client
 from joserfc.jwk import RSAKey
 
+from accounts.provider import COOKIE
 from accounts.provider import client as provider_client
 from audit.models import Act, Entry
 
@@ -402,14 +406,34 @@ def test_an_answer_serves_once(client, provider):
     assert client.get(address).status_code == 403
 
 
-def test_a_code_without_its_verifier_is_refused(client, provider):
+def test_a_code_without_its_verifier_is_refused(client, provider, rf):
     make_user("ann", email="ann@example.com")
     address = go_there(client).removeprefix("http://testserver")
-    session = client.session
-    [name] = [key for key in tuple(session.keys()) if key.startswith("_state_")]
-    session[name]["data"]["code_verifier"] = "another" * 8
-    session.save()
+    request, response = rf.get(START), HttpResponse()
+    request.COOKIES[COOKIE] = client.cookies[COOKIE].value
+    begun = json.loads(request.get_signed_cookie(COOKIE, salt=COOKIE))
+    [each] = begun.values()
+    each["data"]["code_verifier"] = "another" * 8
+    response.set_signed_cookie(COOKIE, json.dumps(begun), salt=COOKIE)
+    client.cookies[COOKIE] = response.cookies[COOKIE].value
     assert_refused(client, client.get(address))
+
+
+def test_a_stranger_who_begins_sign_ins_stores_nothing(client, provider):
+    for _ in range(9):
+        assert client.get(START, {"next": "/conversations/" + "x" * 500}).status_code == 302
+    assert not Session.objects.exists()
+    cookie = client.cookies[COOKIE]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", START)
+    assert len(cookie.OutputString()) < 4_096
+
+
+def test_what_was_begun_elsewhere_or_altered_is_refused(client, provider):
+    make_user("ann", email="ann@example.com")
+    address = go_there(client).removeprefix("http://testserver")
+    assert_refused(Client(), Client().get(address), told=0)
+    client.cookies[COOKIE] = client.cookies[COOKIE].value.replace("{", "[", 1)
+    assert_refused(client, client.get(address), told=0)
 
 
 @pytest.mark.parametrize(
