@@ -340,6 +340,7 @@ def test_slow_senders_do_not_hold_the_site(proxy):
         sender.close()
 
 
+@pytest.mark.slow
 def test_slow_readers_do_not_hold_the_site(proxy, site):
     # More than the kernel takes for a reader.
     [(message, session)] = site.database.execute(

@@ -411,7 +411,7 @@ def test_the_reason_of_a_failed_run_stands_where_the_answer_should_be(any_page):
     outcome = page.locator(".run > .outcome.failed")
     expect(outcome).to_contain_text("there was no answer")
     expect(outcome.locator(".reason")).to_have_text(
-        ["big-model: Quota is used up.", "answer: No model answered."]
+        ["big-model: 429: Quota is used up.", "answer: No model answered."]
     )
     expect(page.locator(".run > .message + .outcome")).to_have_count(1)
     expect(page.locator(".message, .outcome")).to_have_text(

@@ -22,6 +22,7 @@ from django.http import QueryDict
 from django.test import override_settings
 
 from audit.models import Act, Entry
+from backoffice import jobs
 from backoffice.client import Client
 from conversations.exports import stream, workbook
 from conversations.exports.files import export_file
@@ -479,6 +480,7 @@ def test_it_is_removed_when_a_process_starts(settings, folder):
     try:
         start(None)
     finally:
+        jobs.end()
         gc.unfreeze()
     assert not left.exists()
 

@@ -54,6 +54,7 @@ def is_partial(whole: str, term: str) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_no_piece_of_what_is_masked_is_found():
     """Pieces of texts that hold one piece of personal data among harmless words."""
     chance = random.Random(4)

@@ -450,7 +450,7 @@ def call_contract(collected, side):
     assert sessions.get_session_details(side.session.id).tasks
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["0006", "0002"])
 @pytest.mark.django_db
 def test_every_statement_equates_the_sessions_of_what_it_joins(
