@@ -14,7 +14,7 @@ help: ## list what there is to make
 run: $(VENV)/installed ## serve http://127.0.0.1:8000 with demo conversations
 	@$(BIN)/python manage.py serve
 
-test: $(VENV)/installed-dev tools ## run the tests but for the slow ones: five minutes on two processors
+test: $(VENV)/installed-dev tools ## run the tests but for the slow ones: six minutes on two processors
 	@$(PYTEST) -m "not slow"
 
 test-fast: $(VENV)/installed-dev ## the quickest of them, without browser, servers or system packages

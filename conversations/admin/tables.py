@@ -82,7 +82,7 @@ class SessionAdmin(AgentRowAdmin):
     search_help_text = "Its id, its agent's, or an external id or how one begins."
 
     def text_searches(self, term):
-        yield lambda rows: rows.with_external_id(term)
+        yield lambda rows: rows.named(term)
         yield lambda rows: rows.with_external_id_prefix(term)
 
 

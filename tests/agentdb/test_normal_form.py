@@ -194,6 +194,7 @@ PIECES = st.lists(st.one_of(st.sampled_from(TRICKY), st.characters(codec="utf-8"
 TEXTS = st.one_of(st.text(st.characters(codec="utf-8")), PIECES.map("".join))
 
 
+@pytest.mark.slow
 def test_no_text_makes_an_insert_fail(indexed):
     """10,000 texts in all: any that PostgreSQL can store is stored."""
     session = make_session()

@@ -72,6 +72,7 @@ def test_the_image_holds_what_the_site_needs_and_no_more():
     assert not any(name.startswith(".") for name in kept)
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_the_site_starts_from_what_the_image_holds_and_nothing_else(tmp_path):
     """Migrations, static files, commands and gunicorn, in a copy without the rest."""

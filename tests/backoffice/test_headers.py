@@ -28,6 +28,7 @@ def in_the_role(request, client):
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 def test_every_answer_of_every_address_has_all_headers(role, in_the_role):
     client = in_the_role(role)

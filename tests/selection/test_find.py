@@ -264,6 +264,7 @@ def test_collecting_that_takes_too_long_gives_the_same_pages(
             assert set(map(str, collected.given)) == {"None"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_some_of_the_indexes_and_another_history(collected, eager, seed):
     history = make_history(seed + 2, 100)

@@ -153,7 +153,7 @@ def ask(client, words, url=LIST, **filters) -> Plans:
         response = client.get(url, filters)
     assert response.status_code == 200
     assert statements, filters
-    assert not response.context.get("reached")
+    assert not (response.context or {}).get("reached")
     return Plans(statements)
 
 
@@ -287,7 +287,7 @@ def test_one_error_is_collected_by_the_index_on_messages_of_failures(
 
 
 def test_an_external_id_in_the_search_is_looked_up(owner, support_client):
-    plans = ask(support_client, '"external_id" = ', search=history.RARE)
+    plans = ask(support_client, "left(btrim(", search=history.RARE)
     assert plans.indexes & {"desk_sessions_external_id", "ix_sessions_agent_id_external_id"}
     assert plans.scanned == set()
 
@@ -300,7 +300,7 @@ def test_problems_are_counted_by_their_indexes(owner, known, support_client):
 
 
 def test_new_arrivals_read_only_what_is_new(owner, known, support_client):
-    plans = ask(support_client, "COUNT(*)", NEW, since=known["after"])
+    plans = ask(support_client, '"sessions"', NEW, since=known["after"])
     assert plans.indexes == {"ix_sessions_updated_at"}
     assert plans.read <= 101
 

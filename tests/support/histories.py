@@ -196,7 +196,7 @@ def expected(made: list[Made], filters: dict) -> list[Cursor]:
         name = each.external_id or ""
         return (
             filters.get("agent", each.agent_id) == each.agent_id
-            and name.lower().startswith(filters.get("external_id", ""))
+            and name.lower().startswith(filters.get("external_id", "").lower())
             and not ("evals" in filters and name.startswith("eval:"))
             and ("search" not in filters or says(each, filters["search"], "scope" in filters))
             and ("problem" not in filters or has(each, filters["problem"]))

@@ -9,6 +9,12 @@ from django.urls import reverse
 
 LIST = "/conversations/"
 HTMX = {"HX-Request": "true"}
+# What differs between two answers of the same page: an empty list and older pages are watched from
+# now on, counts are as of now, and a printout says when it was made.
+VARIES = re.compile(
+    r'name="csrfmiddlewaretoken" value="\w+"|since=[\d.]+0{32}|since="[\d.]+0{32}"'
+    r'|<span data-now>[^<]*|class="as-of".*?</time>|No value as of [\d:]+'
+)
 # What every answer says.
 EXPECTED = {
     "X-Content-Type-Options": "nosniff",

