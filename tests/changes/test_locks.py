@@ -165,8 +165,8 @@ def test_beside_a_writer_nothing_is_left_or_the_page_says_so(admin_client, chang
         make_task(run, session, created_at=OLD, updated_at=OLD)
         kinds = [chance.choice([*WRITES.values(), NEW_CALL]) for _ in range(chance.randint(1, 6))]
         pauses = [chance.uniform(0, 0.05) for _ in kinds]
-        began = []
-        writer = threading.Thread(target=write, args=[session.id, kinds, pauses, began])
+        written = []
+        writer = threading.Thread(target=write, args=[session.id, kinds, pauses, written])
         writer.start()
         time.sleep(chance.uniform(0, 0.15))
         response = change(admin_client, session)
@@ -174,7 +174,7 @@ def test_beside_a_writer_nothing_is_left_or_the_page_says_so(admin_client, chang
         assert response.status_code == 200
         writer.join()
         # What is written when the change is over is another matter.
-        later = any(moment > answered - 0.1 for moment in began)
+        later = any(moment > answered - 0.1 for moment in written)
         quiet += not later
         assert later or "still" in text(response) or left() == [], kinds
         with connections["agents_write"].cursor() as cursor:
@@ -183,15 +183,16 @@ def test_beside_a_writer_nothing_is_left_or_the_page_says_so(admin_client, chang
     assert quiet > 5
 
 
-def write(session_id: uuid.UUID, statements: list[str], pauses: list[float], began: list[float]):
+def write(session_id: uuid.UUID, statements: list[str], pauses: list[float], written: list[float]):
     with runtime() as connection:
         for statement, pause in zip(statements, pauses, strict=True):
-            began.append(time.monotonic())
             try:
                 connection.execute(statement, {"id": session_id, "said": SECRET})
             except psycopg.errors.ForeignKeyViolation:
                 # Its session was erased.
                 connection.rollback()
                 return
+            # It may have waited for the change to end.
+            written.append(time.monotonic())
             time.sleep(pause)
             connection.commit()
