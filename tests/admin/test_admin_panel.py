@@ -272,7 +272,7 @@ def test_a_search_is_in_the_audit_trail(admin_client):
 
 
 def test_a_search_that_takes_too_long_is_a_503_page(admin_client, monkeypatch):
-    monkeypatch.setattr("conversations.querysets.SessionQuerySet.with_external_id", timed_out)
+    monkeypatch.setattr("conversations.querysets.SessionQuerySet.named", timed_out)
     admin_client.raise_request_exception = False
     response = admin_client.get(list_url("session"), {"q": "ticket"})
     assert response.status_code == 503

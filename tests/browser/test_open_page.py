@@ -54,6 +54,8 @@ def row(page, session):
 
 def wait(page, milliseconds=LATER):
     """Until the page asks again."""
+    # The clock would run out for what is still under way.
+    expect(page.locator(".htmx-request")).to_have_count(0)
     with page.expect_response("**/conversations/new/**"):
         page.clock.run_for(milliseconds + 100)
 
