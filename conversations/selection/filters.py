@@ -187,6 +187,10 @@ class ConversationFilter(django_filters.FilterSet):
                 found[name] = query.urlencode()
         return found
 
+    def has_rare(self) -> bool:
+        """Whether a filter is set that small screens fold away."""
+        return any(self.data.get(name) for name in ("external_id", *DATES))
+
     def zone_of_dates(self) -> dict | None:
         """What dates are read in and, if that is not the viewer's zone, how to read them there."""
         name, viewer = str(self.form.zone), str(self.form.viewer_zone)
