@@ -18,6 +18,11 @@ def ranges(text: str) -> list[range]:
     return [range(int(start), int(end)) for start, end in RANGE.findall(text)]
 
 
+def size(text: str) -> int:
+    """How many members it has."""
+    return sum(max(each.stop - each.start, 0) for each in ranges(text))
+
+
 def members(text: str) -> Iterator[int]:
     for each in ranges(text):
         yield from each

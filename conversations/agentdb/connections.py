@@ -25,5 +25,5 @@ class ClampedLoader(TimestamptzLoader):
 
 
 def clamp_times(connection, **kwargs):
-    if connection.alias in ("agents", "agents_write"):
-        connection.connection.adapters.register_loader("timestamptz", ClampedLoader)
+    """In our own database too: whoever wrote such a time there would hide the audit trail."""
+    connection.connection.adapters.register_loader("timestamptz", ClampedLoader)

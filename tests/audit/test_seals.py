@@ -199,6 +199,70 @@ def test_a_made_up_checkpoint_is_not_believed():
     assert "was changed or forged" in said
 
 
+@pytest.mark.parametrize("number", [0, -1, -(2**63)])
+def test_a_checkpoint_with_a_number_before_all_others_is_found(number):
+    """What it lets somebody delete may not be sealed yet."""
+    made(1)
+    seal()
+    made(1)
+    forged("kind", "'pruned'", number, entries="'{[0,99999)}'")
+    sql("DELETE FROM audit_entry WHERE id = (SELECT max(id) FROM audit_entry)")
+    assert f"Seal {number} was forged: the first one has the number 1." in verify()
+
+
+def forged(column, value, number=2, **others):
+    """A seal like the first one, but for some columns."""
+    changed = {"id": str(number), column: value, **others}
+    columns = [field.column for field in Seal._meta.fields]
+    values = ", ".join(changed.get(each, each) for each in columns)
+    sql(f"INSERT INTO audit_seal ({', '.join(columns)}) SELECT {values} FROM audit_seal")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("entries", "'{[1,9223372036854775807)}'"),
+        ("entries", "'{(,)}'"),
+        ("missing", "'{(,)}'"),
+        ("last", "9223372036854775807"),
+        ("at", "'infinity'"),
+        ("at", "'-infinity'"),
+        ("digests", "''"),
+        ("form", "9"),
+    ],
+)
+def test_a_forged_seal_does_not_stop_the_check(column, value):
+    made(2)
+    seal()
+    forged(column, value)
+    made(1)
+    said = verify()
+    assert any(line.startswith("Seal 2 of ") for line in said)
+    assert said[-1].startswith("The audit trail is not what was sealed")
+
+
+@pytest.mark.parametrize("at", ["infinity", "-infinity", "0044-03-15 BC", "294276-12-31"])
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
+def test_a_time_that_no_calendar_has_hides_nothing(admin_client, at, zone):
+    ids = made(1)
+    seal()
+    sql(
+        "INSERT INTO audit_entry (act, username, request_id, details, at)"
+        " VALUES ('viewed', 'a stranger', '', '{}', %s)",
+        [at],
+    )
+    said = "\n".join(verify())
+    assert ("was backdated" in said) == (at in ("-infinity", "0044-03-15 BC"))
+    seal()
+    with as_owner():
+        sql("DELETE FROM audit_entry WHERE id = %s", [ids[0]])
+    assert f"Entry {ids[0]} was removed" in "\n".join(verify())
+    admin_client.cookies["timezone"] = zone
+    page = admin_client.get("/admin/audit/entry/")
+    assert page.status_code == 200
+    assert "a stranger" in page.content.decode()
+
+
 def test_pruned_entries_are_known_to_be(monkeypatch):
     year_ago = timezone.now() - timedelta(days=365)
     old = [Entry.objects.create(act=Act.VIEWED, at=year_ago).pk for _ in range(3)]
