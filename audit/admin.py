@@ -89,14 +89,19 @@ class EntryAdmin(RecordedViews, BigTableAdmin):
 
     @admin.display(description="details")
     def summary(self, entry):
-        shown = ({"reason": entry.reason} if entry.reason else {}) | entry.details
+        shown = ({"reason": entry.reason} if entry.reason else {}) | details_of(entry)
         text = ", ".join(f"{name}: {words(value, entry)}" for name, value in shown.items())
         return format_html("<bdi>{}</bdi>", text[:SUMMARY] + ("…" if len(text) > SUMMARY else ""))
 
     @admin.display(description="details")
     def all_details(self, entry):
-        lines = ((name, words(value, entry)) for name, value in entry.details.items())
+        lines = ((name, words(value, entry)) for name, value in details_of(entry).items())
         return format_html_join("\n", "<p><b>{}</b>: <bdi>{}</bdi></p>", lines) or "-"
+
+
+def details_of(entry) -> dict:
+    """Always an object, unless somebody else wrote the entry: it must not break the page."""
+    return entry.details if isinstance(entry.details, dict) else {"details": entry.details}
 
 
 def with_texts(entries):

@@ -82,6 +82,14 @@ def test_an_entry_of_nobody_and_nothing_can_be_read_too(admin_client):
     assert admin_client.get(f"{LIST}{entry.pk}/change/").status_code == 200
 
 
+@pytest.mark.parametrize("details", [[], ["a"], "text", 7, True])
+def test_details_of_any_shape_hide_no_other_entry(admin_client, details):
+    odd, other = told(details=details, reason="why"), told(username="somebody")
+    assert "somebody" in text(admin_client.get(LIST))
+    for entry in (odd, other):
+        assert admin_client.get(f"{LIST}{entry.pk}/change/").status_code == 200
+
+
 def test_entries_are_filtered_by_act(admin_client):
     told()
     wanted = told(act=Act.ERASED)
