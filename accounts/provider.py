@@ -27,6 +27,7 @@ from joserfc.errors import JoseError
 
 from audit.models import Act
 from audit.recording import record
+from backoffice.databases.text import is_storable
 from backoffice.error_pages import error_response
 
 from .lockout import record_refusal
@@ -143,6 +144,7 @@ def entered(request, asked):
             },
         )
         claims = token["userinfo"]
+        check_subject(claims)
         if request.user.is_authenticated:
             return signed_in_already(request, claims, begun)
         if not is_known(claims):
@@ -199,6 +201,13 @@ def identity_of(claims: dict) -> str:
     return f"{claims['iss'].rstrip('/')} {claims['sub']}"
 
 
+def check_subject(claims: dict):
+    """Raises a ValueError where it tells nobody apart, or cannot be stored."""
+    subject = claims["sub"]
+    if not subject.strip() or not is_storable(subject):
+        raise ValueError("The subject is no usable name.")
+
+
 def is_known(claims: dict) -> bool:
     return get_user_model().objects.filter(identity=identity_of(claims)).exists()
 
@@ -234,7 +243,7 @@ def same_address(one, other) -> bool:
 
 def is_true(claim) -> bool:
     """Some providers send texts; "false" is truthy."""
-    return claim is True or claim == "true"
+    return claim is True or (isinstance(claim, str) and claim.lower() == "true")
 
 
 def verified_address(claims: dict) -> str:
@@ -245,7 +254,7 @@ def verified_address(claims: dict) -> str:
             "It did not tell your e-mail address. Your account there may have none, or whoever "
             "runs the provider must allow this site to read it.",
         )
-    if not is_address(email):
+    if not isinstance(email, str) or not is_address(email):
         raise NotAdmitted(
             "not an address", "What it told as your e-mail address is none that this site can use."
         )

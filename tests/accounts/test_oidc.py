@@ -89,6 +89,9 @@ def test_a_person_is_known_by_identity_and_not_by_address(client, provider):
         {"email": "ann@example.com@evil.example"},
         {"email": None},
         {"email": ["ann@example.com"]},
+        {"email": True},
+        {"email": 7},
+        {"email": {"ann@example.com": 1}},
         {"email": "a\0@example.com"},
         {"email": "a" * 200 + "@example.com"},
         {"email_verified": False},
@@ -129,6 +132,7 @@ TRUE, FALSE = {"email_verified": True}, {"email_verified": False}
         ({**SUB, **OURS}, {**SUB, "email": "Ann@Example.com", **TRUE}),
         ({**SUB, **OURS, "email_verified": "true"}, None),
         ({**SUB, **OURS, "email_verified": "true"}, SUB),
+        ({**SUB, **OURS, "email_verified": "True"}, None),
     ],
 )
 def test_user_info_tells_what_the_id_token_does_not(client, provider, claims, user_info):
@@ -140,6 +144,23 @@ def test_user_info_tells_what_the_id_token_does_not(client, provider, claims, us
     asked = provider.asked
     sign_in_there(Client())
     assert provider.asked == asked
+
+
+@pytest.mark.parametrize("sub", ["", " ", "\t\n", "a\0b", 1, True, ["1"], {"1": 1}, None])
+def test_a_subject_that_names_nobody_is_refused(client, provider, settings, sub):
+    settings.OIDC_DOMAINS = {"example.com"}
+    provider.claims["sub"] = sub
+    assert_refused(client, sign_in_there(client))
+    assert not get_user_model().objects.exists()
+
+
+@pytest.mark.parametrize(
+    "user_info", [[], "text", 7, True, {}, {"sub": 1}, {"sub": "2", **OURS, **TRUE}]
+)
+def test_user_info_that_is_about_nobody_or_somebody_else_is_refused(client, provider, user_info):
+    make_user("ann", email="ann@example.com")
+    provider.claims, provider.user_info = SUB, user_info
+    assert_refused(client, sign_in_there(client))
 
 
 def test_user_info_is_not_asked_without_need(client, provider):
