@@ -6,11 +6,14 @@ from datetime import UTC, datetime, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo
 
+# What the server's own clock shows, and what says that nobody has set it: no zone to share.
+NO_ZONES = {"localtime", "Factory"}
+
 
 @cache
 def known_names() -> frozenset[str]:
     """Of the system's tzdata and of the package: either alone may lack names that browsers use."""
-    return frozenset(zoneinfo.available_timezones())
+    return frozenset(zoneinfo.available_timezones() - NO_ZONES)
 
 
 def named(name: str) -> ZoneInfo | None:

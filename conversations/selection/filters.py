@@ -183,7 +183,7 @@ class ConversationFilter(django_filters.FilterSet):
         for name in DATES:
             if DATE.fullmatch(self.data.get(name, "")):
                 query = QueryDict(self.query(), mutable=True)
-                query[name] += "T23:59" if self.filters[name].extra["end"] else "T00:00"
+                query[name] += "T23:59:59" if self.filters[name].extra["end"] else "T00:00"
                 found[name] = query.urlencode()
         return found
 

@@ -49,6 +49,9 @@ class MomentInput(QuickInput):
             kind = "date"
         elif is_moment and TIME.fullmatch(text):
             kind = "datetime-local"
+            if len(text) > len("2026-11-23T14:30"):
+                # Otherwise no other second could be chosen.
+                context["widget"]["attrs"]["step"] = 1
         else:
             kind = "text"
         context["widget"]["type"] = kind

@@ -51,6 +51,18 @@ def test_a_date_brings_the_zone_into_the_address(calcutta, new_context, session_
     wait_for_query(other)
 
 
+def test_a_time_is_set_to_the_minute_or_second(calcutta):
+    page = calcutta
+    open_list(page, "?end_date=2026-06-02")
+    page.get_by_role("link", name="Set a time").click()
+    until = field(page, "Created until")
+    expect(until).to_have_value("2026-06-02T23:59:59")
+    assert until.evaluate("field => field.validity.valid")
+    until.fill("2026-06-02T12:30")
+    wait_for_query(page, end_date="2026-06-02T12:30", tz="Asia/Calcutta")
+    assert_not_reloaded(page)
+
+
 def test_recent_days_are_a_click_away(calcutta):
     at = timezone.now() - timedelta(days=3)
     talk("of this week", created_at=at, updated_at=at)

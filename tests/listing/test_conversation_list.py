@@ -1,6 +1,6 @@
 import re
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -469,6 +469,12 @@ def test_a_date_can_be_given_a_time(support_client):
         "start_date": "start_date=2026-06-01T00%3A00&end_date=2026-06-02T10%3A00&search=aa&tz=UTC"
     }
     assert "Set a time" in text(page)
+
+
+def test_with_a_time_an_end_keeps_the_last_minute_of_its_day(support_client):
+    made = make_session(created_at=datetime(2026, 6, 2, 23, 59, 30, tzinfo=UTC))
+    with_time = get(support_client, end_date="2026-06-02").context["filter"].with_time()
+    assert listed(get(support_client, f"{LIST}?{with_time['end_date']}")) == [made.id]
 
 
 # Empty
