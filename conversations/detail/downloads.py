@@ -61,7 +61,7 @@ class TranscriptView(ConversationAccess, View):
             who = SPEAKERS.get(message.role, message.role)
             when = exact(message.created_at)
             yield f"\n**{who}**, {when}\n\n" if form == "md" else f"\n{who}, {when}\n"
-            yield f"{shown(message.content)}\n"
+            yield f"{shown(message.content, role=message.role)}\n"
 
 
 class ConversationJsonView(ConversationAccess, View):

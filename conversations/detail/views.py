@@ -102,7 +102,7 @@ def render_messages(page, focus, term, as_source, room=ROOM_FOR_MESSAGES):
     for entry in page.entries:
         for message in entry.messages:
             if room <= 0 and message.pk != focus:
-                message.text = str(shown(message.text, FOLD))[:SHORT]
+                message.text = str(shown(message.text, FOLD, message.role))[:SHORT]
             message.html = message_text(
                 message, message.text, term, as_source or room <= 0, message.length
             )

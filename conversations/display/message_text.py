@@ -23,13 +23,11 @@ from .links import as_typed
 from .markdown import LINK, is_too_deep, parser
 from .marks import as_plain_text, marked
 from .parts import parts
+from .readable import AGENT, PROGRAMS
 
 # Rendering is linear but slow, about 2 µs a character; longer texts stay plain text.
 MARKDOWN_UP_TO = 32_768
 
-AGENT = "assistant"
-# What these roles say in JSON, no person typed.
-PROGRAMS = (AGENT, "system", "developer", "tool", "function")
 # The limits of a tree on the message's own page.
 ON_OWN_PAGE = {"max_nodes": 10_000, "max_string": 1_000_000}
 VISIBLE = re.compile(r">\s*[^<\s]")

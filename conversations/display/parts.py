@@ -25,7 +25,10 @@ OTHERS = {
     ),
     **dict.fromkeys(
         ("audio", "input_audio", "output_audio", "audio_url"),
-        (SOUND, {"input_audio", "audio", "audio_url", "source", "url", "data", "base64"}),
+        (
+            SOUND,
+            {"input_audio", "audio", "audio_url", "transcript", "source", "url", "data", "base64"},
+        ),
     ),
     **dict.fromkeys(
         ("video", "video_url", "input_video"),
@@ -49,6 +52,9 @@ OTHERS = {
     ),
     "search_result": ("search result", {"content", "source"}),
 }
+# What a part alone, outside of a list, may have beside its text: anything else is an object that
+# somebody made, with more to read.
+BESIDE_TEXT = {"type", "id", "annotations", "citations", "cache_control", "logprobs"}
 # Gemini's parts name their kind by a key.
 GEMINI = {
     "inline_data": FILE,
@@ -60,12 +66,16 @@ GEMINI = {
 }
 BESIDE = {"thought", "thought_signature", "video_metadata", "media_resolution"}
 MEDIA = {"image": IMAGE, "audio": SOUND, "video": VIDEO}
+WORDS = ("transcript",)
 NAMES = ("filename", "file_name", "display_name", "displayName", "title", "name")
-# What stands around the parts.
+# What stands around the parts of one message; `MESSAGE` is the type of such an item among others.
+MESSAGE = "message"
 ROUND = {
     *("content", "parts", "role", "type", "id", "model", "name", "status"),
     *("stop_reason", "stop_sequence", "usage", "container", "phase"),
 }
+# Any text of parts has one of these.
+HINTS = ('"type"', '"text"', '"parts"', '"inline', '"file', '"function')
 
 
 @dataclass(frozen=True)
@@ -82,10 +92,10 @@ def parts(content: str) -> Parts | None:
     """The parts of a message, perhaps of its beginning; None if it is not made of parts."""
     if content.lstrip()[:1] not in ("[", "{"):
         return None
-    if not any(name in content for name in ('"type"', '"text"', '"parts"', '"inline')):
+    if not any(name in content for name in HINTS):
         return None
     value = json_text.beginning(content)
-    items = items_of(value)
+    items = flat(items_of(value))
     if not items:
         return None
     texts: list[str] = []
@@ -93,6 +103,9 @@ def parts(content: str) -> Parts | None:
     unknown: list[object] = []
     known = 0
     for item in items:
+        if isinstance(item, str):
+            texts.append(item)
+            continue
         found = part(item)
         if found is None:
             unknown.append(item)
@@ -101,15 +114,13 @@ def parts(content: str) -> Parts | None:
         text, kind, name = found
         if kind:
             others.append((kind, name))
-        elif text:
+        if text:
             texts.append(text)
     # The last one may be cut short.
     if unknown and not json_text.is_json(content) and unknown[-1] is items[-1]:
         del unknown[-1]
     for item in unknown:
-        if isinstance(item, str):
-            texts.append(item)
-        elif isinstance(item, dict) and isinstance(item.get("type"), str):
+        if isinstance(item, dict) and isinstance(item.get("type"), str):
             others.append((item["type"].replace("_", " "), ""))
         else:
             return None
@@ -125,8 +136,25 @@ def items_of(value) -> list:
                     return value[name]
             if isinstance(value.get("content"), dict):
                 return items_of(value["content"])
-        return [value] if "type" in value else []
+        kind = value.get("type")
+        alone = isinstance(kind, str) and (
+            kind == MESSAGE or (kind in TEXTS and value.keys() <= BESIDE_TEXT | {TEXTS[kind]})
+        )
+        return [value] if alone else []
     return value if isinstance(value, list) else []
+
+
+def flat(items: list) -> list:
+    """The items with the parts of each message among them; none if several people speak."""
+    found, speakers = [], set()
+    for item in items:
+        inner = item.get("content") if isinstance(item, dict) else None
+        if inner and item.get("type") == MESSAGE and isinstance(inner, list | str):
+            speakers.add(str(item.get("role")))
+            found += inner if isinstance(inner, list) else [{"type": "text", "text": inner}]
+        else:
+            found.append(item)
+    return found if len(speakers) < 2 else []
 
 
 def part(item) -> tuple[str, str, str] | None:
@@ -143,7 +171,14 @@ def part(item) -> tuple[str, str, str] | None:
         text = text.get("value") if isinstance(text, dict) else text
         return (text, "", "") if isinstance(text, str) else None
     noun, keys = OTHERS.get(kind, ("", frozenset()))
-    return ("", *described(noun, item)) if keys & item.keys() else None
+    if not keys & item.keys():
+        return None
+    return spoken(item) if noun == SOUND else "", *described(noun, item)
+
+
+def spoken(item: dict) -> str:
+    """What was said in a recording, where its words stand beside it."""
+    return first_text([item, *(each for each in item.values() if isinstance(each, dict))], WORDS)
 
 
 def gemini_part(item: dict) -> tuple[str, str, str] | None:

@@ -21,21 +21,29 @@ ESCAPED = re.compile(
 SPLIT = re.compile(
     r"(?<!\\)((?:\\\\)*)(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"
 )
+AGENT = "assistant"
+# What these roles say in JSON, no person typed.
+PROGRAMS = (AGENT, "system", "developer", "tool", "function")
 TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def readable(content: str) -> str:
+def readable(content: str, role: str = AGENT) -> str:
     """
     The message as people read it, perhaps cut off: the text of its parts with a note of the others,
-    or JSON with the letters that it spells out; else unchanged.
+    or a program's JSON with the letters that it spells out; else unchanged.
     """
     if content.lstrip()[:1] not in ("{", "[", '"'):
         return content
     if found := parts(content):
         return str(found)
-    if "\\" not in content or not json_text.is_beginning(content):
+    if "\\" not in content:
         return content
-    return letters(content)
+    return letters(content) if spells_letters(content, role) else content
+
+
+def spells_letters(content: str, role: str) -> bool:
+    """Whether this message, perhaps cut off, is JSON of a program: people's is as they typed it."""
+    return role in PROGRAMS and json_text.is_beginning(content)
 
 
 def letters(json_source: str) -> str:
@@ -52,13 +60,13 @@ def letter(escape: str) -> str:
     return escape if character in '"\\' or hidden else character
 
 
-def shown(text, length: int | None = None, *, cut_start: bool = False, read_as=readable):
+def shown(text, length: int | None = None, role: str = AGENT, *, cut_start: bool = False):
     """
     A text of the agent database as people read it, masked; `length` is what SQL cut it to. Letters
     that JSON spells out would hide personal data: they are read first.
     """
     source = masking.raw(text)
-    words = read_as(source) if source else source
+    words = readable(source, role) if source else source
     if words == source:
         return text if length is None else masking.cut(text, length, cut_start=cut_start)
     if not masking.is_active():

@@ -260,7 +260,11 @@ def cost_of(session: str) -> Column:
 
     def dollars(calls: str) -> str | None:
         found = cost(calls)
-        return f"{found.amount:.6f}" if found else None
+        if found is None:
+            return None
+        # Not rounded: whoever adds up a file gets what the pages get.
+        digits = -int(found.amount.normalize().as_tuple().exponent)
+        return f"{found.amount:.{max(digits, 6)}f}"
 
     known = f"coalesce({calls_of_session(session)}, '{{}}')"
     calls = known if revision.has_model_call_links() else "NULL::text"

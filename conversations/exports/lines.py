@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..display.readable import readable
+from ..display.parts import HINTS
+from ..display.readable import AGENT, readable
 
 # Spreadsheets recognise UTF-8 by it.
 BOM = "\ufeff"
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 # What a spreadsheet takes for the start of a formula, or drops in front of one.
 FORMULA_STARTS = "=+@\t\r\n＝＋－＠-"
-# The role of what agents say.
-AGENT = "assistant"
 # JSON has no raw control characters.
 JSON_DELIMITER = "\x01"
 # Letters that JSON allows in its strings and some readers of lines take for ends of a line.
@@ -64,13 +63,17 @@ class Column:
 Change = Callable[[Column, str], str]
 
 
+# Without one of these, a record of CSV has nothing that people read otherwise: neither letters that
+# JSON spells out nor a message of several parts. Few have one.
+READ_OTHERWISE = (b"\\u", *(each.replace('"', '""').encode() for each in HINTS))
+
+
 def as_read(columns: list[Column], values: list[str | None]) -> list[str | None]:
-    """What agents said as people read it; in a file with roles, what others said stays as it is."""
+    """The values with messages as people read them; a file without roles has agents' alone."""
     named = dict(zip((column.name for column in columns), values, strict=True))
-    if named.get("role", AGENT) != AGENT:
-        return values
+    role = named.get("role", AGENT) or ""
     return [
-        readable(value) if column.is_said and value else value
+        readable(value, role) if column.is_said and value else value
         for column, value in zip(columns, values, strict=True)
     ]
 
@@ -111,8 +114,8 @@ class CsvLines:
             cell = self.first_cell(record)
             record = record[len(cell) + 1 :]
             ends += self.between + self.cell(column.value(text(cell))).encode()
-        # Few records spell out letters; the cells of the others are not looked at.
-        if self.has_said and b"\\u" in record:
+        # The cells of other records are not looked at.
+        if self.has_said and any(each in record for each in READ_OTHERWISE):
             texts = [text(cell) for cell in self.cells(record)]
             record = self.joined(as_read(self.stored, texts))
         return self.without_formulas(record) + ends + b"\r\n"

@@ -69,6 +69,7 @@ class Workbook:
     def __init__(self, name: str, values: Values, zone: tzinfo, site: str, most: int):
         self.name, self.values, self.zone, self.site, self.most = name, values, zone, site, most
         self.columns = values.columns
+        self.has_said = any(column.is_said for column in self.columns)
         self.conversation = [column.name for column in self.columns].index("session_id")
         self.rows = 0
         self.size = 0
@@ -98,7 +99,7 @@ class Workbook:
             self.end_sheet()
             self.add_sheet()
         values = self.values(row)
-        if b"\\u" in bytes(row):
+        if self.has_said:
             values = as_read(self.columns, values)
         for place, (put, value) in enumerate(zip(self.puts, values, strict=True)):
             if value is not None:

@@ -15,7 +15,7 @@ from ..agentdb.lookups import holds_sql, is_utf8, openly_sql
 from ..agentdb.normal_form import spans
 from ..agentdb.search_terms import Term, terms, whole
 from ..display.marks import as_plain_text
-from ..display.readable import readable
+from ..display.readable import letters, readable, spells_letters
 from ..models import Session
 from ..problems import kinds
 from ..selection.conditions import countings
@@ -102,8 +102,8 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
             of_session = found.setdefault(session_id, [])
             if len(of_session) < SNIPPETS:
                 excerpt = masking.raw(excerpt)
-                if label == "assistant":
-                    excerpt = readable_part(excerpt, masking.raw(begin))
+                if name == "message":
+                    excerpt = readable_part(excerpt, masking.raw(begin), label)
                 html = marked_excerpt(excerpt, text, cut_before, cut_after)
                 # Not reverse(), which takes a tenth of the list's time for 150 snippets.
                 url = (
@@ -143,12 +143,11 @@ def payload_url(name: str, session_id, row_id) -> str:
     return reverse("conversations:payload", args=args)
 
 
-def readable_part(excerpt: str, begin: str) -> str:
+def readable_part(excerpt: str, begin: str, role: str) -> str:
     """A part of a message as people read it; `begin` is the message's beginning."""
     if excerpt.startswith(begin):
-        return readable(excerpt)
-    opening = begin.lstrip()[:1]
-    return readable(opening + excerpt).removeprefix(opening) if opening else excerpt
+        return readable(excerpt, role)
+    return letters(excerpt) if spells_letters(begin, role) else excerpt
 
 
 def marked_excerpt(excerpt: str, text: str, cut_before: bool, cut_after: bool) -> str:

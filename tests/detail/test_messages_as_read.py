@@ -97,6 +97,33 @@ def test_a_snippet_of_json_shows_its_letters(support_client, session):
     assert "tellimus</mark> on tühistatud" in snippets
 
 
+@pytest.mark.parametrize(
+    ("role", "content", "snippet"),
+    [
+        ("tool", STORED, "Teie <mark>tellimus</mark> on tühistatud"),
+        ("assistant", json.dumps(["x " * 6_000 + "õde: tellimus on tühistatud"]),
+         "õde: <mark>tellimus</mark> on tühistatud"),
+        ("user", json.dumps([{"type": "text", "text": "õde: tellimus"}, {"type": "image_url"}]),
+         "õde: <mark>tellimus</mark> [1 image url]"),
+        ("user", '{"a": "tellimus t\\u00fc"}', "<mark>tellimus</mark> t\\u00fc"),
+    ],
+    ids=["a tool's", "deep in one", "parts", "typed"],
+)  # fmt: skip
+def test_a_snippet_reads_as_the_page_does(support_client, role, content, snippet):
+    make_message(make_session(), role, content)
+    response = support_client.get("/conversations/?search=tellimus&go=0")
+    [row] = response.context["rows"]
+    assert snippet in row.snippets[0].html
+
+
+def test_what_a_person_typed_in_json_is_copied_as_typed(support_client):
+    typed = '{"name": "t\\u00fchi"}'
+    session = make_session()
+    make_message(session, "user", typed)
+    for path in (url("detail", session.id), f"/conversations/{session.id}/transcript.txt"):
+        assert typed in unescape(page(support_client, path))
+
+
 def test_a_row_does_not_split_a_letter(support_client):
     for lead in range(6):
         make_message(make_session(), "assistant", '{"a": "' + "x" * lead + "\\u00fc" * 300 + '"}')

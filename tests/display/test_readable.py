@@ -99,6 +99,30 @@ TEXT = {"type": "text", "text": "Is this it?"}
             "1 image, file r.pdf, 1 video, tool call f, 1 thought",
         ),
         ([{"text": "one"}, {"text": "two"}], "one\ntwo", ""),
+        # The messages of a response are what it says.
+        (
+            [
+                {"type": "reasoning", "id": "r", "summary": []},
+                {"type": "message", "role": "assistant", "status": "completed", "content": [
+                    {"type": "output_text", "text": "Tere", "annotations": []}]},
+                {"type": "web_search_call", "id": "w", "status": "completed"},
+                {"type": "message", "role": "assistant", "content": "tulemast"},
+            ],
+            "Tere\ntulemast",
+            "1 thought, 1 web search call",
+        ),
+        # The words of a recording were said.
+        (
+            [
+                {"type": "output_audio", "data": "x", "transcript": "Kuulen."},
+                {"type": "input_audio", "input_audio": {"data": "x", "transcript": "Kas kuuled?"}},
+            ],
+            "Kuulen.\nKas kuuled?",
+            "2 audio recordings",
+        ),
+        (["First", {"type": "text", "text": "second"}, "third"], "First\nsecond\nthird", ""),
+        ([{"fileData": {"mimeType": "image/png", "fileUri": "gs://x"}}], "", "1 image"),
+        ([{"functionResponse": {"name": "f", "response": {}}}], "", "1 tool result"),
         # What is not known is named.
         ([TEXT, {"type": "hologram_url", "x": 1}], "Is this it?", "1 hologram url"),
     ],
@@ -117,6 +141,15 @@ def test_parts_read_as_their_text_with_a_note_of_the_others(content, text, note)
         {"type": "refund", "text": "x"},
         {"type": "image", "name": "no image"},
         {"text": "the output of a workflow"},
+        # Objects that somebody made: there is more to read in them.
+        {"type": "text", "text": "x", "priority": "high"},
+        {"type": "document", "title": "Contract", "url": "https://x", "summary": "Long"},
+        {"type": "image", "url": "https://x", "caption": "A cat"},
+        # Two people.
+        [
+            {"type": "message", "role": "user", "content": "Where?"},
+            {"type": "message", "role": "assistant", "content": [TEXT]},
+        ],
         [{"type": "file", "name": "a row"}],
         [{"name": "a"}, TEXT],
         [1, "two"],
@@ -134,6 +167,13 @@ def test_other_json_is_not_taken_for_parts(content):
 @pytest.mark.parametrize("content", ["[{'type': 'text', 'text': 'x'}]", '[{"type": "text"', "[x]"])
 def test_what_is_not_json_is_not_taken_for_parts(content):
     assert parts(content) is None
+
+
+def test_people_spell_letters_as_they_like():
+    assert readable('{"a": "\\u00fc"}', "tool") == '{"a": "ü"}'
+    for role in ("user", "", "support"):
+        assert readable('{"a": "\\u00fc"}', role) == '{"a": "\\u00fc"}'
+        assert readable('[{"type": "text", "text": "\\u00fc"}]', role) == "ü"
 
 
 def test_the_beginning_of_parts_reads_as_far_as_it_goes():

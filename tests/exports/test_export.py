@@ -227,6 +227,16 @@ def test_cost_is_what_the_pages_count(support_client):
     assert {row["session_id"]: row["cost"] for row in found} == expected
 
 
+def test_cost_is_not_rounded_in_files(support_client):
+    make_model_call(
+        make_session(), model="gemini/gemini-2.5-flash", prompt_tokens=949, completion_tokens=53,
+        total_tokens=1002, reasoning_tokens=1939,
+    )  # fmt: skip
+    assert rows(support_client)[0]["cost"] == "0.0052647"
+    for form in ("xlsx", "jsonl"):
+        assert rows(support_client, f"conversations.{form}")[0]["cost"] == 0.0052647
+
+
 def test_cost_is_unknown_without_a_price_list(support_client, monkeypatch):
     monkeypatch.setattr("conversations.prices.genai_prices", None)
     make_model_call(make_session(), model="gpt-4o-mini", total_tokens=5)
@@ -262,6 +272,23 @@ def test_csv_has_what_agents_said_as_people_read_it_and_json_lines_as_it_is(
     assert contents == ['{"a": "\\u00fc"}', read]
     assert found("conversations.jsonl")[0]["last_message"] == stored
     assert found("messages.jsonl")[1]["content"] == stored
+
+
+@pytest.mark.parametrize("role", ["user", "assistant", "support", ""])
+def test_messages_of_several_parts_are_read_as_the_pages_read_them(support_client, role):
+    stored = '[{"type": "text", "text": "=1+1, \\"jah\\""}, {"type": "image_url", "image_url": {}}]'
+    session = make_session()
+    make_message(session, role, stored)
+    read = '=1+1, "jah"\n[1 image]'
+    assert rows(support_client, "messages.xlsx")[0]["content"] == read
+    assert rows(support_client, "conversations.xlsx")[0]["first_message"] == read
+    for separator in ("comma", "tab"):
+        data = export(support_client, "messages.csv", separator=separator)
+        assert f"'{read}".replace('"', '""') in data.decode()
+    assert f"'{read}" in rows(support_client)[0]["first_message"]
+    data = changed("messages", "csv", lambda column, text: text)
+    assert read_csv(data)[0]["content"] == f"'{read}"
+    assert rows(support_client, "messages.jsonl")[0]["content"] == stored
 
 
 # Separators
