@@ -191,9 +191,17 @@ class Tree:
     whole: bool
 
 
-def tree(text: str, *, max_nodes: int = 500, max_depth: int = 50, max_string: int = 4000) -> Tree:
+def tree(
+    text: str,
+    *,
+    max_nodes: int = 500,
+    max_depth: int = 50,
+    max_string: int = 4000,
+    opened: int = 2,
+) -> Tree:
     """
-    The nodes of a JSON text in document order, for a template that loops.
+    The nodes of a JSON text in document order, for a template that loops. Those of the first
+    `opened` levels begin open.
 
     Reads no further than what is shown. An object or list that was read to its end has its
     number of entries in `size`.
@@ -239,7 +247,7 @@ def tree(text: str, *, max_nodes: int = 500, max_depth: int = 50, max_string: in
                 hidden_depth = 1
             else:
                 node.value = source
-                node.opened = len(open_nodes) < 2
+                node.opened = len(open_nodes) < opened
                 open_nodes.append(node)
                 expects_key = source == "{"
         else:

@@ -29,7 +29,7 @@ class PrintView(ConversationAccess, DetailView):
         page = transcript(self.object.pk, start=start, items=ITEMS, fold=FOLD)
         if start and not page.entries:
             raise Http404
-        render_messages(page, None, "", False, ROOM)
+        render_messages(page, None, "", False, ROOM, on_paper=True)
         messages = [message for entry in page.entries for message in entry.messages]
         return super().get_context_data(
             transcript=page,

@@ -97,14 +97,19 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
         return None
 
 
-def render_messages(page, focus, term, as_source, room=ROOM_FOR_MESSAGES):
+def render_messages(page, focus, term, as_source, room=ROOM_FOR_MESSAGES, *, on_paper=False):
     """The messages as HTML; once the page's room is used up, the rest is cut to a line."""
     for entry in page.entries:
         for message in entry.messages:
             if room <= 0 and message.pk != focus:
                 message.text = str(shown(message.text, FOLD, message.role))[:SHORT]
             message.html = message_text(
-                message, message.text, term, as_source or room <= 0, message.length
+                message,
+                message.text,
+                term,
+                as_source or room <= 0,
+                message.length,
+                on_paper=on_paper,
             )
             room -= len(message.html.encode())
 

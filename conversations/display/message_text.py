@@ -28,8 +28,9 @@ from .readable import AGENT, PROGRAMS
 # Rendering is linear but slow, about 2 µs a character; longer texts stay plain text.
 MARKDOWN_UP_TO = 32_768
 
-# The limits of a tree on the message's own page.
-ON_OWN_PAGE = {"max_nodes": 10_000, "max_string": 1_000_000}
+# The limits of a tree where it should be whole: on the message's own page, and on paper.
+WHOLE = {"max_nodes": 10_000, "max_string": 1_000_000}
+ALL_OPEN = {"opened": 50}
 VISIBLE = re.compile(r">\s*[^<\s]")
 
 TAGS = {
@@ -127,7 +128,9 @@ def mask_block(block: Token, text: str, masked: str):
         block.children = [Token("text", "", 0, content=masked)]
 
 
-def message_text(message, content, term, as_source, length: int | None = None):
+def message_text(
+    message, content, term, as_source, length: int | None = None, *, on_paper: bool = False
+):
     """
     A message as safe HTML: the source if asked for; the text of its parts; what a program wrote in
     JSON as a tree; what an agent said as Markdown; else what was typed, to the letter.
@@ -142,7 +145,7 @@ def message_text(message, content, term, as_source, length: int | None = None):
         note = found.note and format_html('<p class="parts" dir="auto">{}</p>', masked(found.note))
         return format_html("{}{}", part_text(message.role, found.text, term, is_cut), note)
     if message.role in PROGRAMS and is_tree(source, is_cut):
-        return json_tree(message, source, term, is_cut, length is None)
+        return json_tree(message, source, term, is_cut, length is None, on_paper)
     if message.role == AGENT:
         return markdown_block(content, content, term, is_cut)
     return text_block(as_typed(content, term, is_cut=is_cut), "source")
@@ -180,10 +183,14 @@ def is_tree(source: str, is_cut: bool) -> bool:
     return begins in ("{", "[", '"') and json_text.is_json(source, is_cut=is_cut)
 
 
-def json_tree(message, source: str, term: str, is_cut: bool, on_own_page: bool) -> SafeString:
+def json_tree(
+    message, source: str, term: str, is_cut: bool, on_own_page: bool, on_paper: bool
+) -> SafeString:
     """The tree of a message; where it has limits, they lead to the whole message."""
     text = mask_json(source, cut_end=is_cut) if masking.is_active() else source
-    tree = json_text.tree(text, **(ON_OWN_PAGE if on_own_page else {}))
+    limits = WHOLE if on_own_page or on_paper else {}
+    # Nothing opens on paper, and what was searched for must not be hidden.
+    tree = json_text.tree(text, **limits, **(ALL_OPEN if on_paper or term.strip() else {}))
     page = reverse("conversations:message", args=[message.session_id, message.pk])
     context = {"tree": tree, "term": term}
     if not tree.whole and not is_cut:

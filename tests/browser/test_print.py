@@ -1,5 +1,6 @@
 """What comes onto paper."""
 
+import json
 import re
 
 import pytest
@@ -72,6 +73,17 @@ def test_all_of_a_long_conversation_is_printed(page):
     expect(page.locator(".explanation")).to_be_visible()
     expect(page.get_by_role("button", name="Print")).to_be_hidden()
     expect(page.locator(".message").last).to_be_visible()
+
+
+def test_a_tree_that_ends_early_says_so(page):
+    session = make_session()
+    make_message(session, "assistant", json.dumps([0] * 600))
+    page.goto(f"/conversations/{session.id}/")
+    expect(page.get_by_role("link", name="Open the whole message")).to_be_visible()
+    on_paper(page)
+    expect(page.get_by_text("Not all of it is shown.")).to_be_visible()
+    page.goto(f"/conversations/{session.id}/print/")
+    expect(page.locator(".json .number:visible")).to_have_count(600)
 
 
 def test_what_is_not_loaded_is_told(new_context, session_cookie):

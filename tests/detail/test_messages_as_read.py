@@ -91,6 +91,14 @@ def test_the_words_of_a_search_are_marked_in_a_tree(support_client, session):
     assert ">Teie <mark>tellimus</mark> on tühistatud<" in shown
 
 
+def test_what_is_marked_in_a_tree_is_open(support_client):
+    session = make_session()
+    make_message(session, "assistant", '{"a": {"b": {"c": {"d": "tellimus"}}}}')
+    page_of = url("detail", session.id)
+    assert page(support_client, page_of).count("<details open>") == 2
+    assert page(support_client, f"{page_of}?search=tellimus").count("<details open>") == 4
+
+
 def test_a_snippet_of_json_shows_its_letters(support_client, session):
     row = page(support_client, "/conversations/?search=tellimus")
     snippets = re.search(r'<ul class="snippets">(.*?)</ul>', row, re.DOTALL)[1]

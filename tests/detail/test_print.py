@@ -1,5 +1,6 @@
 """A conversation for paper: all of it, or what is left out and where all of it is."""
 
+import json
 import re
 
 import pytest
@@ -28,6 +29,18 @@ def test_long_messages_are_whole(support_client):
     page = get(support_client, url("print", session.id)).content.decode()
     assert "word end." in page
     assert "Show all" not in page
+
+
+def test_json_is_whole_and_open(support_client):
+    session = make_session()
+    content = json.dumps({"a": {"b": {"c": {"d": [*range(600)]}}}, "long": "x" * 5_000})
+    make_message(session, "assistant", content)
+    page = get(support_client, url("print", session.id)).content.decode()
+    assert page.count('class="number"') == 600
+    assert "x" * 5_000 in page
+    tree = page[page.index('<div class="json"') :]
+    assert tree.count("<details open>") == tree.count("<details") == 5
+    assert "Not all of it is shown" not in page
 
 
 def test_it_says_what_it_is_of_whom_and_when(support_client):
