@@ -2,9 +2,10 @@
 What model calls cost in US dollars, at the list prices of genai-prices; nothing without it.
 
 Each call has the prices of its own time, tiers included, and all are added up exactly: round when
-you show a sum. A sum is None ("n/a") if a call's tokens or its model's price are unknown, and "at
-least" so much where what was written to a cache cannot be told from what was read: it is taken for
-read, which is cheaper. A failed call without tokens costs nothing.
+you show a sum. A sum is None ("n/a") if a call's tokens or its model's price are unknown. It is "at
+least" so much where what was written to a cache cannot be told from what was read, which is taken
+for read, the cheaper; and with embeddings whose client learns no number, which count as nothing. A
+failed call without tokens costs nothing.
 
 For files: put `calls_of_session()` into the statement, and give what it yields to `cost()`.
 """
@@ -41,6 +42,11 @@ class Cost:
     # Whether it may be more.
     at_least: bool = False
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it says anything: not "at least nothing"."""
+        return bool(self.amount) or not self.at_least
+
 
 @dataclass
 class Used:
@@ -49,6 +55,9 @@ class Used:
     tokens: int = 0
     cached: int = 0
     reasoning: int = 0
+    # Whether the cached ones may have been written, and how many embeddings nobody counted.
+    is_cache_unclear: bool = False
+    uncounted: int = 0
     # None if it is unknown, and always without genai-prices.
     cost: Cost | None = field(default_factory=Cost)
 
@@ -145,6 +154,12 @@ def add(to: Used, name: str, calls: Iterable[tuple]) -> Cost | None:
         to.tokens += total or 0
         to.cached += cached
         to.reasoning += reasoning or 0
+        to.is_cache_unclear |= bool(read_or_written)
+        at_least |= bool(read_or_written)
+        if not total and is_embedding and not failed:
+            to.uncounted += 1
+            at_least = True
+            continue
         if (failed and not total) or not is_known:
             continue
         # A successful call without a single token is one that nobody counted.
@@ -152,7 +167,6 @@ def add(to: Used, name: str, calls: Iterable[tuple]) -> Cost | None:
         if not rates or answered is None or (answered and rates.output is None):
             is_known = False
             continue
-        at_least |= bool(read_or_written)
         sums = by_rates.setdefault(rates, [0, 0, 0, 0])
         sums[0] += given - cached
         sums[1] += cached

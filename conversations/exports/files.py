@@ -260,7 +260,7 @@ def cost_of(session: str) -> Column:
 
     def dollars(calls: str) -> str | None:
         found = cost(calls)
-        if found is None:
+        if found is None or not found.is_known:
             return None
         # Not rounded: whoever adds up a file gets what the pages get.
         digits = -int(found.amount.normalize().as_tuple().exponent)

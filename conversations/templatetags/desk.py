@@ -117,7 +117,7 @@ def token_line(tokens):
 @register.filter
 def cost_words(cost):
     """$0.0053, at least $0.0053, or cost n/a; of a prices.Cost or None"""
-    if cost is None:
+    if cost is None or not cost.is_known:
         return "cost n/a"
     return f"at least {dollars(cost.amount)}" if cost.at_least else dollars(cost.amount)
 

@@ -159,6 +159,17 @@ def test_a_sum_with_something_unknown_is_unknown(unknown):
     assert cost_of({**unknown, "openai/gpt-4o-mini": [call(1000, 0, 100)]}) is None
 
 
+@pytest.mark.parametrize("model", ["gemini/gemini-embedding-001", "fastembed/BAAI/bge-small-en"])
+def test_embeddings_that_nobody_counts_leave_a_least(model):
+    uncounted = {model: [embedding(0), embedding(None)]}
+    assert cost_of(uncounted) == Cost(at_least=True)
+    assert not cost_of(uncounted).is_known
+    found = cost_of({**uncounted, OPENAI: [call(1000, 0, 100)]})
+    assert found == Cost(Decimal("0.0035"), at_least=True)
+    # A number of tokens that has no price is unknown.
+    assert cost_of({**uncounted, "ollama/nomic-embed-text": [embedding(5)]}) is None
+
+
 @pytest.mark.parametrize("nothing", [None, {}, "{}"])
 def test_no_calls_cost_nothing(nothing):
     assert cost(nothing) == Cost(Decimal(0))

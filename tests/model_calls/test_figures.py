@@ -117,6 +117,17 @@ EMBEDDING = {
             "1,200 tokens: 1,200 input, 0 output · < $0.0001 ·",
         ),
         (
+            [{**EMBEDDING, "model": "gemini/gemini-embedding-001", "total_tokens": 0}, FLASH],
+            "2 model calls, 2,941 tokens, 1,939 for reasoning, at least $0.0053 "
+            "(without 1 embedding that nobody counted; list prices",
+            "cost n/a · 1.5",
+        ),
+        (
+            [{**EMBEDDING, "model": "fastembed/BAAI/bge-small-en-v1.5", "total_tokens": None}],
+            "1 model call, 0 tokens, cost n/a",
+            "cost n/a · 1.5",
+        ),
+        (
             [written_as("acme/claude-like", 10, 5, 3, 2), FLASH],
             "2 model calls, 2,956 tokens, 1,939 for reasoning, cost n/a",
             "15 tokens (recorded: 10 prompt, 5 completion) · cost n/a ·",
@@ -145,6 +156,18 @@ def test_the_words_of_the_header_and_of_a_call(support_client, calls, header, li
     assert header in pages[0]
     assert header in pages[1]
     assert line in pages[1]
+
+
+def test_files_have_what_the_header_says_of_uncounted_embeddings(support_client):
+    session, other = make_session(), make_session()
+    uncounted = {**EMBEDDING, "model": "gemini/gemini-embedding-001", "total_tokens": 0}
+    for call in (uncounted, FLASH):
+        make_model_call(session, **call)
+    make_model_call(other, **uncounted)
+    for form in ("xlsx", "csv", "jsonl"):
+        found = {row["session_id"]: row for row in rows(support_client, f"conversations.{form}")}
+        assert float(found[str(session.id)]["cost"]) == 0.0052647
+        assert found[str(other.id)]["cost"] in (None, "")
 
 
 def test_a_call_that_failed_without_tokens_says_nothing_of_money(support_client):
