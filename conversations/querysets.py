@@ -164,10 +164,12 @@ class SessionQuerySet(QuerySet):
             rows("ChatMessage").filter(session_id=OuterRef("pk")).annotate(preview=content)
         ).values("preview")
         runs = rows("Run").filter(session_id=OuterRef("pk"))
+        # As in oldest_first(), but for when runs began, which takes a quarter as long again.
+        first = messages.order_by("created_at", SPEAKS, "run_id", "id")
         return self.annotate(
             agent_name=F("agent__name"),
-            first_message=Subquery(messages.order_by("created_at", SPEAKS, "id")[:1]),
-            last_message=Subquery(messages.order_by("-created_at", SPEAKS.desc(), "-id")[:1]),
+            first_message=Subquery(first[:1]),
+            last_message=Subquery(first.reverse()[:1]),
             status=Subquery(runs.with_status().order_by("-created_at", "-id").values("status")[:1]),
             message_counts=counts_of("ChatMessage", "session_id", total=Count("*")),
             run_counts=counts_of(

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
@@ -71,6 +72,20 @@ def test_of_one_moment_and_role_the_earlier_run_comes_first(support_client):
         make_message(session, "user", f"u{minutes}", run_id=run.id, created_at=at(9))
     expected = [f"{role}{minutes}" for role in "ua" for minutes in sorted(begun)]
     assert everywhere(support_client, session) == expected
+
+
+def test_a_row_begins_and_ends_as_its_conversation_does_when_all_have_one_moment(support_client):
+    session = make_session()
+    # As an import writes them: the ids of runs and messages disagree.
+    runs = [make_run(session, created_at=at(0), id=UUID(int=number)) for number in (3, 1, 2)]
+    for number, run in enumerate(runs):
+        for role in ("assistant", "user"):
+            words, pk = f"{role}{number}", UUID(int=number * 2 + (role == "user") + 1)
+            make_message(session, role, words, run_id=run.id, created_at=at(0), id=pk)
+    make_message(session, "assistant", "without", created_at=at(0), id=UUID(int=99))
+    read = everywhere(support_client, session)
+    [row] = get_sessions_summary()["sessions"]
+    assert [row.first_message, row.last_message] == [read[0], read[-1]] == ["user1", "without"]
 
 
 def test_overlapping_runs_and_late_messages_are_read_in_order_of_time(support_client):
