@@ -1,6 +1,7 @@
 """A search finds a text however either is written, and marks it where it stands."""
 
 import re
+from uuid import UUID
 
 import pytest
 from django.http import QueryDict
@@ -9,7 +10,7 @@ from django.urls import reverse
 from conversations.listing.offers import offers
 from conversations.models import Session
 from conversations.selection.filters import ConversationFilter
-from conversations.selection.pasted import spellings
+from conversations.selection.pasted import ids, spellings
 from privacy import masking
 
 from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
@@ -195,6 +196,11 @@ def test_there_is_no_offer_where_something_is_found_or_nothing_was_searched(supp
         *[("<jane@example.com>", "jane@example.com"), ("ticket-7.", "ticket-7")],
         *[("session_id=ticket-7", "ticket-7"), ('"external_id": "ticket-7",', "ticket-7")],
         *[("ID: ticket-7", "ticket-7"), ("`ticket-7`", "ticket-7"), ("#7", "7")],
+        *[("?external_id=ticket-7&x=1", "ticket-7"), ("id=ticket-7&x=1", "ticket-7")],
+        *[("https://desk.example/conversations/?agent=a&external_id=a%40b+c&tz=UTC", "a@b c")],
+        *[("https://desk.example/?external_id=%00ticket-7", "ticket-7")],
+        *[("mailto:jane@example.com", "jane@example.com"), ("tel:0049170", "0049170")],
+        *[("ticket\u20117", "ticket-7"), ("ticket–7", "ticket-7")],
     ],
 )
 def test_dirt_around_an_id_is_left_out(pasted, found):
@@ -216,6 +222,9 @@ ID = "1e2feb89-414c-343c-1027-c4d1c386bbc4"
         *["{}.", '"{}"', "({})", "session_id={}", "session_id: {},", '{{"session_id": "{}"}}'],
         *["https://desk.example/conversations/{}/", "/conversations/{}/?search=x&m=1#end"],
         *["<https://desk.example/conversations/{}/>", "conversation {}"[13:], "sessionId={}"],
+        *["\ufeff{}", "\u200b{}\u200b", "conversation {}", "session_id={}&x=1", "?session_id={}"],
+        *["session_id=UUID('{}')", "id: https://desk.example/conversations/{}/", "run {}/"],
+        "https://desk.example/conversations/{}/?agent=x&external_id=ticket-7",
     ],
 )
 def test_an_id_opens_with_the_dirt_of_pasting(support_client, write):
@@ -224,6 +233,15 @@ def test_an_id_opens_with_the_dirt_of_pasting(support_client, write):
     assert response["Location"] == reverse("conversations:detail", args=[session.id])
     typed = get(support_client, headers=TYPING, search=write.format(ID).upper())
     assert len(typed.context["direct_hits"]) == 1
+
+
+def test_hyphens_that_a_program_corrected_are_hyphens_of_an_id():
+    for hyphen in "‐‑–—−":
+        assert ids(ID.replace("-", hyphen)) == [UUID(ID)]
+
+
+def test_of_two_ids_in_a_text_neither_is_meant():
+    assert ids(f"{ID} and {UUID(int=7)}") == []
 
 
 @pytest.mark.parametrize(
