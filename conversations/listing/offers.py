@@ -6,8 +6,8 @@ from privacy import masking
 
 from ..agentdb.search_terms import terms
 from ..selection.filters import ConversationFilter
+from ..selection.forms import DATES
 
-DATES = ("start_date", "end_date")
 # With more words, none of them is to blame.
 MOST_WORDS = 5
 
@@ -37,7 +37,7 @@ def wider(filters: ConversationFilter, search: str):
         yield Offer(f"Leave out “{left_out}”", filters.query(search=rest))
     if given.intersection(DATES):
         yield Offer("Search at any date", filters.query(*DATES))
-    others = given - {"search", "scope", "evals", *DATES}
+    others = given - {"search", "scope", "evals", "tz", *DATES}
     if others:
         yield Offer("Search without the other filters", filters.query(*others))
     # Of people who see no personal data, only a whole external id finds anything.

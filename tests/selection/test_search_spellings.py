@@ -168,6 +168,17 @@ def test_a_search_that_finds_nothing_offers_what_would_find_more(support_client)
     assert listed(fewer) == [session.id]
 
 
+def test_offers_keep_the_zone_of_dates_that_they_keep(support_client):
+    created = {"start_date": "2001-01-01", "tz": "Europe/Tallinn"}
+    found = offered(get(support_client, search="missing", problem="failed", **created))
+    kept = "search=missing&start_date=2001-01-01&tz=Europe%2FTallinn"
+    assert found["Search without the other filters"] == kept
+    assert found["Search at any date"] == "search=missing&problem=failed"
+    found = offered(get(support_client, search="missing", active_until="2001-01-01", tz="UTC"))
+    assert found["Search at any date"] == "search=missing"
+    assert "Search without the other filters" not in found
+
+
 def test_offers_keep_phrases_and_are_text(support_client):
     response = get(support_client, search='"<b>x</b> y" <script>')
     found = offered(response)
