@@ -1,6 +1,8 @@
 """manage.py export_conversations: the list's files for a schedule."""
 
 import os
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -9,7 +11,15 @@ from django.test import override_settings
 from audit.models import Act, Entry
 from conversations.management.commands import export_conversations
 
-from ..support.exports import SLEEP, export, read_csv, read_jsonl, slots_taken
+from ..support.exports import (
+    SLEEP,
+    export,
+    read_csv,
+    read_jsonl,
+    read_xlsx,
+    rows,
+    slots_taken,
+)
 from ..support.factories import make_agent, make_conversation, make_session
 from ..support.trail import read
 
@@ -70,6 +80,26 @@ def test_csv_has_the_separator_that_is_asked_for(tmp_path):
     path = tmp_path / "file"
     run(separator="semicolon", output=str(path))
     assert path.read_text("utf-8-sig").startswith("session_id;agent_id;")
+
+
+@pytest.mark.parametrize("dates", [{}, {"start_date": "2026-06-01"}])
+@pytest.mark.parametrize("tz", ["Asia/Tokyo", "America/Havana", ""])
+def test_times_are_in_the_zone_that_is_named(support_client, tmp_path, dates, tz):
+    make_session(created_at=datetime(2026, 6, 1, 20, tzinfo=UTC))
+    path = tmp_path / "file"
+    run(format="xlsx", output=str(path), tz=tz, **dates)
+    [row] = read_xlsx(path.read_bytes())
+    # Where spreadsheets begin to count days.
+    shown = datetime(1899, 12, 30, tzinfo=UTC) + timedelta(days=row["created_at"])
+    local = datetime(2026, 6, 1, 20, tzinfo=UTC).astimezone(ZoneInfo(tz or "UTC"))
+    assert abs(shown - local.replace(tzinfo=UTC)) < timedelta(seconds=1)
+    run(output=str(path), tz=tz, **dates)
+    [row] = read_csv(path.read_bytes())
+    assert row["created_on"] == str(local.date())
+    # The site's file is the same.
+    if dates:
+        [theirs] = rows(support_client, tz=tz, **dates)
+        assert theirs["created_on"] == row["created_on"]
 
 
 def test_it_is_recorded(tmp_path):

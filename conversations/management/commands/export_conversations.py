@@ -10,8 +10,10 @@ from django.core.management import CommandError
 from django.db import DatabaseError
 from django.http import QueryDict
 from django.urls import reverse
+from django.utils import timezone
 
 from audit.commands import AuditedCommand
+from backoffice.time_zones import named
 from conversations.exports.files import FILES, FORMS, export_file
 from conversations.exports.lines import SEPARATORS
 from conversations.exports.request import parse
@@ -49,14 +51,16 @@ class Command(AuditedCommand):
         if asked.problem:
             raise CommandError(asked.problem)
         try:
-            made = export_file(
-                file,
-                format,
-                asked.filters.matching,
-                site=(site or self.site()).rstrip("/") + reverse("conversations:list"),
-                payloads=asked.payloads,
-                separator=asked.separator,
-            )
+            # Without dates the filters leave the zone out; times in the file have it all the same.
+            with timezone.override(named(options["tz"]) or asked.filters.form.zone):
+                made = export_file(
+                    file,
+                    format,
+                    asked.filters.matching,
+                    site=(site or self.site()).rstrip("/") + reverse("conversations:list"),
+                    payloads=asked.payloads,
+                    separator=asked.separator,
+                )
             export = Export(
                 made,
                 None,
