@@ -27,7 +27,8 @@
   class Failure extends Error {
     constructor(response) {
       super(`Status ${response.status}`);
-      this.status = response.status;
+      // Something on the way may answer in the site's place.
+      this.isMissing = response.status === 404 && response.headers.has("X-Request-ID");
       this.signIn = response.headers.get("HX-Redirect");
       const wait = response.headers.get("Retry-After");
       const seconds = Number(wait ?? 0);
@@ -284,7 +285,7 @@
   function failed(failure) {
     failures += 1;
     notBefore = failure.until || 0;
-    if (failure.status === 404 && !failure.signIn) {
+    if (failure.isMissing && !failure.signIn) {
       gone = document.querySelector("[data-watch]");
       return say("Part of this was erased, or you may no longer see it.");
     }

@@ -310,20 +310,32 @@ def test_a_failure_replaces_nothing_and_passes(page, watch, shop):
     expect(page.locator(".facts")).to_contain_text("2 tasks")
 
 
-@pytest.mark.parametrize("kind", ["aborted", 400, 403, 429, 500])
-def test_every_kind_of_failure_is_said_and_passes(page, watch, shop, kind):
+FAILURES = ["aborted", 400, 401, 403, 404, 429, 500, 502, 504, "text", "null", "elsewhere"]
+
+
+@pytest.mark.parametrize("path", ["**/conversations/new/**", re.compile("from=0")])
+@pytest.mark.parametrize("kind", FAILURES)
+def test_every_kind_of_failure_is_said_and_passes(page, watch, shop, kind, path):
     session = new_session(shop)
     run = LiveRun(session)
     page.goto(address(session))
+    run.step("look-up")
     if kind == "aborted":
-        page.route("**/conversations/new/**", lambda route: route.abort())
+        page.route(path, lambda route: route.abort())
+    elif kind == "elsewhere":
+        headers = {"Location": "https://sign-in.example/"}
+        fail_with(page, path, status=302, headers=headers)
+    elif isinstance(kind, str):
+        # A page of something on the way, as if all were well.
+        fail_with(page, path, status=200, body="null" if kind == "null" else "<p>Wait.</p>")
     else:
-        fail_with(page, "**/conversations/new/**", status=kind)
+        fail_with(page, path, status=kind)
     page.clock.run_for(SOON + 100)
     expect(note(page)).to_contain_text("Not up to date since")
     page.unroute_all()
     page.wait_for_timeout(200)
     watch.complaints.clear()
+    watch.requests.clear()
     run.end()
     wait(page, 2 * SOON)
     expect(note(page)).to_have_text("")
