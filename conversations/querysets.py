@@ -37,6 +37,8 @@ PREVIEW_LENGTH = 200
 SPEAKS = Template(ROLE_ORDER, IntegerField())
 # Texts which any text that holds them also holds in normal form, but for the last letter.
 PLAIN = re.compile(r"(?! )(?:[!-\[\]-~]| (?! ))+")
+# What may be the end of an escape such as \\u00fc, of which the normal form has the letter alone.
+END_OF_ESCAPE = re.compile("u?[0-9a-f]{1,4}", re.IGNORECASE)
 
 
 def counts_of(model: str, owner: str, **aggregates):
@@ -120,7 +122,9 @@ class SessionQuerySet(QuerySet):
         messages = messages.filter(content__contains_text=text)
         # Our index holds normal forms, in which the last letter may be one with what follows.
         if PLAIN.fullmatch(text):
-            messages = messages.filter(content__holds=[whole(text[:-1])])
+            escape = END_OF_ESCAPE.match(text)
+            if sure := text[escape.end() if escape else 0 : -1].strip():
+                messages = messages.filter(content__holds=[whole(sure)])
         return self.filter(Exists(messages))
 
     def with_external_id(self, *external_ids: str):

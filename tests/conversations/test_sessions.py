@@ -181,6 +181,15 @@ def test_search_is_a_literal_substring_without_case(search, content):
     assert ids(search=search) == [found.id]
 
 
+def test_any_part_of_what_is_stored_is_found_escapes_included():
+    stored = '{"v": "t\\u00fchi \\ud83d\\ude00x"} C:\\users 100% a_b  İß ﬁ'
+    session = make_session()
+    make_message(session, "assistant", stored)
+    for start in range(len(stored)):
+        for end in (start + 1, start + 3, start + 6, start + 9):
+            assert ids(search=stored[start:end]) == [session.id], stored[start:end]
+
+
 def test_search_looks_at_every_message_and_lists_a_session_once():
     session = make_session()
     for content in ("needle one", "hay", "needle two"):
