@@ -30,6 +30,12 @@ TASK = re.compile(r"\[([ xX])\](?=\s)")
 BOXES = {" ": "☐", "x": "☑", "X": "☑"}
 FORMULA_ENDS = {"(": r"\)", "[": r"\]"}
 LONGEST_FORMULA = 2_000
+# A price begins with a dollar too: a formula has neither a space at its ends nor a digit behind it.
+DOLLARS = re.compile(
+    r"\$\$(?:\\.|[^\\$])++\$\$|\$(?![\s$])(?=[^$]*[\\^_{])(?:\\.|[^\\$])++(?<!\s)\$(?!\d)",
+    re.DOTALL,
+)
+ENVIRONMENT = re.compile(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL)
 SCHEMES = ("https", "http")
 CELL_LIMITS = {"th_open": True, "td_open": True, "th_close": False, "td_close": False}
 
@@ -50,6 +56,7 @@ def parser() -> MarkdownIt:
     )
     markdown.inline.ruler.at("linkify", bare_address)
     markdown.inline.ruler.at("escape", escape_or_formula)
+    markdown.inline.ruler.before("escape", "formula", formula)
     markdown.inline.ruler.at("emphasis", emphasis_or_times)
     markdown.core.ruler.before("text_join", "as_said", as_said)
     markdown.add_render_rule("image", image_as_link)
@@ -109,6 +116,27 @@ def list_as_numbered(state, start, end, silent):
 # Within a line
 
 
+def formula(state, silent):
+    r"""A formula in $…$, $$…$$ or \begin{…} stays as it is."""
+    pattern = {"$": DOLLARS, "\\": ENVIRONMENT}.get(state.src[state.pos])
+    end = min(state.pos + LONGEST_FORMULA, state.posMax)
+    found = pattern.match(state.src, state.pos, end) if pattern else None
+    if found:
+        as_it_is(state, found.end(), silent)
+    return bool(found)
+
+
+def as_it_is(state, end: int, silent: bool):
+    """The text up to there, with its line breaks."""
+    if not silent:
+        for number, line in enumerate(state.src[state.pos : end].split("\n")):
+            if number:
+                state.push("softbreak", "br", 0)
+            token = state.push("text_special", "", 0)
+            token.content = token.markup = line
+    state.pos = end
+
+
 def escape_or_formula(state, silent):
     r"""A formula in \(…\) or \[…\] stays as it is; so does the backslash of \\, \( and the like."""
     place = state.pos
@@ -121,13 +149,7 @@ def escape_or_formula(state, silent):
     if closing := FORMULA_ENDS.get(opening):
         found = state.src.find(closing, end, min(end + LONGEST_FORMULA, state.posMax))
         end = found + 2 if found >= 0 else end
-    if not silent:
-        for number, line in enumerate(state.src[place:end].split("\n")):
-            if number:
-                state.push("softbreak", "br", 0)
-            token = state.push("text_special", "", 0)
-            token.content = token.markup = line
-    state.pos = end
+    as_it_is(state, end, silent)
     return True
 
 

@@ -28,6 +28,15 @@ def visible(content: str) -> str:
         ("[terms](/terms) and [x](y)", "[terms](/terms) and [x](y)"),
         (r"so \(a_1 * b_1\) is", r"so \(a_1 * b_1\) is"),
         ("\\[\n\\frac{a}{b} * c * d\n\\]", "\\[\n\\frac{a}{b} * c * d\n\\]"),
+        *[(each, each) for each in (
+            r"Let $\{x\}$ be $a\_b$, with $x\;y$ and $x_{i}^{*} y_{j}^{*}$, and $50\%$.",
+            "$$\n\\frac{a}{b}\\;x_i^{*} + y^{*}\n$$",
+            r"\begin{align*} a &= b^{*}\, c^{*} \end{align*} so",
+            "costs $5_000 or $6_000, $$",
+        )],
+        (r"$a\_b", "$a_b"),
+        ("from $5 to *maybe* $10, **$5** or **$10**", "from $5 to maybe $10, $5 or $10"),
+        ("`$a` and *b* in ${HOME}", "$a and b in ${HOME}"),
         (r"\\server\share", r"\\server\share"),
         (r"an open \( or \[ stays", r"an open \( or \[ stays"),
         ("100*100/400*56", "100*100/400*56"),
@@ -44,7 +53,7 @@ def visible(content: str) -> str:
         ("[](https://example.com/4711)", "https://example.com/4711"),
         ("_https://example.com/a_b_c_", "https://example.com/a_b_c"),
     ],
-)
+)  # fmt: skip
 def test_nothing_that_was_said_vanishes(content, shown):
     assert visible(content) == shown
 
