@@ -57,8 +57,9 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   const label = button.querySelector("span");
   const status = button.nextElementSibling;
-  await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).textContent);
-  label.textContent = status.textContent = "Copied";
+  const copied = document.querySelector(button.dataset.copy).textContent;
+  label.textContent = status.textContent = await navigator.clipboard.writeText(copied).then(
+    () => "Copied", () => "Could not copy");
   setTimeout(() => {
     label.textContent = "Copy";
     status.textContent = "";
@@ -70,12 +71,19 @@ document.addEventListener("click", async (event) => {
   const link = event.target.closest("[data-copy-from]");
   if (!link || !navigator.clipboard || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  const label = link.textContent;
+  // While it still says how the last one went, it has another text.
+  const label = (link.dataset.label ??= link.textContent);
   const status = link.parentElement.querySelector("[role=status]");
-  const response = await fetch(link.href);
-  const copied = response.ok && (await response.text().then((text) =>
-    navigator.clipboard.writeText(text).then(() => true, () => false)));
-  link.textContent = status.textContent = copied ? "Copied" : "Could not copy";
+  let told = "Copied";
+  try {
+    const response = await fetch(link.href);
+    // Whoever is signed out is led to a form.
+    if (!response.ok || response.redirected) throw new Error(`Status ${response.status}`);
+    await navigator.clipboard.writeText(await response.text());
+  } catch {
+    told = "Could not copy";
+  }
+  link.textContent = status.textContent = told;
   setTimeout(() => {
     link.textContent = label;
     status.textContent = "";

@@ -89,8 +89,8 @@ async function makeWorkbook(link) {
       headers: { "X-Progress": "1" },
       signal: controller.signal,
     });
-    if (!response.ok) {
-      // The page that says why.
+    if (!response.ok || response.redirected) {
+      // The page that says why, or the form to sign in.
       location.assign(link.href);
       return;
     }

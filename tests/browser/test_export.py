@@ -262,3 +262,11 @@ def test_a_workbook_that_fails_on_its_way_is_told(page, monkeypatch, slow):
         expect(making).to_contain_text("An XLSX file may have 2 rows here")
         making.get_by_role("button", name="Close").click()
         expect(making).to_have_count(0)
+
+
+def test_who_is_signed_out_is_led_to_the_form(page, context, talks):
+    open_list(page)
+    open_menu(page)
+    context.clear_cookies(name="desk_session")
+    link(page, "Messages as XLSX").click()
+    page.wait_for_url("**/accounts/login/?next=/conversations/export/messages.xlsx")

@@ -555,6 +555,44 @@ def test_the_transcript_is_copied(new_context, session_cookie, conversation, nam
     expect(page.get_by_role("link", name=name)).to_be_visible()
 
 
+@pytest.mark.parametrize("reason", ["network", "error", "signed out", "clipboard"])
+def test_what_cannot_be_copied_is_told(new_context, session_cookie, conversation, reason):
+    context, watch = new_context(session_cookie)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(address(conversation))
+    page.evaluate("navigator.clipboard.writeText('before')")
+    if reason == "clipboard":
+        refuse = "() => { navigator.clipboard.writeText = () => Promise.reject(new Error()); }"
+        page.evaluate(refuse)
+    elif reason == "network":
+        page.route("**/transcript.txt", lambda route: route.abort())
+    elif reason == "error":
+        page.route("**/transcript.txt", lambda route: route.fulfill(status=503))
+    elif reason == "signed out":
+        context.clear_cookies(name="desk_session")
+    page.get_by_role("link", name="Copy as text").click()
+    expect(page.get_by_role("link", name="Could not copy")).to_be_visible()
+    expect(page.locator(".tools [role=status]")).to_have_text("Could not copy")
+    assert page.evaluate("navigator.clipboard.readText()") == "before"
+    expect(page.get_by_role("link", name="Copy as text")).to_be_visible()
+    watch.complaints = [one for one in watch.complaints if "Failed to load resource" not in one]
+
+
+def test_two_presses_leave_the_link_its_name(new_context, session_cookie, conversation):
+    context, _ = new_context(session_cookie)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.clock.install()
+    page.goto(address(conversation))
+    page.get_by_role("link", name="Copy as text").click()
+    with page.expect_response("**/transcript.txt"):
+        page.get_by_role("link", name="Copied").click()
+    page.wait_for_timeout(200)
+    page.clock.run_for(5_000)
+    expect(page.get_by_role("link", name="Copy as text")).to_be_visible()
+
+
 def test_the_transcript_opens_without_javascript(page_without_javascript, conversation):
     page = page_without_javascript
     page.goto(address(conversation))
