@@ -4,6 +4,7 @@ the readable text stands in a table of its own, from which it can go.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
 from urllib.parse import parse_qsl, urlencode
@@ -24,8 +25,9 @@ NAMES = ("search", "external_id", "error", "q")
 # Letters alone: no mask takes them for a number or an address.
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
 FINGERPRINT = re.compile(r"~[a-p]{32}")
-# What comes along when an id is pasted.
-DIRT = " \t\r\n\u00a0\"'`“”„‘’«»‹›()[]{}<>.,;:"
+# What comes along when an id is pasted: anything around it, and its name in front.
+EDGES = re.compile(r"^[\W_]+|[\W_]+$")
+NAME = re.compile(r"(?:[a-z]{1,20}[ _-]?)?id\W*[=:]\W*")
 
 # Nobody waits for another who types the same, except within the first moment.
 KEEP = """
@@ -52,7 +54,16 @@ def fingerprint(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    return text.strip(DIRT).casefold()
+    """The same for every way to write and to paste an id."""
+    plain = without_edges(text)
+    return NAME.sub("", plain, count=1) if NAME.match(plain) else plain
+
+
+def without_edges(text: str) -> str:
+    letters = unicodedata.normalize("NFKC", text).casefold().replace("ı", "i").replace("i̇", "i")
+    shown = (each for each in letters if unicodedata.category(each) != "Cf")
+    plain = " ".join("".join(str(unicodedata.decimal(each, each)) for each in shown).split())
+    return EDGES.sub("", plain) or plain
 
 
 def keep(texts: Iterable[str], *, are_ids=False):
@@ -120,8 +131,8 @@ def forget(external_ids: Iterable[str]) -> int:
     """Delete what these external ids begin with, whole ones included, however it was written."""
     beginnings, marks = set(), set()
     for external_id in external_ids:
-        whole = folded(external_id)
-        beginnings.update(whole[:end] for end in range(1, len(whole) + 1))
+        for whole in {folded(external_id), without_edges(external_id)}:
+            beginnings.update(whole[:end] for end in range(1, len(whole) + 1))
         for end in range(1, len(external_id) + 1):
             marks.update(fingerprints(external_id[:end]))
     with connections["default"].cursor() as cursor:

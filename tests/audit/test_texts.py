@@ -125,6 +125,40 @@ def test_an_erased_external_id_is_nowhere(admin_client):
     assert texts.fingerprint("jane.doe-7") in everything()
 
 
+@pytest.mark.parametrize(
+    ("external_id", "typed"),
+    [
+        ("jane-7", "*jane-7*"),
+        ("jane-7", "#JANE"),
+        ("jane-7", "jane-7!"),
+        ("jane-7", "…jane-7?"),
+        ("jane-7", "\ufeffjane-7\u200b"),
+        ("jane-7", "ja\u00adne-7"),
+        ("jane-7", "external_id=jane-7"),
+        ("jane-7", "Session-ID: 'Jane'"),
+        ("jane-7", "ｊａｎｅ-７"),
+        ("jane-7", "jane-\u0667"),
+        ("jane  of 7", "jane\u00a0of"),
+        ("Jürgen", "Ju\u0308rg"),
+        ("Weiß", "WEISS"),
+        ("ΟΔΟΣ", "οδος"),
+        ("Iris", "ır\u0131"),
+        ("id:77", "id"),
+        ("id:77", "id:7"),
+        ("#42", "42"),
+        ("***", "**"),
+    ],
+)
+def test_it_is_forgotten_however_it_was_written(admin_client, external_id, typed):
+    session = make_session(make_agent(), external_id=external_id)
+    search(admin_client, search=typed + typed[-1:] * (len(typed) < 2))
+    search(admin_client, external_id=typed)
+    search(admin_client, search="something else")
+    assert typed in readable()
+    erase(admin_client, session)
+    assert readable() == {"something else"}
+
+
 def test_it_stays_as_long_as_another_conversation_has_it(admin_client):
     one, other = (make_session(make_agent(), external_id="jane-7") for _ in range(2))
     search(admin_client, external_id="jane")
