@@ -64,13 +64,15 @@ def words(name: str, default: str = "") -> list[str]:
 
 def is_secret(key: str, length: int = 50, different: int = 10) -> bool:
     """
-    Long enough, no shorter text repeated, and of enough different characters to be random: 50
-    hexadecimal digits have 10, and 20 digits have 6.
+    Long enough, no shorter text repeated, not half of it one character, and of enough different
+    ones to be random: 50 hexadecimal digits have 10, and 20 digits have 6.
     """
+    repeats = any(key[at:] == key[:-at] for at in range(1, len(key) // 2 + 1))
     return (
         len(key) >= length
         and len(set(key)) >= different
-        and key not in (key + key)[1:-1]
+        and not repeats
+        and max(map(key.count, key)) < len(key) / 2
         and not key.startswith("django-insecure-")
     )
 

@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings
 
 from audit.checks import audit_key
+from backoffice import env
 from backoffice.databases import uris
 from backoffice.local_postgres.server import LocalPostgres
 
@@ -131,6 +132,37 @@ def test_hosts_and_origins_are_given_by_name(hosts):
 )
 def test_a_random_key_is_taken(key):
     assert start(SECRET_KEY=key, ALLOWED_HOSTS="a")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "m" * 24,
+        "ab" * 12,
+        "0123456789" * 2 + "0123",
+        "password" * 2 + "passw",
+        "a" * 20 + "bcdefg",
+        "bcdefg" + "a" * 20,
+    ],
+)
+def test_what_anybody_could_think_of_is_no_secret(token):
+    assert not env.is_secret(token, 20, different=6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: secrets.token_hex(10),
+        lambda: secrets.token_urlsafe(15),
+        lambda: str(10**19 + secrets.randbelow(9 * 10**19)),
+        lambda: secrets.token_hex(100),
+    ],
+    ids=["hex", "base64", "digits", "long"],
+)
+def test_random_tokens_are_secrets(make):
+    taken = [env.is_secret(make(), 20, different=6) for _ in range(2_000)]
+    # Of 20 digits, one in a thousand has fewer than six different ones.
+    assert taken.count(False) <= 20
 
 
 def test_the_local_databases_stand_in_for_what_is_not_given():
