@@ -120,8 +120,9 @@ def errors() -> list[str]:
     """What the page Errors shows: equal problems grouped, the most frequent first."""
     return [
         f"""
-        SELECT {kind.words.message_sql()}, count(*), min(created_at), max(created_at)
-        FROM {kind.table} WHERE {kind.where} GROUP BY 1 ORDER BY 2 DESC LIMIT 50
+        SELECT {kind.words.name_sql()}, {kind.words.message_sql()}, count(*), min(created_at),
+               max(created_at)
+        FROM {kind.table} WHERE {kind.where} GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 50
         """.replace("%", "%%")  # noqa: S608
         for kind in (kinds.TOOL_ERROR, kinds.MODEL_ERROR, kinds.TASK_ERROR)
     ]

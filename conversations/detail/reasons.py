@@ -54,7 +54,7 @@ def add_reasons(session_id, entries: Iterable[Entry]):
     failed = {"session_id": session_id, "run_id__in": by_run}
     if revision.has_model_call_links():
         calls = ModelCall.objects.filter(kinds.any_problem("ModelCall"), **failed)
-        words = calls.annotate(words=kinds.MODEL_ERROR.words.as_cut(REASON_LENGTH))
+        words = calls.annotate(words=kinds.MODEL_ERROR.words.as_sentence(REASON_LENGTH))
         rows = words.order_by("created_at", "pk").values_list("run_id", "model", "words")[
             :REASONS_READ
         ]
@@ -62,8 +62,8 @@ def add_reasons(session_id, entries: Iterable[Entry]):
             by_run[run_id].append(f"{model}: {text or 'no reason was recorded'}")
     tasks = Task.objects.filter(kinds.any_problem("Task"), **failed)
     words = tasks.annotate(
-        task_words=kinds.TASK_ERROR.words.as_cut(REASON_LENGTH),
-        tool_words=kinds.TOOL_ERROR.words.as_cut(REASON_LENGTH),
+        task_words=kinds.TASK_ERROR.words.as_sentence(REASON_LENGTH),
+        tool_words=kinds.TOOL_ERROR.words.as_sentence(REASON_LENGTH),
     )
     rows = words.in_order("run_id").values_list(
         "run_id", "name", "node_type", "task_words", "tool_words"

@@ -14,7 +14,7 @@ from ..indexes import state
 from ..models import Agent, Session
 from ..problems import kinds
 from ..problems.kinds import Kind
-from ..problems.messages import LENGTH
+from ..problems.messages import LENGTH, marked, message, sentence
 from ..selection.look_back import widen
 
 DAYS = 14
@@ -101,7 +101,7 @@ def walked(kind: Kind, sessions: QuerySet, since: datetime) -> Source:
 
 
 def failures_of(kind: Kind, since: datetime) -> QuerySet:
-    """session_id, created_at and the message's columns of each problem."""
+    """session_id, created_at and the columns of the words of each problem."""
     rows = kind.rows().filter(created_at__gte=since)
     if not kind.words:
         # A run with a problem that has words counts as that problem only.
@@ -120,24 +120,13 @@ def as_it_is(name: str) -> Func:
     return Func(F(name), template="%(expressions)s", output_field=TextField())
 
 
-def message(kind: Kind) -> dict[str, str]:
-    """
-    SQL of a `failure`: its message, and what masking needs: its id and whether its words were
-    cut. Applied last, to the rows that a LIMIT leaves.
-    """
+def told(kind: Kind) -> dict[str, str]:
+    """SQL of a `failure`: what failed, what it said and, for masking, its id."""
     if not kind.words:
-        return {"message": "''", "id": "NULL", "is_cut": "false", "told": ""}
+        return {"who": "NULL", "said": "NULL", "id": "NULL"}
     parts = {name: f"failure.its_{name}" for name in kind.words.columns}
-    words = kind.words.bound
-    found = {"message": words.message_sql(**parts), "told": f", {kind.words.bound_sql(**parts)}"}
-    if masking.is_active():
-        is_cut = f"coalesce(length({words.cut_sql(**parts)}) >= {LENGTH}, false)"
-        found |= {"id": "failure.its_id", "is_cut": is_cut}
-    return {
-        "id": "NULL",
-        "is_cut": "false",
-        **{name: sql.replace("%", "%%") for name, sql in found.items()},
-    }
+    found = {"who": kind.words.name_sql(**parts), "said": kind.words.said_sql(**parts)}
+    return found | {"id": "failure.its_id" if masking.is_active() else "NULL"}
 
 
 def compiled(queryset: QuerySet) -> Sql:
@@ -145,45 +134,53 @@ def compiled(queryset: QuerySet) -> Sql:
     return sql, list(params)
 
 
-# A session has one agent, so counts per agent add up. The rows without a message say how many
-# problems each kind has and how far back they go.
+# A session has one agent, so counts per agent add up. The rows without words say how many problems
+# each kind has and how far back they go. OFFSET 0: each text is read, and taken apart, once.
 GROUPED = """
-    WITH failures AS MATERIALIZED ({failures}),
+    WITH failures AS MATERIALIZED (
+        SELECT kind, who, {words} AS words, id, {is_cut} AS is_cut, session_id, created_at, agent_id
+        FROM (SELECT *, {marked} AS marked FROM ({failures} OFFSET 0) AS failure OFFSET 0)
+            AS failure
+    ),
     by_agent AS (
-        SELECT kind, message, agent_id, count(*) AS number,
+        SELECT kind, who, words, agent_id, count(*) AS number,
                count(DISTINCT session_id) AS conversations,
                min(created_at) AS first, max(created_at) AS last,
                min(id) AS id, bool_or(is_cut) AS is_cut, {days}
         FROM (SELECT *, width_bucket(created_at, %s::timestamptz[]) AS day FROM failures) AS dated
-        GROUP BY kind, message, agent_id
+        GROUP BY kind, who, words, agent_id
     )
-    (SELECT kind, message, sum(number)::int AS number, sum(conversations)::int,
+    (SELECT kind, who, words, sum(number)::int AS number, sum(conversations)::int,
             min(first), max(last) AS last, count(*)::int,
             (array_agg(agent_id ORDER BY number DESC, agent_id))[:{agents}], ARRAY[{sums}]::int[],
             (count(*) OVER ())::int, min(id), bool_or(is_cut)
-     FROM by_agent GROUP BY kind, message
-     ORDER BY number DESC, last DESC, kind, message LIMIT {groups})
+     FROM by_agent GROUP BY kind, who, words
+     ORDER BY number DESC, last DESC, kind, who, words LIMIT {groups})
     UNION ALL
-    (SELECT kind, NULL, count(*), 0, min(created_at), max(created_at), 0, NULL, NULL, 0, NULL, false
+    (SELECT kind, NULL, NULL, count(*), 0, min(created_at), max(created_at), 0, NULL, NULL, 0, NULL,
+            false
      FROM failures GROUP BY kind)
 """
 
 FAILURES = """
-    (SELECT '{kind}' AS kind, {message} AS message, {id}::text AS id, {is_cut} AS is_cut,
-            failure.session_id, failure.created_at, failure.agent_id
-     FROM (SELECT failure.*, session.agent_id FROM {source}) AS failure{told})
+    (SELECT '{kind}' AS kind, {who} AS who, {said} AS said, {id}::text AS id,
+            failure.session_id, failure.created_at, session.agent_id
+     FROM {source})
 """
 
 
 def grouped(sources: list[Source], starts: list[datetime]) -> list[tuple]:
     """The rows of GROUPED."""
     each = (
-        FAILURES.format(kind=kind.name, source=source, **message(kind))
-        for kind, source, _ in sources
+        FAILURES.format(kind=kind.name, source=source, **told(kind)) for kind, source, _ in sources
     )
     numbers = range(1, DAYS + 1)
+    is_cut = f"coalesce(length({sentence('marked')}) >= {LENGTH}, false)"
     sql = GROUPED.format(
         failures=" UNION ALL ".join(each),
+        marked=marked("said").replace("%", "%%"),
+        words=message("marked").replace("%", "%%"),
+        is_cut=is_cut.replace("%", "%%") if masking.is_active() else "false",
         days=", ".join(f"count(*) FILTER (WHERE day = {n}) AS day_{n}" for n in numbers),
         sums=", ".join(f"sum(day_{n})" for n in numbers),
         agents=AGENTS,
@@ -195,28 +192,32 @@ def grouped(sources: list[Source], starts: list[datetime]) -> list[tuple]:
         return cursor.fetchall()
 
 
-FIRST_SEEN = "SELECT message, ({first}) FROM unnest(%s::text[]) AS wanted (message)"
+FIRST_SEEN = """
+    SELECT who, words, ({first}) FROM unnest(%s::text[], %s::text[]) AS wanted (who, words)
+"""
 
 
-def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str], datetime]:
-    """{(kind, message): when it was first seen}, as far as our indexes find it in time."""
+def first_seen(rows: list[tuple], agent: Agent | None) -> dict[tuple[str, str, str], datetime]:
+    """{(kind, who, words): when it was first seen}, as far as our indexes find it in time."""
     alias = Session.objects.db
     found = {}
     for kind in kinds.with_words():
-        messages = [masking.raw(row[1]) for row in rows if row[0] == kind.name]
-        if not messages or not state.is_ready(kind.message_index_name):
+        wanted = [tuple(map(masking.raw, row[1:3])) for row in rows if row[0] == kind.name]
+        if not wanted or not state.is_ready(kind.message_index_name):
             continue
-        same = kind.rows().annotate(message=kind.words.as_message())
-        same = same.filter(message=RawSQL("wanted.message", []))
+        same = kind.rows().annotate(who=kind.words.as_name(), words=kind.words.as_message())
+        same = same.filter(who=RawSQL("wanted.who", []), words=RawSQL("wanted.words", []))
         if agent:
             same = same.filter(session_id__in=Session.objects.filter(agent=agent).values("pk"))
         first, params = compiled(same.order_by("created_at").values("created_at")[:1])
-        sql = FIRST_SEEN.format(first=first)
         with (
             timeouts_ignored(),
             time_limit(alias, FIRST_SEEN_SECONDS),
             connections[alias].cursor() as cursor,
         ):
-            cursor.execute(sql, [*params, messages])
-            found |= {(kind.name, masking.raw(each)): moment for each, moment in cursor if moment}
+            columns = map(list, zip(*wanted, strict=True))
+            cursor.execute(FIRST_SEEN.format(first=first), [*params, *columns])
+            for who, words, moment in cursor:
+                if moment:
+                    found[kind.name, masking.raw(who), masking.raw(words)] = moment
     return found

@@ -108,16 +108,18 @@ def errors(seconds: float, kind: str = "", agent: Agent | None = None) -> Errors
 
 
 def assemble(rows, reached, starts, agent) -> Errors:
-    totals = {row[0]: (row[2], row[4]) for row in rows if row[1] is None}
-    rows = [row for row in rows if row[1] is not None]
+    totals = {row[0]: (row[3], row[5]) for row in rows if row[2] is None}
+    rows = [row for row in rows if row[2] is not None]
     capped = {kind: oldest for kind, (number, oldest) in totals.items() if number == collect.NEWEST}
     ever = collect.first_seen(rows, agent)
-    named = Agent.objects.only("name").in_bulk({pk for row in rows for pk in row[7]})
+    named = Agent.objects.only("name").in_bulk({pk for row in rows for pk in row[8]})
     groups = []
     for row in rows:
-        kind, message, number, conversations, first, last, agents_count, pks, numbers = row[:9]
-        example, is_cut = row[10:]
-        message = masking.raw(message)
+        kind, who, words, number, conversations, first, last, agents_count, pks, numbers = row[:10]
+        example, is_cut = row[11:]
+        who, words = masking.raw(who), masking.raw(words)
+        # Of runs, there are no words.
+        message = "" if who is None else f"{who}: {words}"
         shown = shown_message(message, is_cut)
         whole_since = max(filter(None, (reached, capped.get(kind))), default=starts[0])
         groups.append(
@@ -126,9 +128,9 @@ def assemble(rows, reached, starts, agent) -> Errors:
                 message=shown,
                 number=number,
                 conversations=conversations,
-                first=ever.get((kind, message), first),
+                first=ever.get((kind, who, words), first),
                 last=last,
-                first_is_known=(kind, message) in ever,
+                first_is_known=(kind, who, words) in ever,
                 # An agent deleted between two queries has no name.
                 agents=[named[pk] for pk in pks if pk in named],
                 agents_count=agents_count,
@@ -144,7 +146,7 @@ def assemble(rows, reached, starts, agent) -> Errors:
     return Errors(
         groups=groups,
         number=sum(number for number, _ in totals.values()),
-        groups_left_out=rows[0][9] - len(rows) if rows else 0,
+        groups_left_out=rows[0][10] - len(rows) if rows else 0,
         reached=reached,
         capped=capped,
     )

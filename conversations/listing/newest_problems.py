@@ -7,20 +7,25 @@ from privacy import masking
 from ..display.readable import shown
 from ..models import Session
 from ..problems import kinds
-from ..problems.messages import LENGTH, WHO_LENGTH
+from ..problems.messages import LENGTH, WHO_LENGTH, marked, sentence
 from .snippets import read
 
 LENGTH_SHOWN = 160
+# The sentence is looked for once, in what the newest problem of each conversation said.
 FAILURES = """
-    SELECT session.id, {run} = (
-        SELECT id FROM runs WHERE session_id = session.id ORDER BY created_at DESC, id DESC LIMIT 1
-    ), failure.* FROM (SELECT id FROM sessions WHERE id = ANY(%(ids)s)) AS session,
-    LATERAL (SELECT * FROM ({each}) AS failures ORDER BY created_at DESC LIMIT 1) AS failure
+    SELECT session_id, run_id = (
+        SELECT id FROM runs WHERE session_id = failure.session_id
+        ORDER BY created_at DESC, id DESC LIMIT 1
+    ), kind, who, {sentence}
+    FROM (SELECT session.id AS session_id, failure.*
+          FROM (SELECT id FROM sessions WHERE id = ANY(%(ids)s)) AS session,
+          LATERAL (SELECT * FROM ({each}) AS failures ORDER BY created_at DESC LIMIT 1) AS failure
+          OFFSET 0) AS failure
 """
 EACH_FAILURE = """
-    (SELECT '{kind}' AS kind, left({who}, {who_length}) AS who, {words} AS words, run_id, created_at
-     FROM (SELECT * FROM {table} WHERE session_id = session.id AND ({condition})
-           ORDER BY created_at DESC LIMIT 1) AS failure, {told})
+    (SELECT '{kind}' AS kind, left({who}, {who_length}) AS who, {said} AS said, run_id,
+            created_at
+     FROM {table} WHERE session_id = session.id AND ({condition}) ORDER BY created_at DESC LIMIT 1)
 """
 
 
@@ -32,18 +37,18 @@ def newest_problems(sessions: list[Session]) -> dict[uuid.UUID, str]:
             kind=kind.name,
             who=kind.words.who_sql(),
             who_length=WHO_LENGTH,
-            words=kind.words.bound.cut_sql(),
-            told=kind.words.bound_sql(),
+            said=kind.words.said_sql(),
             table=kind.table,
             condition=kind.where,
-        ).replace("%", "%%")
+        )
         for kind in kinds.with_words()
     ]
     if not ids or not each:
         return {}
-    sql = FAILURES.format(run="failure.run_id", each=" UNION ALL ".join(each))
+    sql = FAILURES.format(sentence=sentence(marked("said")), each=" UNION ALL ".join(each))
+    sql = sql.replace("%", "%%").replace("%%(ids)s", "%(ids)s")
     found = {}
-    for session_id, of_last_run, name, who, words, *_ in read(sql, {"ids": ids}):
+    for session_id, of_last_run, name, who, words in read(sql, {"ids": ids}):
         kind = kinds.named(name)
         who = masking.cut(who, WHO_LENGTH)
         words = shown(words, LENGTH)

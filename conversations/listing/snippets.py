@@ -127,7 +127,7 @@ def places(everywhere: bool):
             {
                 "table": kind.table,
                 "label": f"'{kind.noun} ' || coalesce({kind.words.who_sql()}, '')",
-                "words": kind.words.whole_sql().replace("%", "%%"),
+                "words": kind.words.said_sql().replace("%", "%%"),
                 "condition": kind.where.replace("%", "%%"),
             },
         )

@@ -25,7 +25,7 @@ from django.db.models.functions import Now
 from ..agentdb import revision
 from ..agentdb.conventions import INTERRUPTED_AFTER
 from ..agentdb.sql import Template, any_of, rows, with_columns
-from .messages import TOOL_PREFIX, Words, labels_of, text_of
+from .messages import TOOL_PREFIX, Words
 
 
 @dataclass(frozen=True)
@@ -262,9 +262,8 @@ MODEL_ERROR = Kind(
     words=Words(
         columns=("model", "response_code", "response_data"),
         who="{model}",
-        said=text_of("{response_data}"),
-        labels=labels_of("{response_data}"),
-        status="{response_code}",
+        said="coalesce({response_code}::text || ': ', '')"
+        " || coalesce({response_data} #>> '{}', '')",
     ),
     noun="model",
 )
@@ -296,8 +295,7 @@ TASK_ERROR = Kind(
     words=Words(
         columns=("name", "errors"),
         who="{name}",
-        said=text_of("{errors}"),
-        labels=labels_of("{errors}"),
+        said="{errors} #>> '{}'",
     ),
     noun="task",
 )

@@ -2,14 +2,19 @@
 The words that come with a problem, in SQL: all of them, their sentence, and that normalised.
 
 An error may be a sentence, a document with a sentence in it, a text that quotes such a document, or
-a traceback. In front of the sentence stand the statuses, codes and types that are told beside it.
+a traceback. A document is read as the text that it is written as, so that one set of regular
+expressions finds the sentence in all of them, with the statuses, codes and types that belong in
+front of it.
 
 Indexes are built on these expressions: to change one means a new index. The runtime's INSERTs
 compute them, so nothing in them can fail, and regular expressions see texts of bounded length.
+PostgreSQL before 18 cannot hold an expression that takes more than 8 kB in its catalogue, and a
+connection keeps 32 regular expressions as compiled: these are 31.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from django.db.models import TextField
 from django.db.models.functions import Left
 
 from privacy import masking
@@ -21,250 +26,201 @@ from .normalising import normalised
 LENGTH = 300
 WHO_LENGTH = 60
 LABELS_LENGTH = 100
+# In front of a message's words, it stands for anything that failed. No name holds it.
+ANY_WHO = "…"
 # What the runtime puts in front of a tool's words.
 TOOL_PREFIX = r"^Error:\s*(?:Error executing \w+ ''[^'']*'':\s*)?"
 
-# Documents
-
-# The keys of the sentence of an error; of what else may be one; of its codes and types; and of the
-# objects in which these lie.
-SENTENCES = (
-    *("msg", "detail", "reason", "message", "description", "error_message", "error_description"),
-    *("Message", "errorMessage"),
-)
-OTHERS = (
-    *("error", "errors", "title", "text", "preview", "exception", "traceback", "stack", "details"),
-    *("messages", "content"),
-)
-LABELS = (
-    *("code", "type", "status", "status_code", "error_code", "error_type"),
-    *("Code", "statusCode", "errorCode", "errorType"),
-)
-WRAPPERS = (
-    *("error", "errors", "detail", "details", "exception", "extensions", "response", "body"),
-    *("data", "result", "cause", "fault", "message", "content", "output", "Error"),
-)
-# A word, perhaps with a short number at its end: no id. Some words say nothing.
-A_TYPE = "[A-Za-z][A-Za-z_.-]*[0-9]{0,5}"
-NO_TYPES = ("error", "text", "fail", "failed", "failure", "exception", "object", "none", "null")
-SAYS_SOMETHING = " && ".join(f'@ != "{word}"' for word in NO_TYPES)
-IS_LABEL = f'@ like_regex "^({A_TYPE}|[45][0-9][0-9])$" && {SAYS_SOMETHING} || @ >= 400 && @ < 600'
-# "error" is a type where the sentence stands beside it.
-ERROR_TYPE = (
-    "? (exists (@.message) || exists (@.error_description) || exists (@.detail)"
-    f" || exists (@.reason)).error ? ({IS_LABEL})"
-)
-OBJECT = '? (@.type() == "object")'
-STRING = '[0] ? (@.type() == "string")'
-
-
-def values(keys: tuple[str, ...]) -> str:
-    """The end of a jsonpath: the values of an object's keys."""
-    # With like_regex, PostgreSQL took five times as long to read it.
-    is_one = " || ".join(f'@.key == "{key}"' for key in keys)
-    return f".keyvalue() ? ({is_one}).value"
-
-
-# Of lists, the first few errors. Named places cost little; to look everywhere in a megabyte (`**`)
-# takes a second.
-ROOT = f"$[0 to 2] {OBJECT}"
-INNER = f"{ROOT}{values(WRAPPERS)}[0] {OBJECT}"
-INNERMOST = f"{INNER}{values(WRAPPERS)}[0] {OBJECT}"
-PLACES = (ROOT, INNER, INNERMOST)
-SENTENCE_PATHS = (
-    *(f"{place}{values(keys)}{STRING}" for place in PLACES for keys in (SENTENCES, OTHERS)),
-    '$[0 to 2] ? (@.type() == "string")',
-)
-LABEL_PATHS = (
-    *(f"{place}{values(LABELS)} ? ({IS_LABEL})" for place in PLACES),
-    f"{ROOT} {ERROR_TYPE}",
-)
-
-
-def text_of(json: str) -> str:
-    """SQL of the sentence inside an error that is JSON, else all of it."""
-    whole = f"{json} #>> '{{}}'"
-    found = ", ".join(
-        f"jsonb_path_query_first({json}, '{path}', '{{}}', true) #>> '{{}}'"
-        for path in SENTENCE_PATHS
-    )
-    return (
-        f"CASE jsonb_typeof({json}) WHEN 'string' THEN {whole} ELSE coalesce({found}, {whole}) END"
-    )
-
-
-def labels_of(json: str) -> str:
-    """SQL of the statuses, codes and types of an error that is JSON, each after STAYS."""
-    found = " || ',' || ".join(
-        f"jsonb_path_query_array({json}, '{path}', '{{}}', true)::text" for path in LABEL_PATHS
-    )
-    # ["a", 429]
-    return f"translate({found}, '[\" ,]', repeat({STAYS}, 3) || ' ')"
-
-
-# Texts
-
+# Characters that are looked at: of any text, and of what may be a document.
 TEXT_LENGTH = 30_000
 DOCUMENT_LENGTH = 4_000
+
 # What may be more than a sentence.
-STRUCTURED = r"""\{|\["|TextContent\(|Traceback \(most|\n\s+at |shorter answer\."""
+STRUCTURED = r"""\{|\[(?:null, )*["'']|TextContent\(|Traceback \(most|\n\s+at |shorter answer\."""
+# A document inside a string of a document, and that inside another one.
+QUOTED_DOCUMENT = r"""[{\[]\s*\\"|''[{\[]"""
+TWICE_QUOTED = r'[{\[]\s*\\\\\\"'
 # Of a traceback, the line after its last frame; of others, the first lines; of the runtime's own
 # error for an answer that was cut off, not the answer.
-LAST_LINE = r'^.*Traceback \(most.*\n[ |]*File "[^\n]*\n(?:[ \t|][^\n]*\n)*([^\s|][^\n]*).*$'
-FIRST_LINES = r"\n\s+at .*$|(shorter answer\.)\n\n.*$"
-# A document, as JSON or as Python writes it, from its beginning to the sentence in it, and the
-# sentence.
-UP_TO_SENTENCE = r"""(?:\[\{|\{|\[TextContent\().*?(?:["''](?:KEYS)["'']\s*:|\mtext=)\s*\[?"""
-QUOTED = r"""(?:"((?:[^"\\]|\\.)*)(?:"|$)|''((?:[^''\\]|\\.)*)(?:''|$))"""
-# One of its codes and types.
-LABEL = (
-    rf"""["''](?:{"|".join(LABELS)})["'']\s*:\s*"""
-    rf"""(?:["'']({A_TYPE})["'']|["'']?([45]\d\d)["''\s,}}\]])"""
+TRACES = (
+    r"^((?:[^\u0001]*\u0001)?).*Traceback \(most.*"
+    r'\n[ |]*File "[^\n]*\n(?:[ \t|][^\n]*\n)*([^\s|][^\n]*).*$'
+    r"|\n\s+at .*$|(shorter answer\.)\s*(?:\n|\\n).*$"
 )
-SAYS_NOTHING = rf"\u0002(?:{'|'.join(NO_TYPES)})\M"
-# Of a document without a sentence, the quotes: quoted text would be left out.
-QUOTED_WORD = r"""(^|[{\[,:]\s*)["'']([^"''{}\[\]]*)["''](?=\s*[,:}\]]|\s*$)"""
-# A status or type that is told twice.
-STATUS_AGAIN = r"^[\s\u0002]*(\d{3})\M([^\u0001]*)\u0002\1\M"
+# The keys of the sentence in any case, the best first, each as JSON or Python writes it.
+SENTENCES = (
+    r"""["''](?:err(?:or)?_?)?(?:message|msg)["'']\s*:""",
+    r"""["''](?:detail|reason|(?:error_)?description)["'']\s*:""",
+    r"""(?:["''](?:errors?|title|text|preview|exception|traceback|stack|details|messages|content)"""
+    r"""["'']\s*:|\mtext=)""",
+)
+# No sentences of the problem: what the one who failed was asked, and details beside a message.
+ASKED = "requests?|inputs?|params|parameters|arg(?:ument)?s|kwargs|headers|query"
+NO_SENTENCES = (
+    rf"""["''](?:{ASKED})["'']\s*:\s*\{{[^{{}}]*\}}"""
+    rf"""|["''](?:details|errors)["'']\s*:\s*\[\{{[^\[\]]*\}}\](?=.*{SENTENCES[0]})"""
+)
+# Words of a document that quote another one.
+UP_TO_WORDS = (
+    r"""\u0001((?:\d{3}: )?)[{\[].*?:\s*\[?"([A-Za-z](?:[^"\\{]|\\.)*\{\s*["''])"""
+    r"""(?=.*(?:message|msg|detail|reason|error)["'']\s*:)"""
+)
+# A document from its beginning to the key, and the sentence.
+UP_TO = r'\u0001(.*?)["\[]*(?:\{|TextContent\().*?'
+QUOTED = r"""(?:"((?:[^"\\]|\\.)+)(?:"|$)|''((?:[^''\\]|\\.)+)(?:''|$))"""
+LIST = r"\u0001((?:\d{3}: )?)[\s\[]*\[(?:null, )*"
+
+# The codes and types, in any case. A word, perhaps with a short number at its end, is no id; some
+# say nothing.
+NO_TYPES = "error|text|fail|failed|failure|exception|object|none|null"
+TYPE = rf"""(?!(?:{NO_TYPES})["''])[A-Z][A-Z_.-]*[0-9]{{0,5}}"""
+LABEL = (
+    r"""(?:["''](?:error|(?:error_?|status_?|http_?)?(?:code|status)"""
+    r"""|(?:error_?|exc(?:eption)?_?|__)?type)["'']\s*:\s*"""
+    rf"""(?:["'']({TYPE})["''](?=\s*(?:[,}}\]]|$))|["'']?([45]\d\d)["''\s,}}\]])"""
+    r"""|["'']\w+["'']\s*:\s*["'']([\w.]+(?:Error|Exception))["''])(?=[^\u0001]*\u0001)"""
+)
+# From the second error of a list on.
+NEXT_ERROR = r"""\},\s*\{[^{}]*["''](?:message|msg|detail|reason)["'']\s*:[^\u0001]*\u0001"""
+# The sentence that was found; else the document's words without their quotes: quoted text would be
+# left out.
+QUOTED_WORDS = (
+    r"""^([^\u0004]*)\u0004+$|(\u0001|[{\[,:]\s*)["'']([^"''{}\[\]]*)["''](?=\s*[,:}\]]|\s*$)"""
+)
+# A character that JSON escapes, without its backslash.
+CONTROL = "(?:[bfnrt]|u00[01][0-9a-f])"
+STATUS_FIRST = r"^ ([^\d\u0001]*)(\u0002[45]\d\d )"
+# A status in front of a text; one that is told twice, there or among the labels; and a type.
+STATUS = r"^ ?([^\u0001]*)\u0001([45]\d\d)(?:: |:?\s*$)"
+STATUS_AGAIN = r"^[\s\u0002]*(\d{3})\M([^\u0001]*)\u0002\1\M ?"
 STATUS_IN_FRONT = (
-    r"^\u0002(\d{3})\M([^\u0001]*\u0001)(?:Error code: )?\1\M(?:\s*[:.-]\s*|\s+(?=[A-Z])|\s*$)"
+    r"^\s*\u0002(\d{3})\M([^\u0001]*\u0001)(?:Error code: )?\1\M(?:\s*[:.-]\s*|\s+(?=[A-Z])|\s*$)"
 )
 TYPE_IN_FRONT = r"\m([A-Za-z]\S*)\s*\u0001\1\M[\s:.,-]{0,3}"
-# Between labels and sentence; in front of what is not to be left out.
-MARK, STAYS = "chr(1)", "chr(2)"
+# Between labels and sentence; in front of what is not to be left out; after a sentence.
+MARK, STAYS, ENDS, FOUND = "chr(1)", "chr(2)", "chr(3)", "chr(4)"
 
 
 def replaced(text: str, pattern: str, replacement: str, flags: str = "") -> str:
-    return f"regexp_replace({text}, '{pattern}', '{replacement}', '{flags}')"
+    flags = f", '{flags}'" if flags else ""
+    return f"regexp_replace({text}, '{pattern}', '{replacement}'{flags})"
 
 
-def taken_apart(text: str) -> str:
+def unmarked(text: str, length: int) -> str:
+    marks = f"{MARK} || {STAYS} || {ENDS} || {FOUND}"
+    return f"translate(left({text}, {length}), {marks}, '    ')"
+
+
+def unquoted(text: str) -> str:
+    return replaced(text, r"""\\(["''/\\])""", r"\1", "g")
+
+
+def taken_apart(said: str) -> str:
     """SQL of the labels in a structured text, MARK, and its sentence."""
-    last_line = replaced(text, LAST_LINE, r"\1")
-    text = replaced(f"left({last_line}, {DOCUMENT_LENGTH})", FIRST_LINES, r"\1")
-    labels = f"regexp_replace({text}, '{LABEL}', {STAYS} || '\\1\\2' || chr(3), 'g')"
-    labels = replaced(labels, r"(?:^|\u0003)[^\u0002]*", " ", "g")
-    labels = replaced(labels, rf"\u0002(?:{'|'.join(NO_TYPES)})\M", "", "gi")
-    for keys in (SENTENCES, OTHERS):
-        text = replaced(
-            text, UP_TO_SENTENCE.replace("KEYS", "|".join(keys)) + QUOTED + ".*$", r"\1\2"
-        )
-    text = replaced(text, QUOTED_WORD, r"\1\2", "g")
-    text = replaced(text, r"\\[nrt]", " ", "g")
-    text = replaced(text, r"""\\(["''/\\])""", r"\1", "g")
-    return f"left({labels}, {LABELS_LENGTH}) || {MARK} || {text}"
+    start = f"left({said}, {2 * DOCUMENT_LENGTH})"
+    text = (
+        f"CASE WHEN {start} ~ '{TWICE_QUOTED}' THEN {unquoted(unquoted(start))}"
+        f" WHEN {start} ~ '{QUOTED_DOCUMENT}' THEN {unquoted(start)}"
+        f" ELSE left({said}, {TEXT_LENGTH}) END"
+    )
+    text = unmarked(replaced(text, TRACES, r"\2\3"), DOCUMENT_LENGTH)
+    text = replaced(text, NO_SENTENCES, "", "g")
+    # The labels are found in the text before MARK, the sentence in that after it.
+    text = f"regexp_replace({text}, '^.*$', '\\&' || {MARK} || '\\&')"
+    text = f"regexp_replace({text}, '{UP_TO_WORDS}', {MARK} || '\\1\\2')"
+    for start in (*(rf"{UP_TO}{key}\s*\[?" for key in SENTENCES), LIST):
+        found = f"{MARK} || '\\1\\2\\3' || {FOUND}"
+        text = f"regexp_replace({text}, '{start}{QUOTED}.*$', {found}, 'i')"
+    text = f"regexp_replace({text}, '{NEXT_ERROR}', '}}' || {MARK})"
+    text = f"regexp_replace({text}, '{LABEL}', {STAYS} || '\\1\\2\\3' || {ENDS}, 'gi')"
+    text = replaced(text, r"(?:^|\u0003)[^\u0001\u0002]*", " ", "g")
+    text = replaced(text, rf"^([^\u0001]{{{LABELS_LENGTH}}})[^\u0001]*", r"\1")
+    text = replaced(text, STATUS_FIRST, r"\2\1")
+    text = replaced(text, QUOTED_WORDS, r"\1\2\3", "g")
+    text = f"regexp_replace({text}, '(?<!\\\\)((?:\\\\\\\\)*)\\\\{CONTROL}', '\\1' || chr(10), 'g')"
+    return replaced(unquoted(text), TRACES, r"\1\2\3")
+
+
+def marked(said: str, length: int = LENGTH) -> str:
+    """SQL of the labels of a text, MARK and its sentence, with what may be cut off later."""
+    length += 2 * LABELS_LENGTH
+    text = (
+        f"CASE WHEN left({said}, {TEXT_LENGTH}) ~ '{STRUCTURED}' THEN {taken_apart(said)}"
+        f" ELSE {MARK} || {unmarked(said, length)} END"
+    )
+    text = f"regexp_replace({text}, '{STATUS}', {STAYS} || '\\2 \\1' || {MARK})"
+    for pattern in (STATUS_AGAIN, STATUS_IN_FRONT):
+        text = f"regexp_replace({text}, '{pattern}', {STAYS} || '\\1\\2')"
+    return f"left({text}, {length})"
 
 
 def joined(marked: str) -> str:
     """SQL of "labels: sentence"."""
     text = f"translate({marked}, {STAYS}, '')"
     text = f"regexp_replace({text}, '{TYPE_IN_FRONT}', '\\1' || {MARK})"
-    text = replaced(text, r"^\s*\u0001|\s*\u0001$", "")
-    return replaced(text, r"^\s*([^\u0001]*[^\s\u0001])\s*\u0001", r"\1: ")
+    text = f"btrim({text}, ' ' || chr(10) || {MARK})"
+    return replaced(text, r"^([^\u0001]*[^\s\u0001])\s*\u0001", r"\1: ")
+
+
+def sentence(marked: str, length: int = LENGTH) -> str:
+    """SQL of the sentence with its labels, cut; NULL if nothing was said."""
+    return f"nullif(left({joined(marked)}, {length}), '')"
+
+
+def message(marked: str) -> str:
+    """SQL of the normalised sentence on one line: the same for problems that are the same."""
+    words = f"left({joined(normalised(marked))}, {LENGTH})"
+    words = replaced(words, r"\s+", " ", "g")
+    return f"coalesce(btrim({words}), '')"
 
 
 @dataclass(frozen=True)
 class Words:
     """
-    What failed and what it said, in SQL with {column} for one of the columns: `said` is a text,
-    `labels` the words told beside it, `status` a number. The methods ending in `_sql` fill the
-    columns in, by default with their bare names.
+    What failed and what it said, in SQL with {column} for one of the columns. The methods ending
+    in `_sql` fill the columns in, by default with their bare names.
     """
 
     columns: tuple[str, ...]
     who: str
     said: str
-    labels: str = ""
-    status: str = ""
 
     def who_sql(self, **columns: str) -> str:
         return with_columns(self.who, **columns)
 
-    def whole_sql(self, **columns: str) -> str:
-        """All that was said; NULL if nothing was."""
-        return with_columns(self.whole, **columns)
+    def name_sql(self, **columns: str) -> str:
+        """What failed, cut, on one line and without a colon that would seem to end it."""
+        return with_columns(self.name, **columns)
 
-    def cut_sql(self, **columns: str) -> str:
-        """The sentence, cut to LENGTH; NULL if nothing was said."""
-        return with_columns(self.cut(LENGTH), **columns)
+    def said_sql(self, **columns: str) -> str:
+        """All that was said; nothing, or NULL, if nothing was."""
+        return with_columns(self.said, **columns)
 
     def message_sql(self, **columns: str) -> str:
-        """What failed and the normalised words: the same for problems that are the same."""
-        return with_columns(self.message, **columns)
-
-    def bound_sql(self, **columns: str) -> str:
-        """A row with the text and its labels, so that expressions of `bound` compute them once."""
-        said = with_columns(
-            f"SELECT {self.said} AS said, {self.labels or 'NULL'} AS labels", **columns
-        )
-        return f"LATERAL ({said} OFFSET 0) AS told"
+        return with_columns(message(marked(self.said)), **columns)
 
     @property
-    def bound(self) -> "Words":
-        return replace(self, said="told.said", labels=self.labels and "told.labels")
+    def name(self) -> str:
+        who = replaced(f"translate({self.who}, '{ANY_WHO}', '.')", r":?\s+", " ", "g")
+        return f"coalesce(left({who}, {WHO_LENGTH}), '')"
 
-    @property
-    def all_labels(self) -> str:
-        """The words told beside the text, with an error's status in front."""
-        found = []
-        if self.status:
-            is_error = f"{self.status} BETWEEN 400 AND 599"
-            found.append(
-                f"coalesce(CASE WHEN {is_error} THEN {STAYS} || {self.status}::text || ' ' END, '')"
-            )
-        if self.labels:
-            found.append(f"coalesce({self.labels}, '')")
-        return " || ".join(found)
-
-    @property
-    def whole(self) -> str:
-        if not self.all_labels:
-            return self.said
-        labels = replaced(f"btrim(translate({self.all_labels}, {STAYS}, ''))", r"\s+", " ", "g")
-        text = f"coalesce(nullif({labels}, '') || ': ', '') || coalesce({self.said}, '')"
-        return f"nullif({text}, '')"
-
-    @property
-    def marked(self) -> str:
-        """Labels, a mark and the sentence; NULL if nothing was said."""
-        text = f"translate(left({self.said}, {TEXT_LENGTH}), {MARK} || {STAYS} || chr(3), ' ')"
-        text = (
-            f"CASE WHEN {text} ~ '{STRUCTURED}' THEN {taken_apart(text)} ELSE {MARK} || {text} END"
-        )
-        if not self.all_labels:
-            return text
-        text = f"left({self.all_labels}, {LABELS_LENGTH}) || coalesce({text}, {MARK})"
-        for pattern in (STATUS_AGAIN, STATUS_IN_FRONT):
-            text = f"regexp_replace({text}, '{pattern}', {STAYS} || '\\1\\2')"
-        return text
-
-    def cut(self, length: int) -> str:
-        marked = f"left({self.marked}, {length + 2 * LABELS_LENGTH})"
-        return f"nullif(left({joined(marked)}, {length}), '')"
-
-    @property
-    def message(self) -> str:
-        marked = f"left({self.marked}, {LENGTH + 2 * LABELS_LENGTH})"
-        words = f"left({joined(normalised(marked))}, {LENGTH})"
-        who = f"left(coalesce({self.who}, ''), {WHO_LENGTH})"
-        message = f"{who} || ': ' || coalesce({words}, '')"
-        # On one line: a form would not preserve line breaks.
-        return replaced(message, r"\s+", " ", "g")
-
-    def as_whole(self) -> Template:
+    def as_said(self) -> Template:
         """All that was said, for a queryset of these rows."""
-        return Template(self.whole, ErrorTextField())
+        return Template(self.said, ErrorTextField())
 
-    def as_cut(self, length: int) -> Left:
+    def as_sentence(self, length: int) -> Left:
         """The sentence, cut, with personal data masked."""
-        return cut_text(Template(self.cut(length)), length)
+        return cut_text(Template(sentence(marked(self.said, length), length)), length)
 
     def as_message(self) -> Template:
-        return Template(self.message)
+        return Template(message(marked(self.said)), TextField())
+
+    def as_name(self) -> Template:
+        return Template(self.name, TextField())
 
 
 def shown_message(message: str, is_cut: bool = True) -> str:
-    """A normalised message as this user may see it; `is_cut`: its words may exceed LENGTH."""
+    """A message as this user may see it; `is_cut`: its words may exceed LENGTH."""
     if not masking.is_active():
         return message
     who, colon, words = masking.raw(message).partition(": ")

@@ -24,6 +24,7 @@ from ..indexes import catalogue, state
 from ..models import ChatMessage, Run, Session, Task
 from ..problems import kinds
 from ..problems.kinds import Kind
+from ..problems.messages import ANY_WHO
 
 # Conversations that are probed one by one before collecting is tried: a microsecond each if an
 # index holds only such rows, ten or more if messages are read.
@@ -122,7 +123,7 @@ def message_contains(text: str, everywhere: bool) -> Condition:
     indexed = state.is_ready(catalogue.TRIGRAMS.name) and any(map(TRIGRAM.search, terms(text)))
     if everywhere:
         for kind in kinds.with_words():
-            failing = kind.rows().annotate(words=kind.words.as_whole())
+            failing = kind.rows().annotate(words=kind.words.as_said())
             sources.append(with_hits(failing, "words", text))
             indexed = indexed and state.is_ready(kind.words_index_name)
         calls, by_name = tool_calls(text)
@@ -198,8 +199,8 @@ def tool_calls(text: str) -> tuple[QuerySet, bool]:
 
 def normalised_message(text: str) -> str | None:
     """
-    The normalised message itself, or that of the problem whose id is given; None if there is none.
-    A URL holds an id if the message has personal data: a message never looks like an id.
+    The message itself, or that of the problem whose id is given; None if there is none. A URL
+    holds an id if the message has personal data: a message never looks like an id.
     """
     try:
         row_id = uuid.UUID(text)
@@ -207,19 +208,26 @@ def normalised_message(text: str) -> str | None:
         return text
     for kind in kinds.with_words():
         same = kind.rows().filter(pk=row_id)
-        message = same.annotate(message=kind.words.as_message()).values_list("message")
-        if found := message.first():
-            return found[0]
+        parts = {"who": kind.words.as_name(), "words": kind.words.as_message()}
+        if found := same.annotate(**parts).values_list("who", "words").first():
+            return ": ".join(map(masking.raw, found))
     return None
 
 
 def problem_is(message: str, problem: str) -> Condition:
-    """Problems with this normalised message, of kind `problem` or else of all with words."""
+    """
+    Problems with this message, of kind `problem` or else of all with words. With ANY_WHO in front
+    of the words, whatever failed with them.
+    """
+    who, colon, words = message.partition(": ")
     told = kinds.with_words()
     found = [kind for kind in told if kind.name == problem] or told
-    sources = tuple(
-        kind.rows().annotate(message=kind.words.as_message()).filter(message=message)
-        for kind in found
-    )
+
+    def rows(kind: Kind) -> QuerySet:
+        same = kind.rows().annotate(words=kind.words.as_message()).filter(words=words)
+        if who != ANY_WHO:
+            same = same.annotate(who=kind.words.as_name()).filter(who=who)
+        return same if colon else same.none()
+
     indexed = all(state.is_ready(kind.message_index_name) for kind in found)
-    return Condition(lambda: sources, indexed)
+    return Condition(lambda: tuple(map(rows, found)), indexed)

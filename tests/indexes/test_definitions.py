@@ -3,8 +3,19 @@ The definitions of our indexes stay as they are, to the letter: every operator r
 changed, which takes minutes at millions of rows.
 """
 
+import pytest
+from django.db import connections
+
 from conversations.indexes import catalogue
 from conversations.problems import kinds
+
+from ..support.histories import build_indexes
+
+# Of expressions, as PostgreSQL compresses them.
+SIZES = """
+    SELECT indexrelid::regclass::text, coalesce(pg_column_size(indexprs), 0) FROM pg_index
+    WHERE indexrelid = ANY (%s::regclass[])
+"""
 
 DIGESTS = {
     "desk_chat_messages_content": "74f58fe85665",
@@ -12,14 +23,14 @@ DIGESTS = {
     "desk_runs_unfinished": "2b3d16e18420",
     "desk_runs_incomplete": "180c7dc25396",
     "desk_model_call_stats_model_error": "73100f781a58",
-    "desk_model_call_stats_model_error_message": "3bc82143931f",
-    "desk_model_call_stats_model_error_words": "5789a3bfaa43",
+    "desk_model_call_stats_model_error_message": "9b57ddcd7bd3",
+    "desk_model_call_stats_model_error_words": "6dac6b637e19",
     "desk_tasks_tool_error": "f74ae02c761f",
-    "desk_tasks_tool_error_message": "f211778dbd01",
+    "desk_tasks_tool_error_message": "2a65787b1b25",
     "desk_tasks_tool_error_words": "14afbf685f48",
     "desk_tasks_task_error": "3234eb1ddd31",
-    "desk_tasks_task_error_message": "249e7120af34",
-    "desk_tasks_task_error_words": "c53d02594573",
+    "desk_tasks_task_error_message": "d9322f5d1c69",
+    "desk_tasks_task_error_words": "d1d35491beb3",
     "desk_sessions_external_id": "19d905edbfa7",
     "desk_sessions_created_at": "6e237bfaf289",
     "desk_sessions_lifetime": "8af8897e6773",
@@ -30,3 +41,14 @@ DIGESTS = {
 
 def test_definitions_are_what_they_were():
     assert {index.name: index.digest for index in catalogue.built_for(kinds.KINDS)} == DIGESTS
+
+
+@pytest.mark.django_db
+def test_every_definition_fits_the_catalogue_of_each_postgresql():
+    """Before 18, a row of pg_index has at most 8,160 bytes."""
+    build_indexes()
+    with connections["agents_write"].cursor() as cursor:
+        cursor.execute(SIZES, [[index.name for index in catalogue.indexes()]])
+        sizes = dict(cursor.fetchall())
+    assert len(sizes) == len(catalogue.indexes())
+    assert {name: size for name, size in sizes.items() if size > 7_500} == {}

@@ -194,7 +194,10 @@ def test_everywhere_errors_and_tools_are_told_with_who_said_them(support_client)
     found = row(support_client, search="needle", scope="all").snippets
     pages = {
         "tool restart": ("the <mark>needle</mark> &lt;b&gt;", ("task", [session.id, tool.id])),
-        "task route": ("no <mark>needle</mark>", ("task", [session.id, task.id])),
+        "task route": (
+            "{&quot;message&quot;: &quot;no <mark>needle</mark>&quot;}",
+            ("task", [session.id, task.id]),
+        ),
         "model some-model": (
             "500: <mark>needle</mark>, 500",
             ("payload", [session.id, "model-calls", call.id, "response_data"]),
