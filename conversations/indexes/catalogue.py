@@ -14,9 +14,6 @@ from ..agentdb.lookups import name_sql
 from ..problems import kinds
 from ..problems.kinds import Kind
 
-# Characters. 9,172 fit, 15,008 did not.
-LONGEST_BEFORE_18 = 10_000
-
 
 @dataclass(frozen=True)
 class Index:
@@ -44,13 +41,6 @@ class Index:
     def needs_utf8(self) -> bool:
         """normalize() raises in a database of any other encoding: the runtime could not write."""
         return "normalize(" in self.definition
-
-    def fits(self, server_version: int) -> bool:
-        """
-        Before PostgreSQL 18 an index's expression must fit a page of the catalogue (8 kB), where it
-        takes more room than here.
-        """
-        return server_version >= 180_000 or len(self.definition) < LONGEST_BEFORE_18
 
     def create(self, *, concurrently: bool) -> str:
         how = "CONCURRENTLY " if concurrently else ""

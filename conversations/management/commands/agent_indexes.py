@@ -158,29 +158,17 @@ class Command(BaseCommand):
         self.say("--apply builds what is missing while others read and write; --drop removes all.")
         tables, there = self.tables(), states(self.alias)
         encoding = self.value(ENCODING)
-        if any(not self.serves(index, there) for index in self.wanted()):
+        if any(not self.serves(index, there) for index in indexes()):
             self.say("SQL to do so by hand is below; in psql, begin with")
             self.say_sql([self.search_path_statement()])
-        for index in self.wanted():
+        for index in indexes():
             self.say(f"\n{index.name}: {self.words(index, there)}\n    {index.purpose}")
             if index.needs_utf8 and encoding != "UTF8":
                 self.say(f"    Not possible here: {not_utf8(encoding)}.")
             elif index.table in tables and not self.serves(index, there):
                 self.say_sql(self.statements(index, tables[index.table], there))
-        self.say_what_does_not_fit()
         if unused := self.unused(there):
             self.say(f"\nNo longer used, --drop removes them: {', '.join(unused)}")
-
-    def wanted(self) -> list[Index]:
-        return [index for index in indexes() if index.fits(self.connection.pg_version)]
-
-    def say_what_does_not_fit(self):
-        if names := [each.name for each in indexes() if not each.fits(self.connection.pg_version)]:
-            version = self.connection.pg_version // 10_000
-            self.say(
-                f"\nNot on PostgreSQL {version}, whose catalogue cannot hold expressions as long "
-                f"as theirs; 18 can: {', '.join(names)}"
-            )
 
     def serves(self, index: Index, there: dict[str, State]) -> bool:
         return index.name in there and there[index.name].serves(index)
@@ -198,7 +186,7 @@ class Command(BaseCommand):
         return "invalid: a build was interrupted"
 
     def unused(self, there: dict[str, State]) -> list[str]:
-        return sorted(known_names() & set(there) - {index.name for index in self.wanted()})
+        return sorted(known_names() & set(there) - {index.name for index in indexes()})
 
     def search_path_statement(self) -> str:
         return f"SET search_path TO {self.value(SEARCH_PATH)}"
@@ -247,7 +235,7 @@ class Command(BaseCommand):
     def tables(self) -> dict[str, bool]:
         """{table: whether it is partitioned} of those that exist."""
         with self.connection.cursor() as cursor:
-            cursor.execute(TABLES, [[index.table for index in self.wanted()]])
+            cursor.execute(TABLES, [[index.table for index in indexes()]])
             return dict(cursor.fetchall())
 
     # Building
@@ -257,8 +245,7 @@ class Command(BaseCommand):
         tables = self.tables()
         refused = self.create_extension()
         self.run(self.search_path_statement())
-        self.say_what_does_not_fit()
-        wanted, encoding = self.wanted(), self.value(ENCODING)
+        wanted, encoding = indexes(), self.value(ENCODING)
         for index in wanted:
             there = states(self.alias)
             if self.serves(index, there):
@@ -424,7 +411,7 @@ class Command(BaseCommand):
 
     def drop_left(self):
         """Drops parts that an interrupted build left unattached."""
-        for index in self.wanted():
+        for index in indexes():
             with self.connection.cursor() as cursor:
                 left = partitions.left(cursor, index.table, index.name)
             for name in left:
