@@ -166,32 +166,38 @@ IS_EMBEDDING = f"{{call_type}} = '{EMBEDDING}'"
 
 def total_sql() -> str:
     """SQL for a call's total; NULL is unknown."""
+    # Said once where it can be: PostgreSQL reads and plans it all, whatever the calls are like.
+    # least() and greatest() pass over NULL.
     p, c, t, h, r = (f"{{{name}}}::bigint" for name in COLUMNS)
-    if not revision.has_token_details():
+    has_details = revision.has_token_details()
+    if not has_details:
         h = r = "NULL::bigint"
     p0, c0, h0, r0 = (f"coalesce({each}, 0)" for each in (p, c, h, r))
-    unclear = f"CASE WHEN {t} > 0 THEN {t} ELSE greatest({p}, 0) + greatest({c}, 0) END"
-    whens = ""
+    is_negative = f"least({p}, {c}, {h}, {r}) < 0"
+    whens = f"WHEN {is_negative} THEN NULL "
     for provider in PROVIDERS:
-        given = (
-            f"CASE WHEN {IS_EMBEDDING} THEN coalesce({p}, nullif(greatest({t}, 0), 0)) ELSE {p} END"
-        )
-        answered = f"CASE WHEN {IS_EMBEDDING} THEN {c0} ELSE {c} END"
-        is_clear = f"least({p0}, {c0}, {h0}, {r0}) >= 0"
+        given = f"coalesce({p}, CASE WHEN {IS_EMBEDDING} AND {t} > 0 THEN {t} END)"
+        answered = f"coalesce({c}, CASE WHEN {IS_EMBEDDING} THEN 0 END)"
+        is_clear = []
         if provider.cache_apart:
             given += f" + {h0}"
         else:
-            is_clear += f" AND {h0} <= {p0}"
+            is_clear.append(f"{h0} <= {p0}")
         if provider.reasoning_apart:
             answered += f" + {r0}"
         else:
-            is_clear += f" AND {r0} <= {c0}"
+            is_clear.append(f"{r0} <= {c0}")
         total = f"coalesce({given} + {answered}, greatest({t}, {given}, {answered}, 0))"
-        if provider.is_apart and not revision.has_token_details():
-            total = f"CASE WHEN {IS_EMBEDDING} THEN {total} END"
-        is_ours = f"WHEN {is_of(provider)} THEN"
-        whens += f"{is_ours} CASE WHEN {is_clear} THEN {total} ELSE {unclear} END "
-    return f"CASE {whens}ELSE {unclear} END"
+        total = f"CASE WHEN {' AND '.join(is_clear)} THEN {total} END"
+        whens += f"WHEN {is_of(provider)} THEN {total} "
+    unclear = f"CASE WHEN {t} > 0 THEN {t} ELSE greatest({p}, 0) + greatest({c}, 0) END"
+    total = f"coalesce(CASE {whens}END, {unclear})"
+    if has_details:
+        return total
+    # What is recorded leaves out a part.
+    apart = " OR ".join(is_of(provider) for provider in PROVIDERS if provider.is_apart)
+    is_partial = f"NOT {IS_EMBEDDING} AND NOT coalesce({is_negative}, false) AND ({apart})"
+    return f"CASE WHEN {is_partial} THEN NULL ELSE {total} END"
 
 
 def is_of(provider: Provider) -> str:
