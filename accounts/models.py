@@ -1,7 +1,6 @@
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractUser, Group, UserManager
-from django.contrib.postgres.aggregates import JSONBAgg
 from django.contrib.postgres.fields import ArrayField
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.models import F
@@ -23,6 +22,16 @@ GRANTED = """
     JOIN auth_permission ON auth_permission.id = permission_id
     JOIN django_content_type ON django_content_type.id = content_type_id
 """
+LIMITS = """(
+    SELECT jsonb_agg(agents)
+    FROM accounts_user_groups JOIN accounts_agentlimit USING (group_id)
+    WHERE user_id = %(expressions)s
+)"""
+NAMES = """(
+    SELECT jsonb_agg(name)
+    FROM accounts_user_groups JOIN auth_group ON auth_group.id = group_id
+    WHERE user_id = %(expressions)s
+)"""
 
 
 class AgentLimit(models.Model):
@@ -43,22 +52,23 @@ class AgentLimit(models.Model):
         return f"{self.group} sees certain agents only"
 
 
+class OfGroups(models.Func):
+    """What a user's groups say, as JSON. Subqueries of Django's take a millisecond to build."""
+
+    def __init__(self, template: str):
+        super().__init__(models.F("pk"), template=template, output_field=models.JSONField())
+
+
 class Users(UserManager):
     """Loads users with their groups' names and limits, to save each request two queries."""
 
     use_in_migrations = False
 
     def get_queryset(self):
-        limits = AgentLimit.objects.filter(group__user=models.OuterRef("pk"))
-        limits = limits.values("group__user").annotate(all=JSONBAgg("agents")).values("all")
-        names = Group.objects.filter(user=models.OuterRef("pk"))
-        names = names.values("user").annotate(all=JSONBAgg("name")).values("all")
         return (
             super()
             .get_queryset()
-            .annotate(
-                limits_of_groups=models.Subquery(limits), names_of_groups=models.Subquery(names)
-            )
+            .annotate(limits_of_groups=OfGroups(LIMITS), names_of_groups=OfGroups(NAMES))
         )
 
 
