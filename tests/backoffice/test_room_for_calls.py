@@ -1,0 +1,30 @@
+import resource
+
+from backoffice import wsgi
+
+
+def leaf(number):
+    return number
+
+
+def calls_at(depth):
+    if depth:
+        return calls_at(depth - 1)
+    for number in range(300):
+        leaf(number)
+    return []
+
+
+def page_faults(environ, start_response):
+    began = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    for depth in range(250):
+        calls_at(depth)
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - began
+
+
+def test_calls_of_a_request_map_no_memory_again_and_again(monkeypatch):
+    monkeypatch.setattr(wsgi, "django_application", page_faults)
+
+    # Elsewhere one of these loops or two map memory for each of their 300 calls.
+    assert page_faults({}, None) > 250
+    assert wsgi.application({}, None) < 100
