@@ -31,14 +31,15 @@ try:
 except ImportError:
     genai_prices = None
 
-# {model: columns}, each a list with an item for each call: seconds since 1970, whether it is an
-# embedding, whether it failed, and then those of tokens.COLUMNS.
-Calls = Mapping[str, Sequence[Sequence[Any]]]
+ZERO = Decimal(0)
+# {model: its calls}, each of them as: seconds since 1970, whether it is an embedding, whether it
+# failed, and then those of tokens.COLUMNS.
+Calls = Mapping[str, Iterable[Sequence[Any]]]
 
 
 @dataclass(frozen=True)
 class Cost:
-    amount: Decimal = Decimal(0)
+    amount: Decimal = ZERO
     # Whether it may be more.
     at_least: bool = False
 
@@ -70,27 +71,35 @@ def cost(calls: Calls | str | bytes | None) -> Cost | None:
     """
     if genai_prices is None:
         return None
-    return used(json.loads(calls) if isinstance(calls, str | bytes) else calls or {}).cost
+    if isinstance(calls, str | bytes):
+        calls = by_model(json.loads(calls))
+    return used(calls or {}).cost
+
+
+def by_model(rows: Iterable[Sequence[Any]]) -> Calls:
+    """Calls, of rows that begin with the model."""
+    found: dict[str, list[Sequence[Any]]] = {}
+    for model, *call in rows:
+        found.setdefault(model, []).append(call)
+    return found
 
 
 def used(calls: Calls) -> Used:
     """The sums over calls, and what they cost."""
-    found = Used()
-    costs = [add(found, model, zip(*columns, strict=True)) for model, columns in calls.items()]
-    if None in costs:
-        found.cost = None
-    else:
-        amount = sum((each.amount for each in costs), Decimal(0))
-        found.cost = Cost(amount, any(each.at_least for each in costs))
+    found = Used(cost=None)
+    costs = [add(found, model, of_model) for model, of_model in calls.items()]
+    known = [each for each in costs if each]
+    if len(known) == len(costs):
+        amount = sum([each.amount for each in known], ZERO)
+        found.cost = Cost(amount, any(each.at_least for each in known))
     return found
 
 
-def columns_of(call: Any) -> list[tuple]:
-    """The columns in Calls of one ModelCall, which says whether it failed."""
-    seconds = int(call.created_at.timestamp())
+def values_of(call: Any) -> tuple:
+    """One ModelCall, which says whether it failed, as in Calls."""
     counts = (getattr(call, name) for name in tokens.COLUMNS)
-    is_embedding = call.call_type == tokens.EMBEDDING
-    return [(each,) for each in (seconds, is_embedding, call.failed, *counts)]
+    seconds = int(call.created_at.timestamp())
+    return seconds, call.call_type == tokens.EMBEDDING, call.failed, *counts
 
 
 def price_list() -> str:
@@ -106,15 +115,15 @@ def installed_version() -> str:
 # SQL
 
 
-def columns_sql() -> list[str]:
-    """SQL for a model's columns in Calls, of rows that are grouped by model."""
+def values_sql() -> list[str]:
+    """SQL for a call's values in Calls."""
     seconds = (
         "CASE WHEN isfinite(created_at) THEN floor(extract(epoch FROM created_at))::bigint END"
     )
     missing = revision.missing_fields(apps.get_model("conversations", "ModelCall"))
     counts = ("NULL::integer" if name in missing else name for name in tokens.COLUMNS)
     each = (seconds, tokens.IS_EMBEDDING, kinds.MODEL_ERROR.predicate, *counts)
-    return [f"array_agg({with_columns(sql)})" for sql in each]
+    return [with_columns(sql) for sql in each]
 
 
 def calls_of_session(session: str) -> str:
@@ -125,12 +134,10 @@ def calls_of_session(session: str) -> str:
     Only from revision 0005 on (revision.has_model_call_links()): earlier, calls do not name their
     conversation.
     """
-    columns = ", ".join(columns_sql())
+    # A row for each: to group them by model takes PostgreSQL half as long again.
     return f"""(
-        SELECT json_object_agg(model, calls) FROM (
-            SELECT model, json_build_array({columns}) AS calls
-            FROM model_call_stats WHERE session_id = {session} GROUP BY model
-        ) AS of_model
+        SELECT json_agg(json_build_array(model, {", ".join(values_sql())}))
+        FROM model_call_stats WHERE session_id = {session}
     )"""  # noqa: S608
 
 
@@ -174,7 +181,8 @@ def add(to: Used, name: str, calls: Iterable[tuple]) -> Cost | None:
         sums[3] += 1
     if not is_known:
         return None
-    amount = sum((rates.price(*sums) for rates, sums in by_rates.items()), Decimal(0))
+    # Lists, here and in used(): generators take longer, and a file adds up every conversation.
+    amount = sum([rates.price(*sums) for rates, sums in by_rates.items()], ZERO)
     return Cost(amount, at_least)
 
 

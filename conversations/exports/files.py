@@ -14,9 +14,10 @@ from django.utils import timezone
 from psycopg import sql
 
 from ..agentdb import revision
+from ..agentdb.compiled import subqueries
 from ..agentdb.conventions import ROLE_ORDER
 from ..agentdb.sql import Template, with_columns
-from ..models import COUNTS, Task
+from ..models import COUNTS, Session, Task
 from ..prices import calls_of_session, cost
 from ..problems import kinds
 from ..querysets import SessionQuerySet, counts_of, kind_counts
@@ -165,7 +166,8 @@ def conversations(sessions: SessionQuerySet, form: str, site: str, zone: tzinfo)
         problems = Column("problems", Kind.PLAIN, members)
     # The driver takes a percent sign for a placeholder.
     link = sql.quote(site).replace("%", "%%")
-    source, params = in_order(with_seconds(sessions.with_summary(preview=None)))
+    summary = {"agent_name": F("agent__name"), **subqueries(sessions_with_seconds)}
+    source, params = in_order(sessions.annotate(**summary))
     columns = [
         Column("session_id", Kind.OURS, "session.id"),
         Column("agent_id", Kind.OURS, "session.agent_id"),
@@ -246,13 +248,16 @@ def tasks(sessions: SessionQuerySet, payloads: bool, zone: tzinfo):
     return columns, TASKS.format(sessions=source, seq=seq), params
 
 
-def with_seconds(sessions: SessionQuerySet) -> SessionQuerySet:
-    """With the seconds that all runs took among their counts: these read the runs already."""
+def sessions_with_seconds() -> SessionQuerySet:
+    """
+    Summaries, with the seconds that all runs took among their counts: these read the runs already.
+    """
     total: dict[str, Count | Sum] = {"total": Count("*"), **kind_counts("Run")}
     if revision.has_run_durations():
         is_number = Template(FINITE.format("{duration_seconds}"), BooleanField())
         total["seconds"] = Sum("duration_seconds", filter=Q(is_number))
-    return sessions.annotate(run_counts=counts_of("Run", "session_id", **total))
+    summaries = Session.objects.with_summary(preview=None)
+    return summaries.annotate(run_counts=counts_of("Run", "session_id", **total))
 
 
 def cost_of(session: str) -> Column:
@@ -266,7 +271,7 @@ def cost_of(session: str) -> Column:
         digits = -int(found.amount.normalize().as_tuple().exponent)
         return f"{found.amount:.{max(digits, 6)}f}"
 
-    known = f"coalesce({calls_of_session(session)}, '{{}}')"
+    known = f"coalesce({calls_of_session(session)}, '[]')"
     calls = known if revision.has_model_call_links() else "NULL::text"
     return Column("cost", Kind.PLAIN, calls, compute=dollars)
 

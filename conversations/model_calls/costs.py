@@ -10,7 +10,7 @@ from privacy import masking
 
 from ..agentdb import revision
 from ..models import ModelCall
-from ..prices import Used, columns_of, columns_sql, cost, price_list, used
+from ..prices import Used, cost, price_list, used, values_of, values_sql
 from ..problems import kinds
 
 SHOWN = 200
@@ -40,7 +40,7 @@ def model_calls(session_id, run_id) -> list[ModelCall]:
     calls = calls.defer("request_data", "response_data").annotate(failed=failed)
     shown = list(calls.order_by("created_at", "pk")[:SHOWN])
     for call in shown:
-        call.cost = cost({masking.raw(call.model): columns_of(call)})
+        call.cost = cost({masking.raw(call.model): [values_of(call)]})
     return shown
 
 
@@ -50,7 +50,7 @@ def totals(session_id: uuid.UUID, run_id: uuid.UUID | None = None) -> Totals | N
         return None
     statement = f"""
         SELECT model, count(*), sum(duration_seconds) FILTER (WHERE {LIKELY}),
-            {", ".join(columns_sql())}
+            {", ".join(f"array_agg({value})" for value in values_sql())}
         FROM model_call_stats WHERE session_id = %(session)s
         {"" if run_id is None else "AND run_id = %(run)s"} GROUP BY model
     """  # noqa: S608
@@ -63,5 +63,5 @@ def totals(session_id: uuid.UUID, run_id: uuid.UUID | None = None) -> Totals | N
     return Totals(
         calls=sum(calls for _, calls, *_ in rows),
         seconds=float(sum(known)) if known else None,
-        used=used({masking.raw(model): columns for model, _, _, *columns in rows}),
+        used=used({masking.raw(model): zip(*values, strict=True) for model, _, _, *values in rows}),
     )

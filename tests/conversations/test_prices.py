@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conversations import prices
-from conversations.prices import Cost, calls_of_session, cost
+from conversations.prices import Cost, by_model, calls_of_session, cost
 
 from ..support.factories import make_model_call, make_session
 
@@ -46,10 +46,6 @@ def embedding(total):
     return (at(NOW), True, False, None, None, total, None, None)
 
 
-def cost_of(by_model: dict) -> Cost | None:
-    return cost({model: list(zip(*calls, strict=True)) for model, calls in by_model.items()})
-
-
 def theirs(provider, model, given, cached, answered, moment=NOW) -> Decimal:
     usage = Usage(input_tokens=given, cache_read_tokens=cached, output_tokens=answered)
     return calc_price(
@@ -58,14 +54,14 @@ def theirs(provider, model, given, cached, answered, moment=NOW) -> Decimal:
 
 
 def test_the_reference_amounts():
-    found = cost_of({"gemini/gemini-2.5-flash": [call(949, None, 1992)]})
+    found = cost({"gemini/gemini-2.5-flash": [call(949, None, 1992)]})
     assert found == Cost(Decimal("0.0052647"))
-    found = cost_of({ANTHROPIC: [anthropic(8000, 3000, 500)]})
+    found = cost({ANTHROPIC: [anthropic(8000, 3000, 500)]})
     assert found == Cost(Decimal("0.0234"), at_least=True)
-    found = cost_of({ANTHROPIC: [anthropic(130213, 130208, 0)]})
+    found = cost({ANTHROPIC: [anthropic(130213, 130208, 0)]})
     assert found == Cost(Decimal("0.0390774"), at_least=True)
-    assert cost_of({ANTHROPIC: [anthropic(8000, None, 500)]}) == Cost(Decimal("0.0315"))
-    found = cost_of(
+    assert cost({ANTHROPIC: [anthropic(8000, None, 500)]}) == Cost(Decimal("0.0315"))
+    found = cost(
         {"openai/text-embedding-3-small": [embedding(1_000_000)], OPENAI: [call(1000, 0, 100)]}
     )
     assert found == Cost(Decimal("0.0235"))
@@ -103,16 +99,15 @@ def test_every_model_costs_what_genai_prices_says(given, share, answered):
 )
 @settings(max_examples=50)
 def test_a_sum_is_the_sum_of_its_calls(many):
-    by_model, expected = {}, Decimal(0)
+    rows, expected = [], Decimal(0)
     for model, asked, share, answered, ago in many:
         cached, moment = asked * share // 100, datetime.fromtimestamp(at(NOW) - ago, UTC)
         write = anthropic if model == ANTHROPIC else call
-        by_model.setdefault(model, []).append(write(asked, cached, answered, moment))
+        rows.append((model, *write(asked, cached, answered, moment)))
         expected += theirs(*model.split("/"), asked, cached, answered, moment)
-    found = cost_of(by_model)
+    found = cost(by_model(rows))
     assert found.amount == expected
-    columns = {model: list(zip(*each, strict=True)) for model, each in by_model.items()}
-    assert cost(json.dumps(columns)) == found
+    assert cost(json.dumps(rows)) == found
 
 
 def test_a_tier_is_of_one_call_and_not_of_their_sum():
@@ -121,9 +116,9 @@ def test_a_tier_is_of_one_call_and_not_of_their_sum():
         each for each in LISTED if each[0].id == "google" and each[1].id == "gemini-2.5-pro"
     ]
     assert isinstance(listed.prices.input_mtok, TieredPrices)
-    assert cost_of({GEMINI: [small] * 3}).amount == 3 * cost_of({GEMINI: [small]}).amount
-    assert cost_of({GEMINI: [large]}).amount > Decimal("1.9") * cost_of({GEMINI: [small]}).amount
-    assert cost_of({GEMINI: [small, large]}).amount == sum(
+    assert cost({GEMINI: [small] * 3}).amount == 3 * cost({GEMINI: [small]}).amount
+    assert cost({GEMINI: [large]}).amount > Decimal("1.9") * cost({GEMINI: [small]}).amount
+    assert cost({GEMINI: [small, large]}).amount == sum(
         theirs("google", "gemini-2.5-pro", given, 0, 10) for given in (200_000, 200_001)
     )
 
@@ -132,9 +127,9 @@ def test_each_call_has_the_prices_of_its_own_time():
     # DeepSeek is cheaper at night.
     noon, night = (datetime(2025, 3, 3, hour, tzinfo=UTC) for hour in (12, 20))
     model = "deepseek/deepseek-chat"
-    by_time = [cost_of({model: [call(1000, 0, 100, moment)]}).amount for moment in (noon, night)]
+    by_time = [cost({model: [call(1000, 0, 100, moment)]}).amount for moment in (noon, night)]
     assert by_time[0] != by_time[1]
-    both = cost_of({model: [call(1000, 0, 100, moment) for moment in (noon, night)]})
+    both = cost({model: [call(1000, 0, 100, moment) for moment in (noon, night)]})
     assert both.amount == sum(by_time)
 
 
@@ -155,38 +150,38 @@ def test_each_call_has_the_prices_of_its_own_time():
     ],
 )
 def test_a_sum_with_something_unknown_is_unknown(unknown):
-    assert cost_of(unknown) is None
-    assert cost_of({**unknown, "openai/gpt-4o-mini": [call(1000, 0, 100)]}) is None
+    assert cost(unknown) is None
+    assert cost({**unknown, "openai/gpt-4o-mini": [call(1000, 0, 100)]}) is None
 
 
 @pytest.mark.parametrize("model", ["gemini/gemini-embedding-001", "fastembed/BAAI/bge-small-en"])
 def test_embeddings_that_nobody_counts_leave_a_least(model):
     uncounted = {model: [embedding(0), embedding(None)]}
-    assert cost_of(uncounted) == Cost(at_least=True)
-    assert not cost_of(uncounted).is_known
-    found = cost_of({**uncounted, OPENAI: [call(1000, 0, 100)]})
+    assert cost(uncounted) == Cost(at_least=True)
+    assert not cost(uncounted).is_known
+    found = cost({**uncounted, OPENAI: [call(1000, 0, 100)]})
     assert found == Cost(Decimal("0.0035"), at_least=True)
     # A number of tokens that has no price is unknown.
-    assert cost_of({**uncounted, "ollama/nomic-embed-text": [embedding(5)]}) is None
+    assert cost({**uncounted, "ollama/nomic-embed-text": [embedding(5)]}) is None
 
 
-@pytest.mark.parametrize("nothing", [None, {}, "{}"])
+@pytest.mark.parametrize("nothing", [None, {}, "[]"])
 def test_no_calls_cost_nothing(nothing):
     assert cost(nothing) == Cost(Decimal(0))
 
 
 def test_without_the_list_nothing_is_known(monkeypatch):
     monkeypatch.setattr(prices, "genai_prices", None)
-    assert cost_of({OPENAI: [call(10, 0, 5)]}) is None
+    assert cost({OPENAI: [call(10, 0, 5)]}) is None
     assert cost(None) is None
     assert prices.price_list() == ""
 
 
 def test_thousands_of_calls_take_no_time():
     calls = {model: [call(given, 0, 50) for given in range(1, 5001)] for model in (OPENAI, GEMINI)}
-    cost_of(calls)
+    cost(calls)
     began = time.perf_counter()
-    cost_of(calls)
+    cost(calls)
     assert time.perf_counter() - began < 1
 
 
@@ -207,13 +202,13 @@ def test_the_calls_of_a_session_come_as_one_column():
     with connections["agents"].cursor() as cursor:
         cursor.execute(statement)
         [[found], [other], [nothing]] = cursor.fetchall()
-    assert {model: list(zip(*columns, strict=True)) for model, columns in found.items()} == {
-        ANTHROPIC: [(at(NOW), False, False, 5000, 500, 5500, 3000, None)],
-        OPENAI: [(at(NOW), False, False, 5000, 500, 5500, 3000, None)],
-        "openai/gpt-5.4": [(at(NOW), False, True, None, None, None, None, None)],
-        "openai/text-embedding-3-small": [embedding(10)],
+    assert by_model(found) == {
+        ANTHROPIC: [[at(NOW), False, False, 5000, 500, 5500, 3000, None]],
+        OPENAI: [[at(NOW), False, False, 5000, 500, 5500, 3000, None]],
+        "openai/gpt-5.4": [[at(NOW), False, True, None, None, None, None, None]],
+        "openai/text-embedding-3-small": [list(embedding(10))],
     }
-    assert list(other) == [GEMINI]
+    assert list(by_model(other)) == [GEMINI]
     assert nothing is None
-    assert cost(json.dumps(found)) == cost(found)
-    assert cost(found).at_least
+    assert cost(json.dumps(found)) == cost(by_model(found))
+    assert cost(by_model(found)).at_least
