@@ -15,9 +15,11 @@ from django.utils import timezone
 from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import time_limit
 
+from ..agentdb import compiled
 from ..indexes import state
 from ..models import Run, Session
 from ..problems import kinds
+from ..querysets import SessionQuerySet
 from ..selection.conditions import MOST_ROWS
 from ..selection.matching import Matching
 from ..selection.pagination import Cursor
@@ -72,15 +74,24 @@ def awaited_runs(matching: Matching, most: int) -> tuple[list[uuid.UUID], bool]:
         return [], True
     if not state.is_ready(kinds.unfinished().index_name):
         return [], False
-    runs = Run.objects.unfinished().order_by()
-    # With a LIMIT, the index is read once: the planner cannot probe each conversation.
-    sessions = matching.base.filter(pk__in=runs.values("session_id")[:MOST_ROWS])
+    sessions = matching.base.filter(compiled.condition(with_unfinished_runs))
     left_out = sessions.exclude(*(condition.as_probe() for condition in matching.conditions))
-    newest = runs.filter(session_id=OuterRef("pk")).order_by("-created_at", "-pk").values("pk")
-    found = left_out.annotate(unfinished_run=Subquery(newest[:1])).newest_first()
+    found = left_out.annotate(**compiled.subqueries(newest_unfinished_run)).newest_first()
     with timeouts_ignored(), time_limit(found.db, SECONDS):
         return [pk for pk in found.values_list("unfinished_run", flat=True)[:most] if pk], True
     return [], False
+
+
+def with_unfinished_runs() -> SessionQuerySet:
+    # With a LIMIT, the index is read once: the planner cannot probe each conversation.
+    runs = Run.objects.unfinished().order_by()
+    return Session.objects.filter(pk__in=runs.values("session_id")[:MOST_ROWS])
+
+
+def newest_unfinished_run() -> SessionQuerySet:
+    runs = Run.objects.unfinished().filter(session_id=OuterRef("pk"))
+    newest = runs.order_by("-created_at", "-pk").values("pk")
+    return Session.objects.annotate(unfinished_run=Subquery(newest[:1]))
 
 
 def came_to_match(matching: Matching, runs: list[uuid.UUID]) -> set[uuid.UUID]:

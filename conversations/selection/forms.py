@@ -4,6 +4,7 @@ import re
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from urllib.parse import urlencode
 
 import django_filters
 from django import forms
@@ -120,9 +121,8 @@ def with_zone_of_dates(data: QueryDict) -> QueryDict:
 
 def query_string(values: dict[str, str]) -> str:
     """Leaves out empty values."""
-    query = QueryDict(mutable=True)
-    query.update({name: value for name, value in values.items() if value})
-    return query.urlencode()
+    # QueryDict.urlencode() takes ten times as long, and a list has a score of links.
+    return urlencode({name: value for name, value in values.items() if value})
 
 
 class StrictForm(forms.Form):
