@@ -15,6 +15,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from functools import cache
 
 # The tables. Their characters are those of a text that was decomposed (NFD) and lowered.
 
@@ -61,6 +62,7 @@ HIGH, LOW = rf"u[dD][89abAB]{HEX}{{2}}", rf"u[dD][c-fC-F]{HEX}{{2}}"
 SINGLE = rf"u(?!0000|[dD][89a-fA-F]){HEX}{{4}}"
 
 
+@cache
 def as_class(characters: str) -> str:
     """A class of a regular expression, as both languages understand it, in ASCII."""
     codes = sorted(map(ord, characters))
