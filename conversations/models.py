@@ -134,6 +134,11 @@ class Session(SummaryCounts, AgentRow):
         return self._count("run_counts", "total")
 
     @property
+    def status(self) -> str | None:
+        """The last run's; None without runs."""
+        return (self.run_counts or {}).get("status")
+
+    @property
     def is_evaluation(self) -> bool:
         return (self.external_id or "").startswith(EVALUATION_PREFIX)
 

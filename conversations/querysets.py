@@ -3,7 +3,6 @@
 import re
 from datetime import datetime
 
-from django.contrib.postgres.aggregates import ArrayAgg
 from django.db.models import (
     BigIntegerField,
     BooleanField,
@@ -14,6 +13,7 @@ from django.db.models import (
     F,
     Func,
     IntegerField,
+    JSONField,
     OuterRef,
     Q,
     QuerySet,
@@ -75,6 +75,38 @@ def task_and_model_call_counts(owner: str) -> dict[str, Subquery]:
             **kind_counts("ModelCall"),
         )
     return counts
+
+
+# The runs are read in a subquery of their own, which the planner may not merge for its LIMIT: each
+# kind would look for a run's answer and its signs of life again.
+RUN_COUNTS = """(
+    SELECT jsonb_build_object({members}) FROM (%(subquery)s LIMIT 1000000000000) AS run
+    HAVING count(*) > 0
+)"""
+
+
+def run_counts(*, seconds: bool) -> Subquery:
+    """
+    Of a session's runs, as JSON: how many there are and how many of each kind, the last one's
+    status, and which are unfinished; None without runs. `seconds`: also how long they took.
+    """
+    runs = rows("Run").filter(session_id=OuterRef("pk")).order_by().with_status()
+    is_unfinished = Template(f"({kinds.unfinished().predicate})", BooleanField())
+    values = ["pk", "created_at", "status", "is_unfinished"]
+    members = {
+        "total": "count(*)",
+        "status": "(array_agg(status ORDER BY created_at DESC, pk DESC))[1]",
+        "unfinished": "array_agg(pk) FILTER (WHERE is_unfinished)",
+    }
+    for kind in kinds.known("Run"):
+        members[kind.name] = f"count(*) FILTER (WHERE status = '{kind.name}')"
+    if seconds and revision.has_run_durations():
+        values.append("duration_seconds")
+        is_number = "duration_seconds::text NOT IN ('NaN', 'Infinity', '-Infinity')"
+        members["seconds"] = f"sum(duration_seconds) FILTER (WHERE {is_number})"
+    each = ", ".join(f"'{name}', {sql}" for name, sql in members.items())
+    runs = runs.annotate(is_unfinished=is_unfinished).values(*values)
+    return Subquery(runs, output_field=JSONField(), template=RUN_COUNTS.format(members=each))
 
 
 class SessionQuerySet(QuerySet):
@@ -157,9 +189,10 @@ class SessionQuerySet(QuerySet):
         prefix = Q(external_id__startswith=EVALUATION_PREFIX)
         return self.filter(Q(external_id__isnull=True) | ~prefix)
 
-    def with_summary(self, preview: int | None = PREVIEW_LENGTH):
+    def with_summary(self, preview: int | None = PREVIEW_LENGTH, *, seconds: bool = False):
         """
         Everything a row of the list shows; messages cut to `preview` characters, or whole.
+        `seconds`: also how long its runs took.
 
         The list's Session has properties that read these annotations.
         """
@@ -167,22 +200,14 @@ class SessionQuerySet(QuerySet):
         messages = (
             rows("ChatMessage").filter(session_id=OuterRef("pk")).annotate(preview=content)
         ).values("preview")
-        runs = rows("Run").filter(session_id=OuterRef("pk"))
         # As in oldest_first(), but for when runs began, which takes a quarter as long again.
         first = messages.order_by("created_at", SPEAKS, "run_id", "id")
         return self.annotate(
             agent_name=F("agent__name"),
             first_message=Subquery(first[:1]),
             last_message=Subquery(first.reverse()[:1]),
-            status=Subquery(runs.with_status().order_by("-created_at", "-id").values("status")[:1]),
             message_counts=counts_of("ChatMessage", "session_id", total=Count("*")),
-            run_counts=counts_of(
-                "Run",
-                "session_id",
-                total=Count("*"),
-                **kind_counts("Run"),
-                unfinished=ArrayAgg("pk", filter=kinds.unfinished().by_predicate()),
-            ),
+            run_counts=run_counts(seconds=seconds),
             **task_and_model_call_counts("session_id"),
         )
 

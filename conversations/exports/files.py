@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
 from django.conf import settings
-from django.db.models import BooleanField, Count, F, Q, Sum
+from django.db.models import F
 from django.utils import timezone
 from psycopg import sql
 
 from ..agentdb import revision
 from ..agentdb.compiled import subqueries
 from ..agentdb.conventions import ROLE_ORDER
-from ..agentdb.sql import Template, with_columns
+from ..agentdb.sql import with_columns
 from ..models import COUNTS, Session, Task
 from ..prices import calls_of_session, cost
 from ..problems import kinds
-from ..querysets import SessionQuerySet, counts_of, kind_counts
+from ..querysets import SessionQuerySet
 from ..selection.matching import Matching
 from .lines import BOM, SEPARATORS, Change, Column, CsvLines, JsonLines, Kind, Rewriting, Values
 from .workbook import Workbook
@@ -181,7 +181,7 @@ def conversations(sessions: SessionQuerySet, form: str, site: str, zone: tzinfo)
         Column("errors_count", Kind.PLAIN, number("task_counts", "task_error")),
         Column("created_at", Kind.TIME, iso("session.created_at")),
         Column("updated_at", Kind.TIME, iso("session.updated_at")),
-        Column("status", Kind.OURS, "session.status"),
+        Column("status", Kind.OURS, "session.run_counts ->> 'status'"),
         problems,
         *each_kind,
         Column("model_calls_count", Kind.PLAIN, of_model_calls("total")),
@@ -249,15 +249,7 @@ def tasks(sessions: SessionQuerySet, payloads: bool, zone: tzinfo):
 
 
 def sessions_with_seconds() -> SessionQuerySet:
-    """
-    Summaries, with the seconds that all runs took among their counts: these read the runs already.
-    """
-    total: dict[str, Count | Sum] = {"total": Count("*"), **kind_counts("Run")}
-    if revision.has_run_durations():
-        is_number = Template(FINITE.format("{duration_seconds}"), BooleanField())
-        total["seconds"] = Sum("duration_seconds", filter=Q(is_number))
-    summaries = Session.objects.with_summary(preview=None)
-    return summaries.annotate(run_counts=counts_of("Run", "session_id", **total))
+    return Session.objects.with_summary(preview=None, seconds=True)
 
 
 def cost_of(session: str) -> Column:
