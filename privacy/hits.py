@@ -7,7 +7,8 @@ it lies outside of what is masked, or covers it whole: then the searcher knew it
 
 import re
 
-from .personal_data import AT, IBAN, JOINT, mask
+from .personal_data import AT, JOINT, mask
+from .stand_ins import IBAN
 
 # Regular expressions of PostgreSQL. What separates addresses from other words, and a letter of one.
 SEPARATOR = r"[[:space:]\"(),/:;<=>?\[\\\]^`{|}~*]"
@@ -59,7 +60,7 @@ def pattern(term: str) -> str:
         return NEVER
     words = term.split() or [""]
     # Unless the term holds a whole IBAN, none of its words may begin one.
-    ibans = IBAN in mask(term)
+    ibans = f"[{IBAN} " in mask(term)
     iban_here = "" if ibans else IBAN_HERE
     literal = "".join(
         iban_here + part if part.isalnum() else re.sub(r"([^\w\s])", r"\\\1", part)

@@ -1,5 +1,5 @@
 """
-Replaces personal data in a text by its kind: [e-mail], [phone], [card], [IBAN].
+Replaces personal data in a text by stand-ins of e-mail addresses, phones, cards and IBANs.
 
 Found are
 - e-mail addresses whose domain has a dot, in any script, also with a full-width @ or %40;
@@ -25,7 +25,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from backoffice import json_text
 
-EMAIL, PHONE, CARD, IBAN = "[e-mail]", "[phone]", "[card]", "[IBAN]"
+from .stand_ins import CARD, EMAIL, IBAN, PHONE, stand_in, without_stand_ins
+
 CUT = "…"
 
 # E-mail addresses
@@ -202,10 +203,15 @@ def masked_text(text: str, *, cut_start=False, cut_end=False, is_phone=False) ->
     if JSON_WITHIN.search(text) and MAY_HAVE_NUMBER.search(text):
         text = with_json_masked(text)
     if MAY_HAVE_ADDRESS.search(text):
-        text = ADDRESS.sub(lambda found: f"{found['before'] or ''}{EMAIL}", text)
+        text = ADDRESS.sub(masked_address, text)
     if MAY_HAVE_NUMBER.search(text):
         text = NUMBER.sub(lambda found: masked_number(found, is_phone, dropped), text)
     return f"{before}{text}{after}"
+
+
+def masked_address(found: re.Match) -> str:
+    before = found["before"] or ""
+    return before + stand_in(EMAIL, found[0][len(before) :])
 
 
 # Numbers
@@ -218,13 +224,15 @@ def masked_number(found: re.Match, is_phone: bool, dropped: str = "") -> str:
         return words
     if found["iban"]:
         if is_iban(words):
-            return IBAN
+            return stand_in(IBAN, words)
         return words[:4] + NUMBER.sub(lambda inner: masked_number(inner, is_phone), words[4:])
     before = (dropped[-80:] + found.string[max(found.start() - 80, 0) : found.start()])[-80:]
+    before = without_stand_ins(before)
     after = found.string[found.end() : found.end() + 8]
     pieces, done = [], 0
     for start, end in card_numbers(words):
-        pieces += [masked_phones(words[done:start], before, "", is_phone), CARD]
+        pieces.append(masked_phones(words[done:start], before, "", is_phone))
+        pieces.append(stand_in(CARD, words[start:end]))
         before, done = "", end
     pieces.append(masked_phones(words[done:], before, after, is_phone))
     return "".join(pieces)
@@ -280,12 +288,13 @@ def masked_phones(words: str, before: str, after: str, is_phone: bool) -> str:
             return "".join(parts)
         groups = DIGITS.findall(words)
         in_fours = len(groups) > 1 and all(3 <= len(group) <= 5 for group in groups)
-        return PHONE if words[0] in "+＋" or (in_fours and digits <= 20) else words
+        is_one = words[0] in "+＋" or (in_fours and digits <= 20)
+        return stand_in(PHONE, words) if is_one else words
     number = ENUMERATION.sub("", words).strip(" -./)\u00a0")
     if number.startswith("(") and number.count("(") > number.count(")"):
         number = number[1:]
     if number and is_phone_number(number, before, after, is_phone):
-        return words.replace(number, PHONE, 1)
+        return words.replace(number, stand_in(PHONE, number), 1)
     return words
 
 
@@ -380,7 +389,7 @@ def masked_tokens(text: str, cut_end: bool, is_phone: bool) -> str | None:
                 # Not JSON but words side by side, such as "[1] [2]".
                 return None
             masked = source
-            is_phone = in_phone or bool(PHONE_KEY.search(key))
+            is_phone = in_phone or bool(PHONE_KEY.search(without_stand_ins(key)))
             if kind == "open":
                 around.append((key, in_phone))
                 in_phone = is_phone
@@ -436,8 +445,10 @@ def masked_value(source: str, *, is_phone: bool, is_cut: bool) -> str:
     if is_cut and len(source) > 3:
         return as_string(CUT)
     if source.isdecimal() and card_numbers(source):
-        return as_string(CARD)
-    return as_string(PHONE) if is_phone and re.fullmatch(r"\d{7,15}", source) else source
+        return as_string(stand_in(CARD, source))
+    if is_phone and re.fullmatch(r"\d{7,15}", source):
+        return as_string(stand_in(PHONE, source))
+    return source
 
 
 def as_string(words: str) -> str:

@@ -236,7 +236,8 @@ class ConversationFilter(django_filters.FilterSet):
                 text = kinds.label(value)
             elif name == "scope":
                 text = dict(form_field.choices)[value]
-            elif name == "error" and self.message is not None:
+            elif name == "error" and self.message not in (None, text):
+                # Of what somebody typed, a stand-in would tell whose it is.
                 text = shown_message(self.message)
             chips.append({"label": form_field.label, "text": text, "without": self.query(name)})
         return chips

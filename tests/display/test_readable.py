@@ -198,6 +198,6 @@ def test_personal_data_that_an_escape_hides_is_masked():
         with masking.active():
             for length in (None, 1000):
                 words = shown(stored, length)
-                assert "[e-mail]" in words
+                assert "[e-mail " in words
                 assert "jane" not in words
     assert shown('{"a": "\\u00fc"}', 200) == '{"a": "ü"}'

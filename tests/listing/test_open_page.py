@@ -264,7 +264,7 @@ def test_rows_are_masked(support_client, shop, settings):
     LiveRun(session, "Write to jane@example.com.")
     with masking_on(settings):
         assert "jane@" not in rows(support_client, session.id)
-        assert "[e-mail]" in rows(support_client, session.id)
+        assert "[e-mail " in rows(support_client, session.id)
 
 
 def test_whoever_may_not_see_an_agent_is_told_nothing_of_it(client, shop):

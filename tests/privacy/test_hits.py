@@ -16,6 +16,7 @@ from privacy.personal_data import mask
 
 from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
 from ..support.listing import COUNTS, NEW, match
+from ..support.masking import kinds
 from ..support.pages import get, text
 from ..support.signing_in import let_in, make_user
 
@@ -37,7 +38,7 @@ HARMLESS = [
 
 def spans(whole: str) -> list[tuple[int, int]]:
     """Where in a text the masked parts are."""
-    kept = re.split(r"\[(?:e-mail|phone|card|IBAN)\]", mask(whole))
+    kept = re.split(r"\[(?:e-mail|phone|card|IBAN)\]", kinds(mask(whole)))
     found = re.fullmatch("(.+?)".join(map(re.escape, kept)), whole, re.DOTALL)
     return [found.span(number) for number in range(1, len(kept))]
 

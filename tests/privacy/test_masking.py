@@ -22,6 +22,7 @@ from conversations.indexes import catalogue, state
 from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, Session, Task
 from conversations.selection.pagination import EPOCH, Cursor
 from privacy import masking
+from privacy.stand_ins import STAND_IN, stand_in
 
 from ..support.addresses import ACCOUNT, SITE
 from ..support.factories import (
@@ -83,6 +84,16 @@ def masked(settings, db):
 def told(answer: str) -> list[str]:
     text = unescape(answer)
     return [part for part in TELLING if part in text or part.replace(" ", "+") in text]
+
+
+def stand_ins(answer: str) -> set[str]:
+    return {found[0] for found in STAND_IN.finditer(unescape(answer))}
+
+
+def known() -> set[str]:
+    """The stand-ins of what is planted."""
+    pieces = {"e-mail": EMAIL, "phone": PHONE, "card": CARD, "IBAN": IBAN}
+    return {stand_in(*each) for each in pieces.items()}
 
 
 # Planting
@@ -260,6 +271,7 @@ def test_no_address_tells_what_was_planted(masked, planted, support_client, inde
         if not indexed or name in BY_INDEX:
             for url, answer in answers(support_client, urls, rows, {**TYPING, **rows}):
                 assert not told(answer), url
+                assert stand_ins(answer) <= known(), url
 
 
 @pytest.mark.slow
@@ -296,6 +308,8 @@ def test_no_part_is_told_where_a_text_was_cut(masked, monkeypatch, support_clien
     for url in urls:
         for page, answer in pages(support_client, url):
             assert not told(answer), page
+            # None of a part.
+            assert stand_ins(answer) <= known(), page
 
 
 def pages(client, url: str):
@@ -332,6 +346,7 @@ def test_a_payload_cut_for_the_page_tells_no_part(masked, monkeypatch, support_c
         assert "Not all of it is shown" in answer
         assert "word word" in answer
         assert not told(answer)
+        assert stand_ins(answer) <= known()
 
 
 def test_a_prompt_cut_for_the_page_tells_no_part(masked, monkeypatch, support_client):
@@ -388,7 +403,7 @@ def test_a_search_finds_what_is_masked(masked, support_client):
     response = support_client.get(f"/conversations/?search={EMAIL}")
     [row] = response.context["rows"]
     assert row.pk == session.id
-    assert [each.html for each in row.snippets] == ["Write to [e-mail] please"]
+    assert [each.html for each in row.snippets] == [f"Write to {stand_in('e-mail', EMAIL)} please"]
 
 
 def test_tools_are_found_by_a_masked_name(masked, support_client):
@@ -404,7 +419,7 @@ def test_conversations_of_a_masked_external_id_still_belong_together(masked, sup
     page = support_client.get(f"/conversations/{session.id}/").content.decode()
     assert f"/conversations/{other.id}/" in page
     assert f"/conversations/{third.id}/" not in page.split("same-person")[1]
-    assert "Also from <bdi>[e-mail]</bdi>" in page
+    assert f"Also from <bdi>{stand_in('e-mail', EMAIL)}</bdi>" in page
 
 
 def test_a_message_that_was_only_masked_is_not_offered_whole(masked, support_client):
@@ -419,8 +434,8 @@ def test_masked_files_are_json(masked, planted, support_client):
     document = json.loads(
         body(support_client.get(f"/conversations/{planted.id}/conversation.json"))
     )
-    assert document["runs"][0]["input_data"]["card"] == "[card]"
-    assert document["runs"][0]["input_data"]["phone"] == "[phone]"
+    assert document["runs"][0]["input_data"]["card"] == stand_in("card", CARD)
+    assert document["runs"][0]["input_data"]["phone"] == stand_in("phone", PHONE)
     for kind, (model, _, fields) in PAYLOADS.items():
         for row in model.objects.filter(session_id=planted.id):
             for field in set(fields) - {"prompt"}:
@@ -429,15 +444,15 @@ def test_masked_files_are_json(masked, planted, support_client):
 
 
 def test_a_payload_that_is_one_number_stays_json(masked, support_client):
-    session = make_session()
+    session, shown = make_session(), stand_in("card", CARD)
     run = make_run(session, context=Json(4539578763621486))
     url = f"/conversations/{session.id}/runs/{run.id}/context/"
-    assert body(support_client.get(f"{url}raw/")) == '"[card]"'
-    assert "[card]" in support_client.get(url).content.decode()
+    assert body(support_client.get(f"{url}raw/")) == f'"{shown}"'
+    assert shown in support_client.get(url).content.decode()
     document = json.loads(
         body(support_client.get(f"/conversations/{session.id}/conversation.json"))
     )
-    assert document["runs"][0]["context"] == "[card]"
+    assert document["runs"][0]["context"] == shown
 
 
 def test_our_indexes_are_known_while_masking_is_active(masked, monkeypatch):
@@ -491,7 +506,7 @@ def test_only_what_is_read_from_the_agent_database_is_masked(settings):
             assert answer(reading) == EMAIL
             settings.MASK_PERSONAL_DATA = True
             mask_texts(reading)
-            assert answer(reading) == "[e-mail]"
+            assert answer(reading) == stand_in("e-mail", EMAIL)
             writing = connections["agents_write"]
             mask_texts(writing)
             assert answer(writing) == EMAIL
@@ -510,7 +525,7 @@ def test_the_audit_trail_keeps_no_personal_data(masked, support_client):
     entry = Entry.objects.get(act=Act.SEARCHED)
     fingerprint = entry.details.pop("fingerprint")
     assert re.fullmatch("[0-9a-f]{32}", fingerprint)
-    assert read(entry.details) == {"query": "search=[phone]", "shown": 0}
+    assert read(entry.details) == {"query": f"search={stand_in('phone', PHONE)}", "shown": 0}
     assert PHONE not in str(list(Text.objects.values()))
 
 

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from backoffice import json_text
-from privacy.personal_data import mask, mask_json, mask_query
+
+from ..support.masking import mask, mask_json, mask_query
 
 FOUND = {
     "[e-mail]": [

@@ -1,0 +1,90 @@
+"""
+What is shown in place of personal data: its kind and eight letters, such as [e-mail HKMR-TWPX].
+
+The same value has the same letters wherever this site shows it, so that two people can be told
+apart. They come from a key: without it, whoever tries all phone numbers could read them. No part of
+a value has a stand-in, and a stand-in is never masked again.
+"""
+
+import hmac
+import re
+from functools import lru_cache
+from unicodedata import category, normalize
+from urllib.parse import unquote
+
+from django.conf import settings
+
+EMAIL, PHONE, CARD, IBAN = "e-mail", "phone", "card", "IBAN"
+KINDS = f"{EMAIL}|{PHONE}|{CARD}|{IBAN}"
+
+# No digits, which could be taken for a number, and no vowels, which could make words. Of 10,000
+# values, two are the same in 1 of 500 sites.
+LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
+LENGTH = 8
+HALF = f"[{LETTERS}]{{4}}"
+STAND_IN = re.compile(rf"\[({KINDS}) ({HALF}-{HALF})\]")
+
+# Longer ones are no single person's, and would fill the cache.
+LONGEST_KEPT = 100
+# An address may be escaped in JSON, and what is not a letter of it may be encoded beside it.
+ESCAPE = re.compile(r"\\+u([0-9a-f]{4})", re.IGNORECASE)
+BESIDE_ADDRESS = re.compile(r"[\s:=?/<>(),;]")
+ALIKE = str.maketrans("。’", ".'")
+# +44 (0)20 is +44 20.
+TRUNK_ZERO = re.compile(r"(?<=\d)\W{0,3}[(（]0[)）]")
+
+
+def stand_in(kind: str, value: str) -> str:
+    """What is shown for a value as it was found; only its kind, if something of it was left out."""
+    if "…" in value:
+        return f"[{kind}]"
+    made = made_of if len(value) <= LONGEST_KEPT else made_of.__wrapped__
+    return made(settings.AUDIT_KEY or settings.SECRET_KEY, kind, value)
+
+
+@lru_cache(maxsize=4096)
+def made_of(key: str, kind: str, value: str) -> str:
+    own_key = hmac.digest(key.encode(), b"stand-ins", "sha256")
+    text = f"{kind} {normalised(kind, value)}"
+    number = int.from_bytes(hmac.digest(own_key, text.encode(errors="surrogatepass"), "sha256"))
+    letters = ""
+    for _ in range(LENGTH):
+        number, letter = divmod(number, len(LETTERS))
+        letters += LETTERS[letter]
+    return f"[{kind} {letters[:4]}-{letters[4:]}]"
+
+
+def normalised(kind: str, value: str) -> str:
+    """The same for all spellings of a value."""
+    if kind == EMAIL:
+        return normalised_address(value)
+    if kind == IBAN:
+        return "".join(filter(str.isalnum, value)).upper()
+    if kind == PHONE:
+        value = TRUNK_ZERO.sub("", value)
+    # Of any script.
+    digits = "".join(str(int(each)) for each in value if each.isdecimal())
+    # Many write neither + nor 00 in front of a country's code.
+    return digits.removeprefix("00") if kind == PHONE else digits
+
+
+def normalised_address(value: str) -> str:
+    value = unquote(ESCAPE.sub(lambda found: chr(int(found[1], 16)), value))
+    if not value.isascii():
+        visible = (each for each in normalize("NFKC", value) if category(each) != "Cf")
+        value = "".join(visible).translate(ALIKE)
+    if '"' not in value:
+        value = BESIDE_ADDRESS.split(value)[-1]
+    # Quotes, Markdown and the like around it.
+    return value.replace("\\", "").casefold().strip("'`‘_-.")
+
+
+def without_stand_ins(text: str) -> str:
+    """
+    What comes before a number, to see what it says of the number: not that a stand-in is a phone's.
+    """
+    after_numbers = 0
+    for found in STAND_IN.finditer(text):
+        if found[1] != EMAIL:
+            after_numbers = found.end()
+    return STAND_IN.sub("[x]", text[after_numbers:])
