@@ -23,6 +23,8 @@ LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 LENGTH = 8
 HALF = f"[{LETTERS}]{{4}}"
 STAND_IN = re.compile(rf"\[({KINDS}) ({HALF}-{HALF})\]")
+# As somebody may type it.
+TYPED = re.compile(rf"\[(?:{KINDS}) {HALF}-?{HALF}\]|^\W*{HALF}-{HALF}\W*$", re.IGNORECASE)
 
 # Longer ones are no single person's, and would fill the cache.
 LONGEST_KEPT = 100
@@ -88,3 +90,8 @@ def without_stand_ins(text: str) -> str:
         if found[1] != EMAIL:
             after_numbers = found.end()
     return STAND_IN.sub("[x]", text[after_numbers:])
+
+
+def is_asked_for(text: str) -> bool:
+    """Whether a stand-in is searched for, which no conversation holds."""
+    return bool(TYPED.search(text))

@@ -10,6 +10,7 @@ from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
 
 from backoffice.fragments import wants_fragment
+from privacy.stand_ins import is_asked_for
 
 from ..access.conversation_access import ConversationAccess, audit_search
 from ..models import Session
@@ -24,6 +25,9 @@ from .direct_hits import direct_hits
 from .newest_problems import newest_problems
 from .offers import offers
 from .snippets import snippets
+
+# Filters in which somebody may look for a masked person.
+TYPED = ("search", "external_id")
 
 
 class FilteredView(ConversationAccess, TemplateView):
@@ -89,7 +93,8 @@ class ConversationListView(FilteredPageMixin, FilteredView):
         return go == "1" if wants_fragment(self.request) else go != "0"
 
     def get_context_data(self, **kwargs):
-        after = self.request.GET.get("after", "")
+        query = self.request.GET
+        after = query.get("after", "")
         cursor = Cursor.parse(after) if after else None
         matching = self.filterset.matching
         seconds = settings.STATEMENT_TIMEOUT_SECONDS * SHARE_OF_TIMEOUT
@@ -110,6 +115,7 @@ class ConversationListView(FilteredPageMixin, FilteredView):
         return self.filters_context() | {
             "direct_hits": self.direct_hits,
             "rows": rows,
+            "stand_in": not rows and any(is_asked_for(query.get(name, "")) for name in TYPED),
             "offers": [] if rows or reached or after else offers(self.filterset),
             "next_cursor": str(next_cursor or ""),
             "reached": reached,

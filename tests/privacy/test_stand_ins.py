@@ -11,7 +11,7 @@ import pytest
 from conversations.models import Task
 from privacy import stand_ins
 from privacy.personal_data import mask, mask_json
-from privacy.stand_ins import STAND_IN, stand_in
+from privacy.stand_ins import STAND_IN, is_asked_for, stand_in
 
 from ..support.exports import rows
 from ..support.factories import Json, make_agent, make_message, make_run, make_session, make_task
@@ -277,3 +277,34 @@ def test_nobody_learns_the_stand_in_of_what_they_type(masked, support_client, na
         query = urlencode({name: f"look-up: {JANE} has no account here"})
         page = unescape(support_client.get(f"/conversations/{path}?{query}").content.decode())
         assert found_in(page) == []
+
+
+# Searching for one
+
+SENTENCE = "A search finds the address or number itself"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("form", ["{}", "  {} ", "refund {}", "BARE", "bare", "joined"])
+@pytest.mark.parametrize("name", ["search", "external_id"])
+def test_whoever_searches_for_a_stand_in_reads_why_nothing_is_found(
+    masked, support_client, form, name
+):
+    conversation_of(make_agent("Shop"), JANE)
+    masked_as = stand_in("e-mail", JANE)
+    letters = masked_as[len("[e-mail ") : -1]
+    special = {"BARE": letters, "bare": letters.lower(), "joined": masked_as.replace("-", "")}
+    special["joined"] = f"[e-mail {letters.replace('-', '')}]"
+    typed = special.get(form) or form.format(masked_as)
+    response = support_client.get("/conversations/", {name: typed})
+    assert response.context["rows"] == []
+    assert SENTENCE in response.content.decode()
+
+
+@pytest.mark.django_db
+def test_whoever_searches_for_anything_else_does_not(masked, support_client):
+    make_message(make_session(), content="refund")
+    for typed in ("refund", "nothing", "[phone]", "e-mail", JANE, "HTTP-WORLD", "ab-HTTP-WRLD-x"):
+        page = support_client.get("/conversations/", {"search": typed}).content.decode()
+        assert SENTENCE not in page
+    assert not is_asked_for("")
