@@ -6,7 +6,15 @@ from playwright.sync_api import expect
 
 from privacy.stand_ins import stand_in
 
-from ..support.factories import NULL, make_message, make_run, make_session, make_task
+from ..support.factories import (
+    NULL,
+    Json,
+    make_agent,
+    make_message,
+    make_run,
+    make_session,
+    make_task,
+)
 from .flaws import AXE, barriers, overflow
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,3 +72,25 @@ def test_no_barrier_and_no_overflow(page, conversation):
     page.wait_for_selector("#revealed")
     page.evaluate(AXE)
     assert (barriers(page), overflow(page)) == ([], [])
+
+
+def test_the_letters_of_a_stand_in_are_whole_where_lists_are_narrow(page, settings):
+    settings.MASK_PERSONAL_DATA = True
+    session = make_session(make_agent("A desk with a rather long name"), external_id=EMAIL)
+    make_message(session, content=f"I am {EMAIL}")
+    for width, path in ((390, ""), (1440, f"{session.id}/")):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.goto(f"/conversations/{path}")
+        shown = page.locator(".rows .key")
+        expect(shown).to_have_text(stand_in("e-mail", EMAIL))
+        assert shown.evaluate("(each) => each.scrollWidth <= each.clientWidth")
+        assert shown.evaluate("(each) => each.getBoundingClientRect().right") <= width
+
+
+def test_what_is_opened_later_shows_the_same_letters(page, conversation):
+    run = make_run(conversation)
+    make_task(run, conversation, "look-up", "tool_call", output=Json({"result": f"for {EMAIL}"}))
+    page.goto(f"/conversations/{conversation.id}/")
+    page.locator(".work summary").first.click()
+    expect(page.locator(".explanation")).to_contain_text(stand_in("e-mail", EMAIL))
+    expect(page.locator(".message")).to_contain_text(stand_in("e-mail", EMAIL))
