@@ -110,13 +110,15 @@ class ConversationListView(FilteredPageMixin, FilteredView):
         if not after:
             most = open_page.MOST_RUNS - shown_runs
             awaited, awaits = open_page.awaited_runs(matching, most)
+        stand_in = not rows and any(is_asked_for(query.get(name, "")) for name in TYPED)
+        finds_nothing = not (rows or reached or after or stand_in)
         audit_search(self.request, self.filterset, again=True, shown=len(rows))
         self.is_told = True
         return self.filters_context() | {
             "direct_hits": self.direct_hits,
             "rows": rows,
-            "stand_in": not rows and any(is_asked_for(query.get(name, "")) for name in TYPED),
-            "offers": [] if rows or reached or after else offers(self.filterset),
+            "stand_in": stand_in,
+            "offers": offers(self.filterset) if finds_nothing else [],
             "next_cursor": str(next_cursor or ""),
             "reached": reached,
             "newest": str(places[0] if places and not after else open_page.now()),

@@ -281,7 +281,7 @@ def test_nobody_learns_the_stand_in_of_what_they_type(masked, support_client, na
 
 # Searching for one
 
-SENTENCE = "A search finds the address or number itself"
+SENTENCE = "so a search cannot find them"
 
 
 @pytest.mark.django_db
