@@ -8,7 +8,7 @@ is what Python's json.dumps() wrote, which knows NaN and Infinity.
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 TOKEN = re.compile(
@@ -90,26 +90,6 @@ def beginning(text: str):
         return _loads(text) if is_beginning(text) else None
     except (LookupError, TypeError, ValueError):
         return None
-
-
-def with_texts_changed(text: str, change: Callable[[str], str]) -> str:
-    """
-    The document with `change` applied to each string, keys included. A number that it changes
-    becomes a string. Everything else stays the same, to the byte.
-    """
-
-    def changed(match):
-        if match["string"] is None and match["number"] is None:
-            return match[0]
-        source = match[match.lastgroup]
-        before = decoded(source) if match["string"] else source
-        after = change(before)
-        if after == before:
-            return match[0]
-        lead = match[0].removesuffix(source)
-        return lead + json.dumps(after, ensure_ascii=False)
-
-    return TOKEN.sub(changed, text)
 
 
 def loads(text: str):

@@ -1,4 +1,4 @@
-"""Conventions of the runtime that its tables do not state."""
+"""Conventions of the runtime, and of ours, that its tables do not state."""
 
 from datetime import timedelta
 
@@ -6,6 +6,9 @@ from datetime import timedelta
 INTERRUPTED_AFTER = timedelta(minutes=15)
 # The runtime's evaluations begin their external ids with it.
 EVALUATION_PREFIX = "eval:"
+
+# What we write in place of words that were removed.
+REDACTED = "[redacted]"
 
 # Which role speaks first where several do at one moment.
 ROLE_ORDER = (

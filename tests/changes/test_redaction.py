@@ -1,17 +1,23 @@
 """Words are taken out wherever the runtime has written them, and nothing else changes."""
 
 import json
+import random
 
 import pytest
-from django.db import connections, transaction
+from django.apps import apps
+from django.db import connections, models, transaction
 from django.urls import reverse
 
 from audit.models import Act, Entry
+from conversations.agentdb.fields import PayloadField
 from conversations.changes import redaction
-from conversations.models import ChatMessage
+from conversations.models import ChatMessage, Session
+from conversations.sessions import get_sessions_summary
 
 from ..support.factories import (
     Json,
+    add_messages,
+    add_runs,
     make_conversation,
     make_message,
     make_model_call,
@@ -160,6 +166,142 @@ def test_deep_json():
 def test_before_model_calls_say_for_what_they_were(session, at_revision, number):
     at_revision(number)
     assert redact(SECRET, session) == {"messages": (2, 1), "runs": (3, 1), "tasks": (4, 1)}
+
+
+# Every column
+
+
+def columns_of_text():
+    """(table, column) of every text and every JSON of the runtime's tables."""
+    for model in apps.get_app_config("conversations").get_models():
+        for field in model._meta.fields:
+            if isinstance(field, models.TextField | PayloadField):
+                yield model._meta.db_table, field.column
+
+
+def test_every_column_of_text_is_covered_or_says_why_not():
+    covered = {
+        (table, column)
+        for table, (_, texts, payloads) in redaction.PLACES.items()
+        for column in (*texts, *payloads)
+    }
+    left_out = {
+        (table, column): reason
+        for table, columns in redaction.NOT_COVERED.items()
+        for column, reason in columns.items()
+    }
+    assert all(left_out.values())
+    assert not covered & left_out.keys()
+    assert covered | left_out.keys() == set(columns_of_text())
+
+
+def test_what_is_covered_is_replaced_in_every_column():
+    session = make_session(external_id="customer Mari Tamm")
+    words = "mari\u00a0tamm"
+    payload, text = Json({"k": ["M\u0041ri Tamm", "said MARI TAMM"]}), "for Mari  Tamm."
+    run = make_run(session, input_data=payload, output_data=payload, context=payload)
+    make_message(session, content=text, role="of Mari Tamm")
+    names = {"name": "ask Mari Tamm", "parent_task_name": "Mari Tamm", "prompt": text}
+    rest = {"inputs": payload, "output": payload, "errors": payload}
+    make_task(run, session, tool_uri="rest://crm/Mari%20Tamm [GET]", **names, **rest)
+    make_model_call(session, run, request_data=payload, response_data=payload)
+    found = redact(words, session)
+    assert found == {
+        "external id": (1, 1),
+        "messages": (2, 1),
+        "runs": (6, 1),
+        "tasks": (10, 1),
+        "model calls": (4, 1),
+    }
+    rows = {table: json.loads(text) for (table, _), text in everything().items()}
+    for table, (_, texts, payloads) in redaction.PLACES.items():
+        for column in texts:
+            assert redaction.REDACTED in rows[table][column], (table, column)
+            assert "Tamm" not in rows[table][column], (table, column)
+        for column in payloads:
+            assert rows[table][column] == {"k": ["[redacted]", "said [redacted]"]}
+    assert rows["tasks"]["tool_uri"] == "rest://crm/[redacted] [GET]"
+    assert redact(words, session, write=False)["tasks"] == (0, 0)
+
+
+@pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005"])
+def test_an_older_revision_lacks_some_columns(at_revision, number):
+    session = make_session(external_id="Mari Tamm")
+    make_task(make_run(session), session, name="Mari Tamm", prompt="Mari Tamm")
+    at_revision(number)
+    found = redact("Mari Tamm", session)
+    assert (found["external id"], found["tasks"]) == ((1, 1), (2, 1))
+
+
+def test_a_task_and_those_it_called_keep_the_same_name():
+    session = make_session()
+    run = make_run(session)
+    make_task(run, session, "ask Tamm", parent_task_name=None)
+    make_task(run, session, "tool", node_type="tool_call", parent_task_name="ask Tamm")
+    redact("Tamm", session)
+    rows = [json.loads(text) for (table, _), text in everything().items() if table == "tasks"]
+    assert {(row["name"], row["parent_task_name"]) for row in rows} == {
+        ("ask [redacted]", None),
+        ("tool", "ask [redacted]"),
+    }
+
+
+def test_roles_by_which_messages_are_told_apart_stay():
+    session = make_session()
+    make_message(session, role="user", content="the user said")
+    make_message(session, role="user Tamm", content="x")
+    redact("user", session)
+    assert list(ChatMessage.objects.order_by("created_at").values_list("role", "content")) == [
+        ("user", "the [redacted] said"),
+        ("[redacted] Tamm", "x"),
+    ]
+
+
+def test_a_name_that_grew_too_long_for_its_index_goes_whole():
+    chance = random.Random(3)
+    letters = "".join(f"x1{chance.choice('abcdefghijkl')}" for _ in range(800))
+    session = make_session(external_id=letters)
+    assert redact("x1", session)["external id"] == (800, 1)
+    assert Session.objects.get().external_id == "[redacted]"
+
+
+def test_what_is_left_of_an_external_id_names_nobody(admin_client):
+    one, other = make_session(external_id="Mari Tamm"), make_session(external_id="Mari Tamm")
+    for session in (one, other):
+        redact("Mari Tamm", session)
+    assert list(Session.objects.values_list("external_id", flat=True)) == ["[redacted]"] * 2
+    page = admin_client.get(f"/conversations/{one.id}/").content.decode()
+    assert "Other conversations of this external id" not in page
+    erase_all = admin_client.get("/conversations/erase/?external_id=%5Bredacted%5D")
+    assert erase_all.status_code == 404
+    # As text it is found as any other.
+    found = get_sessions_summary(external_id="[red")
+    assert found["total_count"] == 2
+
+
+ANY_TEXT = [
+    (r"M\u0061ri Tamm", "messages"),
+    ("M&#97;ri T&#x61;mm", "messages"),
+    ("%4Dari+Tam%6D", "messages"),
+    ("MA\u00adRI TAMM", "messages"),
+]
+
+
+@pytest.mark.parametrize(("text", "where"), ANY_TEXT)
+def test_no_row_is_skipped_whose_letters_are_all_escaped(text, where):
+    session = make_session()
+    for _ in range(3):
+        make_message(session, content="Nothing here")
+    make_message(session, content=f"q={text}")
+    assert redact("Mari Tamm", session)[where] == (1, 1)
+
+
+def test_many_rows_are_read_some_at_a_time(django_assert_num_queries):
+    session = make_session()
+    add_runs(session, 1)
+    add_messages(session, 450, content="'number ' || n || ' by Tamm'")
+    with django_assert_num_queries(11, using="agents_write"):
+        assert redact("Tamm", session, write=False)["messages"] == (450, 450)
 
 
 # The page
