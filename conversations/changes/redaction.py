@@ -11,6 +11,8 @@ from django.apps import apps
 from django.db import connections
 from psycopg import sql
 
+from privacy import masking
+
 from ..agentdb import revision
 from ..agentdb.conventions import REDACTED
 from .locking import OF_SESSIONS, lock
@@ -106,7 +108,9 @@ def redact(
                 continue
             seen.add(row_id)
             changed, of_row = {}, 0
-            for column, text in values.items():
+            for column, shown in values.items():
+                # A masked text must not be written back.
+                text = masking.raw(shown) if write else shown
                 after, number = replaced(text, wanted, is_json=column in payloads)
                 if number:
                     of_row += number

@@ -9,6 +9,7 @@ found there is traced back, so that a span of the text itself holds whole escape
 import html
 import json
 import re
+import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from html.entities import html5
@@ -64,10 +65,14 @@ MAY_HIDE = re.compile(
     r"|%(?i:2[356]|3\d|[46][1-9a-f]|[57][0-9a]|5c|[c-f])"
     rf"|[{normal_form.DROPPED}\u0130\u0131\u0307\u212a\uff01-\uff5e]|{normal_form.RARE}"
 )
+# What the normal form leaves out, or writes with several letters.
+MAY_SHIFT = re.compile(rf"[{normal_form.DROPPED}\u0130\u0307]|{normal_form.RARE}")
 PIECE = 4_000
 BETWEEN_WORDS = re.compile(r"[A-Za-z0-9](?=[ ,:;\"][A-Za-z0-9])")
 LOOSE_JOINT = r"(?>[^0-9A-Za-z\\]|\\[bfnrt]?)*+"
 RUN = re.compile(r"[0-9a-z]+")
+LETTERS = re.compile(r"[^\W_]+")
+UNICODE_ESCAPE = re.compile(rf"\\+u({HEX}{{4}})")
 
 
 def decoded(escape: str) -> str:
@@ -208,6 +213,14 @@ def alike(normal: str) -> str:
     return normal if normal.isascii() else normal.translate(ALIKE)
 
 
+def quickly_normalised(text: str) -> str:
+    """The normal form as far as letters go, where MAY_HIDE finds nothing."""
+    if "\\u" in text:
+        text = UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+    text = text.lower()
+    return text if text.isascii() else unicodedata.normalize("NFC", text).replace("ς", "σ")
+
+
 def forms(words: str) -> Iterator[str]:
     """The words in normal form: as they are, and decoded if they are escaped themselves."""
     yield normalised(words).strip()
@@ -242,7 +255,7 @@ class Words:
         numbers = [form for form in literals if number_letters(form)]
         self.patterns = [number_pattern(form) for form in numbers]
         # What a text holds that holds these, unless it may hide them.
-        self.runs = [max(RUN.findall(form), key=len, default="") for form in self.literals]
+        self.runs = [max(LETTERS.findall(form), key=len, default="") for form in self.literals]
         self.loose = [
             re.compile(LOOSE_JOINT.join(number_letters(form)), re.IGNORECASE) for form in numbers
         ]
@@ -253,11 +266,13 @@ class Words:
         """Quickly; in doubt they may."""
         if not self.literals:
             return False
-        lowered = text.lower()
-        return (
-            any(run in lowered for run in self.runs)
-            or any(pattern.search(text) for pattern in self.loose)
-            or bool(MAY_HIDE.search(text))
+        if not all(self.runs):
+            return True
+        if MAY_HIDE.search(text):
+            return True
+        quick = quickly_normalised(text)
+        return any(run in quick or max(run) > "\uffff" for run in self.runs) or any(
+            pattern.search(text) for pattern in self.loose
         )
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -296,16 +311,20 @@ class Normal:
         while found := BETWEEN_WORDS.search(text, cuts[-1] + PIECE):
             cuts.append(found.end())
         self.cuts = [*cuts, len(text)]
-        pieces = [normal_form.normalised(text[each:end]) for each, end in pairwise(self.cuts)]
-        self.starts = [0, *accumulate(map(len, pieces))]
-        self.normal = alike("".join(pieces))
+        pieces = [text[each:end] for each, end in pairwise(self.cuts)]
+        normal = [normal_form.normalised(piece) for piece in pieces]
+        # Letter by letter the same.
+        self.are_level = [*map(is_level, pieces, normal)]
+        self.starts = [0, *accumulate(map(len, normal))]
+        self.normal = alike("".join(normal))
         self.known: dict[tuple[int, ...], normal_form.Positions] = {}
 
     def span(self, place: tuple[int, int]) -> tuple[int, int]:
         first = bisect_right(self.starts, place[0]) - 1
         last = max(bisect_left(self.starts, place[1]), first + 1)
-        shift = self.starts[first]
-        begins, ends = self.positions(first, last).span(place[0] - shift, place[1] - shift)
+        begins, ends = (each - self.starts[first] for each in place)
+        if not all(self.are_level[first:last]):
+            begins, ends = self.positions(first, last).span(begins, ends)
         return self.cuts[first] + begins, self.cuts[first] + ends
 
     def positions(self, *pieces: int) -> normal_form.Positions:
@@ -313,6 +332,13 @@ class Normal:
             first, last = (self.cuts[each] for each in pieces)
             self.known[pieces] = normal_form.Positions(self.text[first:last])
         return self.known[pieces]
+
+
+def is_level(text: str, normal: str) -> bool:
+    """Whether each letter of a text is one of its normal form, in the same place."""
+    if len(text) != len(normal) or "\\u" in text:
+        return False
+    return text.isascii() or (unicodedata.is_normalized("NFC", text) and not MAY_SHIFT.search(text))
 
 
 def occurrences(text: str, part: str) -> Iterator[tuple[int, int]]:

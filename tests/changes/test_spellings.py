@@ -338,11 +338,32 @@ def test_no_letter_hides_another_unnoticed():
             assert MAY_HIDE.search(f"%{code:02x}") or chr(code) == ";", hex(code)
 
 
+def test_no_way_of_writing_a_letter_is_skipped():
+    for words in ("Jüri", "ΣΑΣ", "日本", "Ångström", "Мария", "한글", "ﬁn"):
+        for text in (
+            words,
+            words.upper(),
+            unicodedata.normalize("NFD", words),
+            json.dumps(words),
+            json.dumps(json.dumps(unicodedata.normalize("NFD", words))),
+            words.replace("Å", "\u212b"),
+        ):
+            assert Words([words]).may_be_in(f"x {text} y"), (words, text)
+            assert redacted(f"x {text} y", words).startswith("x "), text
+            assert "[redacted]" in redacted(f"x {text} y", words), text
+    assert not Words(["Jüri Müür"]).may_be_in("Kõri ja müra, \\u00fcri")
+
+
 def test_pieces_have_the_normal_form_of_the_whole():
-    text = 'Jüri, "caf\\u00e9"  said: e\u0301 and a\u00adb, İ; so ' * 900
+    text = (
+        'Jüri, "caf\\u00e9"  said: e\u0301 and a\u00adb, İ; so ' * 900 + "Jüri Müür ütles, " * 1000
+    )
     form = Normal(text)
     assert len(form.starts) > 5
     assert form.normal == alike(normal_form.normalised(text))
+    whole = normal_form.Positions(text)
+    for place in range(0, len(form.normal) - 9, 7):
+        assert form.span((place, place + 9)) == whole.span(place, place + 9)
 
 
 @pytest.mark.parametrize(
