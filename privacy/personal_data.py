@@ -20,6 +20,7 @@ Everything here takes time in proportion to the text: no pattern starts over at 
 
 import json
 import re
+from collections.abc import Iterator
 from itertools import accumulate
 from urllib.parse import parse_qsl, urlencode
 
@@ -453,3 +454,42 @@ def masked_value(source: str, *, is_phone: bool, is_cut: bool) -> str:
 
 def as_string(words: str) -> str:
     return json.dumps(words, ensure_ascii=False)
+
+
+# What was found
+
+
+def found(text: str, *, is_phone: bool = False) -> Iterator[tuple[str, str]]:
+    """(kind, the words) of what mask() would replace; in JSON, of its strings and numbers."""
+    if not any(pattern.search(text) for pattern in WORTH_LOOKING) and not is_phone:
+        return
+    if looks_like_json(text) and json_text.is_json(text):
+        key, last, around = "", "", []
+        for kind, source in json_text.tokens(text):
+            if kind == "separator":
+                key = last if source == ":" else key
+            elif kind == "open":
+                around.append((key, is_phone))
+                is_phone = is_phone or bool(PHONE_KEY.search(key))
+            elif kind == "close":
+                key, is_phone = around.pop()
+            elif kind != "literal":
+                words = json_text.decoded(source) if kind == "string" else source
+                yield from found(words, is_phone=is_phone or bool(PHONE_KEY.search(key)))
+            last = source
+        return
+    for each in ADDRESS.finditer(text):
+        yield EMAIL, each[0].removeprefix(each["before"] or "")
+    for each in NUMBER.finditer(ADDRESS.sub(EMAIL, text)):
+        yield from replaced_parts(each[0], masked_number(each, is_phone))
+
+
+def replaced_parts(words: str, masked: str) -> Iterator[tuple[str, str]]:
+    """(kind, the words) of what was masked in a number."""
+    kept, place = re.split(r"(\[(?:phone|card|IBAN)\])", masked), 0
+    for before, kind, after in zip(kept[::2], kept[1::2], kept[2::2], strict=False):
+        start = place + len(before)
+        # What follows is looked for from the end of the last one, and else as soon as it comes.
+        end = words.find(after, start + 1) if after and len(kept) > 3 else len(words) - len(after)
+        yield kind, words[start:end]
+        place = end

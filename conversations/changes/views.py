@@ -23,9 +23,14 @@ from ..access import agent_limits
 from ..access.conversation_access import ConversationAccess
 from ..models import ChatMessage, Session
 from . import erasure, forgetting, locking, redaction
+from .near import Form, Near
+from .offers import Offer, Offers, look
 
 # To erase more than this at once there is manage.py purge.
 MOST_AT_ONCE = 1_000
+# Suggestions of each kind on the page of a redaction, and what of them may be chosen.
+MOST_SHOWN = 30
+MOST_CHOSEN, LONGEST_CHOSEN = 500, 1_000
 
 
 STILL_WRITING = (
@@ -57,12 +62,24 @@ class RedactForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 4}),
     )
     confirmation = forms.CharField(required=False)
+    all_offers = forms.BooleanField(required=False)
 
     def clean_words(self):
         words = self.cleaned_data["words"].replace("\r\n", "\n")
         if words and len(words.strip()) < redaction.SHORTEST:
             raise forms.ValidationError("Write at least two characters to look for.")
         return words
+
+    def clean(self):
+        cleaned = super().clean()
+        cleaned["near"] = list(dict.fromkeys(self.data.getlist("near")))
+        cleaned["offers"] = set(self.data.getlist("offer"))
+        sizes = [len(each.strip()) for each in cleaned["near"]]
+        if len(sizes) > MOST_CHOSEN or any(
+            not redaction.SHORTEST <= size <= LONGEST_CHOSEN for size in sizes
+        ):
+            raise forms.ValidationError("Choose from the list, or write the words above.")
+        return cleaned
 
 
 class ChangeView(ConversationAccess, FormView):
@@ -91,26 +108,87 @@ class RedactView(ChangeView):
         return get_object_or_404(ChatMessage, session_id=session_id, pk=message_id)
 
     def get_context_data(self, **kwargs):
-        return super().get_context_data(message=self.message, word=self.word, **kwargs)
+        if "offers" not in kwargs:
+            kwargs |= self.suggestions("")
+        kwargs |= {"message": self.message, "word": self.word, "masked": masking.is_active()}
+        return super().get_context_data(**kwargs)
+
+    def suggestions(self, words: str, near_chosen=(), chosen=()) -> dict:
+        """For the page: what might be removed as well, with what is chosen first."""
+        session_id = self.message.session_id
+        offers, near = Offers(session_id), Near(words)
+        is_whole = look(session_id, "agents", offers, near)
+        found = {form.text: form for form in near.forms()}
+        forms = [found.pop(text, Form(text, 0)) for text in near_chosen]
+        others = list(found.values())[:MOST_SHOWN]
+        ordered = sorted(offers.all(), key=lambda offer: offer.token not in chosen)
+        return {
+            "near": [(form, True) for form in forms] + [(form, False) for form in others],
+            "near_more": len(found) - len(others) or near.is_cut,
+            "offers": [(each, each.token in chosen) for each in ordered[:MOST_SHOWN]],
+            "offers_more": len(ordered[MOST_SHOWN:]),
+            "looked_at_all": is_whole,
+        }
+
+    def chosen(self, form) -> list[Offer]:
+        """What of the offers was chosen; raises ValidationError if it is not there any more."""
+        tokens, everything = form.cleaned_data["offers"], form.cleaned_data["all_offers"]
+        if not tokens and not everything:
+            return []
+        offers = Offers(self.message.session_id)
+        look(self.message.session_id, "agents", offers)
+        if tokens - {offer.token for offer in offers.all()}:
+            raise forms.ValidationError("The conversation has changed: choose from the list again.")
+        return [offer for offer in offers.all() if everything or offer.token in tokens]
+
+    def count(self, typed: list[str], known: list[str]) -> list[redaction.Found]:
+        """How often it occurs. What was typed is looked for in the texts as they are shown."""
+        session_id = self.message.session_id
+        if not masking.is_active():
+            return redaction.redact(session_id, [*typed, *known], using="agents", write=False)
+        found = redaction.redact(session_id, typed, using="agents", write=False)
+        with masking.active(False):
+            others = redaction.redact(session_id, known, using="agents", write=False)
+        return redaction.added(found, others)
 
     def form_valid(self, form):
         session_id = self.message.session_id
-        words = form.cleaned_data["words"] or masking.raw(self.message.content)
-        typed = form.cleaned_data["confirmation"]
-        if typed.strip() != self.word:
-            found = redaction.redact(session_id, words, using="agents", write=False)
+        words, near = form.cleaned_data["words"], form.cleaned_data["near"]
+        try:
+            chosen = self.chosen(form)
+        except forms.ValidationError as error:
+            form.add_error(None, error)
+            return self.form_invalid(form)
+        typed = [each for each in (words, *near) if each]
+        known = [offer.text for offer in chosen]
+        if not typed and not known:
+            known = [masking.raw(self.message.content)]
+        if form.cleaned_data["confirmation"].strip() != self.word:
+            found = self.count(typed, known)
             if "confirm" in self.request.POST:
                 form.add_error("confirmation", f"Type “{self.word}” to go on.")
-            times = sum(each.times for each in found)
-            going_on = locking.may_be_written([session_id], "agents")
-            context = self.get_context_data(form=form, found=found, times=times, going_on=going_on)
+            context = self.get_context_data(
+                form=form,
+                found=found,
+                times=sum(each.times for each in found),
+                going_on=locking.may_be_written([session_id], "agents"),
+                **self.suggestions(words, near, {offer.token for offer in chosen}),
+            )
             return self.render_to_response(context)
         # The audit trail may keep only the words' length.
         change = recorded_change(
-            self.request, Act.REDACTED, session_id=session_id, characters=len(words)
+            self.request,
+            Act.REDACTED,
+            session_id=session_id,
+            characters=sum(map(len, [*typed, *known])),
         )
-        with change as details, refusals(), changing():
-            found = redaction.redact_all(session_id, words)
+        with (
+            forgetting.forgetting([session_id]),
+            change as details,
+            refusals(),
+            changing(),
+        ):
+            found = redaction.redact_all(session_id, [*typed, *known])
             details |= {each.label: each.times for each in found}
         times = sum(each.times for each in found)
         text = f"Redacted in {times} place{'' if times == 1 else 's'}."
