@@ -25,6 +25,7 @@ from ..models import ChatMessage, Session
 from . import erasure, forgetting, locking, redaction
 from .near import Form, Near
 from .offers import Offer, Offers, look
+from .spellings import Words
 
 # To erase more than this at once there is manage.py purge.
 MOST_AT_ONCE = 1_000
@@ -182,12 +183,10 @@ class RedactView(ChangeView):
             session_id=session_id,
             characters=sum(map(len, [*typed, *known])),
         )
-        with (
-            forgetting.forgetting([session_id]),
-            change as details,
-            refusals(),
-            changing(),
-        ):
+        # Only if it has to: what is written until the page answers may hold the words again.
+        external_id = masking.raw(self.message.session.external_id or "")
+        ids = [session_id] if Words([*typed, *known]).spans(external_id) else []
+        with forgetting.forgetting(ids), change as details, refusals(), changing():
             found = redaction.redact_all(session_id, [*typed, *known])
             details |= {each.label: each.times for each in found}
         times = sum(each.times for each in found)
