@@ -63,8 +63,9 @@ class Column:
 Change = Callable[[Column, str], str]
 
 
-# Without one of these, a record of CSV has nothing that people read otherwise: neither letters that
-# JSON spells out nor a message of several parts. Few have one.
+# What people read otherwise is JSON with a string: letters that it spells out, or a message of
+# several parts. Few records of CSV hold quotes, and one of these.
+QUOTES = b'""'
 READ_OTHERWISE = (b"\\u", *(each.replace('"', '""').encode() for each in HINTS))
 
 
@@ -115,7 +116,8 @@ class CsvLines:
             record = record[len(cell) + 1 :]
             ends += self.between + self.cell(column.value(text(cell))).encode()
         # The cells of other records are not looked at.
-        if self.has_said and any(each in record for each in READ_OTHERWISE):
+        may_differ = self.has_said and QUOTES in record
+        if may_differ and any(each in record for each in READ_OTHERWISE):
             texts = [text(cell) for cell in self.cells(record)]
             record = self.joined(as_read(self.stored, texts))
         return self.without_formulas(record) + ends + b"\r\n"
