@@ -109,7 +109,7 @@ class ErrorTextField(models.TextField):
 @ErrorTextField.register_lookup
 class ErrorHolds(Holds):
     def condition(self, column, connection):
-        return holds_sql(connection, column, self.rhs, normal_form.sql_once)
+        return holds_sql(connection, column, self.rhs, normal_form.error_sql)
 
 
 @models.TextField.register_lookup

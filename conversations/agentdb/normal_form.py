@@ -110,13 +110,14 @@ def sql(text: str) -> str:
     )
 
 
-def sql_once(text: str) -> str:
+def error_sql(text: str) -> str:
     """
-    The same for errors: few rows have one, but `text` is a long expression, which this names once.
-    Only the first letters of an error count.
+    The same for errors: few rows have one, but `text` is a longer expression, which this repeats
+    less. Only the first letters of an error count.
     """
     text = f"left({text}, {FIRST_OF_ERROR})"
-    return common_sql(rare_sql(letters_sql(unescaped_sql(text))))
+    all_of_it = common_sql(rare_sql(letters_sql(unescaped_sql(text))))
+    return f'CASE WHEN {is_plain_sql(text)} THEN lower({text} COLLATE "C") ELSE {all_of_it} END'
 
 
 def is_plain_sql(text: str) -> str:

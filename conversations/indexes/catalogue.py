@@ -98,7 +98,7 @@ def of_kind(kind: Kind) -> Iterator[Index]:
         message = f"({kind.words.message_sql()}, created_at) WHERE {kind.where}"
         purpose = "conversations with one error of the page Errors, and when it was first seen"
         yield Index(kind.message_index_name, kind.table, message, purpose)
-        normal = normal_form.sql_once(kind.words.said_sql())
+        normal = normal_form.error_sql(kind.words.said_sql())
         words = f"USING gin (({normal}) gin_trgm_ops) WHERE {kind.where}"
         purpose = "search in errors, three letters and more"
         yield Index(kind.words_index_name, kind.table, words, purpose)
