@@ -4,8 +4,10 @@ import json
 
 import pytest
 from django.db import connections
+from django.test.utils import CaptureQueriesContext
 
 from conversations.errors import groups as errors
+from conversations.problems import messages
 
 from ..support.factories import (
     NULL,
@@ -338,6 +340,19 @@ def test_what_failed_is_part_of_a_message_or_anything(indexed, support_client):
     assert sorted(everything) == sorted(session.id for session in sessions.values())
     assert match(support_client, error="b: gone") == []
     assert match(support_client, error="step") == []
+
+
+def test_a_statement_looks_for_a_sentence_once(support_client):
+    """An index's condition names it in full; pages read it of few rows."""
+    build_indexes()
+    tool_error("gone")
+    with CaptureQueriesContext(connections["agents"]) as queries:
+        get(support_client)
+        get(support_client, ERRORS)
+        get(support_client, search="gone", scope="all")
+    found = [query["sql"].count(messages.STRUCTURED) for query in queries]
+    assert max(found) == 1
+    assert max(len(query["sql"]) for query in queries if "TextContent" in query["sql"]) < 15_000
 
 
 HOSTILE = [
