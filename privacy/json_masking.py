@@ -5,12 +5,10 @@ import re
 
 from backoffice import json_text
 
+from .stand_ins import CARD, CUT, PHONE, stand_in
 from .text_masking import (
-    CARD,
-    CUT,
     MAY_HAVE_ADDRESS,
     MAY_HAVE_NUMBER,
-    PHONE,
     PHONE_KEY,
     card_numbers,
     masked_words,
@@ -147,8 +145,10 @@ def masked_value(source: str, *, is_phone: bool, is_cut: bool) -> str:
     if is_cut and len(source) > 3:
         return as_string(CUT)
     if source.isdecimal() and card_numbers(source):
-        return as_string(CARD)
-    return as_string(PHONE) if is_phone and re.fullmatch(r"\d{7,15}", source) else source
+        return as_string(stand_in(CARD, source))
+    if is_phone and re.fullmatch(r"\d{7,15}", source):
+        return as_string(stand_in(PHONE, source))
+    return source
 
 
 def as_string(words: str) -> str:

@@ -3,8 +3,7 @@
 import re
 from itertools import accumulate
 
-EMAIL, PHONE, CARD, IBAN = "[e-mail]", "[phone]", "[card]", "[IBAN]"
-CUT = "…"
+from .stand_ins import CARD, EMAIL, IBAN, PHONE, stand_in
 
 # E-mail addresses
 
@@ -156,10 +155,15 @@ def without_cut_ends(text: str, cut_start: bool, cut_end: bool) -> tuple[str, st
 def masked_words(text: str, *, is_phone: bool = False, dropped: str = "") -> str:
     """`dropped` is what was cut off before the text: it may say that a number is a phone's."""
     if MAY_HAVE_ADDRESS.search(text):
-        text = ADDRESS.sub(lambda found: f"{found['before'] or ''}{EMAIL}", text)
+        text = ADDRESS.sub(masked_address, text)
     if MAY_HAVE_NUMBER.search(text):
         text = NUMBER.sub(lambda found: masked_number(found, is_phone, dropped), text)
     return text
+
+
+def masked_address(found: re.Match) -> str:
+    before = found["before"] or ""
+    return f"{before}{stand_in(EMAIL, found[0][len(before) :])}"
 
 
 # Numbers
@@ -171,13 +175,14 @@ def masked_number(found: re.Match, is_phone: bool, dropped: str = "") -> str:
         return words
     if found["iban"]:
         if is_iban(words):
-            return IBAN
+            return stand_in(IBAN, words)
         return words[:4] + NUMBER.sub(lambda inner: masked_number(inner, is_phone), words[4:])
     before = (dropped[-80:] + found.string[max(found.start() - 80, 0) : found.start()])[-80:]
     after = found.string[found.end() : found.end() + 8]
     pieces, done = [], 0
     for start, end in card_numbers(words):
-        pieces += [masked_phones(words[done:start], before, "", is_phone), CARD]
+        pieces += [masked_phones(words[done:start], before, "", is_phone)]
+        pieces.append(stand_in(CARD, words[start:end]))
         before, done = "", end
     pieces.append(masked_phones(words[done:], before, after, is_phone))
     return "".join(pieces)
@@ -233,12 +238,13 @@ def masked_phones(words: str, before: str, after: str, is_phone: bool) -> str:
             return "".join(parts)
         groups = DIGITS.findall(words)
         in_fours = len(groups) > 1 and all(3 <= len(group) <= 5 for group in groups)
-        return PHONE if words[0] in "+＋" or (in_fours and digits <= 20) else words
+        is_found = words[0] in "+＋" or (in_fours and digits <= 20)
+        return stand_in(PHONE, words) if is_found else words
     number = ENUMERATION.sub("", words).strip(" -./)\u00a0")
     if number.startswith("(") and number.count("(") > number.count(")"):
         number = number[1:]
     if number and is_phone_number(number, before, after, is_phone):
-        return words.replace(number, PHONE, 1)
+        return words.replace(number, stand_in(PHONE, number), 1)
     return words
 
 
