@@ -7,7 +7,11 @@ it lies outside of what is masked, or covers it whole: then the searcher knew it
 
 import re
 
-from .personal_data import AT, IBAN, JOINT, mask
+from .personal_data import mask
+from .stand_ins import IBAN
+
+AT = r"(?:\\{0,3}[@＠﹫]|%40)"
+JOINT = "[ \\-./()\u00a0\u2007\u2009\u202f\u3000‐‑‒–－（）]"
 
 # Regular expressions of PostgreSQL. What separates addresses from other words, and a letter of one.
 SEPARATOR = r"[[:space:]\"(),/:;<=>?\[\\\]^`{|}~*]"

@@ -2,29 +2,33 @@
 Replaces personal data in a text by its kind: [e-mail], [phone], [card], [IBAN].
 
 Found are
-- e-mail addresses whose domain has a dot, in any script, also with a full-width @ or %40;
-- card numbers: 13 to 19 digits, in groups or not, with a valid Luhn sum and a first digit that
-  issuers use;
+- e-mail addresses whose domain has a dot, in any script;
+- card numbers: 13 to 19 digits, with a valid Luhn sum, that begin as an issuer's and are grouped as
+  on a card, or are named as one;
 - IBANs of the countries that use them, in groups or not, with correct check digits;
-- phone numbers of 7 to 15 digits: with a plus sign in front; in groups; after a word such as
-  "phone", or under such a key in JSON; or as one run of digits that begins like a trunk or
-  exit code (0…, 00…) or is a North American number.
+- phone numbers: with a country code (+372, 00372), valid or not; after a word such as "phone", or
+  under such a key in JSON; North American ones in their usual shapes; and with the setting
+  PHONE_REGION the valid ones of that country.
+
+All of them in any script's digits, with any dashes and spaces, with characters that have no width,
+across the end of a line, and escaped as in URLs, HTML and JSON (`spelling.py`).
 
 Not found are addresses without a domain or paraphrased (jane at example), phone numbers that are
-one run of digits like any id (37251234567), and numbers in words. Kept are UUIDs, dates and
-times, IP addresses, decimals, numbers grouped by thousands, and numbers attached to a word
-(ticket-7012345). In doubt, more is masked rather than less.
+digits like any id (37251234567), and numbers in words. Kept are UUIDs, dates and times, IP
+addresses, amounts, coordinates, and numbers of orders and other things, even after "call".
 
 Everything here takes time in proportion to the text: no pattern starts over at each letter.
 """
 
+from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlencode
 
-from .json_masking import as_string, looks_like_json, masked_json, masked_text
-from .stand_ins import CUT, IBAN
-from .text_masking import AT, JOINT
+from .json_masking import Masker, as_string
+from .stand_ins import CUT, stand_in
 
-__all__ = ["AT", "CUT", "IBAN", "JOINT", "mask", "mask_json", "mask_query"]
+__all__ = ["CUT", "found", "mask", "mask_json", "mask_query"]
+
+masker = Masker(stand_in)
 
 
 def mask(text: str, cut_start: bool = False, cut_end: bool = False) -> str:
@@ -32,19 +36,29 @@ def mask(text: str, cut_start: bool = False, cut_end: bool = False) -> str:
     The text without personal data. JSON stays JSON. If the text was cut from a longer one, whatever
     may be a part of personal data is left out at that end.
     """
-    if not (cut_start or cut_end) and looks_like_json(text):
-        found = masked_json(text)
-        if found is not None:
-            return found
-    return masked_text(text, cut_start=cut_start, cut_end=cut_end)
+    if not (cut_start or cut_end):
+        return masker.content(text)
+    return masker.text(text, cut_start=cut_start, cut_end=cut_end)
 
 
 def mask_json(text: str, cut_end: bool = False) -> str:
     """The same for a JSON document of any depth, which stays JSON; it is never parsed."""
-    found = masked_json(text, cut_end=cut_end)
-    return as_string(masked_text(text, cut_end=cut_end)) if found is None else found
+    masked = masker.document(text, cut_end=cut_end)
+    return as_string(masker.text(text, cut_end=cut_end)) if masked is None else masked
 
 
 def mask_query(query: str) -> str:
     """The same for a query string."""
     return urlencode([(name, mask(value)) for name, value in parse_qsl(query)])
+
+
+def found(text: str) -> Iterator[tuple[str, str]]:
+    """(kind, words) of the personal data in a text or a JSON document, such as EMAIL."""
+    values: list[tuple[str, str]] = []
+
+    def keep(kind: str, words: str) -> str:
+        values.append((kind, words))
+        return kind
+
+    Masker(keep).content(text)
+    return iter(values)
