@@ -6,7 +6,7 @@ import re
 
 # Anywhere in a word.
 NAMES = (
-    r"(?<!head)(?<!ear)(?<!micro)(?<!saxo)(?<!smart)(?<!\bi)phone|(?<!auto)mobile|mobil(?:nummer|n[ií]|telefon|iil)|msisdn|whats[ _-]?app|viber|t[eé]l[eéè](?:f|ph)[oó]n"
+    r"(?<!head)(?<!ear)(?<!micro)(?<!saxo)(?<!smart)(?<!\bi)phone|(?<!auto)mobile|mobiil|mobil(?:nummer|n[ií]|telefon|iil)|msisdn|whats[ _-]?app|viber|t[eé]l[eéè](?:f|ph)[oó]n"
     r"|telef[oó]o?n|telem[oó]ve|telefax|cellul[aá]r|celular|m[oó]vil|landline|hotline|helpline|puhelin"
     r"|kännykkä|matkapuh|tālru[nņ]|komórk|đi[eệ]n tho[aạ]i|di động|telepon"
     r"|телефон|мобил|мобіл|вотсап|ватсап|вайбер|позвон|звоните|звонить|перезвон|подзвон|дзвон"
@@ -28,7 +28,7 @@ WORD = rf"(?:\w*(?:{NAMES})\w*|{SHORT})"
 QUOTES = r"[\\\"'`*_]{0,9}"
 ASSIGNED = rf"{QUOTES}\s{{0,3}}[:=,|]{{1,2}}>?[\[{{(\s\\\"'`*_]{{0,16}}"
 BEFORE = re.compile(
-    rf"(?<!\w)(?P<word>{WORD})(?P<between>"
+    rf"(?<!\w)(?P<word>{WORD})(?!\w)(?P<between>"
     rf"[^\w\n]{{0,3}}(?:\w{{1,12}}[^\w\n]{{1,3}}){{0,3}}"
     rf"|{ASSIGNED}(?:\w{{1,20}}{ASSIGNED}){{0,2}}|wa\.me/)$"
     r"|(?P<link>\bwa\.me/|\b(?:tel|sms|callto|whatsapp|sip):(?://)?)$"

@@ -19,6 +19,11 @@ ENUMERATION = re.compile(r"\d{1,2}\) +")
 AFTER_HOURS = re.compile(r":\d\d(?!\d)")
 LAST_HOURS = re.compile(r"(?<=[ \n])\d\d?$")
 WORD_AFTER = re.compile(r"[ ]?[^\W\d]")
+# Scripts that put no spaces between words.
+UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+)
+AFTER_WORD = re.compile(rf"(?!{UNSPACED.pattern})\w|-[^\W\d]")
 WORD_BEFORE = re.compile(r"[^\W\d_]-$")
 COORDINATE_AFTER = re.compile(r"[ ]?[,;/ °][ ]?[+-]?\d{1,3}\.\d")
 COORDINATE_BEFORE = re.compile(
@@ -43,10 +48,11 @@ DATE = (
     rf"(?:{YEAR}{BY}{MONTH}{BY}{DAY}|{DAY}{BY}{DAY}{BY}{YEAR}|{YEAR}{MONTH}(?:0[1-9]|[12]\d|3[01]))"
 )
 SHORT_DATE = rf"{DAY}[./\-]{DAY}[./\-]\d\d"
-TIME = r"(?:[01]?\d|2[0-4])[.\ ]?[0-5]\d(?:[.\ ][0-5]\d)?"
+TIME = r"(?:[01]?\d|2[0-4])\.?[0-5]\d(?:\.[0-5]\d)?"
 MOMENTS = re.compile(
-    rf"(?:{DATE}|{SHORT_DATE})(?:[ \-–/\n]{{1,3}}(?:{DATE}|{SHORT_DATE}|{YEAR}|{TIME}|\d\d?))*"
-    rf"|{YEAR}(?:\ ?[\-/]\ ?|\ )(?:{YEAR}|\d\d)(?:[ \-/]{{1,3}}(?:{YEAR}|\d\d?))*"
+    rf"(?:{DATE}|{SHORT_DATE})(?:(?:[ \n]{{1,3}}|\ -\ |\ ?/\ ?|-(?={DATE}))"
+    rf"(?>{DATE}|{SHORT_DATE}|{YEAR}|{TIME}|\d\d?)(?!\d))*+"
+    rf"|{YEAR}(?:\ ?[\-/]\ ?|\ )(?:{YEAR}|\d\d)(?:[ \-/]{{1,3}}(?:{YEAR}|\d\d?)(?!\d))*+"
     rf"|(?:{TIME}[ \-/]{{1,3}}){{1,6}}{DATE}"
     rf"|(?:[01]\d|2[0-4])[0-5]\d\ ?-\ ?(?:[01]\d|2[0-4])[0-5]\d"
 )
@@ -189,6 +195,8 @@ def length_abroad(words: str, found: re.Match, before: str, after: str) -> int:
             break
         if digits >= 7:
             ends.append(group.end())
+    if is_coordinate(words, before, after):
+        return 0
     for end in reversed(ends):
         if is_valid("+" + ONLY_DIGITS.sub("", words[prefix:end])):
             return end
@@ -199,9 +207,7 @@ def length_abroad(words: str, found: re.Match, before: str, after: str) -> int:
         is_code = number and re.match(rf"{number.country_code}\b", words[prefix:])
         if not number or not (is_code or phonenumbers.is_possible_number(number)):
             return 0
-    if is_amount(words, before, after):
-        return 0
-    return len(words)
+    return 0 if is_amount(words, before, after) else len(words)
 
 
 def at_home(text: str, start: int, end: int, before: str, after: str) -> Span | None:
@@ -228,11 +234,12 @@ def is_national(words: str, country: str) -> bool:
 
 def hangs(before: str, after: str, groups: list[str], words: str) -> bool:
     """Whether the digits are a part of a longer word, as in ticket-7012345."""
-    if before[-1:].isalnum() or before[-1:] == "_":
-        return len(groups) == 1 or set(words) <= set("-0123456789")
-    if len(groups) == 1:
-        return bool(WORD_BEFORE.search(before) or re.match(r"\w|-[^\W\d]", after))
-    return bool(re.search(r"\w-$", before)) and set(words) <= set("-0123456789")
+    is_one_word = len(groups) == 1 or set(words) <= set("-0123456789")
+    if before[-1:] == "_" or (before[-1:].isalnum() and not UNSPACED.match(before[-1:])):
+        return is_one_word
+    if len(groups) == 1 and AFTER_WORD.match(after):
+        return True
+    return is_one_word and bool(WORD_BEFORE.search(before))
 
 
 def is_other(words: str, before: str, after: str) -> bool:
@@ -245,12 +252,16 @@ def is_other(words: str, before: str, after: str) -> bool:
 
 
 def is_amount(words: str, before: str, after: str) -> bool:
-    """Whether what begins with a plus sign is a sum or a coordinate."""
-    if THOUSANDS.fullmatch(words) or words.strip("+").isdecimal():
-        return bool(UNIT_AFTER.match(after) or MONEY_BEFORE.search(before))
-    return bool(DECIMALS.fullmatch(words)) and bool(
-        COORDINATE_AFTER.match(after) or COORDINATE_BEFORE.search(before)
-    )
+    """Whether what begins with a plus sign is a sum."""
+    if not THOUSANDS.fullmatch(words) and not words.strip("+").isdecimal():
+        return False
+    return bool(UNIT_AFTER.match(after) or MONEY_BEFORE.search(before))
+
+
+def is_coordinate(words: str, before: str, after: str) -> bool:
+    if not DECIMALS.fullmatch(words):
+        return False
+    return bool(COORDINATE_AFTER.match(after) or COORDINATE_BEFORE.search(before))
 
 
 def count(text: str, start: int, end: int) -> int:
