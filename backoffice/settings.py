@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+import phonenumbers
+
 from . import env, logs, time_zones
 from .databases import uris
 from .local_postgres.server import LocalPostgres, LocalPostgresError
@@ -204,6 +206,10 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.User"
 # For users without the permission to see personal data.
 MASK_PERSONAL_DATA = env.boolean("MASK_PERSONAL_DATA")
+# Whose phone numbers are also found without a country code.
+PHONE_REGION = env.text("PHONE_REGION").upper()
+if PHONE_REGION and PHONE_REGION not in phonenumbers.SUPPORTED_REGIONS:
+    raise env.stop(f"PHONE_REGION must be a country like EE or US, not {PHONE_REGION!r}.")
 # How long the audit trail keeps searched texts readable.
 AUDIT_TEXT_DAYS = env.integer("AUDIT_TEXT_DAYS", 90, 1, 36_500)
 LOGIN_URL = "login"

@@ -7,21 +7,33 @@ it lies outside of what is masked, or covers it whole: then the searcher knew it
 
 import re
 
-from .personal_data import AT, JOINT, mask
+from .personal_data import mask
+from .spelling import ALIKE, DIGITS
 from .stand_ins import IBAN
+
+AT = r"(?:\\{0,3}[@＠﹫]|%40)"
+# What joins the digits of a number, in all spellings.
+JOINT = (
+    " \\-./()_*~`\n\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff\ufe0f"
+)
+JOINT += "".join(chr(code) for code, by in ALIKE.items() if by in " -./()_\n")
 
 # Regular expressions of PostgreSQL. What separates addresses from other words, and a letter of one.
 SEPARATOR = r"[[:space:]\"(),/:;<=>?\[\\\]^`{|}~*]"
 LETTER = r"[^[:space:]\"(),/:;<=>?@\[\\\]^`{|}~*%＠﹫]"
 # PostgreSQL's own class of digits has those of ASCII alone.
-DIGIT = "[" + "".join(map(chr, filter(lambda code: chr(code).isdecimal(), range(0x20000)))) + "]"
-JOINTS = "[" + JOINT[1:-1].replace("\\-", "") + "-]"
+DIGIT = f"[0-9{''.join(DIGITS)}]"
+JOINTS = f"[{JOINT.replace(chr(92) + '-', '')}-]"
+ESCAPE = r"(%[0-9a-f]{2}|&[#a-z0-9]{1,31};|\\+[a-z][0-9a-f]{0,4})"
+GAP = rf"({JOINTS}|{ESCAPE}){{0,5}}"
 # An IBAN that begins here, or has begun before: groups with a digit, or four letters.
-IBAN_HERE = rf"(?![a-z]{{2}}{DIGIT}{{2}}([ .\u00a0-]?[a-z0-9]){{11}})"
+IBAN_HERE = rf"(?![a-z]{{2}}[ -]?{DIGIT}{{2}}({GAP}[a-z0-9]){{11}})"
 IBAN_BEFORE = (
-    rf"(?<!\m[a-z]{{2}}{DIGIT}{{2}}"
-    r"([ .\u00a0-]?([a-z0-9]*[0-9][a-z0-9]*|[a-z]{4})){0,10}[ .\u00a0-]?)"
+    rf"(?<!\m[a-z]{{2}}[ -]?{DIGIT}{{2}}"
+    rf"({GAP}([a-z0-9]*[0-9][a-z0-9]*|[a-z]{{4}})){{0,10}}{GAP})"
 )
+# Not within an escape.
+NOT_ESCAPED = r"(?<!&[#a-z0-9]{0,31})(?<!%[0-9a-f]?)(?<!\\[a-z]?[0-9a-f]{0,4})"
 # Between the parts of an address: Markdown, its escapes, and the @ as HTML spells it.
 MARKUP = r"[*_`~\\]{0,6}"
 AT_SIGN = r"([@＠﹫]|&(#0*64|#x0*40|commat);)"
@@ -36,11 +48,13 @@ END = (
 
 
 NEVER = "(?!.)."
+# Of an escape, or the whole of one.
+PIECE_OF_ESCAPE = re.compile(r"&[#\w]*(;|$)|%[0-9a-f]{2}|\\|^[#\w]{0,31};\S", re.IGNORECASE)
 
 # Whether a text may hold anything that is masked: the pattern of a term takes 30 times as long.
 MAY_HOLD = (
-    rf"[@＠﹫]|%40|&(#|commat)|\\u|[A-Za-z]{{2}}{DIGIT}{{2}}"
-    rf"|{DIGIT}([^[:alnum:]]{{0,3}}{DIGIT}){{6}}"
+    rf"[@＠﹫]|%[0-9A-Fa-f]{{2}}|&[#A-Za-z]|\\[a-zA-Z]|[A-Za-z]{{2}}[ -]?{DIGIT}{{2}}"
+    rf"|{DIGIT}([^[:alnum:]]{{0,5}}{DIGIT}){{6}}"
 )
 
 
@@ -58,6 +72,8 @@ def pattern(term: str) -> str:
     # The end of a quoted address, which begins outside of the term.
     if term.count('"') % 2 and re.search(rf'"{AT}', term):
         return NEVER
+    if PIECE_OF_ESCAPE.search(term) and mask(term.lower()) == term.lower():
+        return NEVER
     words = term.split() or [""]
     # Unless the term holds a whole IBAN, none of its words may begin one.
     ibans = f"[{IBAN} " in mask(term)
@@ -71,15 +87,17 @@ def pattern(term: str) -> str:
     left = "" if re.search(AT, words[0]) else f"{LETTER}*"
     right = r"\.?" if re.search(AT, words[-1]) else f"{LETTER}*"
     before = after = ""
-    if re.match(rf"[+＋(（]*{JOINT}*\d", term):
+    joint = rf"[{JOINT}]"
+    if re.match(rf"[+＋(（]*{joint}*\d", term):
         # An opening bracket is a part of the number only with its closing one.
         opening = "(（" if term.count(")") > term.count("(") else ""
-        before = rf"(?<!({DIGIT}{JOINTS}{{0,3}}|[+＋{opening}]))"
-    if digits := re.search(rf"(?:[\d+＋(（]{JOINT}*)+$", term):
+        before = rf"(?<!({DIGIT}{GAP}|[+＋{opening}]|{ESCAPE}))"
+    if digits := re.search(rf"(?:[\d+＋(（]{joint}*)+$", term):
         # Nothing shorter than seven digits is masked.
         left_over = max(7 - sum(map(str.isdecimal, digits[0])), 1)
-        after = rf"(?!({JOINTS}{{0,3}}{DIGIT}){{{left_over}}})"
+        after = rf"(?!({GAP}{DIGIT}){{{left_over}}}|{JOINTS}{{0,5}}{ESCAPE})"
     # The beginning of an encoded @.
     ends = "(?![0-9a-f]{2})" if term.endswith("%") else "(?!0)" if term.endswith("%4") else ""
     within = NOT_AFTER_AT + ("" if ibans else IBAN_BEFORE + IBAN_HERE)
-    return rf"{begins}{within}{left}{before}{literal}{NOT_BEFORE_ENTITY}{ends}{after}{right}{END}"
+    begins = f"{begins}{within}{left}{NOT_ESCAPED}"
+    return rf"{begins}{before}{literal}{NOT_BEFORE_ENTITY}{ends}{after}{right}{END}"

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.thorough
     [
         ({"DEBUG": "maybe"}, "DEBUG must be 1 or 0"),
         ({"PORT": "http"}, "PORT must be a whole number"),
+        ({"PHONE_REGION": "Estonia"}, "PHONE_REGION must be a country like EE or US"),
         ({"PORT": "70000"}, "PORT must be between 1 and 65535"),
         ({"STATEMENT_TIMEOUT_SECONDS": "0"}, "STATEMENT_TIMEOUT_SECONDS must be between"),
         ({"TIME_ZONE": "Mars/Olympus"}, "TIME_ZONE must be a name like"),

@@ -96,12 +96,12 @@ def found(text):
 
 def test_personal_data_is_found_as_masking_finds_it():
     text = f"Write to {EMAIL} or {PHONE}; {CARD}, {IBAN}. Order 1234-5, 2026-01-01."
-    expected = [("[e-mail]", EMAIL), ("[phone]", PHONE), ("[card]", CARD), ("[IBAN]", IBAN)]
+    expected = [("e-mail", EMAIL), ("phone", PHONE), ("card", CARD), ("IBAN", IBAN)]
     assert found(text) == expected
     inner = json.dumps({"phone": 37251234567, "said": json.dumps([text])})
-    assert found(inner) == [("[phone]", "37251234567"), *expected]
+    assert found(inner) == [("phone", "37251234567"), *expected]
     assert found("Nothing of it: 37251234567") == []
-    assert found("5123 4567 / 5123 4568") == [("[phone]", "5123 4567"), ("[phone]", "5123 4568")]
+    assert found("Call 5123 4567 / 5123 4568") == [("phone", "5123 4567"), ("phone", "5123 4568")]
 
 
 @pytest.fixture

@@ -1,0 +1,269 @@
+"""Which numbers are phone numbers."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+import phonenumbers
+from django.conf import settings
+
+from . import phone_words
+from .stand_ins import without_stand_ins
+
+DIGITS = re.compile(r"\d+")
+ONLY_DIGITS = re.compile(r"\D+")
+NORTH_AMERICA = phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1]
+Span = tuple[int, int]
+LONGEST = 100
+JOINTS = " -./)\n_*~`"
+ENUMERATION = re.compile(r"\d{1,2}\) +")
+AFTER_HOURS = re.compile(r":\d\d(?!\d)")
+LAST_HOURS = re.compile(r"(?<=[ \n])\d\d?$")
+WORD_AFTER = re.compile(r"[ ]?[^\W\d]")
+# Scripts that put no spaces between words.
+UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+)
+AFTER_WORD = re.compile(rf"(?!{UNSPACED.pattern})\w|-[^\W\d]")
+WORD_BEFORE = re.compile(r"[^\W\d_]-$")
+COORDINATE_AFTER = re.compile(r"[ ]?[,;/ °][ ]?[+-]?\d{1,3}\.\d")
+COORDINATE_BEFORE = re.compile(
+    r"\d\.\d+°?[,;/ ][ ]?$|(?:lat|lon|lng|itude|coord\w*|gps)\W{0,4}$", re.IGNORECASE
+)
+# With a country code, after a plus sign or what is dialled instead of one.
+ABROAD = re.compile(r"\(?(?:\+[ (]*|(?P<exit>00[ \-./(]{0,2}(?=[1-9])|011[ \-.](?=[1-9])))")
+EXIT = re.compile(r"(?<![\d.])(?:00|011)")
+# Where one number may end and another begin.
+APART = re.compile(r" *[/\n] *| {2,}| - ")
+NORTH_AMERICAN = re.compile(
+    r"(?<![\d.\-/])(?:1[ .\-])?"
+    r"(?:\([2-9]\d\d\)[ \-]{0,2}[2-9]\d\d[ .\-]|[2-9]\d\d(?P<by>[.\-])[2-9]\d\d(?P=by))"
+    r"\d{4}(?![.\-/]?\d)"
+)
+
+# What is no phone number, whatever stands before it
+
+YEAR, MONTH, DAY = r"(?:19|20)\d\d", r"(?:0?[1-9]|1[0-2])", r"(?:0?[1-9]|[12]\d|3[01])"
+BY = r"(?:[\-./]|\ ?[\-./]\ |\ )"
+DATE = (
+    rf"(?:{YEAR}{BY}{MONTH}{BY}{DAY}|{DAY}{BY}{DAY}{BY}{YEAR}|{YEAR}{MONTH}(?:0[1-9]|[12]\d|3[01]))"
+)
+SHORT_DATE = rf"{DAY}[./\-]{DAY}[./\-]\d\d"
+TIME = r"(?:[01]?\d|2[0-4])\.?[0-5]\d(?:\.[0-5]\d)?"
+MOMENTS = re.compile(
+    rf"(?:{DATE}|{SHORT_DATE})(?:(?:[ \n]{{1,3}}|\ -\ |\ ?/\ ?|-(?={DATE}))"
+    rf"(?>{DATE}|{SHORT_DATE}|{YEAR}|{TIME}|\d\d?)(?!\d))*+"
+    rf"|{YEAR}(?:\ ?[\-/]\ ?|\ )(?:{YEAR}|\d\d)(?:[ \-/]{{1,3}}(?:{YEAR}|\d\d?)(?!\d))*+"
+    rf"|(?:{TIME}[ \-/]{{1,3}}){{1,6}}{DATE}"
+    rf"|(?:[01]\d|2[0-4])[0-5]\d\ ?-\ ?(?:[01]\d|2[0-4])[0-5]\d"
+)
+DECIMALS = re.compile(r"\+?(?:0|[1-9]\d{0,7})\.\d+(?:[ /]+[+\-]?\d+\.\d+)*")
+# Six groups of two, as of a network card, and four short ones, as of a computer's address.
+HARDWARE = re.compile(r"\d\d(?:-\d\d){5}(?:-\d\d){0,2}|\d{1,3}(?:\.\d{1,3}){3}(?:[/ ]\d{1,2})?")
+THOUSANDS = re.compile(r"\+?[1-9]\d{0,2}(?:[ .]\d{3})+(?:[.,]\d{1,2})?")
+# Codes of goods, such as 978-3-16-148410-0.
+BOOK = re.compile(r"97[89][ \-]?\d{1,5}[ \-]\d{1,7}[ \-]\d{1,6}[ \-]\d")
+PADDED = re.compile(r"0{4,}\d*|(\d)\1+")
+CURRENCIES = r"EUR|USD|GBP|JPY|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RUB|UAH|TRY|INR|CNY|KRW|BRL|AUD|CAD"
+MONEY_BEFORE = re.compile(rf"(?:[$€£¥₹₽₩₺₴]|\b(?:{CURRENCIES}))\s?$")
+UNIT_AFTER = re.compile(
+    rf"[.,]\d\d(?!\d)|\s?(?:[$€£¥₹₽₩₺₴%°]|(?:{CURRENCIES}|[kKMGT]i?B|bytes?|ms|µs|ns|secs?|seconds?|min|minutes?"
+    r"|hours?|px|km|cm|mm|kg|mg|ml|tokens?|rows?|items?|pcs|times|users?|requests?|calls|messages|records|points"
+    r"|views|steps|lines|characters|chars|words|euros?|dollars?|people|entries|events|files|customers)\b)"
+)
+
+
+@lru_cache(8192)
+def parsed(number: str, country: str | None) -> phonenumbers.PhoneNumber | None:
+    try:
+        return phonenumbers.parse(number, country)
+    except phonenumbers.NumberParseException:
+        return None
+
+
+@lru_cache(8192)
+def is_valid(number: str, country: str | None = None) -> bool:
+    found = parsed(number, country)
+    return found is not None and phonenumbers.is_valid_number(found)
+
+
+def phones_in(text: str, start: int, end: int, *, context: str, is_phone: bool) -> Iterator[Span]:
+    """
+    Where between two places of a text, at which stand digits and what joins them, phone numbers
+    are. `context` stood before the text; `is_phone`: a key says that it is a phone's.
+    """
+    if start == end:
+        return
+    before = (context + text[max(start - 80, 0) : start])[-80:]
+    if not (
+        is_phone
+        or settings.PHONE_REGION
+        or text[start] in "+("
+        or phone_words.HINT.search(before.casefold())
+        or EXIT.search(text, start, end)
+        or NORTH_AMERICAN.search(text, start, end)
+    ):
+        return
+    # Hours and minutes that belong to a time: 10:30 28 11 2026 17:24.
+    if text[max(start - 2, 0) : start].endswith(":") and text[max(start - 2, 0)].isdecimal():
+        start = DIGITS.match(text, start).end()  # type: ignore[union-attr]
+    if AFTER_HOURS.match(text, end) and (
+        hours := LAST_HOURS.search(text, max(end - 3, start), end)
+    ):
+        end = hours.start()
+    goes_on, former = False, 0
+    for first, last, digits in parts(text, start, end):
+        is_listed = goes_on and (text[first - 1] != "\n" or digits == former)
+        former, goes_on = digits, False
+        while digits >= 7:
+            found = phone(text, first, last, context, is_phone or is_listed)
+            if not found:
+                break
+            yield found
+            digits -= count(text, first, found[1])
+            goes_on, first = True, found[1]
+
+
+def parts(text: str, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """
+    (start, end, number of digits) of what may be numbers of their own. Digits that are too few for
+    one belong to those before them.
+    """
+    ends = [found.span() for found in APART.finditer(text, start, end)]
+    starts = [start, *(after for _, after in ends)]
+    ends.append((end, end))
+    digits = [count(text, first, last) for first, (last, _) in zip(starts, ends, strict=True)]
+    total = digits[0]
+    for number, ((last, following), more) in enumerate(zip(ends, [*digits[1:], 0], strict=True)):
+        is_line = "\n" in text[last:following]
+        is_last = number + 2 == len(ends)
+        words_follow = is_last and WORD_AFTER.match(text, end)
+        ends_here = total >= 7 and (more >= 7 or (is_line and (more < 3 or words_follow)))
+        if ends_here or following == end:
+            yield from windows(text, start, last, total)
+            start, total = following, 0
+        total += more
+
+
+def windows(text: str, start: int, end: int, digits: int) -> Iterator[tuple[int, int, int]]:
+    """The same, in pieces that are not much longer than a number."""
+    while end - start > LONGEST:
+        places = range(start + LONGEST, start, -1)
+        joint = next((place for place in places if not text[place].isdecimal()), 0)
+        if not joint:
+            # No number has so many digits.
+            joint = start = DIGITS.match(text, start + LONGEST).end()  # type: ignore[union-attr]
+        yield start, joint, count(text, start, joint)
+        start = joint
+    yield start, end, count(text, start, end)
+
+
+def phone(text: str, start: int, end: int, context: str, is_phone: bool) -> Span | None:
+    """Where the phone number is with which digits begin, if they do."""
+    while start < end and text[start] in JOINTS:
+        start += 1
+    if listed := ENUMERATION.match(text, start, end):
+        start = listed.end()
+    opened, closed = text.count("(", start, end), text.count(")", start, end)
+    if text[start] == "(" and opened > closed:
+        start += 1
+    before = without_stand_ins((context + text[max(start - 80, 0) : start])[-80:])
+    after = text[end : end + 16]
+    words = text[start:end]
+    if (abroad := ABROAD.match(words)) and not before[-1:].isdecimal():
+        length = length_abroad(words, abroad, before, after)
+        if length:
+            return start, start + length
+        if not abroad["exit"]:
+            return None
+    groups = DIGITS.findall(words)
+    hangs_on = hangs(before, after, groups, words)
+    if is_phone or (not hangs_on and phone_words.is_after_phone_word(before)):
+        return None if is_other(words, before, after) or len(words) > 60 else (start, end)
+    if hangs_on or phone_words.BEFORE_THING.search(before.casefold()):
+        return None
+    return at_home(text, start, end, before, after)
+
+
+def length_abroad(words: str, found: re.Match, before: str, after: str) -> int:
+    """How long the number is that begins with a plus sign or an exit code; 0 if it is none."""
+    prefix = found.end()
+    digits = 0
+    ends = []
+    for group in DIGITS.finditer(words, prefix):
+        digits += len(group[0])
+        if digits > 17:
+            break
+        if digits >= 7:
+            ends.append(group.end())
+    if is_coordinate(words, before, after):
+        return 0
+    for end in reversed(ends):
+        if is_valid("+" + ONLY_DIGITS.sub("", words[prefix:end])):
+            return end
+    if found["exit"]:
+        if not ends or found["exit"] == "011" or phone_words.BEFORE_THING.search(before.casefold()):
+            return 0
+        number = parsed("+" + ONLY_DIGITS.sub("", words[prefix : ends[-1]]), None)
+        is_code = number and re.match(rf"{number.country_code}\b", words[prefix:])
+        if not number or not (is_code or phonenumbers.is_possible_number(number)):
+            return 0
+    return 0 if is_amount(words, before, after) else len(words)
+
+
+def at_home(text: str, start: int, end: int, before: str, after: str) -> Span | None:
+    """The same for a number without a country code, or a North American one in its usual shape."""
+    words, country = text[start:end], settings.PHONE_REGION
+    usual = NORTH_AMERICAN.search(text, start, end)
+    if not (usual or country) or is_other(words, before, after):
+        return None
+    if country and len(words) <= 30 and is_national(words, country):
+        return start, end
+    return usual.span() if usual and is_valid(usual[0], "US") else None
+
+
+def is_national(words: str, country: str) -> bool:
+    """Whether they are a valid number of the country, as people there write it."""
+    if THOUSANDS.fullmatch(words) and not re.match(r"\d{3}", words):
+        return False
+    details = phonenumbers.PhoneMetadata.metadata_for_region(country)
+    trunk = details.national_prefix if details and country not in NORTH_AMERICA else None
+    return (
+        not trunk or words.lstrip("(").startswith(trunk) or not {"-", "("}.isdisjoint(words)
+    ) and is_valid(words, country)
+
+
+def hangs(before: str, after: str, groups: list[str], words: str) -> bool:
+    """Whether the digits are a part of a longer word, as in ticket-7012345."""
+    is_one_word = len(groups) == 1 or set(words) <= set("-0123456789")
+    if before[-1:] == "_" or (before[-1:].isalnum() and not UNSPACED.match(before[-1:])):
+        return is_one_word
+    if len(groups) == 1 and AFTER_WORD.match(after):
+        return True
+    return is_one_word and bool(WORD_BEFORE.search(before))
+
+
+def is_other(words: str, before: str, after: str) -> bool:
+    """Whether their shape is that of a date, an amount or another number, beyond doubt."""
+    if MOMENTS.fullmatch(words) or HARDWARE.fullmatch(words) or BOOK.fullmatch(words):
+        return True
+    if DECIMALS.fullmatch(words) and len(words.partition(".")[0]) < 3:
+        return True
+    return bool(PADDED.fullmatch(words) or MONEY_BEFORE.search(before) or UNIT_AFTER.match(after))
+
+
+def is_amount(words: str, before: str, after: str) -> bool:
+    """Whether what begins with a plus sign is a sum."""
+    if not THOUSANDS.fullmatch(words) and not words.strip("+").isdecimal():
+        return False
+    return bool(UNIT_AFTER.match(after) or MONEY_BEFORE.search(before))
+
+
+def is_coordinate(words: str, before: str, after: str) -> bool:
+    if not DECIMALS.fullmatch(words):
+        return False
+    return bool(COORDINATE_AFTER.match(after) or COORDINATE_BEFORE.search(before))
+
+
+def count(text: str, start: int, end: int) -> int:
+    return sum(map(str.isdecimal, text[start:end]))
