@@ -57,6 +57,8 @@ FIRST = [
 ]
 FIRST_OF_IBAN = re.compile(
     rf"(?i:[a-z0-9]{{0,4}}(?:{IBAN_JOINT}[a-z0-9]{{4}})+(?:{IBAN_JOINT}[a-z0-9]{{1,4}})?(?![a-z0-9]))"
+    # Not the beginning of an address.
+    rf"(?!{WORD}*+@)"
 )
 
 

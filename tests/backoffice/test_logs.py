@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 import psycopg
 import pytest
 from django.conf import settings
+from django.core.management.utils import get_random_secret_key
 
 from backoffice import logs
 
@@ -53,7 +54,7 @@ def site():
     with deployment(f"logs_{os.getpid()}", settings.LOCAL_POSTGRES) as made:
         made.uri = made.uri.replace("//desk@", f"//desk:{words.database_password}@")
         made.settings |= {
-            "SECRET_KEY": words.secret_key + "k" * 50,
+            "SECRET_KEY": words.secret_key + get_random_secret_key(),
             "ALLOWED_HOSTS": NAME,
             "BEHIND_PROXY": "1",
             "MASK_PERSONAL_DATA": "1",

@@ -556,8 +556,8 @@ def test_the_audit_trail_names_accounts_as_they_are(masked, client):
                 "ja_n_e@example.com",
             ),
             *(
-                "415&nbsp;555&nbsp;0108",
-                r"4111\-1111\-1111\-4567",
+                "+1&nbsp;415&nbsp;555&nbsp;0108",
+                r"4111\-1111\-0611\-4567",
                 "[jane](https://x.example)@example.com",
             ),
             *("Phone:\n\n37251234567", "**Phone**\n\n> 37251234567", "```\njane@example.com\n```"),
