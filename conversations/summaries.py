@@ -5,9 +5,10 @@ from collections.abc import Iterable
 
 from django.db.models import QuerySet
 
-from .agentdb.compiled import by_id
+from .agentdb.compiled import by_id, tuples
 from .display.readable import shown
 from .models import Run, Session
+from .problems import outcomes
 from .querysets import PREVIEW_LENGTH
 
 
@@ -18,6 +19,11 @@ def sessions(ids) -> QuerySet:
 def runs(session_id, ids) -> QuerySet:
     of_session = Run.objects.filter(session_id=session_id, pk__in=ids)
     return of_session.without_payloads().with_summary()
+
+
+def with_history(ids) -> QuerySet:
+    found = Session.objects.filter(pk__in=ids).annotate(history=outcomes.history("pk"))
+    return found.values_list("pk", "history")
 
 
 def signed(ids) -> QuerySet:
@@ -40,6 +46,11 @@ def summaries(ids: list) -> list[Session]:
         row.first_message = shown(row.first_message, PREVIEW_LENGTH)
         row.last_message = shown(row.last_message, PREVIEW_LENGTH)
     return [found[pk] for pk in ids if pk in found]
+
+
+def histories(ids: list) -> dict[uuid.UUID, str]:
+    """{session id: how its runs went, see problems/outcomes.py}."""
+    return dict(tuples(with_history, ids=ids))
 
 
 def run_summaries(session_id: uuid.UUID, ids: Iterable) -> dict:

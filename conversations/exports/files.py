@@ -19,7 +19,7 @@ from ..agentdb.conventions import ROLE_ORDER
 from ..agentdb.sql import with_columns
 from ..models import COUNTS, Session, Task
 from ..prices import calls_of_session, cost
-from ..problems import kinds
+from ..problems import kinds, outcomes
 from ..querysets import SessionQuerySet
 from ..selection.matching import Matching
 from .lines import BOM, SEPARATORS, Change, Column, CsvLines, JsonLines, Kind, Rewriting, Values
@@ -167,7 +167,7 @@ def conversations(sessions: SessionQuerySet, form: str, site: str, zone: tzinfo)
     # The driver takes a percent sign for a placeholder.
     link = sql.quote(site).replace("%", "%%")
     summary = {"agent_name": F("agent__name"), **subqueries(sessions_with_seconds)}
-    source, params = in_order(sessions.annotate(**summary))
+    source, params = in_order(sessions.annotate(**summary, history=outcomes.history("pk")))
     columns = [
         Column("session_id", Kind.OURS, "session.id"),
         Column("agent_id", Kind.OURS, "session.agent_id"),
@@ -182,6 +182,7 @@ def conversations(sessions: SessionQuerySet, form: str, site: str, zone: tzinfo)
         Column("created_at", Kind.TIME, iso("session.created_at")),
         Column("updated_at", Kind.TIME, iso("session.updated_at")),
         Column("status", Kind.OURS, "session.run_counts ->> 'status'"),
+        Column("outcome", Kind.OURS, outcomes.name_sql("session.history")),
         problems,
         *each_kind,
         Column("model_calls_count", Kind.PLAIN, of_model_calls("total")),

@@ -14,12 +14,19 @@ from privacy.stand_ins import is_asked_for
 
 from ..access.conversation_access import ConversationAccess, audit_search
 from ..models import Session
-from ..problems import kinds
+from ..problems import kinds, outcomes
 from ..selection.filtered_page import FilteredPageMixin
 from ..selection.filters import ConversationFilter
 from ..selection.find import SHARE_OF_TIMEOUT, find
 from ..selection.pagination import Cursor
-from ..summaries import run_signature, run_states, signature, summaries, unfinished_runs
+from ..summaries import (
+    histories,
+    run_signature,
+    run_states,
+    signature,
+    summaries,
+    unfinished_runs,
+)
 from . import counts, open_page
 from .direct_hits import direct_hits
 from .newest_problems import newest_problems
@@ -52,12 +59,14 @@ class FilteredView(ConversationAccess, TemplateView):
 
     def add_texts(self, rows):
         words = newest_problems(rows)
+        runs = histories([row.pk for row in rows if row.problems])
         found = {}
         if rows and (text := self.filterset.form.cleaned_data.get("search")):
             everywhere = self.filterset.form.cleaned_data["scope"] == "all"
             found = snippets([row.pk for row in rows], text, everywhere, self.filterset.query())
         for row in rows:
             row.newest_problem = words.get(row.pk, "")
+            row.outcome = outcomes.outcome_of(runs.get(row.pk, ""))
             row.snippets = found.get(row.pk, [])
 
 
@@ -233,4 +242,5 @@ class RowsView(FilteredView):
         self.add_texts(rows)
         open_page.note_runs(rows, states)
         gone = set(ids) - {row.pk for row in rows}
-        return {"rows": rows, "gone": gone, "place": self.filterset.query(keep_cursor=True)}
+        place = self.filterset.query(keep_cursor=True)
+        return {"rows": rows, "gone": gone, "place": place, "filter": self.filterset}

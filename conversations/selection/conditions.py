@@ -22,9 +22,10 @@ from ..agentdb.search_terms import Term, terms, whole
 from ..agentdb.sql import any_of
 from ..indexes import catalogue, state
 from ..models import ChatMessage, Run, Session, Task
-from ..problems import kinds
+from ..problems import kinds, outcomes
 from ..problems.kinds import Kind
 from ..problems.messages import ANY_WHO
+from ..problems.outcomes import Outcome
 
 # Conversations that are probed one by one before collecting is tried: a microsecond each if an
 # index holds only such rows, ten or more if messages are read.
@@ -98,6 +99,36 @@ def has_problem(name: str) -> Problem:
     indexed = all(state.is_ready(kind.index_name) for kind in found)
     probes = QUICK_PROBES if indexed else SLOW_PROBES
     return Problem(lambda: rows_of(found), indexed, probes, found)
+
+
+@dataclass(frozen=True)
+class GotOutcome(Condition):
+    """Rows of a few kinds tell which conversations may have the outcome, their runs which do."""
+
+    outcome: Outcome = outcomes.ALL_ANSWERED
+
+    def as_subquery(self) -> Q:
+        return super().as_subquery() & self.as_probe() if self.sources() else self.as_probe()
+
+    def as_collected(self) -> Q:
+        return super().as_collected() & self.as_probe() if self.sources() else self.as_probe()
+
+    def as_probe(self) -> Q:
+        return Q(compiled.condition(sessions_that_got, self.outcome))
+
+
+def sessions_that_got(outcome: Outcome) -> QuerySet:
+    return Session.objects.filter(outcome.condition())
+
+
+def got_outcome(name: str) -> GotOutcome:
+    """What the customer got, by its name among the outcomes."""
+    outcome = outcomes.named(name)
+    found = outcome.kinds()
+    # Most conversations were answered: there is nothing to collect.
+    indexed = bool(found) and all(state.is_ready(kind.index_name) for kind in kinds.known("Run"))
+    probes = QUICK_PROBES if indexed else SLOW_PROBES
+    return GotOutcome(lambda: rows_of(tuple(found)), indexed, probes, outcome)
 
 
 def is_active(since: datetime | None, until: datetime | None) -> Condition:

@@ -12,11 +12,12 @@ from backoffice.databases.text import is_storable
 from privacy import masking
 
 from ..models import Agent, Session
-from ..problems import kinds
+from ..problems import kinds, outcomes
 from ..problems.messages import shown_message
 from . import pasted
 from .conditions import (
     Condition,
+    got_outcome,
     has_problem,
     is_active,
     message_contains,
@@ -77,6 +78,13 @@ class ConversationFilter(django_filters.FilterSet):
         max_length=200,
         strip=False,
     )
+    outcome = django_filters.ChoiceFilter(
+        method="filter_outcome",
+        label="Customer got",
+        empty_label="Anything",
+        choices=(),
+        widget=QuickSelect,
+    )
     start_date = MomentFilter(field_name="created_at", label="Created from", end=False)
     end_date = MomentFilter(field_name="created_at", label="Created until", end=True)
     active_from = MomentFilter(method="filter_active", label="Active from", end=False)
@@ -109,6 +117,7 @@ class ConversationFilter(django_filters.FilterSet):
         super().__init__(with_zone_of_dates(with_agent_as_stored(data)), **kwargs)
         self.filters["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
         self.filters["problem"].extra["choices"] = kinds.choices()
+        self.filters["outcome"].extra["choices"] = outcomes.choices()
         if masking.is_active():
             self.filters["external_id"].label = "External id"
 
@@ -118,6 +127,9 @@ class ConversationFilter(django_filters.FilterSet):
 
     def filter_problem(self, queryset, name, value):
         return self.meeting(queryset, name, value, lambda: has_problem(value))
+
+    def filter_outcome(self, queryset, name, value):
+        return self.meeting(queryset, name, value, lambda: got_outcome(value))
 
     def filter_error(self, queryset, name, value):
         problem = self.form.cleaned_data["problem"]
@@ -174,7 +186,8 @@ class ConversationFilter(django_filters.FilterSet):
     def matching_problem(self, kind: str) -> Matching:
         """Conversations with this problem that match the other filters."""
         matching = self.matching
-        others = [self.conditions[name] for name in ("search", "active") if name in self.conditions]
+        names = ("search", "active", "outcome")
+        others = [self.conditions[name] for name in names if name in self.conditions]
         return replace(matching, conditions=(*others, has_problem(kind)))
 
     def with_time(self) -> dict[str, str]:
@@ -234,7 +247,7 @@ class ConversationFilter(django_filters.FilterSet):
                 text = str(value)
             elif name == "problem":
                 text = kinds.label(value)
-            elif name == "scope":
+            elif name in ("scope", "outcome"):
                 text = dict(form_field.choices)[value]
             elif name == "error" and self.message not in (None, text):
                 # Of what somebody typed, a stand-in would tell whose it is.

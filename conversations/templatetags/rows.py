@@ -18,11 +18,11 @@ from .desk import ago, problem_text, status_hint, status_label
 register = template.Library()
 
 ROW = """<li id="row-{id}"{again}{unfinished}>
-  <a class="row {status}" href="{list_url}{id}/{query}">
+  <a class="row {status}" href="{list_url}{id}/{query}{place_in_page}">
     <span class="who"><b dir="auto">{agent}</b>{key}{evaluation}</span>
     <span class="said">{said}</span>
     {newest_problem}
-    <span class="state">{status_pill}{problems}</span>
+    <span class="state">{outcome}{status_pill}{problems}</span>
     <span class="counts">{runs} {tasks} {messages} {errors}{tokens}</span>
     <span class="when">{updated}<small>created {created}</small></span>
   </a>
@@ -70,12 +70,12 @@ def escaped(value):
 
 
 @register.simple_tag
-def conversation_row(row, list_url, place, again=False):
+def conversation_row(row, list_url, place, again=False, problem=""):
     """
-    One of summaries(), with its newest problem, snippets and unfinished runs. `place` is the list's
-    query; `again`: for a page that shows the row already.
+    One of summaries(), with its newest problem, outcome, snippets and unfinished runs. `place` is
+    the list's query, `problem` its filter; `again`: for a page that shows the row already.
     """
-    problem = row.newest_problem
+    words = row.newest_problem
     return filled(
         ROW,
         again=AGAIN if again else "",
@@ -84,11 +84,13 @@ def conversation_row(row, list_url, place, again=False):
         list_url=list_url,
         id=row.pk,
         query=f"?{place}" if place else "",
+        place_in_page="#problem" if problem else "",
         agent=row.agent_name or NO_NAME,
         key=filled(KEY, row.external_id) if row.external_id else "",
         evaluation=EVALUATION if row.is_evaluation else "",
         said=said(row),
-        newest_problem=filled(NEWEST_PROBLEM, problem) if problem else "",
+        newest_problem=filled(NEWEST_PROBLEM, words) if words else "",
+        outcome=outcome_pill(row.outcome) if row.problems and row.outcome else "",
         status_pill=status_pill(row.status),
         problems=joined("", "{}", map(problem_pill, row.problems_besides_status)),
         runs=count(row.runs_count, "run"),
@@ -109,6 +111,12 @@ def conversation_row(row, list_url, place, again=False):
 def status_pill(status):
     html = '<span class="pill {}" title="{}">{}</span>'
     return filled(html, status or "none", status_hint(status), status_label(status))
+
+
+@cache
+def outcome_pill(outcome):
+    html = '<b class="got {}" title="What the customer got">{}</b> '
+    return filled(html, outcome.name, outcome.label)
 
 
 @lru_cache

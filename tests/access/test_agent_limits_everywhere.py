@@ -17,6 +17,7 @@ from django.utils.http import urlencode
 from audit.models import Act, Entry
 from conversations.exports.files import FILES, FORMS
 from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, Session, Task
+from conversations.problems import outcomes
 from conversations.selection.pagination import EPOCH, Cursor
 
 from ..support.addresses import ACCOUNT, PANEL, PIECE, SITE, make_examples, paths
@@ -120,6 +121,7 @@ def searches(theirs: Side) -> list[dict]:
     for kind in KINDS:
         found += [{"problem": kind}, {"problem": kind, "agent": theirs.agent}]
         found += [{"problem": kind, "search": WORD}]
+    found += [{"outcome": outcome} for outcome, _ in outcomes.choices()]
     failed = Task.objects.filter(pk__in=theirs.rows[Task], node_type="tool_call")
     found += [{"problem": "tool_error", "error": row.pk} for row in failed]
     for model in (Session, Run, Task, ChatMessage):

@@ -40,7 +40,7 @@ COLUMNS = {
     "conversations": [
         *("session_id", "agent_id", "agent_name", "external_id", "runs_count", "tasks_count"),
         *("messages_count", "first_message", "last_message", "errors_count", "created_at"),
-        *("updated_at", "status", "problems", "failed", "interrupted", "incomplete"),
+        *("updated_at", "status", "outcome", "problems", "failed", "interrupted", "incomplete"),
         *("model_error", "tool_error", "task_error", "model_calls_count", "tokens_count"),
         *("seconds", "link", "cost", "created_on"),
     ],
@@ -118,7 +118,7 @@ def test_a_conversation_is_the_contracts_summary_with_its_state(support_client):
         else:
             assert row[name] == str(value)
             assert same[name] == (str(value) if isinstance(value, uuid.UUID) else value)
-    state = {"status": "failed", "model_calls_count": 2, "tokens_count": 123}
+    state = {"status": "failed", "outcome": "none", "model_calls_count": 2, "tokens_count": 123}
     link = f"http://testserver/conversations/{session.id}/"
     assert {name: same[name] for name in state} == state
     assert {name: row[name] for name in state} == {k: str(v) for k, v in state.items()}
@@ -139,9 +139,10 @@ def test_a_conversation_without_anything_is_a_row_too(support_client):
     numbers = ("runs_count", "tasks_count", "messages_count", "errors_count", "tokens_count")
     assert [row[name] for name in numbers] == ["0"] * 5
     assert [same[name] for name in numbers] == [0] * 5
-    for name in ("external_id", "first_message", "last_message", "status", "problems"):
+    for name in ("external_id", "first_message", "last_message", "status", "outcome", "problems"):
         assert row[name] == ""
     assert same["first_message"] is same["last_message"] is same["status"] is None
+    assert same["outcome"] is None
     assert same["problems"] == {}
 
 

@@ -22,7 +22,7 @@ from conversations.access import agent_limits
 from conversations.agentdb import revision
 from conversations.exports.files import FILES, FORMS
 from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, Session, Task
-from conversations.problems import kinds
+from conversations.problems import kinds, outcomes
 from conversations.selection import conditions, find
 from conversations.selection.pagination import EPOCH, Cursor
 
@@ -310,6 +310,7 @@ def searches(side) -> list[dict]:
     found += [{"start_date": past}, {"end_date": past}, {"end_date": open_end}]
     found += [{"active_from": past}, {"active_from": past, "active_until": open_end}]
     found += [{"problem": kind} for kind, _ in kinds.choices()]
+    found += [{"outcome": outcome} for outcome, _ in outcomes.choices()]
     found += [{"search": word} for word in (WORD, "alpha", "zz", "shared")]
     found += [{"search": word, "scope": "all"} for word in (WORD, "alpha", "zz")]
     found += [{"search": side.named(model)} for model in MODELS.values()]

@@ -1,0 +1,137 @@
+"""
+What the customer got: an answer, none, one after more tries, or nothing yet.
+
+A conversation's history is a text with a letter for each of its runs as they began, and one more if
+the agent said something afterwards without a run. Filters, rows, pages and files tell the outcome
+from this text, by the same patterns in SQL and in Python.
+"""
+
+import re
+from dataclasses import dataclass
+
+from django.contrib.postgres.aggregates import StringAgg
+from django.db.models import Case, CharField, Exists, OuterRef, Q, Subquery, Value, When
+from django.db.models.functions import Concat
+from django.db.models.lookups import Regex
+
+from ..agentdb.sql import any_of, rows
+from . import kinds
+from .kinds import Kind
+
+ANSWERED, UNANSWERED, RUNNING, SAID_LATER = "a", "u", "r", "s"
+# The last runs without an answer since one that had an answer.
+LAST_TRIES = re.compile(f"[{UNANSWERED}{RUNNING}]*{UNANSWERED}(?=[^{UNANSWERED}]*$)")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One of the things that a customer can get. `name` is its key in addresses and files."""
+
+    name: str
+    label: str
+    # Matches the histories that have it, in Python and in PostgreSQL; no two match one history.
+    pattern: str
+
+    def condition(self) -> Q:
+        """Matches sessions."""
+        return Q(Regex(history("pk"), self.pattern))
+
+    def kinds(self) -> list[Kind]:
+        """Of which kinds such a conversation has runs; none if it need not have any."""
+        if self is WAITING:
+            return [kinds.RUNNING]
+        return [] if self is ALL_ANSWERED else kinds.problems("Run")
+
+
+ALL_ANSWERED = Outcome("answered", "Answered", "^a+s?$")
+NONE = Outcome("none", "No answer", "^[^r]*u$")
+LATER = Outcome("later", "Answered later", "^[^r]*u[^r]*[as]$")
+WAITING = Outcome("waiting", "Waiting for an answer", "r")
+OUTCOMES = (ALL_ANSWERED, NONE, LATER, WAITING)
+
+
+def named(name: str) -> Outcome:
+    return next(outcome for outcome in OUTCOMES if outcome.name == name)
+
+
+def choices() -> list[tuple[str, str]]:
+    """Before 0006 nothing tells whether a run is still running."""
+    known = [each for each in OUTCOMES if each is not WAITING or kinds.RUNNING.is_known()]
+    return [(outcome.name, outcome.label) for outcome in known]
+
+
+def outcome_of(history: str) -> Outcome | None:
+    """None for a conversation without runs."""
+    return next((each for each in OUTCOMES if re.search(each.pattern, history)), None)
+
+
+def last_tries(history: str) -> range:
+    """The places of the runs that LAST_TRIES matches."""
+    found = LAST_TRIES.search(history)
+    return range(*found.span()) if found else range(0)
+
+
+def sentence(history: str) -> str:
+    """What the customer got, for a conversation with problems."""
+    outcome, tries = outcome_of(history), last_tries(history)
+    if outcome is ALL_ANSWERED:
+        return "The customer got an answer all the same."
+    if outcome is WAITING:
+        return "The customer is waiting for an answer: the agent is still working on it."
+    if outcome is NONE:
+        return f"The customer got no answer{f' in {len(tries)} tries' if tries[1:] else ''}."
+    if outcome is LATER:
+        more = len(tries) - 1 + (history[tries.stop] == ANSWERED)
+        if not more:
+            return "The customer got no answer at first. The agent wrote later, outside a run."
+        return (
+            f"The customer got an answer later, after {more} more {'tries' if more > 1 else 'try'}."
+        )
+    return "Nothing was run, so it is not known what the customer got."
+
+
+# In SQL
+
+
+def letter() -> Case:
+    """The letter of a run."""
+    said, ended, alive = kinds.run_signs()
+    answered = [
+        When(output_data__has_value=True, then=Value(ANSWERED)),
+        When(said, then=Value(ANSWERED)),
+    ]
+    running = [When(~ended & alive, then=Value(RUNNING))] if kinds.RUNNING.is_known() else []
+    return Case(*answered, *running, default=Value(UNANSWERED), output_field=CharField())
+
+
+def history(session: str) -> Case:
+    """The history of the session that this column names; that of a healthy one is "a"."""
+    runs = rows("Run").filter(session_id=OuterRef(session))
+    letters = (
+        runs.order_by()
+        .values("session_id")
+        .annotate(letters=StringAgg(letter(), "", order_by=("created_at", "id")))
+    )
+    later_runs = rows("Run").filter(
+        session_id=OuterRef("session_id"), created_at__gte=OuterRef("created_at")
+    )
+    said = rows("ChatMessage").filter(
+        ~Exists(later_runs), session_id=OuterRef(session), run_id=None, role="assistant"
+    )
+    end = Case(When(any_of(said), then=Value(SAID_LATER)), default=Value(""))
+    # Our indexes hold the runs without a result: where there are none, no run has to be read.
+    without_result = Q()
+    for kind in kinds.known("Run"):
+        without_result |= any_of(kind.rows().filter(session_id=OuterRef(session)))
+    return Case(
+        When(without_result, then=Concat(Subquery(letters.values("letters")), end)),
+        When(any_of(runs), then=Value(ANSWERED)),
+        default=Value(""),
+        output_field=CharField(),
+    )
+
+
+def name_sql(history: str) -> str:
+    """SQL of the outcome's name, from SQL of the history; NULL for a conversation without runs."""
+    whens = (f"WHEN {history} ~ '{each.pattern}' THEN '{each.name}'" for each in OUTCOMES)
+    return f"CASE {' '.join(whens)} END"
