@@ -6,6 +6,7 @@ from django.views.generic import DetailView
 from ..access.conversation_access import ConversationAccess
 from ..summaries import summaries
 from .transcript import transcript
+from .tries import done_in, tries
 from .views import position, render_messages
 
 # More messages and ends of runs are in further parts; a longer message is cut, and so are those for
@@ -26,7 +27,9 @@ class PrintView(ConversationAccess, DetailView):
 
     def get_context_data(self, **kwargs):
         start = position(self.request.GET.get("from", "0"))
-        page = transcript(self.object.pk, start=start, items=ITEMS, fold=FOLD)
+        found = tries(self.object.pk) if self.object.problems else None
+        runs = found and found.runs
+        page = transcript(self.object.pk, start=start, items=ITEMS, fold=FOLD, runs=runs)
         if start and not page.entries:
             raise Http404
         render_messages(page, None, "", False, ROOM, on_paper=True)
@@ -34,6 +37,8 @@ class PrintView(ConversationAccess, DetailView):
         return super().get_context_data(
             transcript=page,
             first=start + 1,
+            tries=found,
+            done=found and done_in(self.object.pk, found.last()),
             cut=sum(message.length > len(message.text) for message in messages),
             **kwargs,
         )

@@ -36,30 +36,35 @@ class Entry:
     goes_on: bool = False
     # What failed and its words, most telling first.
     reasons: list[str] = field(default_factory=list)
+    failed_calls: list[ModelCall] = field(default_factory=list)
 
     @property
     def steps_left_out(self) -> int:
         return self.run.tasks_count - len(self.steps)
 
 
+def failed_calls(session_id, run_ids: Iterable) -> list[ModelCall]:
+    """The model calls of these runs that failed, each with its `words` and without payloads."""
+    if not revision.has_model_call_links():
+        return []
+    calls = ModelCall.objects.filter(kinds.any_problem("ModelCall"), session_id=session_id)
+    calls = calls.filter(run_id__in=run_ids).defer("request_data", "response_data")
+    words = calls.annotate(words=kinds.MODEL_ERROR.words.as_sentence(REASON_LENGTH))
+    return list(words.order_by("created_at", "pk")[:REASONS_READ])
+
+
 def add_reasons(session_id, entries: Iterable[Entry]):
     """For runs that gave no answer, the words that came with each problem, cut in SQL."""
-    by_run = {
-        entry.run.pk: entry.reasons
-        for entry in entries
-        if entry.run.status not in ("completed", "running")
+    unanswered = {
+        entry.run.pk: entry for entry in entries if entry.run.status not in ("completed", "running")
     }
-    if not by_run:
+    if not unanswered:
         return
+    by_run = {run_id: entry.reasons for run_id, entry in unanswered.items()}
     failed = {"session_id": session_id, "run_id__in": by_run}
-    if revision.has_model_call_links():
-        calls = ModelCall.objects.filter(kinds.any_problem("ModelCall"), **failed)
-        words = calls.annotate(words=kinds.MODEL_ERROR.words.as_sentence(REASON_LENGTH))
-        rows = words.order_by("created_at", "pk").values_list("run_id", "model", "words")[
-            :REASONS_READ
-        ]
-        for run_id, model, text in rows:
-            by_run[run_id].append(f"{model}: {text or 'no reason was recorded'}")
+    for call in failed_calls(session_id, by_run):
+        unanswered[call.run_id].failed_calls.append(call)
+        by_run[call.run_id].append(f"{call.model}: {call.words or 'no reason was recorded'}")
     tasks = Task.objects.filter(kinds.any_problem("Task"), **failed)
     words = tasks.annotate(
         task_words=kinds.TASK_ERROR.words.as_sentence(REASON_LENGTH),

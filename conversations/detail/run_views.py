@@ -8,10 +8,13 @@ from backoffice.fragments import LIST_TARGET, FragmentMixin, wants_fragment
 from ..access.conversation_access import ConversationAccess
 from ..model_calls.costs import model_calls, totals
 from ..models import PAYLOAD_LABELS, PAYLOADS, Task
+from ..problems import kinds
 from ..summaries import run_summaries
-from .reasons import Entry, add_reasons
-from .steps import explain
+from .failed_steps import LAST, failed_steps, with_failed
+from .reasons import Entry, add_reasons, failed_calls
+from .steps import STEPS_TOLD, explain, read
 from .tasks import nested
+from .tries import done_in, tries
 from .views import position
 from .waterfall import waterfall
 
@@ -64,14 +67,23 @@ class RunView(ConversationAccess, FragmentMixin, DetailView):
     def overview(self, tasks):
         """What the first page shows above the tasks."""
         run = self.object
-        steps = explain(run, tasks)
         entry = Entry(run)
         add_reasons(run.session_id, [entry])
+        calls = entry.failed_calls
+        before = None
+        if run.status not in ("completed", "running"):
+            before = tries(run.session_id).until(run.pk)
+        elif any(kind == kinds.MODEL_ERROR.name for kind, _ in run.problems):
+            calls = failed_calls(run.session_id, [run.pk])
+        rows = read(run, [*tasks[:STEPS_TOLD], *tasks[STEPS_TOLD:][-LAST:]])
+        steps = explain(run, tasks, rows)
+        failed = failed_steps(run, tasks, rows, calls, unanswered=bool(before))
         return {
             "reasons": entry.reasons,
-            "steps": steps,
+            "done": done_in(run.session_id, before or []),
+            "steps": with_failed(steps, failed),
             "left_out": len(tasks) - len(steps),
-            "waterfall": waterfall(tasks, run),
+            "waterfall": waterfall(tasks, run, failed),
             "model_calls": model_calls(run.session_id, run.pk),
             "model_call_totals": totals(run.session_id, run.pk),
             "call_fields": [(name, PAYLOAD_LABELS[name]) for name in PAYLOADS["model-calls"][2]],

@@ -8,6 +8,7 @@ import json
 import re
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from django.db.models import Case, When
@@ -49,6 +50,14 @@ class Part(NamedTuple):
     kind: str
     text: str
 
+    def without_stop(self) -> "Part":
+        """For use in front of a colon."""
+        return Part(self.kind, self.text.removesuffix("."))
+
+    def cut(self, length: int) -> "Part":
+        text = self.text
+        return self if len(text) <= length else Part(self.kind, f"{text[:length].rstrip('…')}…")
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -59,39 +68,45 @@ class Step:
     node_type: str | None
     depth: int
     failed: bool
+    created_at: datetime
     duration: float | None
     parts: tuple[Part, ...]
 
 
-def explain(run: Run, tasks: list[Task]) -> list[Step]:
+def explain(run: Run, tasks: list[Task], rows: dict | None = None) -> list[Step]:
     """
     The first tasks of a run as steps, in the order given, which is that of `tasks.nested`.
-
-    One query for these tasks, whose payloads are cut in SQL.
+    `rows`: what read() found of them.
     """
     shown = tasks[:STEPS_TOLD]
-    annotations = excerpts()
-    flags = [kind.flag for kind in kinds.problems("Task")]
-    rows = (
-        Task.objects.filter(session_id=run.session_id, run_id=run.id)
-        .filter(pk__in=[task.pk for task in shown])
-        .with_problems()
-        .annotate(**annotations)
-        .values("pk", *flags, *annotations)
-    )
-    found = {row["pk"]: row for row in rows}
+    found = read(run, shown) if rows is None else rows
     # A task erased between two queries has no row.
     return [step(task, found[task.pk]) for task in shown if task.pk in found]
 
 
-def excerpts() -> dict:
+def read(run: Run, tasks: list[Task]) -> dict[uuid.UUID, dict]:
+    """{id: what the sentence of that task is made of}. One query; payloads are cut in SQL."""
+    annotations = excerpts()
+    flags = [kind.flag for kind in kinds.problems("Task")]
+    rows = (
+        Task.objects.filter(session_id=run.session_id, run_id=run.id)
+        .filter(pk__in=[task.pk for task in tasks])
+        .with_problems()
+        .annotate(**annotations)
+        .values("pk", *flags, *annotations)
+    )
+    return {row["pk"]: row for row in rows}
+
+
+def excerpts(columns=("inputs", "output", "errors"), pieces=tuple(PIECES)) -> dict:
     # One character more than is shown tells whether there is more.
     length = EXCERPT + 1
     cut = {"prompt_text": Left("prompt", length)}
-    for column in ("inputs", "output", "errors"):
+    for column in columns:
         cut[f"{column}_text"] = payload_text(column, length)
         cut[f"{column}_text_large"] = payload_text(column, len("true"), "truncated")
-    for piece, (column, key, node_types) in PIECES.items():
+    for piece in pieces:
+        column, key, node_types = PIECES[piece]
         # Only where it can be: each look into a large payload unpacks it again.
         cut[piece] = Case(When(node_type__in=node_types, then=payload_text(column, length, key)))
     return cut
@@ -109,6 +124,7 @@ def step(task: Task, row: dict) -> Step:
         node_type=task.node_type,
         depth=task.depth,
         failed=any(row[kind.flag] for kind in kinds.problems("Task")),
+        created_at=task.created_at,
         duration=task.duration_seconds,
         parts=tuple(parts),
     )
@@ -200,6 +216,15 @@ SENTENCES = {
     "function": tell_function,
     "rag_query": tell_rag_query,
 }
+
+
+def called(task: Task, row: dict, length: int) -> list[Part]:
+    """name(arguments) → result, of the row's words so many characters each."""
+    arguments = "inputs_text" if row["args"] is None else "args"
+    result = "output_text" if row["result"] is None else "result"
+    words = told(row, result, "value", bare=True) or [text("its result was not recorded")]
+    parts = [name_of(task), *with_arguments(row, arguments), text(" → "), *words]
+    return [part if part.kind == "text" else part.cut(length) for part in parts]
 
 
 # Parts of sentences

@@ -57,12 +57,14 @@ class Transcript:
         return max(self.start - ITEMS_PER_PAGE, 0)
 
 
-def outline(session_id) -> list[Place]:
+def outline(session_id, runs: dict[uuid.UUID, datetime] | None = None) -> list[Place]:
     """
     The order of everything in a conversation, from ids and times alone: messages by time, also
-    where runs overlap, and each run's end behind its last message.
+    where runs overlap, and each run's end behind its last message. `runs`: when each began, if that
+    was read already.
     """
-    runs = dict(Run.objects.filter(session_id=session_id).values_list("pk", "created_at"))
+    if runs is None:
+        runs = dict(Run.objects.filter(session_id=session_id).values_list("pk", "created_at"))
     messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()
     said = list(messages.values_list("pk", "run_id", "created_at"))
     last = {run_id: message_id for message_id, run_id, _ in said if run_id in runs}
@@ -86,13 +88,15 @@ def transcript(
     run_id=None,
     items: int = ITEMS_PER_PAGE,
     fold: int = FOLD,
+    runs: dict[uuid.UUID, datetime] | None = None,
 ) -> Transcript:
     """
     One page of a conversation: from an item on, or the page that holds a message or a run's end.
+    `runs` as in outline().
 
     A constant number of queries; reads no payloads, and only as much of a message as is shown.
     """
-    places = outline(session_id)
+    places = outline(session_id) if runs is None else outline(session_id, runs)
     if message_id or run_id:
         wanted = (message_id, None) if message_id else (None, run_id)
         found = next(

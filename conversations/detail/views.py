@@ -23,6 +23,7 @@ from ..selection.pagination import Cursor
 from ..summaries import summaries
 from .reasons import SHORT
 from .transcript import FOLD, ROOM_FOR_MESSAGES, transcript
+from .tries import done_in, tries
 
 SAME_PERSON = 8
 NEIGHBOUR_SECONDS = 0.5
@@ -50,21 +51,31 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
         term = self.request.GET.get("search", "")
         focus = self.focus(term)
         run_id = self.named("run")
+        problem = came_from.form.cleaned_data.get("problem") if came_from.is_valid() else ""
+        found = tries(conversation.pk, problem) if problem or conversation.problems else None
+        runs = found and found.runs
         if "from" in self.request.GET:
             # An open page asks for a part of it, whose message stays marked.
             start = position(self.request.GET["from"])
-            page = transcript(conversation.pk, start=start)
+            page = transcript(conversation.pk, start=start, runs=runs)
         else:
             start = 0
-            page = transcript(conversation.pk, message_id=focus, run_id=run_id)
+            # Who comes from a problem is led to it; what was searched for is marked all the same.
+            place = {"message_id": focus, "run_id": run_id}
+            if found and found.problem_run and not run_id and "m" not in self.request.GET:
+                place = {"run_id": found.problem_run}
+            page = transcript(conversation.pk, runs=runs, **place)
         if start and not page.entries:
             raise Http404
         newer, older = neighbours(came_from.matching, conversation)
         render_messages(page, focus, term, "source" in self.request.GET)
         query = came_from.query(keep_cursor=True)
         as_source = "source" in self.request.GET
+        if found and conversation.problems:
+            kwargs |= {"tries": found, "done": done_in(conversation.pk, found.last())}
         return super().get_context_data(
             transcript=page,
+            problem_run=found and found.problem_run,
             query=query,
             # Keeps the list and the view as source on links to this conversation.
             state="&".join(part for part in (query, "source" if as_source else "") if part),

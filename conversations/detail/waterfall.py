@@ -3,6 +3,7 @@
 import math
 import unicodedata
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import compress
 
@@ -10,6 +11,7 @@ from backoffice.words import CLOCK_DIFFERS, is_duration, seconds, signed
 
 from ..agentdb.conventions import INTERRUPTED_AFTER
 from ..models import Run, Task
+from .failed_steps import FailedStep, with_failed
 
 BARS = 100
 
@@ -48,6 +50,8 @@ class Bar:
     """A task's row; `y` is the row's top, all lengths are units of the viewBox."""
 
     pk: uuid.UUID
+    # What it is read from; see FailedStep.
+    of: str
     name: str
     # The node type beside the name, empty if there is no room for it.
     kind: str
@@ -77,7 +81,9 @@ class Waterfall:
     ticks: list[Tick]
     # Seconds from the first start to the last end of the bars.
     span: float
+    # Of its tasks, and of those that have a bar.
     total: int
+    shown: int
 
     @property
     def width(self) -> int:
@@ -89,19 +95,21 @@ class Waterfall:
 
     @property
     def left_out(self) -> int:
-        return self.total - len(self.bars)
+        return self.total - self.shown
 
 
-def waterfall(tasks: list[Task], run: Run | None = None) -> Waterfall | None:
+def waterfall(
+    tasks: list[Task], run: Run | None = None, failed: Iterable[FailedStep] = ()
+) -> Waterfall | None:
     """
-    The first tasks of a run as bars; None when there are none.
+    The first tasks of a run as bars, and what failed without a task; None when there is neither.
 
     `tasks` are in display order, with `depth`; those that get a bar also have `failed`. Tasks that
     lie outside their run do not stretch the scale, unless all do.
     """
-    if not tasks:
+    shown = with_failed(tasks[:BARS], [step for step in failed if step.took_time])
+    if not shown:
         return None
-    shown = tasks[:BARS]
     times = [interval(task, run.created_at if run else shown[0].created_at) for task in shown]
     first, last = bounds(run, times) if run else (-math.inf, math.inf)
     inside = [first <= start and end <= last for start, end in times]
@@ -114,7 +122,7 @@ def waterfall(tasks: list[Task], run: Run | None = None) -> Waterfall | None:
             zip(shown, times, inside, strict=True)
         )
     ]
-    return Waterfall(bars, make_ticks(span), span, len(tasks))
+    return Waterfall(bars, make_ticks(span), span, len(tasks), len(tasks[:BARS]))
 
 
 def bounds(run: Run, times: list[tuple[float, float]]) -> tuple[float, float]:
@@ -129,7 +137,7 @@ def bounds(run: Run, times: list[tuple[float, float]]) -> tuple[float, float]:
     return -SLACK_SECONDS, last_change + INTERRUPTED_AFTER.total_seconds() + took
 
 
-def interval(task: Task, zero) -> tuple[float, float]:
+def interval(task: Task | FailedStep, zero) -> tuple[float, float]:
     """
     When a task started and ended, in seconds since `zero`.
 
@@ -146,7 +154,9 @@ def scaled(time: float, span: float) -> float:
     return time / span * (TRACK_END - TRACK_START) if span else 0
 
 
-def make_bar(task: Task, y: int, start: float, end: float, span: float, is_inside: bool) -> Bar:
+def make_bar(
+    task: Task | FailedStep, y: int, start: float, end: float, span: float, is_inside: bool
+) -> Bar:
     measured = task.duration_seconds
     is_off = not is_inside or (measured is not None and not is_duration(measured))
     shown_from, shown_to = (min(max(time, 0), span) for time in (start, end))
@@ -168,6 +178,7 @@ def make_bar(task: Task, y: int, start: float, end: float, span: float, is_insid
     ]
     return Bar(
         pk=task.pk,
+        of=getattr(task, "of", ""),
         name=label,
         kind=kind if columns(kind) <= room else "",
         colour=COLOURS.get(task.node_type, "other"),

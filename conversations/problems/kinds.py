@@ -343,6 +343,18 @@ def any_problem(model: str) -> Q:
     return found
 
 
+def in_run(name: str) -> Q:
+    """Matches runs with a problem of this kind or, for "any", of any kind."""
+    found = Q()
+    for kind in problems() if name == "any" else [named(name)]:
+        if kind.model == "Run":
+            found |= kind.condition()
+        else:
+            of_run = {"session_id": OuterRef("session_id"), "run_id": OuterRef("pk")}
+            found |= any_of(kind.rows().filter(**of_run))
+    return found
+
+
 def run_status() -> Case:
     """The status as one expression that checks each sign at most once."""
     whens = [When(output_data__has_value=True, then=Value("completed"))]

@@ -34,6 +34,7 @@ register.filter("marked", as_plain_text)
 NODE_ICONS = {
     "agent": "bot",
     "llm": "sparkles",
+    "model call": "sparkles",
     "tool_call": "wrench",
     "switch": "git-branch",
     "if": "git-branch",

@@ -1,0 +1,117 @@
+"""How the runs of a conversation went, and what had been done before one of them failed."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Q, Subquery, Window
+
+from ..models import Run, Session, Task
+from ..problems import kinds, outcomes
+from .steps import Part, called, excerpts
+
+# Tool calls that are listed, and letters of their arguments and results.
+CALLS_SHOWN = 50
+LENGTH = 80
+MOST_TRIES = 100
+# The tasks that call tools: those of agents, and steps of the workflow itself.
+CALLS = ("tool_call", "function")
+PIECES = ("args", "result")
+
+
+@dataclass(frozen=True)
+class Tries:
+    """When each run began, oldest first, and their history; see problems/outcomes.py."""
+
+    runs: dict[uuid.UUID, datetime]
+    history: str
+    # The newest run with the kind of problem that was asked for.
+    problem_run: uuid.UUID | None
+
+    @property
+    def sentence(self) -> str:
+        return outcomes.sentence(self.history)
+
+    @property
+    def outcome(self) -> outcomes.Outcome | None:
+        return outcomes.outcome_of(self.history)
+
+    def last(self) -> list[uuid.UUID]:
+        """The last run without an answer, and those before it since one that had an answer."""
+        return self.among(outcomes.last_tries(self.history))
+
+    def until(self, run_id: uuid.UUID) -> list[uuid.UUID]:
+        """The same up to this run, if it has no answer."""
+        end = list(self.runs).index(run_id) + 1 if run_id in self.runs else 0
+        found = outcomes.last_tries(self.history[:end])
+        return self.among(found) if found.stop == end else []
+
+    def among(self, places: range) -> list[uuid.UUID]:
+        return list(self.runs)[places.start : places.stop]
+
+
+def tries(session_id: uuid.UUID, problem: str = "") -> Tries:
+    """One query. `problem`: the kind that `problem_run` has, or "any"."""
+    of_session = Run.objects.filter(session_id=session_id)
+    session = Session.objects.filter(pk=session_id)
+    history = session.annotate(history=outcomes.history("pk")).values("history")
+    # Neither refers to the row, so that each is computed once.
+    found = of_session.annotate(history=Subquery(history))
+    columns = ["pk", "created_at", "history"]
+    if problem:
+        newest = of_session.filter(kinds.in_run(problem)).order_by("-created_at", "-pk")
+        found = found.annotate(problem_run=Subquery(newest.values("pk")[:1]))
+        columns.append("problem_run")
+    rows = list(found.oldest_first().values_list(*columns))
+    runs = {pk: began for pk, began, *_ in rows}
+    history, problem_run = (*rows[0][2:], None)[:2] if rows else ("", None)
+    return Tries(runs, history, problem_run)
+
+
+@dataclass(frozen=True)
+class Call:
+    pk: uuid.UUID
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """The tool calls that succeeded in some tries, oldest first."""
+
+    tries: int
+    calls: list[Call]
+    left_out: int
+    # Tries of which nothing was recorded.
+    unknown: int
+    # Before 0004 the runtime did not record what tools its agents called.
+    may_lack_calls: bool
+
+
+def done_in(session_id: uuid.UUID, run_ids: list[uuid.UUID]) -> Done | None:
+    """What succeeded in these runs; None without runs. One query, whose payloads are cut in SQL."""
+    run_ids = run_ids[-MOST_TRIES:]
+    if not run_ids:
+        return None
+    tasks = Task.objects.filter(session_id=session_id, run_id__in=run_ids)
+    # Of each run one task at least, which tells that tasks were recorded.
+    one_each = tasks.order_by("run_id", "created_at").distinct("run_id").values("pk")
+    flags = {kind.flag: False for kind in kinds.problems("Task")}
+    succeeded = Q(node_type__in=CALLS, **flags)
+    found = tasks.with_problems().annotate(
+        succeeded=succeeded,
+        in_all=Window(Count("pk", filter=succeeded)),
+        **excerpts(columns=("inputs", "output"), pieces=PIECES),
+    )
+    found = found.filter(Q(succeeded=True) | Q(pk__in=one_each)).without_payloads().by_run()
+    rows = list(found[: CALLS_SHOWN + len(run_ids)])
+    calls = [task for task in rows if task.succeeded]
+    shown = calls[:CALLS_SHOWN]
+    recorded = {task.run_id for task in rows}
+    return Done(
+        tries=len(run_ids),
+        calls=[Call(task.pk, tuple(called(task, vars(task), LENGTH))) for task in shown],
+        left_out=rows[0].in_all - len(shown) if rows else 0,
+        # Where not all rows were read, those of some runs are among the others.
+        unknown=len(run_ids) - len(recorded) if len(calls) <= CALLS_SHOWN else 0,
+        may_lack_calls=any(task.seq is None for task in rows),
+    )
