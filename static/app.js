@@ -7,6 +7,10 @@ if (zone) {
   document.cookie = `timezone=${zone}; path=/; max-age=31536000; samesite=lax`;
 }
 
+function showKeys() {
+  document.querySelectorAll("[data-keys]").forEach((hint) => (hint.hidden = false));
+}
+
 function showCopyButtons(root) {
   if (navigator.clipboard) {
     root.querySelectorAll("[data-copy]").forEach((button) => (button.hidden = false));
@@ -21,11 +25,32 @@ function markCurrentRow() {
 }
 
 function scrollToFocus() {
-  document.querySelector(".message.focus")?.scrollIntoView({ block: "center" });
+  const problem = location.hash === "#problem" && document.querySelector("#problem ~ .work > summary");
+  if (problem) goTo(problem);
+  else document.querySelector(".message.focus")?.scrollIntoView({ block: "center" });
+}
+
+function goTo(problem) {
+  problem.focus({ preventScroll: true });
+  problem.scrollIntoView({ block: "center" });
+}
+
+// The next problem of a conversation, or (-1) the previous one: from where the focus is, else from
+// the middle of the window.
+function goToProblem(step) {
+  const problems = [...document.querySelectorAll("#transcript .work[data-problem] > summary")];
+  const below = (each) => each.getBoundingClientRect().top > innerHeight / 2;
+  const place = problems.findIndex((each) => each.parentElement.contains(document.activeElement));
+  const found = place >= 0 ? problems[place + step]
+    : step > 0 ? problems.find(below) : problems.findLast((each) => !below(each));
+  if (found) goTo(found);
+  // The next part of a long conversation loads as it comes into view.
+  else if (step > 0) document.querySelector("#transcript .more.later")?.scrollIntoView();
 }
 
 document.addEventListener("htmx:after:swap", () => {
   showCopyButtons(document);
+  showKeys();
   markCurrentRow();
 });
 document.addEventListener("htmx:after:history:push", () => {
@@ -41,6 +66,7 @@ document.addEventListener("DOMContentLoaded", () => {
     },
   });
   showCopyButtons(document);
+  showKeys();
   document.querySelectorAll("[data-print]").forEach((button) => {
     button.hidden = false;
     button.addEventListener("click", () => print());
@@ -48,8 +74,10 @@ document.addEventListener("DOMContentLoaded", () => {
   // A linked message, run or task that is folded away opens.
   const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
   if (target && target.matches("details")) target.open = true;
-  // The message that was searched for, where the address does not name it.
+  // The message that was searched for, where the address does not name it; or the problem.
   if (!target) scrollToFocus();
+  // The browser takes the focus away when it goes to the place that the address names.
+  else if (target.id === "problem") addEventListener("load", scrollToFocus);
 });
 
 document.addEventListener("click", async (event) => {
@@ -120,6 +148,7 @@ document.addEventListener("keydown", (event) => {
   if ((event.key === "j" || event.key === "k") && !typing) {
     document.querySelector(event.key === "j" ? ".walk [rel=next]" : ".walk [rel=prev]")?.click();
   }
+  if ((event.key === "n" || event.key === "p") && !typing) goToProblem(event.key === "n" ? 1 : -1);
   if (event.key === "/" && !typing) {
     const search = document.querySelector("#id_search");
     if (search) {

@@ -1,0 +1,95 @@
+"""From a list of problems to the place of the problem, and on from one to the next."""
+
+import pytest
+from playwright.sync_api import expect
+
+from ..support.factories import Json, make_message, make_model_call, make_run, make_session
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def troubled():
+    """Twenty-five questions, three of which got no answer."""
+    session = make_session(external_id="troubled")
+    runs = []
+    for number in range(25):
+        fails = number in (4, 14, 15)
+        run = make_run(session, **({"output_data": None} if fails else {}))
+        make_message(session, content=f"Question {number}\n\n" + "word\n\n" * 8, run_id=run.id)
+        if fails:
+            make_model_call(session, run, response_code=429, response_data=Json("rate limit"))
+            runs.append(run)
+        else:
+            make_message(session, "assistant", f"Answer {number}", run_id=run.id)
+    return runs
+
+
+def summary(page, run):
+    return page.locator(f"#run-{run.id} .work > summary")
+
+
+@pytest.mark.parametrize("width", [1500, 390])
+def test_it_opens_where_the_newest_problem_is(page, troubled, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto("/conversations/?problem=failed")
+    page.locator("a.row").click()
+    expect(summary(page, troubled[2])).to_be_in_viewport()
+    expect(summary(page, troubled[2])).to_be_focused()
+    assert page.url.endswith("?problem=failed#problem")
+
+
+def test_also_without_scripts(new_context, session_cookie, troubled):
+    context, _ = new_context(session_cookie, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/conversations/?problem=failed")
+    page.locator("a.row").click()
+    expect(summary(page, troubled[2])).to_be_in_viewport()
+    expect(page.locator("[data-keys]")).to_be_hidden()
+
+
+def test_also_from_the_list_beside(page, troubled):
+    page.set_viewport_size({"width": 1500, "height": 800})
+    other = make_session(external_id="other")
+    make_message(other, run_id=make_run(other, output_data=None).id)
+    page.goto("/conversations/?problem=failed")
+    page.locator("a.row", has_text="other").click()
+    page.get_by_label("The list").locator("a.row", has_text="troubled").click()
+    expect(page.locator("h1")).to_have_text("troubled")
+    expect(summary(page, troubled[2])).to_be_in_viewport()
+
+
+def test_n_and_p_go_from_problem_to_problem(page, troubled):
+    page.goto(f"/conversations/{troubled[0].session_id}/")
+    first, second, third = (summary(page, run) for run in troubled)
+    for key, shown in [("n", first), ("n", second), ("n", third), ("n", third), ("p", second)]:
+        page.keyboard.press(key)
+        expect(shown).to_be_focused()
+        expect(shown).to_be_in_viewport()
+    # Enter opens what failed there.
+    page.keyboard.press("Enter")
+    expect(page.locator(f"#run-{troubled[1].id} .explanation")).to_contain_text("429: rate limit")
+    page.keyboard.press("Control+p")
+    page.keyboard.press("Alt+n")
+    page.keyboard.press("Shift+N")
+    expect(second).to_be_focused()
+    hint = "n and p go to the next and the previous problem."
+    expect(page.locator("[data-keys]")).to_have_text(hint)
+
+
+def test_from_where_the_reader_is(page, troubled):
+    page.goto(f"/conversations/{troubled[0].session_id}/")
+    page.evaluate("document.activeElement.blur()")
+    page.locator(".message", has_text="Question 10").scroll_into_view_if_needed()
+    page.keyboard.press("p")
+    expect(summary(page, troubled[0])).to_be_focused()
+    page.evaluate("document.activeElement.blur()")
+    page.locator(".message", has_text="Question 10").scroll_into_view_if_needed()
+    page.keyboard.press("n")
+    expect(summary(page, troubled[1])).to_be_focused()
+
+
+def test_keys_in_a_field_are_letters(page, troubled):
+    page.goto("/conversations/")
+    page.locator("#id_search").press_sequentially("np")
+    expect(page.locator("#id_search")).to_have_value("np")
