@@ -139,6 +139,11 @@ class Session(SummaryCounts, AgentRow):
         return (self.run_counts or {}).get("status")
 
     @property
+    def lacks_results(self) -> bool:
+        """Whether some of its runs have none, yet or at all."""
+        return any(self._count("run_counts", kind.name) for kind in kinds.known("Run"))
+
+    @property
     def is_evaluation(self) -> bool:
         return (self.external_id or "").startswith(EVALUATION_PREFIX)
 

@@ -22,7 +22,7 @@ def runs(session_id, ids) -> QuerySet:
 
 
 def with_history(ids) -> QuerySet:
-    found = Session.objects.filter(pk__in=ids).annotate(history=outcomes.history("pk"))
+    found = Session.objects.filter(pk__in=ids).annotate(history=outcomes.whole_history("pk"))
     return found.values_list("pk", "history")
 
 
@@ -48,9 +48,13 @@ def summaries(ids: list) -> list[Session]:
     return [found[pk] for pk in ids if pk in found]
 
 
-def histories(ids: list) -> dict[uuid.UUID, str]:
-    """{session id: how its runs went, see problems/outcomes.py}."""
-    return dict(tuples(with_history, ids=ids))
+def histories(sessions: list[Session]) -> dict[uuid.UUID, str]:
+    """
+    {session id: how its runs went, see problems/outcomes.py} of sessions with_summary(). Their
+    counts tell those whose runs all have a result.
+    """
+    found = {row.pk: outcomes.ANSWERED for row in sessions if row.runs_count}
+    return found | dict(tuples(with_history, ids=[row.pk for row in sessions if row.lacks_results]))
 
 
 def run_summaries(session_id: uuid.UUID, ids: Iterable) -> dict:

@@ -15,6 +15,9 @@ from ..agentdb.sql import payload_text
 from ..models import ModelCall, Run, Task
 from .steps import EXCERPT, Part, Step, branch_names, shortened, text, told
 
+# The runtime writes tasks in the background, so that one may seem to have begun a little later than
+# it did. Before it asks a model again, it waits longer.
+WRITTEN_LATE = timedelta(seconds=0.5)
 # Of the last tasks, as many are looked at for the step that came next.
 LAST = 5
 NO_ANSWER = text(": the customer got no answer.")
@@ -64,7 +67,7 @@ def failed_steps(
 
 def went_on(tasks: list[Task], call: ModelCall) -> bool:
     """Whether a task began after the call failed. Branches side by side may end after it."""
-    return any(task.created_at - lasted(task) > call.created_at for task in tasks)
+    return any(task.created_at - lasted(task) > call.created_at + WRITTEN_LATE for task in tasks)
 
 
 def lasted(task: Task) -> timedelta:

@@ -59,7 +59,7 @@ class FilteredView(ConversationAccess, TemplateView):
 
     def add_texts(self, rows):
         words = newest_problems(rows)
-        runs = histories([row.pk for row in rows if row.problems])
+        runs = histories([row for row in rows if row.problems])
         found = {}
         if rows and (text := self.filterset.form.cleaned_data.get("search")):
             everywhere = self.filterset.form.cleaned_data["scope"] == "all"

@@ -108,10 +108,14 @@ class GotOutcome(Condition):
     outcome: Outcome = outcomes.ALL_ANSWERED
 
     def as_subquery(self) -> Q:
-        return super().as_subquery() & self.as_probe() if self.sources() else self.as_probe()
+        if not self.sources():
+            return self.as_probe()
+        return super().as_subquery() & self.outcome.condition_where_known()
 
     def as_collected(self) -> Q:
-        return super().as_collected() & self.as_probe() if self.sources() else self.as_probe()
+        if not self.sources():
+            return self.as_probe()
+        return super().as_collected() & self.outcome.condition_where_known()
 
     def as_probe(self) -> Q:
         return Q(compiled.condition(sessions_that_got, self.outcome))

@@ -177,6 +177,14 @@ def test_a_branch_beside_it_that_ended_later_does_not_hide_it(support_client):
     assert told(run.page(support_client))[-1].startswith("✗ Asked the model (lookup) → 429")
 
 
+def test_a_task_that_was_written_late_does_not_hide_it_either(support_client):
+    """As in the recorded runs: the calls of one step, and the model's next answer."""
+    run = Run()
+    run.call(4)
+    run.task("restart_device", "tool_call", 4.004, 4.005, parent_task_name="technical")
+    assert told(run.page(support_client))[-1].startswith("✗ Asked the model (technical) → 429")
+
+
 def test_a_run_that_said_something_is_told_as_it_was(support_client):
     """Without an output, but with an answer: it is completed."""
     run = Run()

@@ -9,7 +9,7 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from conversations.problems import outcomes
-from conversations.summaries import histories
+from conversations.summaries import histories, summaries
 
 from ..support.exports import ids, rows
 from ..support.factories import (
@@ -121,7 +121,8 @@ def _found(request):
 def test_what_the_customer_got_is_told_from_the_runs(letters):
     name, words = TOLD[letters]
     session = make(letters)
-    history = histories([session.id])[session.id]
+    [row] = summaries([session.id])
+    history = histories([row]).get(session.id, "")
     found = outcomes.outcome_of(history)
     assert (found and found.name) == name == outcome_in_words(letters)
     # A conversation in which all is well needs no sentence: its history is short.
