@@ -8,7 +8,7 @@ from functools import cache
 
 from django.db.models import Count, Q, QuerySet, Subquery, UUIDField, Value, Window
 
-from ..agentdb.compiled import tuples
+from ..agentdb.compiled import by_id, tuples
 from ..models import Run, Session, Task
 from ..problems import kinds, outcomes
 from .steps import Part, called, excerpts
@@ -104,18 +104,7 @@ def done_in(session_id: uuid.UUID, run_ids: list[uuid.UUID]) -> Done | None:
     run_ids = run_ids[-MOST_TRIES:]
     if not run_ids:
         return None
-    tasks = Task.objects.filter(session_id=session_id, run_id__in=run_ids)
-    # Of each run one task at least, which tells that tasks were recorded.
-    one_each = tasks.order_by("run_id", "created_at").distinct("run_id").values("pk")
-    flags = {kind.flag: False for kind in kinds.problems("Task")}
-    succeeded = Q(node_type__in=CALLS, **flags)
-    found = tasks.with_problems().annotate(
-        succeeded=succeeded,
-        in_all=Window(Count("pk", filter=succeeded)),
-        **excerpts(columns=("inputs", "output"), pieces=PIECES),
-    )
-    found = found.filter(Q(succeeded=True) | Q(pk__in=one_each)).without_payloads().by_run()
-    rows = list(found[: CALLS_SHOWN + len(run_ids)])
+    rows = list(by_id(succeeded, session=session_id, runs=run_ids).values())
     calls = [task for task in rows if task.succeeded]
     shown = calls[:CALLS_SHOWN]
     recorded = {task.run_id for task in rows}
@@ -127,3 +116,18 @@ def done_in(session_id: uuid.UUID, run_ids: list[uuid.UUID]) -> Done | None:
         unknown=len(run_ids) - len(recorded) if len(calls) <= CALLS_SHOWN else 0,
         may_lack_calls=any(task.seq is None for task in rows),
     )
+
+
+def succeeded(session, runs) -> QuerySet:
+    """Tool calls that succeeded. And a task of each run, so that one without any is noticed."""
+    tasks = Task.objects.filter(session_id=session, run_id__in=runs)
+    one_each = tasks.order_by("run_id", "created_at").distinct("run_id").values("pk")
+    flags = {kind.flag: False for kind in kinds.problems("Task")}
+    is_call = Q(node_type__in=CALLS, **flags)
+    found = tasks.with_problems().annotate(
+        succeeded=is_call,
+        in_all=Window(Count("pk", filter=is_call)),
+        **excerpts(columns=("inputs", "output"), pieces=PIECES),
+    )
+    found = found.filter(Q(succeeded=True) | Q(pk__in=one_each)).without_payloads()
+    return found.by_run()[: CALLS_SHOWN + MOST_TRIES]

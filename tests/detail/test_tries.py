@@ -207,15 +207,16 @@ def test_personal_data_in_it_is_masked(client, settings):
         assert "book_technician" in html
 
 
-def test_hostile_words_stay_text(support_client, monkeypatch):
-    monkeypatch.setattr(module, "CALLS_SHOWN", len(PAYLOADS))
+@pytest.mark.parametrize("first", range(0, len(PAYLOADS), module.CALLS_SHOWN))
+def test_hostile_words_stay_text(support_client, first):
+    payloads = PAYLOADS[first : first + module.CALLS_SHOWN]
     session = make_session()
     run = make_run(session, **FAILED)
-    for number, payload in enumerate(PAYLOADS):
+    for number, payload in enumerate(payloads):
         call(run, session, payload, args={payload: payload}, result=payload, seq=number)
-    make_model_call(session, run, response_code=None, model=PAYLOADS[0], response_data=Json("<b>"))
+    make_model_call(session, run, response_code=None, model=payloads[0], response_data=Json("<b>"))
     for page in (page_of(support_client, session), run_page(support_client, run)):
-        assert len(done_section(page)) == len(PAYLOADS) + 1
+        assert len(done_section(page)) == len(payloads) + 1
         html = page.content.decode().lower()
         assert not re.search(r"<(script>|img|svg onload|iframe|math|style)", html)
 
