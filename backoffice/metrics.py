@@ -7,7 +7,6 @@ creates.
 import os
 import platform
 import sys
-import tomllib
 
 import django
 from django.conf import settings
@@ -107,5 +106,4 @@ def start():
 
     got_request_exception.connect(request_failed, dispatch_uid="metrics")
     user_login_failed.connect(sign_in_failed, dispatch_uid="metrics")
-    project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text())["project"]
-    BUILD.labels(project["version"], django.__version__, platform.python_version()).set(1)
+    BUILD.labels(settings.VERSION, django.__version__, platform.python_version()).set(1)

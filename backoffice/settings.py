@@ -2,6 +2,7 @@
 
 import os
 import re
+import tomllib
 from pathlib import Path
 
 import phonenumbers
@@ -12,6 +13,8 @@ from .local_postgres.server import LocalPostgres, LocalPostgresError
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env.load(BASE_DIR / ".env")
+
+VERSION = tomllib.loads((BASE_DIR / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 # Files kept on this computer: the local PostgreSQL, the key, static files.
 LOCAL_DATA_DIR = (BASE_DIR / env.text("DESK_DATA_DIR", ".data")).resolve()
