@@ -19,6 +19,7 @@ urlpatterns = [
     path("conversations/", include("conversations.urls")),
     path("accounts/", include("accounts.urls")),
     path("admin/", admin.site.urls),
+    path("help/", include("help.urls")),
     path("favicon.ico", favicon, name="favicon"),
     path("csp-report/", csp_report, name="csp_report"),
 ]

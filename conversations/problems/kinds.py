@@ -52,6 +52,8 @@ class Kind:
     label: str
     one: str
     many: str
+    # For the page Help.
+    meaning: str
     # The model of its rows: "Run", "Task" or "ModelCall".
     model: str
     # SQL condition on these rows, with {column} for a column: our index holds the rows.
@@ -183,6 +185,7 @@ FAILED = Kind(
     label="Run failed",
     one="run failed",
     many="runs failed",
+    meaning="The run ended without an answer. Open its explanation to see which step failed.",
     model="Run",
     predicate=f"({NO_OUTPUT}) AND {{duration_seconds}} IS NOT NULL",
     purpose="runs that failed",
@@ -201,6 +204,7 @@ RUNNING = Kind(
     label="Run still running",
     one="run still running",
     many="runs still running",
+    meaning="The run has not ended yet. This is not a problem: you can watch it work.",
     narrowed=running,
     is_problem=False,
     pill="running",
@@ -217,6 +221,8 @@ INTERRUPTED = Kind(
     label="Run interrupted",
     one="run interrupted",
     many="runs interrupted",
+    meaning="The run never ended, and nothing has happened for "
+    f"{INTERRUPTED_AFTER.seconds // 60} minutes. Most likely its process was stopped.",
     narrowed=interrupted,
     wordless="A run was interrupted, and no reason was recorded",
     pill="interrupted",
@@ -234,6 +240,8 @@ INCOMPLETE = Kind(
     label="Run incomplete",
     one="run incomplete",
     many="runs incomplete",
+    meaning="The run has no output. This database does not record when runs end, so it may have "
+    "failed, been interrupted or still be running.",
     model="Run",
     predicate=NO_OUTPUT,
     purpose="runs without an output",
@@ -255,6 +263,8 @@ MODEL_ERROR = Kind(
     label="Model call failed",
     one="model call failed",
     many="model calls failed",
+    meaning="The model’s provider answered with an error (status 400 or higher) or not at all. If "
+    "the agent tried again, the person may have got an answer all the same.",
     model="ModelCall",
     predicate="{response_code} IS NULL OR {response_code} >= 400",
     purpose="model calls that failed",
@@ -273,6 +283,8 @@ TOOL_ERROR = Kind(
     label="Tool call failed",
     one="tool call failed",
     many="tool calls failed",
+    meaning="A tool gave the agent an error instead of a result. The agent may have answered all "
+    "the same: check that what it said is right.",
     model="Task",
     predicate="{node_type} = 'tool_call' AND coalesce({output} ->> 'result' LIKE 'Error:%', false)",
     purpose="tool calls that failed",
@@ -289,6 +301,7 @@ TASK_ERROR = Kind(
     label="Task error",
     one="task error",
     many="task errors",
+    meaning="A task recorded an error of its own, in its field “errors”.",
     model="Task",
     predicate="{errors} NOT IN ('null'::jsonb, '[]'::jsonb)",
     purpose="tasks that recorded errors",

@@ -53,6 +53,8 @@ class ConversationFilter(django_filters.FilterSet):
     search = django_filters.CharFilter(
         method="filter_search",
         label="Search",
+        help_text="Conversations with all of these words in their messages, in any order and in "
+        "upper or lower case. Put a phrase in quotes. An id of any kind finds its conversation.",
         widget=SearchInput(attrs={"placeholder": "Search, or paste an id", "maxlength": 200}),
         max_length=200,
         strip=False,
@@ -60,6 +62,8 @@ class ConversationFilter(django_filters.FilterSet):
     scope = django_filters.ChoiceFilter(
         method="filter_nothing",
         label="Search in",
+        help_text="“Errors and tools too” also searches what failed calls and tasks said, and the "
+        "names of tools.",
         empty_label="Messages",
         choices=[("all", "Errors and tools too")],
         widget=QuickSelect,
@@ -67,6 +71,7 @@ class ConversationFilter(django_filters.FilterSet):
     agent = django_filters.ModelChoiceFilter(
         queryset=Agent.objects.none(),
         label="Agent",
+        help_text="Conversations of this agent.",
         empty_label="All agents",
         widget=AgentSelect,
         error_messages={"invalid_choice": "There is no such agent."},
@@ -74,6 +79,8 @@ class ConversationFilter(django_filters.FilterSet):
     external_id = django_filters.CharFilter(
         method="filter_external_id",
         label="External id starts with",
+        help_text="Conversations whose external id begins like this, in upper or lower case. It is "
+        "what your own systems call the person or the ticket.",
         widget=QuickInput,
         max_length=200,
         strip=False,
@@ -81,22 +88,53 @@ class ConversationFilter(django_filters.FilterSet):
     outcome = django_filters.ChoiceFilter(
         method="filter_outcome",
         label="Customer got",
+        help_text="Conversations by what the customer got in the end, whatever went wrong before.",
         empty_label="Anything",
         choices=(),
         widget=QuickSelect,
     )
-    start_date = MomentFilter(field_name="created_at", label="Created from", end=False)
-    end_date = MomentFilter(field_name="created_at", label="Created until", end=True)
-    active_from = MomentFilter(method="filter_active", label="Active from", end=False)
-    active_until = MomentFilter(method="filter_active", label="Active until", end=True)
-    tz = TimeZoneFilter(method="filter_nothing", label="Time zone")
+    start_date = MomentFilter(
+        field_name="created_at",
+        label="Created from",
+        help_text="Conversations that began on this day or later.",
+        end=False,
+    )
+    end_date = MomentFilter(
+        field_name="created_at",
+        label="Created until",
+        help_text="Conversations that began on this day or earlier.",
+        end=True,
+    )
+    active_from = MomentFilter(
+        method="filter_active",
+        label="Active from",
+        help_text="Conversations with a message or a run on this day or later.",
+        end=False,
+    )
+    active_until = MomentFilter(
+        method="filter_active",
+        label="Active until",
+        help_text="Conversations with a message or a run on this day or earlier.",
+        end=True,
+    )
+    tz = TimeZoneFilter(
+        method="filter_nothing",
+        label="Time zone",
+        help_text="What dates are read in: your own time zone, unless a link names another one.",
+    )
     # Set by links.
     problem = django_filters.ChoiceFilter(
-        method="filter_problem", label="Problem", choices=(), widget=HiddenInput
+        method="filter_problem",
+        label="Problem",
+        help_text="Conversations with this kind of problem. The tabs above the list choose it.",
+        choices=(),
+        widget=HiddenInput,
     )
     error = django_filters.CharFilter(
         method="filter_error",
         label="Error",
+        help_text="Conversations in which something failed with this message. Links of the page "
+        "Errors set it.",
         max_length=400,
         strip=False,
         widget=HiddenInput,
@@ -104,6 +142,8 @@ class ConversationFilter(django_filters.FilterSet):
     evals = django_filters.ChoiceFilter(
         method="filter_evals",
         label="Evaluations",
+        help_text="Leaves out conversations whose external id begins with “eval:”: tests of an "
+        "agent, not people.",
         choices=[("hidden", "hidden")],
         widget=HiddenInput,
     )
@@ -119,7 +159,11 @@ class ConversationFilter(django_filters.FilterSet):
         self.filters["problem"].extra["choices"] = kinds.choices()
         self.filters["outcome"].extra["choices"] = outcomes.choices()
         if masking.is_active():
-            self.filters["external_id"].label = "External id"
+            external_id = self.filters["external_id"]
+            external_id.label = "External id"
+            external_id.extra["help_text"] = (
+                "Conversations with exactly this external id, in upper or lower case."
+            )
 
     def filter_search(self, queryset, name, value):
         everywhere = self.form.cleaned_data["scope"] == "all"

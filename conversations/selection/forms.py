@@ -145,6 +145,9 @@ class ConversationFilterForm(StrictForm):
     def __init__(self, data, *args, **kwargs):
         super().__init__(data, *args, **kwargs)
         self.viewer_zone = timezone.get_current_timezone()
+        # The page Help shows them. Here, each field would point to a description that is not there.
+        for field in self.fields.values():
+            field.help_text = ""
 
     @cached_property
     def zone(self) -> tzinfo:

@@ -72,6 +72,10 @@ OF_SITE = {
     "mfa_deactivate_totp": NOTHING,
     "mfa_remove_webauthn": NOTHING,
     "mfa_view_recovery_codes": NOTHING,
+    # They are about the site, not about anybody.
+    "help:index": NOTHING,
+    "help:document": NOTHING,
+    "help:picture": NOTHING,
     "favicon": NOTHING,
     "csp_report": NOTHING,
 }

@@ -65,9 +65,7 @@ def test_the_image_holds_what_the_site_needs_and_no_more():
     kept = re.findall(r"^!(.+)$", (settings.BASE_DIR / ".dockerignore").read_text(), re.MULTILINE)
     assert (settings.BASE_DIR / ".dockerignore").read_text().splitlines()[1] == "*"
     tracked = {path.split("/")[0] for path in said_by("git", "ls-files").splitlines()}
-    left_out = (
-        r"\.|tests$|docs$|deploy$|Dockerfile|Makefile|README|CHANGELOG|CONTRIBUTING|requirements-"
-    )
+    left_out = r"\.|tests$|deploy$|Dockerfile|Makefile|README|CONTRIBUTING|requirements-"
     assert {name for name in tracked if not re.match(left_out, name)} == set(kept)
     assert not any(name.startswith(".") for name in kept)
 

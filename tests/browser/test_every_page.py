@@ -76,6 +76,9 @@ def address():
         "run": f"{here}runs/{run.id}/",
         "task": f"{here}tasks/{task.id}/",
         "payload": f"{here}runs/{run.id}/input_data/",
+        "help": "/help/",
+        "help with tables": "/help/operating/",
+        "help with wide tables": "/help/benchmarks/",
         "sign-in": "/accounts/login/",
         "missing page": f"/conversations/{NOBODY}/",
     }
@@ -99,6 +102,9 @@ PAGES = (
     "run",
     "task",
     "payload",
+    "help",
+    "help with tables",
+    "help with wide tables",
     "sign-in",
     "missing page",
 )
@@ -196,6 +202,8 @@ FOCUSED = """() => {
         "conversation",
         "run",
         "payload",
+        "help",
+        "help with tables",
         "sign-in",
     ],
 )

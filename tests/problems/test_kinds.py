@@ -21,6 +21,7 @@ SLOW = Kind(
     label="Slow task",
     one="slow task",
     many="slow tasks",
+    meaning="The task took longer than a minute.",
     model="Task",
     predicate="{duration_seconds} > 60",
     purpose="tasks that took longer than a minute",

@@ -59,6 +59,9 @@ MATRIX = {
     "mfa_deactivate_totp": (LOGIN, 404, 404, 404, 404),
     "mfa_remove_webauthn": (LOGIN, 404, 404, 404, 404),
     "mfa_view_recovery_codes": (LOGIN, 404, 404, 404, 404),
+    "help:index": OWN,
+    "help:document": OWN,
+    "help:picture": OWN,
     "favicon": (302, 302, 302, 302, 302),
     "csp_report": (405, 405, 405, 405, 405),
 }

@@ -26,6 +26,8 @@ EXAMPLES = {
     "app_label": "accounts",
     "url": "nowhere",
     "pk": 1,
+    "document": "export",
+    "picture": "list.png",
 }
 
 
