@@ -94,6 +94,7 @@ def test_the_site_starts_from_what_the_image_holds_and_nothing_else(tmp_path):
                 assert page.count('<a class="row') == 3
                 [style] = re.findall(r'href="(/static/app\.[^"]+\.css)"', page)
                 assert server.get(style).status == 200
+                assert server.get("/help/operating/").status == 200
     finally:
         drop_database(name, postgres)
 
