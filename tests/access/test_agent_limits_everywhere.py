@@ -54,7 +54,7 @@ MODELS = {
 NAMED = {"session_id": Session, "run_id": Run, "message_id": ChatMessage, "task_id": Task}
 KINDS = ("any", "running", "failed", "model_error", "tool_error", "task_error")
 # No content.
-OPEN = {"home", "favicon", "csp_report"}
+OPEN = {"home", "favicon", "csp_report", "help:index", "help:document", "help:picture"}
 
 
 @pytest.fixture
@@ -160,8 +160,12 @@ def without_ids(ours: Side, theirs: Side):
         parameters = PIECE.findall(address)
         if any(parameter.endswith("_id") for parameter in parameters):
             continue
-        files = itertools.product(FILES, FORMS)
-        for arguments in files if parameters else [()]:
+        filled = {
+            "conversations:export": itertools.product(FILES, FORMS),
+            "help:document": [("operating",)],
+            "help:picture": [("list.png",)],
+        }
+        for arguments in filled[name] if parameters else [()]:
             for query in asked[name]:
                 url = reverse(name, args=arguments)
                 yield name, f"{url}?{urlencode(query)}" if query else url

@@ -66,6 +66,7 @@ DOCUMENT = {
 CUTS = (60, 200, 300, 500, 3000)
 NO_CONTENT = {
     *("home", "favicon", "csp_report", "conversations:reveal"),
+    *("help:index", "help:document", "help:picture"),
     *ACCOUNT,
     # The address itself names the external id.
     "conversations:erase_all",
