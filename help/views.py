@@ -4,7 +4,7 @@ from django.conf import settings
 from django.http import Http404, HttpResponse, QueryDict
 from django.views.generic import TemplateView, View
 
-from conversations.problems import kinds
+from conversations.problems import kinds, outcomes
 from conversations.selection.filters import ConversationFilter
 
 from . import documents
@@ -16,6 +16,7 @@ class HelpView(TemplateView):
     def get_context_data(self, **kwargs):
         return super().get_context_data(
             kinds=kinds.known(),
+            outcomes=outcomes.known(),
             filters=ConversationFilter(QueryDict()).filters.values(),
             version=settings.VERSION,
             shelves=documents.shelves(),

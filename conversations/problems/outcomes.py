@@ -25,10 +25,14 @@ LAST_TRIES = re.compile(f"[{UNANSWERED}{RUNNING}]*{UNANSWERED}(?=[^{UNANSWERED}]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One of the things that a customer can get. `name` is its key in addresses and files."""
+    """
+    One of the things that a customer can get. `name` is its key in addresses and files, `meaning` a
+    sentence for the page Help.
+    """
 
     name: str
     label: str
+    meaning: str
     # Matches the histories that have it, in Python and in PostgreSQL; no two match one history.
     pattern: str
 
@@ -47,10 +51,15 @@ class Outcome:
         return [] if self is ALL_ANSWERED else kinds.problems("Run")
 
 
-ALL_ANSWERED = Outcome("answered", "Answered", "^a+s?$")
-NONE = Outcome("none", "No answer", "^[^r]*u$")
-LATER = Outcome("later", "Answered later", "^[^r]*u[^r]*[as]$")
-WAITING = Outcome("waiting", "Waiting for an answer", "r")
+ALL_ANSWERED = Outcome("answered", "Answered", "Every run gave an answer.", "^a+s?$")
+NONE = Outcome("none", "No answer", "The last run ended or stopped without one.", "^[^r]*u$")
+LATER = Outcome(
+    "later",
+    "Answered later",
+    "A run gave no answer, and a later one of the same conversation did.",
+    "^[^r]*u[^r]*[as]$",
+)
+WAITING = Outcome("waiting", "Waiting for an answer", "A run is still going on.", "r")
 OUTCOMES = (ALL_ANSWERED, NONE, LATER, WAITING)
 
 
@@ -58,10 +67,13 @@ def named(name: str) -> Outcome:
     return next(outcome for outcome in OUTCOMES if outcome.name == name)
 
 
-def choices() -> list[tuple[str, str]]:
+def known() -> list[Outcome]:
     """Before 0006 nothing tells whether a run is still running."""
-    known = [each for each in OUTCOMES if each is not WAITING or kinds.RUNNING.is_known()]
-    return [(outcome.name, outcome.label) for outcome in known]
+    return [each for each in OUTCOMES if each is not WAITING or kinds.RUNNING.is_known()]
+
+
+def choices() -> list[tuple[str, str]]:
+    return [(outcome.name, outcome.label) for outcome in known()]
 
 
 def outcome_of(history: str) -> Outcome | None:
