@@ -4,10 +4,13 @@ What is shown in place of personal data: its kind and eight letters, such as [e-
 The same value has the same letters wherever this site shows it, so that two people can be told
 apart. They come from a key: without it, whoever tries all phone numbers could read them. No part of
 a value has a stand-in, and a stand-in is never masked again.
+
+Pages show the first four letters alone, as in [e-mail HKMR], where no other there begins with them.
 """
 
 import hmac
 import re
+from collections import Counter
 from functools import lru_cache
 from unicodedata import category, normalize
 from urllib.parse import unquote
@@ -24,13 +27,23 @@ CUT = "…"
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 LENGTH = 8
 HALF = f"[{LETTERS}]{{4}}"
-STAND_IN = re.compile(rf"\[({KINDS}) ({HALF}-{HALF})\]")
+STAND_IN = re.compile(rf"\[({KINDS}) ({HALF})-{HALF}\]")
+# Somebody may copy a short one from a page into a text.
+LONG_OR_SHORT = re.compile(rf"\[({KINDS}) {HALF}(?:-{HALF})?\]")
 # The end of one at the start of a text that was cut.
 END_OF_ONE = re.compile(rf"[\w-]{{0,6}} ?[{LETTERS}]{{0,4}}-?[{LETTERS}]{{0,4}}\]")
 # An address that was found, where numbers are looked for.
 BLANKED = re.compile("@{3,}")
 # As somebody may type it.
-TYPED = re.compile(rf"\[(?:{KINDS}) {HALF}-?{HALF}\]|^\W*{HALF}-{HALF}\W*$", re.IGNORECASE)
+TYPED = re.compile(
+    rf"\[(?:{KINDS}) {HALF}(?:-?{HALF})?\]"
+    rf"|^\W*(?:(?:{KINDS}) {HALF}(?:-?{HALF})?|{HALF}-{HALF})\W*$",
+    re.IGNORECASE,
+)
+
+# In a page of HTML: what stands between two tags, unless a form sends it or a program reads it.
+IN_PAGE = re.compile(STAND_IN.pattern.encode())
+TEXT = re.compile(rb">[^<>\[]*+\[[^<>]*+(?=<(?!/(?:textarea|script|style)\b))")
 
 # Longer ones are no single person's, and would fill the cache.
 LONGEST_KEPT = 100
@@ -93,12 +106,28 @@ def without_stand_ins(text: str) -> str:
     """
     end = END_OF_ONE.match(text)
     after_numbers = end.end() if end else 0
-    for found in STAND_IN.finditer(text):
+    for found in LONG_OR_SHORT.finditer(text):
         if found[1] != EMAIL:
             after_numbers = found.end()
-    return BLANKED.sub("[x]", STAND_IN.sub("[x]", text[after_numbers:]))
+    return BLANKED.sub("[x]", LONG_OR_SHORT.sub("[x]", text[after_numbers:]))
 
 
 def is_asked_for(text: str) -> bool:
     """Whether a stand-in is searched for, which no conversation holds."""
     return bool(TYPED.search(text))
+
+
+def shortened(page: bytes) -> bytes:
+    """
+    A page of HTML, or a part of one, whose text has short stand-ins unless two of the page begin
+    with the same letters. Attributes keep long ones.
+    """
+    letters = {found[0]: found[2] for found in IN_PAGE.finditer(page)}
+    if not letters:
+        return page
+    times = Counter(letters.values())
+
+    def short(found: re.Match[bytes]) -> bytes:
+        return found[0] if times[found[2]] > 1 else b"[%b %b]" % found.groups()
+
+    return TEXT.sub(lambda text: IN_PAGE.sub(short, text[0]), page)

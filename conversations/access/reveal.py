@@ -17,6 +17,7 @@ from django.views.generic import View
 
 from audit.recording import Act, record
 from privacy import masking
+from privacy.stand_ins import shortened
 
 from ..models import Session
 
@@ -46,7 +47,11 @@ class MaskingMiddleware:
         request.personal_data.masked = True
         request.personal_data.may_reveal = may_reveal(request.user)
         with masking.active():
-            return self.get_response(request)
+            response = self.get_response(request)
+        is_page = response.get("Content-Type", "").startswith("text/html")
+        if request.personal_data.masked and is_page and not response.streaming:
+            response.content = shortened(response.content)
+        return response
 
     def process_view(self, request, view, args, kwargs):
         until = revealed_until(request, kwargs.get("session_id"))

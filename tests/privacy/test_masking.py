@@ -22,7 +22,7 @@ from conversations.indexes import catalogue, state
 from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, Session, Task
 from conversations.selection.pagination import EPOCH, Cursor
 from privacy import masking
-from privacy.stand_ins import STAND_IN, stand_in
+from privacy.stand_ins import stand_in
 
 from ..support.addresses import ACCOUNT, SITE
 from ..support.factories import (
@@ -37,7 +37,7 @@ from ..support.factories import (
 )
 from ..support.histories import build_indexes
 from ..support.listing import TYPING, be_patient, listed
-from ..support.masking import EMAIL, PHONE, masking_on
+from ..support.masking import EMAIL, PHONE, found_in, masking_on, short
 from ..support.pages import body, error_links
 from ..support.planting import plant_everywhere
 from ..support.signing_in import make_user, sign_in
@@ -88,13 +88,14 @@ def told(answer: str) -> list[str]:
 
 
 def stand_ins(answer: str) -> set[str]:
-    return {found[0] for found in STAND_IN.finditer(unescape(answer))}
+    return {*found_in(unescape(answer))}
 
 
 def known() -> set[str]:
-    """The stand-ins of what is planted."""
+    """The stand-ins of what is planted, long and short."""
     pieces = {"e-mail": EMAIL, "phone": PHONE, "card": CARD, "IBAN": IBAN}
-    return {stand_in(*each) for each in pieces.items()}
+    known = {stand_in(*each) for each in pieces.items()}
+    return known | {short(each) for each in known}
 
 
 # Planting
@@ -420,7 +421,7 @@ def test_conversations_of_a_masked_external_id_still_belong_together(masked, sup
     page = support_client.get(f"/conversations/{session.id}/").content.decode()
     assert f"/conversations/{other.id}/" in page
     assert f"/conversations/{third.id}/" not in page.split("same-person")[1]
-    assert f"Also from <bdi>{stand_in('e-mail', EMAIL)}</bdi>" in page
+    assert f"Also from <bdi>{short(stand_in('e-mail', EMAIL))}</bdi>" in page
 
 
 def test_a_message_that_was_only_masked_is_not_offered_whole(masked, support_client):
@@ -449,7 +450,7 @@ def test_a_payload_that_is_one_number_stays_json(masked, support_client):
     run = make_run(session, context=Json(4539578763621486))
     url = f"/conversations/{session.id}/runs/{run.id}/context/"
     assert body(support_client.get(f"{url}raw/")) == f'"{shown}"'
-    assert shown in support_client.get(url).content.decode()
+    assert short(shown) in support_client.get(url).content.decode()
     document = json.loads(
         body(support_client.get(f"/conversations/{session.id}/conversation.json"))
     )

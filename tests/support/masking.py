@@ -1,6 +1,7 @@
 """Masking that is switched on, and what it hides."""
 
 from contextlib import contextmanager
+from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlencode
 
 from django.db import connections
@@ -8,7 +9,7 @@ from psycopg.types.json import JsonLoader
 from psycopg.types.string import TextLoader
 
 from privacy import masking, personal_data
-from privacy.stand_ins import STAND_IN
+from privacy.stand_ins import LONG_OR_SHORT
 
 EMAIL = "zoe.quill@planted-mail.example"
 PHONE = "+372 5987 6543"
@@ -30,7 +31,42 @@ def masking_on(settings):
 
 def kinds(text: str) -> str:
     """A masked text without the letters of its stand-ins: [e-mail]."""
-    return STAND_IN.sub(r"[\1]", text)
+    return LONG_OR_SHORT.sub(r"[\1]", text)
+
+
+def short(stand_in: str) -> str:
+    """As a page shows it: [e-mail HKMR]."""
+    return f"{stand_in[: -len('-TWPX]')]}]"
+
+
+def found_in(text: str) -> list[str]:
+    """The stand-ins of a text, as long as they stand there."""
+    return [found[0] for found in LONG_OR_SHORT.finditer(text)]
+
+
+class Page(HTMLParser):
+    """The stand-ins of a page: those that are `shown` in its text, and those that are `kept`."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.within = ""
+        self.shown: set[str] = set()
+        self.kept: set[str] = set()
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.within = tag
+        self.kept |= {each for _, value in attrs for each in found_in(value or "")}
+
+    def handle_endtag(self, tag):
+        self.within = ""
+
+    def handle_data(self, data):
+        if self.within in ("textarea", "script", "style"):
+            self.kept |= {*found_in(data)}
+        else:
+            self.shown |= {*found_in(data)}
 
 
 def mask(*args, **kwargs) -> str:
