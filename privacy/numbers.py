@@ -126,9 +126,10 @@ def card_numbers(
     text: str, start: int = 0, end: int | None = None, context: str = ""
 ) -> list[tuple[int, int]]:
     """The (start, end) of the longest card numbers between two places of a text."""
-    groups = [
-        found.span() for found in DIGITS.finditer(text, start, len(text) if end is None else end)
-    ]
+    end = len(text) if end is None else end
+    if end - start < 13:
+        return []
+    groups = [found.span() for found in DIGITS.finditer(text, start, end)]
     # 20 digits of a group suffice: with more than 19, it is not part of a card.
     digits = [text[first:last][:20] for first, last in groups]
     ends = [0, *accumulate(map(len, digits))]

@@ -51,6 +51,7 @@ LONGEST_KEPT = 100
 ESCAPE = re.compile(r"\\+u([0-9a-f]{4})", re.IGNORECASE)
 BESIDE_ADDRESS = re.compile(r"[\s:=?/<>(),;]")
 ALIKE = str.maketrans("。’", ".'")
+NO_DIGITS = re.compile(r"\D+")
 # +44 (0)20 is +44 20.
 TRUNK_ZERO = re.compile(r"(?<=\d)\W{0,3}[(（]0[)）]")
 
@@ -63,11 +64,17 @@ def stand_in(kind: str, value: str) -> str:
     return made(settings.AUDIT_KEY or settings.SECRET_KEY, kind, value)
 
 
+@lru_cache(maxsize=4)
+def own_key(key: str) -> bytes:
+    return hmac.digest(key.encode(), b"stand-ins", "sha256")
+
+
 @lru_cache(maxsize=4096)
 def made_of(key: str, kind: str, value: str) -> str:
-    own_key = hmac.digest(key.encode(), b"stand-ins", "sha256")
     text = f"{kind} {normalised(kind, value)}"
-    number = int.from_bytes(hmac.digest(own_key, text.encode(errors="surrogatepass"), "sha256"))
+    number = int.from_bytes(
+        hmac.digest(own_key(key), text.encode(errors="surrogatepass"), "sha256")
+    )
     letters = ""
     for _ in range(LENGTH):
         number, letter = divmod(number, len(LETTERS))
@@ -83,8 +90,9 @@ def normalised(kind: str, value: str) -> str:
         return "".join(filter(str.isalnum, value)).upper()
     if kind == PHONE:
         value = TRUNK_ZERO.sub("", value)
-    # Of any script.
-    digits = "".join(str(int(each)) for each in value if each.isdecimal())
+    digits = NO_DIGITS.sub("", value)
+    if not digits.isascii():
+        digits = "".join(str(int(each)) for each in digits)
     # Many write neither + nor 00 in front of a country's code.
     return digits.removeprefix("00") if kind == PHONE else digits
 
@@ -104,6 +112,8 @@ def without_stand_ins(text: str) -> str:
     """
     What comes before a number, to see what it says of the number: not that a stand-in is a phone's.
     """
+    if "]" not in text and "@@@" not in text:
+        return text
     end = END_OF_ONE.match(text)
     after_numbers = end.end() if end else 0
     for found in LONG_OR_SHORT.finditer(text):

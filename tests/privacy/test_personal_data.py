@@ -1,12 +1,15 @@
 """What is found in a text, and what is not taken for it."""
 
 import json
+import random
 import re
 import time
 
+import phonenumbers
 import pytest
 
 from backoffice import json_text
+from privacy import phones
 
 from ..support.masking import mask, mask_json, mask_query
 
@@ -387,3 +390,18 @@ def test_json_within_a_text_takes_time_in_proportion(text):
         return time.thread_time() - began
 
     assert seconds(4) < 12 * max(seconds(1), 0.01)
+
+
+def test_the_short_way_finds_the_numbers_that_the_library_finds_valid():
+    chance = random.Random(3)
+    for code, regions in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items():
+        kinds = [phonenumbers.example_number_for_type(regions[0], kind) for kind in range(11)]
+        known = [phonenumbers.national_significant_number(each) for each in kinds if each]
+        # Changed, with a national prefix, too long and too short.
+        numbers = [f"{prefix}{each}" for each in known for prefix in ("", "0", "8", "1", "9")]
+        numbers += [each[:-1] for each in known] + [f"{each}1" for each in known]
+        numbers += [str(chance.randrange(10 ** chance.randint(4, 12))) for _ in range(20)]
+        for number in numbers:
+            digits = f"{code}{number}"
+            assert phones.is_valid_abroad(digits) == phones.is_valid(f"+{digits}"), digits
+    assert not phones.is_valid_abroad("012025550143")
