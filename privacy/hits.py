@@ -8,7 +8,7 @@ it lies outside of what is masked, or covers it whole: then the searcher knew it
 import re
 
 from .personal_data import mask
-from .spelling import ALIKE, DIGITS
+from .spelling import ALIKE, DIGITS, Spelling
 from .stand_ins import IBAN
 
 AT = r"(?:\\{0,3}[@＠﹫]|%40)"
@@ -75,6 +75,7 @@ def pattern(term: str) -> str:
     if PIECE_OF_ESCAPE.search(term) and mask(term.lower()) == term.lower():
         return NEVER
     words = term.split() or [""]
+    first, last = (Spelling(word.lower()).plain for word in (words[0], words[-1]))
     # Unless the term holds a whole IBAN, none of its words may begin one.
     ibans = f"[{IBAN} " in mask(term)
     iban_here = "" if ibans else IBAN_HERE
@@ -83,9 +84,9 @@ def pattern(term: str) -> str:
         for part in re.split(r"([^\W_]+)", term)
     )
     # An address in the term must be found from its first to its last letter.
-    begins = r"(^|[[:space:]])" if re.match(AT, words[0]) else f"(^|{SEPARATOR})"
-    left = "" if re.search(AT, words[0]) else f"{LETTER}*"
-    right = r"\.?" if re.search(AT, words[-1]) else f"{LETTER}*"
+    begins = r"(^|[[:space:]])" if first.startswith("@") else f"(^|{SEPARATOR})"
+    left = "" if "@" in first else f"{LETTER}*"
+    right = r"\.?" if "@" in last else f"{LETTER}*"
     before = after = ""
     joint = rf"[{JOINT}]"
     if re.match(rf"[+＋(（]*{joint}*\d", term):
