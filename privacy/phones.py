@@ -47,6 +47,9 @@ NORTH_AMERICAN = re.compile(
     r"\d{4}(?![.\-/]?\d)"
 )
 
+# All shapes that have one there, with PHONE_REGION.
+NORTH_AMERICAN_GROUPS = re.compile(r"(?:1\W{0,3})?\(?\d{3}\W{0,3}\d{3}\W{0,3}\d{4}")
+
 # What is no phone number, whatever stands before it
 
 YEAR, MONTH, DAY = r"(?:19|20)\d\d", r"(?:0?[1-9]|1[0-2])", r"(?:0?[1-9]|[12]\d|3[01])"
@@ -69,7 +72,8 @@ HARDWARE = re.compile(r"\d\d(?:-\d\d){5}(?:-\d\d){0,2}|\d{1,3}(?:\.\d{1,3}){3}(?
 THOUSANDS = re.compile(r"\+?[1-9]\d{0,2}(?:[ .]\d{3})+(?:[.,]\d{1,2})?")
 # Codes of goods, such as 978-3-16-148410-0.
 BOOK = re.compile(r"97[89][ \-]?\d{1,5}[ \-]\d{1,7}[ \-]\d{1,6}[ \-]\d")
-PADDED = re.compile(r"0{4,}\d*|(\d)\1+")
+# The largest and smallest whole numbers of 32 bits are among them.
+PADDED = re.compile(r"0{4,}\d*|(\d)\1+|214748364[78]|429496729[56]")
 CURRENCIES = r"EUR|USD|GBP|JPY|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RUB|UAH|TRY|INR|CNY|KRW|BRL|AUD|CAD"
 MONEY_BEFORE = re.compile(rf"(?:[$€£¥₹₽₩₺₴]|\b(?:{CURRENCIES}))\s?$")
 UNIT_AFTER = re.compile(
@@ -274,6 +278,8 @@ def at_home(text: str, start: int, end: int, before: str, after: str) -> Span | 
 def is_national(words: str, country: str) -> bool:
     """Whether they are a valid number of the country, as people there write it."""
     if THOUSANDS.fullmatch(words) and not re.match(r"\d{3}", words):
+        return False
+    if country in NORTH_AMERICA and not NORTH_AMERICAN_GROUPS.fullmatch(words):
         return False
     details = phonenumbers.PhoneMetadata.metadata_for_region(country)
     trunk = details.national_prefix if details and country not in NORTH_AMERICA else None

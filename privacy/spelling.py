@@ -22,7 +22,8 @@ ALIKE = {
     **dict.fromkeys(map(ord, "\u0085\u2028\u2029"), "\n"),
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\u02d7\u30fc"
                     "\uff70\ufe58\ufe63\uff0d"), "-"),
-    **dict(zip(map(ord, "＋﹢⁺（）﹙﹚⁽⁾＠﹫．․·／⁄＿＃"), "+++()()()@@...//_#", strict=True)),
+    **dict(zip(map(ord, "＋﹢⁺（）﹙﹚⁽⁾＠﹫／⁄＿＃"), "+++()()()@@//_#", strict=True)),
+    **dict.fromkeys(map(ord, "．․·•‧・"), "."),
 }  # fmt: skip
 # Without a width, and control characters but for white space.
 UNSEEN = (

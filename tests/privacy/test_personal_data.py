@@ -93,6 +93,14 @@ def test_a_number_without_a_country_code_is_one_of_the_country_of_this_site(
     assert mask(text) == around.format("[phone]")
 
 
+@pytest.mark.parametrize(
+    "text", ["limit 2147483647", "row 1 2 3 4 5 6 7 8 9 10", "flight 1234 5678 910", "4294967295"]
+)
+def test_other_groups_are_no_number_of_north_america(settings, text):
+    settings.PHONE_REGION = "US"
+    assert mask(text) == text
+
+
 @pytest.mark.parametrize(("country", "words"), LOCAL)
 @pytest.mark.parametrize("word", ["phone: ", "Call me at ", "WhatsApp ", "tel. ", "mobiil: "])
 def test_or_follows_a_word_for_it(country, words, word):
@@ -308,7 +316,7 @@ LENGTH = 1_000_000
 @pytest.mark.parametrize(
     "piece",
     ["@", "1", "4", "a.", "a@", "a@a.", "\\", "\\u0041", '"', '"' + "a" * 63, "%40", "+", "[",
-     "EE11 ", "NO11 ", "a ", '"a@a.bb",', "＠", " "],
+     "EE11 ", "NO11 ", "a ", '"a@a.bb",', "＠", " ", "%25", "&amp;", "\u200b", "=\n", "٣"],
 )  # fmt: skip
 def test_hostile_texts_take_no_time(piece):
     text = piece * (LENGTH // len(piece))
@@ -320,7 +328,23 @@ def test_hostile_texts_take_no_time(piece):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    "piece", ["1.", "4 ", "44-", "4444 ", "+372 5123 4567 ", "550e8400-", "12/", "(1", "phone "]
+    "piece",
+    [
+        *("1.", "4 ", "44-", "4444 ", "+372 5123 4567 ", "550e8400-", "12/", "(1", "phone "),
+        *(
+            "+1",
+            "(+1",
+            "00 1",
+            "%2B1",
+            "&#43;1",
+            "&amp;#43;1",
+            "\\u002b1",
+            "1\u200b",
+            "1\n",
+            "1=\n",
+        ),
+        *("phone 1234567 ", "call 1234567/", "order 1234567 ", "+372 5123\n4567 ", "4111\n1111\n"),
+    ],
 )
 def test_twice_the_text_takes_twice_the_time(piece):
     def seconds(length):
