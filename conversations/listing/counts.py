@@ -126,6 +126,8 @@ def of_problems(filters: ConversationFilter, few: int | None) -> dict[str, int |
     numbers = {kind.name: number(kind.name) for kind in known}
     # One kind alone may show that there are too many to count.
     most = max((numbers[kind.name] or 0 for kind in kinds.problems()), default=0)
+    if filters.data.get("error"):
+        most = 0
     return {"any": most if most > PROBLEM_UP_TO else number("any"), **numbers}
 
 

@@ -1,4 +1,4 @@
-"""The newest problem of each conversation in the list, in words."""
+"""The newest problem of each conversation in the list, or the one filtered for, in words."""
 
 import uuid
 
@@ -7,7 +7,16 @@ from privacy import masking
 from ..display.readable import shown
 from ..models import Session
 from ..problems import kinds
-from ..problems.messages import LENGTH, WHO_LENGTH, marked, sentence
+from ..problems.messages import (
+    ANY_WHO,
+    LENGTH,
+    NO_REASON,
+    WHO_LENGTH,
+    marked,
+    message,
+    sentence,
+)
+from ..selection.filters import ConversationFilter
 from .snippets import read
 
 LENGTH_SHOWN = 160
@@ -27,28 +36,55 @@ EACH_FAILURE = """
             created_at
      FROM {table} WHERE session_id = session.id AND ({condition}) ORDER BY created_at DESC LIMIT 1)
 """
+# OFFSET 0: looks at the problems of a session, never at all that have these words.
+EACH_ASKED_FOR = """
+    (SELECT kind, who, said, run_id, created_at
+     FROM (SELECT '{kind}' AS kind, left({who}, {who_length}) AS who, {name} AS name,
+                  {said} AS said, run_id, created_at
+           FROM {table} WHERE session_id = session.id AND ({condition})
+           OFFSET 0) AS failure
+     WHERE {asked_for} ORDER BY created_at DESC LIMIT 1)
+"""
 
 
-def newest_problems(sessions: list[Session]) -> dict[uuid.UUID, str]:
-    """{id: the newest problem in words} for the sessions that have one."""
+def newest_problems(sessions: list[Session], filters: ConversationFilter) -> dict[uuid.UUID, str]:
+    """
+    {id: the newest problem in words} for the sessions that have one; where the filters ask for
+    an error, for problems of a time or for a kind that has words, the newest of these.
+    """
     ids = [session.pk for session in sessions if session.problems]
+    if not ids:
+        return {}
+    chosen = filters.form.cleaned_data["problem"]
+    error = masking.raw(filters.message) if filters.form.cleaned_data["error"] else ""
+    if error == NO_REASON:
+        runs = kinds.without_words()
+        [kind] = [kind for kind in runs if kind.name == chosen] or runs[:1]
+        return dict.fromkeys(ids, kind.wordless)
+    asked_for, values = conditions(error, filters)
+    told = kinds.with_words()
     each = [
-        EACH_FAILURE.format(
+        (EACH_ASKED_FOR if asked_for else EACH_FAILURE).format(
             kind=kind.name,
             who=kind.words.who_sql(),
             who_length=WHO_LENGTH,
             said=kind.words.said_sql(),
             table=kind.table,
             condition=kind.where,
+            name=kind.words.name_sql(),
+            asked_for=asked_for,
         )
-        for kind in kinds.with_words()
+        for kind in [kind for kind in told if kind.name == chosen] or told
     ]
-    if not ids or not each:
+    if not each:
         return {}
     sql = FAILURES.format(sentence=sentence(marked("said")), each=" UNION ALL ".join(each))
-    sql = sql.replace("%", "%%").replace("%%(ids)s", "%(ids)s")
+    sql = sql.replace("%", "%%")
+    values["ids"] = ids
+    for name in values:
+        sql = sql.replace(f"%%({name})s", f"%({name})s")
     found = {}
-    for session_id, of_last_run, name, who, words in read(sql, {"ids": ids}):
+    for session_id, of_last_run, name, who, words in read(sql, values):
         kind = kinds.named(name)
         who = masking.cut(who, WHO_LENGTH)
         words = shown(words, LENGTH)
@@ -59,6 +95,25 @@ def newest_problems(sessions: list[Session]) -> dict[uuid.UUID, str]:
         for session in sessions
         if session.pk in found
     }
+
+
+def conditions(error: str | None, filters: ConversationFilter) -> tuple[str, dict]:
+    """SQL of a `failure` that the filters ask for, and its parameters; empty for any."""
+    found, values = [], {}
+    if error:
+        who, _, values["words"] = error.partition(": ")
+        found.append(f"{message(marked('said'))} = %(words)s")
+        if who != ANY_WHO:
+            values["who"] = who
+            found.append("name = %(who)s")
+    for name, moment, than in (
+        ("since", filters.period.since, ">="),
+        ("until", filters.period.until, "<"),
+    ):
+        if moment:
+            values[name] = moment
+            found.append(f"created_at {than} %({name})s")
+    return " AND ".join(found), values
 
 
 def newest_problem(status, of_last_run, kind, named, words) -> str:

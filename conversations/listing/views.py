@@ -18,6 +18,7 @@ from ..problems import kinds, outcomes
 from ..selection.filtered_page import FilteredPageMixin
 from ..selection.filters import ConversationFilter
 from ..selection.find import SHARE_OF_TIMEOUT, find
+from ..selection.forms import PERIOD
 from ..selection.pagination import Cursor
 from ..summaries import (
     histories,
@@ -58,7 +59,7 @@ class FilteredView(ConversationAccess, TemplateView):
         return super().get(request, *args, **kwargs)
 
     def add_texts(self, rows):
-        words = newest_problems(rows)
+        words = newest_problems(rows, self.filterset)
         runs = histories([row for row in rows if row.problems])
         found = {}
         if rows and (text := self.filterset.form.cleaned_data.get("search")):
@@ -165,15 +166,19 @@ class ConversationListView(FilteredPageMixin, FilteredView):
 
 
 def problem_links(filters) -> list[dict]:
-    """The kinds of problems to choose from, each with the query string that chooses it."""
+    """
+    The kinds of problems to choose from, each with the query string that chooses it. Only the one
+    that is chosen keeps the error: its number is that of what the list shows.
+    """
     chosen = filters.data.get("problem", "")
+
+    def query(kind: str) -> str:
+        if not kind:
+            return filters.query("problem", "error", *PERIOD)
+        return filters.query(*() if kind == chosen else ("error",), problem=kind)
+
     return [
-        {
-            "kind": kind,
-            "label": label,
-            "chosen": kind == chosen,
-            "query": filters.query("problem", "error", **({"problem": kind} if kind else {})),
-        }
+        {"kind": kind, "label": label, "chosen": kind == chosen, "query": query(kind)}
         for kind, label in [("", "All"), *kinds.choices()]
     ]
 

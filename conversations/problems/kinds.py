@@ -114,6 +114,14 @@ class Kind:
         """The rows of this kind, each with a session_id."""
         return rows(self.model).filter(self.condition())
 
+    def rows_without_reason(self) -> QuerySet:
+        """Of runs: a run with a problem that has words counts as that problem only."""
+        rows = self.rows()
+        for reason in with_words():
+            reasons = reason.rows().filter(session_id=OuterRef("session_id"), run_id=OuterRef("pk"))
+            rows = rows.filter(~Exists(reasons))
+        return rows
+
     def counted(self, count: int) -> str:
         return f"{count} {self.one if count == 1 else self.many}"
 
@@ -338,6 +346,10 @@ def unfinished() -> Kind:
 
 def with_words() -> list[Kind]:
     return [kind for kind in problems() if kind.words]
+
+
+def without_words() -> list[Kind]:
+    return [kind for kind in problems() if not kind.words]
 
 
 def label(name: str) -> str:

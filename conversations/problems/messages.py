@@ -28,6 +28,8 @@ WHO_LENGTH = 60
 LABELS_LENGTH = 100
 # In front of a message's words, it stands for anything that failed. No name holds it.
 ANY_WHO = "…"
+# In place of a message, it stands for runs of which no words tell why. A message has a colon.
+NO_REASON = "no reason was recorded"
 # What the runtime puts in front of a tool's words.
 TOOL_PREFIX = r"^Error:\s*(?:Error executing \w+ ''[^'']*'':\s*)?"
 

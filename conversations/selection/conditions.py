@@ -24,7 +24,7 @@ from ..indexes import catalogue, state
 from ..models import ChatMessage, Run, Session, Task
 from ..problems import kinds, outcomes
 from ..problems.kinds import Kind
-from ..problems.messages import ANY_WHO
+from ..problems.messages import ANY_WHO, NO_REASON
 from ..problems.outcomes import Outcome
 
 # Conversations that are probed one by one before collecting is tried: a microsecond each if an
@@ -93,11 +93,29 @@ def probed_sessions(found: tuple[Kind, ...]) -> QuerySet:
     return Session.objects.filter(Condition(lambda: rows_of(found), indexed=False).as_probe())
 
 
-def has_problem(name: str) -> Problem:
-    """A problem of this kind or, for "any", of any kind."""
+@dataclass(frozen=True)
+class Period:
+    """From `since` on, and before `until`; without either, it has no such end."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def within(self) -> dict[str, datetime]:
+        bounds = {"created_at__gte": self.since, "created_at__lt": self.until}
+        return {name: moment for name, moment in bounds.items() if moment}
+
+
+ANY_TIME = Period()
+
+
+def has_problem(name: str, period: Period = ANY_TIME) -> Condition:
+    """A problem of this kind or, for "any", of any kind, that happened in the period."""
     found = tuple(kinds.problems()) if name == "any" else (kinds.named(name),)
     indexed = all(state.is_ready(kind.index_name) for kind in found)
     probes = QUICK_PROBES if indexed else SLOW_PROBES
+    if within := period.within():
+        rows = tuple(each.filter(**within) for each in rows_of(found))
+        return Condition(lambda: rows, indexed, probes)
     return Problem(lambda: rows_of(found), indexed, probes, found)
 
 
@@ -142,8 +160,7 @@ def is_active(since: datetime | None, until: datetime | None) -> Condition:
     The session's own times cannot narrow it: `updated_at` is that of its last run's start, before
     that run's last message, and in imported conversations `created_at` may follow the messages.
     """
-    bounds = {"created_at__gte": since, "created_at__lt": until}
-    within = {name: moment for name, moment in bounds.items() if moment}
+    within = Period(since, until).within()
     indexed = all(state.is_ready(index.name) for index in catalogue.OF_ACTIVITY)
     return Condition(
         lambda: (ChatMessage.objects.filter(**within), Run.objects.filter(**within)),
@@ -249,20 +266,32 @@ def normalised_message(text: str) -> str | None:
     return None
 
 
-def problem_is(message: str, problem: str) -> Condition:
+def problem_is(message: str, problem: str, period: Period = ANY_TIME) -> Condition:
     """
-    Problems with this message, of kind `problem` or else of all with words. With ANY_WHO in front
-    of the words, whatever failed with them.
+    Problems of the period with this message, of kind `problem` or else of all with words. With
+    ANY_WHO in front of the words, whatever failed with them; NO_REASON finds runs without words.
     """
+    if message == NO_REASON:
+        return no_reason(problem, period)
     who, colon, words = message.partition(": ")
     told = kinds.with_words()
     found = [kind for kind in told if kind.name == problem] or told
 
     def rows(kind: Kind) -> QuerySet:
-        same = kind.rows().annotate(words=kind.words.as_message()).filter(words=words)
+        same = kind.rows().filter(**period.within())
+        same = same.annotate(words=kind.words.as_message()).filter(words=words)
         if who != ANY_WHO:
             same = same.annotate(who=kind.words.as_name()).filter(who=who)
         return same if colon else same.none()
 
     indexed = all(state.is_ready(kind.message_index_name) for kind in found)
     return Condition(lambda: tuple(map(rows, found)), indexed)
+
+
+def no_reason(problem: str, period: Period) -> Condition:
+    """Runs of this kind, or else of any that is a problem, for which no reason was recorded."""
+    runs = kinds.without_words()
+    found = [kind for kind in runs if kind.name == problem] or runs
+    rows = tuple(kind.rows_without_reason().filter(**period.within()) for kind in found)
+    needed = (*found, *kinds.with_words())
+    return Condition(lambda: rows, all(state.is_ready(kind.index_name) for kind in needed))

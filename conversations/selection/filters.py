@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from backoffice.databases.text import is_storable
+from backoffice.words import exact
 from privacy import masking
 
 from ..models import Agent, Session
@@ -17,6 +18,7 @@ from ..problems.messages import shown_message
 from . import pasted
 from .conditions import (
     Condition,
+    Period,
     got_outcome,
     has_problem,
     is_active,
@@ -28,6 +30,7 @@ from .forms import (
     ACTIVE,
     CREATED,
     DATES,
+    PERIOD,
     ConversationFilterForm,
     MomentFilter,
     TimeZoneFilter,
@@ -139,6 +142,12 @@ class ConversationFilter(django_filters.FilterSet):
         strip=False,
         widget=HiddenInput,
     )
+    problem_from = MomentFilter(
+        method="filter_problem", label="Problem from", end=False, widget=HiddenInput
+    )
+    problem_until = MomentFilter(
+        method="filter_problem", label="Problem before", end=True, widget=HiddenInput
+    )
     evals = django_filters.ChoiceFilter(
         method="filter_evals",
         label="Evaluations",
@@ -170,7 +179,10 @@ class ConversationFilter(django_filters.FilterSet):
         return self.meeting(queryset, name, value, lambda: message_contains(value, everywhere))
 
     def filter_problem(self, queryset, name, value):
-        return self.meeting(queryset, name, value, lambda: has_problem(value))
+        """Dates of a problem alone ask for any problem."""
+        problem = self.form.cleaned_data["problem"] or "any"
+        self.conditions["problem"] = has_problem(problem, self.period)
+        return queryset
 
     def filter_outcome(self, queryset, name, value):
         return self.meeting(queryset, name, value, lambda: got_outcome(value))
@@ -180,7 +192,9 @@ class ConversationFilter(django_filters.FilterSet):
         message = masking.raw(self.message)
         if message is None:
             return queryset.none()
-        return self.meeting(queryset, name, message, lambda: problem_is(message, problem))
+        return self.meeting(
+            queryset, name, message, lambda: problem_is(message, problem, self.period)
+        )
 
     def filter_active(self, queryset, name, value):
         start, end = (self.form.cleaned_data[date] for date in ("active_from", "active_until"))
@@ -192,6 +206,12 @@ class ConversationFilter(django_filters.FilterSet):
             return queryset.none()
         self.conditions[name] = condition()
         return queryset
+
+    @property
+    def period(self) -> Period:
+        """When the problem that the filters ask for happened."""
+        start, end = (self.form.cleaned_data[date] for date in PERIOD)
+        return Period(start and start[0], end and end[0])
 
     @cached_property
     def message(self) -> str | None:
@@ -228,11 +248,16 @@ class ConversationFilter(django_filters.FilterSet):
         return Matching(base, tuple(self.conditions.values()), until=end and end[0])
 
     def matching_problem(self, kind: str) -> Matching:
-        """Conversations with this problem that match the other filters."""
+        """
+        Conversations with this problem that match the other filters; an error is one of the
+        problem that is chosen.
+        """
         matching = self.matching
-        names = ("search", "active", "outcome")
+        names = ["search", "active", "outcome"]
+        if kind == self.form.cleaned_data["problem"]:
+            names.append("error")
         others = [self.conditions[name] for name in names if name in self.conditions]
-        return replace(matching, conditions=(*others, has_problem(kind)))
+        return replace(matching, conditions=(*others, has_problem(kind, self.period)))
 
     def with_time(self) -> dict[str, str]:
         """{name: query string} that adds a time to edit to each date filter."""
@@ -246,7 +271,7 @@ class ConversationFilter(django_filters.FilterSet):
 
     def has_rare(self) -> bool:
         """Whether a filter is set that small screens fold away."""
-        return any(self.data.get(name) for name in ("external_id", *DATES))
+        return any(self.data.get(name) for name in ("external_id", *CREATED, *ACTIVE))
 
     def zone_of_dates(self) -> dict | None:
         """What dates are read in and, if that is not the viewer's zone, how to read them there."""
@@ -293,6 +318,8 @@ class ConversationFilter(django_filters.FilterSet):
                 text = kinds.label(value)
             elif name in ("scope", "outcome"):
                 text = dict(form_field.choices)[value]
+            elif name in PERIOD:
+                text = exact(value[0])
             elif name == "error" and self.message not in (None, text):
                 # Of what somebody typed, a stand-in would tell whose it is.
                 text = shown_message(self.message)

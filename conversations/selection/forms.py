@@ -24,7 +24,9 @@ SHORTEST_SEARCH = 2
 # Filters by date; `tz` names the zone that all of them are read in.
 CREATED = ("start_date", "end_date")
 ACTIVE = ("active_from", "active_until")
-DATES = (*CREATED, *ACTIVE)
+# When a problem happened; set by links.
+PERIOD = ("problem_from", "problem_until")
+DATES = (*CREATED, *ACTIVE, *PERIOD)
 
 
 class MomentField(forms.Field):
@@ -166,7 +168,7 @@ class ConversationFilterForm(StrictForm):
             or sum(len(term.strip()) for term in terms(search)) < SHORTEST_SEARCH
         ):
             self.add_error("search", "Search for at least two characters.")
-        for first, last in (CREATED, ACTIVE):
+        for first, last in (CREATED, ACTIVE, PERIOD):
             start, end = cleaned.get(first), cleaned.get(last)
             # A date as end is the first moment after it, which is not included.
             if start and end and (start[0] > end[0] or (start[0] == end[0] and not end[1])):

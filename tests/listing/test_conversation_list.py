@@ -343,6 +343,8 @@ def test_filters_combine(support_client):
         "end_date": "2026-06-01",
         "active_from": "2026-05-01",
         "active_until": "2036-05-01",
+        "problem_from": "2026-05-01",
+        "problem_until": "2036-05-01",
     }
     assert match(support_client, **query) == [session.id]
     for name, other in [
@@ -354,6 +356,8 @@ def test_filters_combine(support_client):
         ("end_date", "2026-05-31"),
         ("active_from", "2036-05-01"),
         ("active_until", "2026-05-31"),
+        ("problem_from", "2036-05-01"),
+        ("problem_until", "2026-05-31"),
     ]:
         changed = {**query, name: other}
         if name in ("start_date", "end_date"):
@@ -380,6 +384,9 @@ INVALID = [
     ("start_date=yesterday", "start_date"),
     ("active_from=yesterday", "active_from"),
     ("active_until=2026-02-30", "active_until"),
+    ("problem_from=yesterday", "problem_from"),
+    ("problem_until=2026-02-30", "problem_until"),
+    ("problem_from=2026-06-02&problem_until=2026-06-01", "problem_until"),
     ("active_from=2026-06-02&active_until=2026-06-01", "active_until"),
     ("start_date=2026-02-30", "start_date"),
     ("start_date=2026-06-01T25:00", "start_date"),

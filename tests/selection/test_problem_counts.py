@@ -10,6 +10,7 @@ from django.utils import timezone
 from conversations.listing import counts as product
 
 from ..support.factories import (
+    NULL,
     Json,
     make_agent,
     make_conversation,
@@ -114,7 +115,77 @@ def test_the_numbers_do_not_depend_on_the_problem_that_is_chosen(support_client,
     every = counts(support_client)
     for kind in LABELS:
         assert counts(support_client, problem=kind) == every
-    assert counts(support_client, problem="tool_error", error="step: x") == every
+
+
+@pytest.mark.parametrize("chosen", ["tool_error", "any"])
+def test_only_the_tab_that_is_chosen_is_of_one_error(support_client, failing, chosen):
+    error = "restart: device SN-… is off"
+    query = {"problem": chosen, "error": error}
+    every = counts(support_client)
+    assert counts(support_client, **query) == every | {LABELS[chosen]: "2"}
+    for problem in get(support_client, COUNTS, **query).context["problems"][1:]:
+        found = match(support_client, f"/conversations/?{problem['query']}")
+        shown = problem["number"]
+        assert len(found) == shown, problem
+    assert len(match(support_client, error="device SN-… is off", problem=chosen)) == 0
+
+
+def test_a_problem_of_a_time_is_counted_in_that_time(support_client):
+    now = timezone.now()
+    for days in (1, 2, 3):
+        session = make_session()
+        make_task(make_run(session), session, "t", errors=Json("x"), created_at=ago(now, days))
+    since, until = ago(now, 2), ago(now, 1)
+    dates = {"problem_from": since.isoformat(), "problem_until": until.isoformat()}
+    assert counts(support_client, **dates) == expected(any=1, task_error=1)
+    # The end is not included, the start is.
+    for query in (dates, {**dates, "problem": "task_error"}, {**dates, "error": "t: x"}):
+        assert len(match(support_client, **query)) == 1, query
+    assert len(match(support_client, problem_from=since.isoformat())) == 2
+    assert len(match(support_client, problem_until=until.isoformat())) == 2
+    everything, *_ = get(support_client, COUNTS, **dates).context["problems"]
+    assert len(match(support_client, f"/conversations/?{everything['query']}")) == 3
+
+
+def ago(now, days):
+    return now - timedelta(days=days)
+
+
+def test_the_row_tells_the_error_that_was_filtered_for(support_client):
+    session = make_session()
+    run = make_run(session)
+    now = timezone.now()
+    for days, words in ((3, "old 1"), (2, "old 2"), (1, "young")):
+        output = Json({"result": f"Error: {words}"})
+        make_task(run, session, "t", "tool_call", output=output, created_at=ago(now, days))
+    make_task(run, session, "other", errors=Json("newest"), created_at=now)
+
+    def told(**query):
+        [row] = get(support_client, **query).context["rows"]
+        return row.newest_problem
+
+    assert told() == "task other: newest"
+    assert told(error="t: old …") == "tool t: old 2"
+    assert told(error="…: old …", problem="tool_error") == "tool t: old 2"
+    assert told(problem="tool_error") == "tool t: young"
+    assert told(problem_until=ago(now, 2).isoformat()) == "tool t: old 1"
+    until = ago(now, 2).isoformat()
+    assert told(error="t: old …", problem_until=until) == "tool t: old 1"
+
+
+def test_runs_without_a_reason_are_found_and_told(support_client):
+    agent = make_agent()
+    silent, told = make_session(agent), make_session(agent)
+    make_run(silent, output_data=NULL)
+    run = make_run(told, output_data=NULL)
+    make_task(run, told, "t", errors=Json("x"))
+    none = {"problem": "failed", "error": "no reason was recorded"}
+    assert match(support_client, problem="failed") == [told.id, silent.id]
+    response = get(support_client, **none)
+    assert [row.pk for row in response.context["rows"]] == [silent.id]
+    [row] = response.context["rows"]
+    assert row.newest_problem == "A run failed, and no reason was recorded"
+    assert counts(support_client, **none)[LABELS["failed"]] == "1"
 
 
 def test_the_numbers_are_of_what_the_other_filters_leave(support_client, troubled):
@@ -281,7 +352,8 @@ def test_one_error_is_a_chip_and_leaves_with_the_problem(support_client, failing
     response = get(support_client, error="restart: device lost", problem="tool_error")
     chips = {chip["label"]: chip for chip in response.context["chips"]}
     assert chips["Error"]["text"] == "restart: device lost"
-    assert all("error=" not in each["query"] for each in response.context["problems"])
+    kept = [each["kind"] for each in response.context["problems"] if "error=" in each["query"]]
+    assert kept == ["tool_error"]
 
 
 @pytest.mark.parametrize("error", ["x" * 401, "a\0b"])

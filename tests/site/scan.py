@@ -35,6 +35,7 @@ FILTERS = (
     *("search=refund", "search=refund&scope=all", "external_id=a", "problem=any", "problem=failed"),
     *("start_date=2020-01-01", "end_date=2030-01-01", "evals=hidden", "error=x&problem=failed"),
     *("active_from=2020-01-01&tz=Europe/Kiev", "active_until=2030-01-01"),
+    *("problem_from=2020-01-01&problem=any", "problem_until=2030-01-01"),
     *("agent={agent}", "after=99999999999999.00000000000000000000000000000000"),
 )
 PATHS = (

@@ -315,7 +315,8 @@ def searches(side) -> list[dict]:
     found += [{"search": word, "scope": "all"} for word in (WORD, "alpha", "zz")]
     found += [{"search": side.named(model)} for model in MODELS.values()]
     found += [{"error": error} for error in (SAME_ERROR, failed.pk, "no such error")]
-    found += [{"error": SAME_ERROR, "problem": "tool_error"}]
+    found += [{"error": SAME_ERROR, "problem": "tool_error", "problem_from": past}]
+    found += [{"error": "no reason was recorded"}, {"problem": "failed", "problem_until": open_end}]
     both = {"problem": "any", "search": WORD}
     found += [{**both, "scope": "all", "agent": side.agent, "evals": "hidden"}]
     found += [{**both, "end_date": past, "external_id": "user"}]
