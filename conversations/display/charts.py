@@ -1,7 +1,9 @@
-"""Counts per day, laid out as bars of an SVG."""
+"""Counts per day or hour, laid out as bars of an SVG."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
+
+from backoffice.words import local
 
 # In units of the viewBox.
 HEIGHT = 24
@@ -11,54 +13,68 @@ SHORTEST_BAR = 2
 
 
 @dataclass(frozen=True)
-class Day:
-    """`whole` unless problems of that day may be missing."""
+class Bar:
+    """The problems from `start` on; `whole` unless some of them may be missing."""
 
-    date: date
+    start: datetime
     number: int
     whole: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class Trend:
-    """Problems on each day as bars: two paths of an SVG, and the same in words."""
+    """
+    Problems on each day, or in each hour, as bars: two paths of an SVG, and the same in words.
+    `most` is the number of the highest bar, of its own or of all trends on a page.
+    """
 
-    days: list[Day]
+    all: list[Bar]
+    by_hour: bool = False
+    most: int = 0
+
+    def __post_init__(self):
+        self.most = self.most or max(each.number for each in self.all)
 
     @property
     def width(self) -> int:
-        return BAR_STEP * len(self.days) - BAR_STEP + BAR_WIDTH
+        return BAR_STEP * len(self.all) - BAR_STEP + BAR_WIDTH
 
     @property
     def height(self) -> int:
         return HEIGHT
 
     def bars(self) -> str:
-        most = max(day.number for day in self.days)
         return "".join(
             bar(
                 place * BAR_STEP,
                 BAR_WIDTH,
-                max(round(HEIGHT * day.number / most, 1), SHORTEST_BAR),
+                max(round(HEIGHT * each.number / self.most, 1), SHORTEST_BAR),
             )
-            for place, day in enumerate(self.days)
-            if day.number
+            for place, each in enumerate(self.all)
+            if each.number
         )
 
     def incomplete(self) -> str:
-        """The first days, of which problems may be missing."""
-        number = sum(not day.whole for day in self.days)
+        """The first bars, of which problems may be missing."""
+        number = sum(not each.whole for each in self.all)
         return bar(0, min(number * BAR_STEP, self.width), HEIGHT) if number else ""
 
     def words(self) -> str:
         """3 on 12 Nov, 1 on 14 Nov"""
-        days = [
-            f"{day.number:,} on {day.date.day} {day.date:%b}" for day in self.days if day.number
+        found = [
+            f"{each.number:,} {'at' if self.by_hour else 'on'} {self.named(each.start)}"
+            for each in self.all
+            if each.number
         ]
-        missing = [day.date for day in self.days if not day.whole]
+        missing = [each.start for each in self.all if not each.whole]
         if missing:
-            days.append(f"incomplete until {missing[-1].day} {missing[-1]:%b}")
-        return ", ".join(days)
+            found.append(f"incomplete until {self.named(missing[-1])}")
+        return ", ".join(found)
+
+    def named(self, start: datetime) -> str:
+        """12 Nov, or 14:00; with its zone, since an hour may come twice."""
+        here = local(start)
+        return f"{here:%H:%M} {here.tzname()}" if self.by_hour else f"{here.day} {here:%b}"
 
 
 def bar(x: float, width: float, height: float) -> str:

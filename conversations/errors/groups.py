@@ -1,26 +1,40 @@
 """
-The problems of the last two weeks, grouped by message.
+The problems of a period, grouped by message, and compared with the period before.
 
 Our indexes hold the problems and nothing else. Without them, errors() looks through the newest
 conversations, as far back as time allows, and says how far.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-
-from django.utils import timezone
+from datetime import datetime
 
 from backoffice.databases.time_limits import TimeBudget
 from privacy import masking
 
-from ..display.charts import Day, Trend
+from ..display.charts import Bar, Trend
 from ..indexes import state
 from ..models import Agent, Session
 from ..problems import kinds
-from ..problems.messages import shown_message
-from . import collect
+from ..problems.messages import ANY_WHO, NO_REASON, WHO_LENGTH, shown_message
+from . import collect, periods
+from .collect import Row
+from .periods import Shown
 
-NEW = timedelta(days=1)
+# A group is rising with this many times as many problems as in the period before, and this many
+# more.
+RISING_TIMES = 1.5
+RISING_MORE = 3
+
+
+@dataclass(frozen=True)
+class Name:
+    """What failed, of a group that counts the same words together whatever failed with them."""
+
+    name: str
+    number: int
+    conversations: int
+    last: datetime
+    link: str
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,8 @@ class Group:
     """
     Problems of one kind with one normalised message; of runs without words, all of a kind.
 
-    `first` is the first problem ever if `first_is_known`, else the first one looked at.
+    `first` is the first problem ever if `first_is_known`, else the first one looked at. `since`:
+    older ones were not counted. `before`: how many there were in the period before, if known.
     """
 
     kind: str
@@ -38,11 +53,16 @@ class Group:
     first: datetime
     last: datetime
     first_is_known: bool
+    is_new: bool
+    since: datetime
+    before: int | None
     agents: list[Agent]
     agents_count: int
     # The message, or the id of one of the problems if the message may not be shown.
     link: str
     trend: Trend
+    names: list[Name] = field(default_factory=list)
+    names_count: int = 0
 
     @property
     def who(self) -> str:
@@ -57,15 +77,30 @@ class Group:
         return self.agents_count - len(self.agents)
 
     @property
-    def is_new(self) -> bool:
-        return self.first_is_known and self.first > timezone.now() - NEW
+    def names_left_out(self) -> int:
+        return self.names_count - len(self.names)
+
+    @property
+    def more(self) -> int:
+        """How many more than in the period before; less than 0 if fewer, 0 if that is unknown."""
+        return 0 if self.before is None else self.number - self.before
+
+    @property
+    def is_rising(self) -> bool:
+        return self.more >= RISING_MORE and self.number >= RISING_TIMES * (self.before or 0)
+
+
+SORTS = {
+    "rising": lambda group: (group.more, group.number, group.last),
+    "new": lambda group: (group.first_is_known, group.first),
+}
 
 
 @dataclass(frozen=True)
 class Errors:
     """
-    The most frequent groups first. `reached`: older conversations were not looked at; `capped`:
-    kinds with more than NEWEST problems, which were grouped only back to the given moment.
+    `reached`: older conversations were not looked at; `capped`: kinds with more than NEWEST
+    problems, which were grouped only back to the given moment.
     """
 
     groups: list[Group] = field(default_factory=list)
@@ -73,80 +108,143 @@ class Errors:
     groups_left_out: int = 0
     reached: datetime | None = None
     capped: dict[str, datetime] = field(default_factory=dict)
+    # The highest of all bars.
+    most: int = 0
 
     @property
     def is_partial(self) -> bool:
         return bool(self.reached or self.capped)
 
 
-def day_starts() -> list[datetime]:
-    """The first moments of the last DAYS days in the viewer's time zone, today's at the end."""
-    today = timezone.localdate()
-    days = (today - timedelta(days=back) for back in reversed(range(collect.DAYS)))
-    return [timezone.make_aware(datetime.combine(day, datetime.min.time())) for day in days]
-
-
-def errors(seconds: float, kind: str = "", agent: Agent | None = None) -> Errors:
+def errors(
+    seconds: float,
+    kind: str = "",
+    agent: Agent | None = None,
+    shown: Shown | None = None,
+    order: str = "count",
+) -> Errors:
     """
-    Problems of the last DAYS days: of every kind, or one of `kinds.problems()`; of one agent.
+    Problems of a period: of every kind, or one of `kinds.problems()`; of one agent. The most
+    frequent first, or in the `order` of collect.ORDERS.
 
     Raises OperationalError if not even the newest conversations can be looked at within that
     many seconds.
     """
     budget = TimeBudget(seconds)
+    shown = shown or periods.named(periods.DEFAULT)
     asked = [kinds.named(kind)] if kind else kinds.problems()
-    starts = day_starts()
     sessions = Session.objects.filter(agent=agent) if agent else Session.objects.all()
     rows, reached = None, None
     if all(state.is_ready(each.index_name) for each in asked):
         rows = collect.from_indexes(
-            asked, sessions if agent else None, starts, seconds * collect.INDEXED_SHARE
+            asked, sessions if agent else None, shown, order, seconds * collect.INDEXED_SHARE
         )
+    # Whether earlier() has yet to count the problems of the period before.
+    uncounted = rows is not None
     if rows is None:
-        rows, reached = collect.look_back(asked, sessions, starts, budget)
-    return assemble(rows, reached, starts, agent)
+        rows, reached = collect.look_back(asked, sessions, shown, order, budget)
+    return Assembly(rows, reached, shown, agent, uncounted).errors(order)
 
 
-def assemble(rows, reached, starts, agent) -> Errors:
-    totals = {row[0]: (row[3], row[5]) for row in rows if row[2] is None}
-    rows = [row for row in rows if row[2] is not None]
-    capped = {kind: oldest for kind, (number, oldest) in totals.items() if number == collect.NEWEST}
-    ever = collect.first_seen(rows, agent)
-    named = Agent.objects.only("name").in_bulk({pk for row in rows for pk in row[8]})
-    groups = []
-    for row in rows:
-        kind, who, words, number, conversations, first, last, agents_count, pks, numbers = row[:10]
-        example, is_cut = row[11:]
-        who, words = masking.raw(who), masking.raw(words)
+class Assembly:
+    """Makes groups of the rows that were read."""
+
+    def __init__(self, rows: list[Row], reached, shown: Shown, agent, uncounted: bool):
+        self.shown, self.reached, self.uncounted = shown, reached, uncounted
+        self.rows = [row for row in rows if row.level == "group"]
+        self.kinds = {row.kind: row for row in rows if row.level == "kind"}
+        self.names: dict[tuple, list[Row]] = {}
+        for row in rows:
+            if row.level == "name":
+                self.names.setdefault((row.kind, masking.raw(row.words)), []).append(row)
+        self.earlier = collect.earlier(self.rows, agent, shown.before)
+        self.agents = Agent.objects.only("name").in_bulk(
+            {pk for row in self.rows for pk in row.agents}
+        )
+
+    def errors(self, order: str) -> Errors:
+        groups = [self.group(row) for row in self.rows]
+        if order in SORTS:
+            groups.sort(key=SORTS[order], reverse=True)
+        groups = groups[: collect.GROUPS]
+        most = max((group.trend.most for group in groups), default=0)
+        for group in groups:
+            group.trend.most = most
+        capped = {kind: self.whole_since(kind) for kind in self.kinds}
+        is_reached = self.reached and self.reached > self.shown.since - collect.SLACK
+        return Errors(
+            groups=groups,
+            number=sum(row.number for row in self.kinds.values()),
+            groups_left_out=self.rows[0].total - len(groups) if self.rows else 0,
+            reached=self.reached if is_reached else None,
+            capped={kind: at for kind, at in capped.items() if at and at > self.shown.since},
+            most=most,
+        )
+
+    def whole_since(self, kind: str) -> datetime | None:
+        """Older problems of this kind were not read, since there are so many."""
+        read = self.kinds[kind]
+        return read.first if read.total == collect.NEWEST else None
+
+    def group(self, row: Row) -> Group:
+        who, words = masking.raw(row.who), masking.raw(row.words)
+        names = self.names.get((row.kind, words), []) if who == ANY_WHO else []
+        names.sort(key=lambda name: (-name.number, masking.raw(name.who)))
+        link_who = who
+        if len(names) == 1:
+            who = masking.raw(names[0].who)
         # Of runs, there are no words.
         message = "" if who is None else f"{who}: {words}"
-        shown = shown_message(message, is_cut)
-        whole_since = max(filter(None, (reached, capped.get(kind))), default=starts[0])
-        groups.append(
-            Group(
-                kind=kind,
-                message=shown,
-                number=number,
-                conversations=conversations,
-                first=ever.get((kind, who, words), first),
-                last=last,
-                first_is_known=(kind, who, words) in ever,
-                # An agent deleted between two queries has no name.
-                agents=[named[pk] for pk in pks if pk in named],
-                agents_count=agents_count,
-                link=message if shown == message else example,
-                trend=Trend(
-                    [
-                        Day(timezone.localdate(start), number, start >= whole_since)
-                        for start, number in zip(starts, numbers, strict=True)
-                    ]
-                ),
-            )
+        shown = shown_message(message, row.is_cut)
+        link = f"{who}: {words}" if shown == message else row.id
+        if shown != message and len(names) > 1:
+            link = f"{ANY_WHO}: {row.id}"
+        known = self.earlier.get((row.kind, link_who, words), (None, None))
+        first = known[0] or row.first
+        whole_since = max(
+            filter(None, (self.reached, self.whole_since(row.kind))),
+            default=self.shown.before.since,
         )
-    return Errors(
-        groups=groups,
-        number=sum(number for number, _ in totals.values()),
-        groups_left_out=rows[0][10] - len(rows) if rows else 0,
-        reached=reached,
-        capped=capped,
-    )
+        return Group(
+            kind=row.kind,
+            message=shown,
+            number=row.number,
+            conversations=row.conversations,
+            first=first,
+            last=row.last,
+            first_is_known=known[0] is not None,
+            is_new=known[0] is not None and first >= self.shown.new_since,
+            since=max(self.shown.since, self.whole_since(row.kind) or self.shown.since),
+            before=self.before(row, known[1], whole_since),
+            # An agent deleted between two queries has no name.
+            agents=[self.agents[pk] for pk in row.agents if pk in self.agents],
+            agents_count=row.agents_count,
+            link=NO_REASON if who is None else link,
+            trend=Trend(
+                [
+                    Bar(start, number, start >= whole_since)
+                    for start, number in zip(self.shown.starts, row.bars, strict=True)
+                ],
+                by_hour=self.shown.by_hour,
+            ),
+            names=[self.name(name, words) for name in names] if len(names) > 1 else [],
+            names_count=names[0].total if names else 0,
+        )
+
+    def before(self, row: Row, counted: int | None, whole_since: datetime) -> int | None:
+        if self.uncounted and row.words is not None and row.who is not None:
+            # The newest that are counted are not all of this period.
+            return counted if whole_since <= self.shown.since else None
+        return row.before if whole_since <= self.shown.before.since else None
+
+    def name(self, row: Row, words: str) -> Name:
+        who = masking.raw(row.who)
+        message = f"{who}: {words}"
+        shown = shown_message(message, row.is_cut)
+        return Name(
+            name=masking.mask(who, cut_end=len(who) >= WHO_LENGTH) if masking.is_active() else who,
+            number=row.number,
+            conversations=row.conversations,
+            last=row.last,
+            link=message if shown == message else row.id,
+        )

@@ -2,7 +2,6 @@
 
 from django import forms
 from django.conf import settings
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
@@ -13,7 +12,14 @@ from ..selection.filtered_page import FilteredPageMixin
 from ..selection.find import SHARE_OF_TIMEOUT
 from ..selection.forms import StrictForm, query_string, with_agent_as_stored
 from ..selection.widgets import AgentSelect
-from . import collect, groups
+from . import collect, groups, periods
+
+SORTS = [
+    ("count", "Most frequent"),
+    ("rising", "Rising"),
+    ("new", "Newest"),
+    ("last", "Last seen"),
+]
 
 
 class ErrorFilterForm(StrictForm):
@@ -27,6 +33,8 @@ class ErrorFilterForm(StrictForm):
         error_messages={"invalid_choice": "There is no such agent."},
     )
     # Set by links.
+    period = forms.ChoiceField(required=False, choices=periods.CHOICES, widget=forms.HiddenInput)
+    sort = forms.ChoiceField(required=False, choices=SORTS, widget=forms.HiddenInput)
     kind = forms.ChoiceField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, data):
@@ -55,47 +63,65 @@ class ErrorsView(ConversationAccess, FilteredPageMixin, TemplateView):
             return context
         seconds = settings.STATEMENT_TIMEOUT_SECONDS * SHARE_OF_TIMEOUT
         agent = self.form.cleaned_data["agent"]
-        as_of = timezone.now()
-        found = groups.errors(seconds, self.form.cleaned_data["kind"], agent)
+        shown = self.shown
+        found = groups.errors(
+            seconds,
+            self.form.cleaned_data["kind"],
+            agent,
+            shown,
+            self.form.cleaned_data["sort"] or "count",
+        )
         return context | {
             "found": found,
-            "as_of": as_of,
-            "rows": [
-                {
-                    "group": group,
-                    "kind": kinds.named(group.kind),
-                    "query": list_query(group, agent),
-                }
-                for group in found.groups
-            ],
+            "as_of": shown.now,
+            "axis": shown.axis,
+            "rows": [group_row(group, agent, shown) for group in found.groups],
             "capped": [
                 {"label": kinds.label(kind), "oldest": oldest}
                 for kind, oldest in found.capped.items()
             ],
         }
 
+    @cached_property
+    def shown(self) -> periods.Shown:
+        return periods.named(self.form.cleaned_data.get("period") or periods.DEFAULT)
+
     def filters_context(self) -> dict:
-        chosen = self.form.data.get("kind", "")
+        self.form.is_valid()
         return {
             "form": self.form,
-            "kinds": [
-                {
-                    "label": label,
-                    "chosen": kind == chosen,
-                    "query": self.form.query("kind", kind=kind),
-                }
-                for kind, label in [("", "All"), *self.form.fields["kind"].choices]
-            ],
-            "days": collect.DAYS,
+            "kinds": self.links("kind", [("", "All"), *self.form.fields["kind"].choices]),
+            "periods": self.links("period", periods.CHOICES, periods.DEFAULT),
+            "sorts": self.links("sort", SORTS, "count"),
+            "shown": self.shown,
             "newest": collect.NEWEST,
         }
+
+    def links(self, name: str, choices: list, default: str = "") -> list[dict]:
+        chosen = self.form.data.get(name, "") or default
+        return [
+            {
+                "label": label,
+                "chosen": value == chosen,
+                "query": self.form.query(name, **{name: "" if value == default else value}),
+            }
+            for value, label in choices
+        ]
 
     def shown_query(self, context) -> str:
         return self.form.query()
 
 
-def list_query(group: groups.Group, agent: Agent | None) -> str:
-    """The list's query string that shows a group's conversations."""
-    return query_string(
-        {"problem": group.kind, "error": group.link, "agent": str(agent.pk) if agent else ""}
-    )
+def group_row(group: groups.Group, agent: Agent | None, shown: periods.Shown) -> dict:
+    def query(error: str) -> str:
+        """The list's query string that shows the conversations of an error."""
+        of_agent = {"agent": str(agent.pk)} if agent else {}
+        since_until = periods.parameters(group.since, shown.until)
+        return query_string({"problem": group.kind, "error": error} | since_until | of_agent)
+
+    return {
+        "group": group,
+        "kind": kinds.named(group.kind),
+        "query": query(group.link),
+        "names": [{"name": name, "query": query(name.link)} for name in group.names],
+    }

@@ -282,6 +282,7 @@ MODEL_ERROR = Kind(
         who="{model}",
         said="coalesce({response_code}::text || ': ', '')"
         " || coalesce({response_data} #>> '{}', '')",
+        any_who=True,
     ),
     noun="model",
 )

@@ -186,6 +186,8 @@ class Words:
     columns: tuple[str, ...]
     who: str
     said: str
+    # Whether the page Errors counts the same words together, whatever failed with them.
+    any_who: bool = False
 
     def who_sql(self, **columns: str) -> str:
         return with_columns(self.who, **columns)

@@ -252,17 +252,20 @@ def tool_calls(text: str) -> tuple[QuerySet, bool]:
 def normalised_message(text: str) -> str | None:
     """
     The message itself, or that of the problem whose id is given; None if there is none. A URL
-    holds an id if the message has personal data: a message never looks like an id.
+    holds an id if the message has personal data: a message never looks like an id. With ANY_WHO in
+    front of the id, whatever failed with these words.
     """
+    anything = text.startswith(f"{ANY_WHO}: ")
     try:
-        row_id = uuid.UUID(text)
+        row_id = uuid.UUID(text.removeprefix(f"{ANY_WHO}: "))
     except ValueError:
         return text
     for kind in kinds.with_words():
         same = kind.rows().filter(pk=row_id)
         parts = {"who": kind.words.as_name(), "words": kind.words.as_message()}
         if found := same.annotate(**parts).values_list("who", "words").first():
-            return ": ".join(map(masking.raw, found))
+            who, words = map(masking.raw, found)
+            return f"{ANY_WHO if anything else who}: {words}"
     return None
 
 

@@ -145,6 +145,8 @@ def queries(ours: Side, theirs: Side) -> dict[str, list[dict]]:
         "conversations:errors": [
             {},
             {"agent": theirs.agent},
+            {"period": "today", "sort": "last"},
+            {"period": "30d", "sort": "rising"},
             *({"kind": kind} for kind in KINDS[2:]),
             *({"kind": kind, "agent": theirs.agent} for kind in KINDS[2:]),
         ],

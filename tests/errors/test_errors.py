@@ -12,8 +12,8 @@ from django.db import OperationalError, connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from conversations.display.charts import Day, Trend
-from conversations.errors import collect
+from conversations.display.charts import Bar, Trend
+from conversations.errors import collect, periods
 from conversations.errors import groups as errors
 from conversations.indexes import catalogue, state
 from conversations.models import Agent
@@ -36,6 +36,8 @@ from ..support.pages import HTMX, error_links, get, text
 pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
 URL = "/conversations/errors/"
 SECONDS = 5
+# Those that the page shows unless it is told otherwise.
+DAYS = 14
 
 
 @pytest.fixture(autouse=True)
@@ -164,14 +166,14 @@ def test_what_did_not_fail_is_not_there(either_way):
 
 def test_only_the_last_days_are_looked_at(either_way):
     session = make_session(updated_at=timezone.now())
-    tool_failure("long ago", session=session, created_at=ago(days=collect.DAYS))
-    tool_failure("lately", session=session, created_at=ago(days=collect.DAYS - 1))
+    tool_failure("long ago", session=session, created_at=ago(days=DAYS))
+    tool_failure("lately", session=session, created_at=ago(days=DAYS - 1))
     assert groups() == {"look_up: lately": 1}
 
 
 def test_a_failure_a_little_younger_than_its_conversation_is_found(either_way):
-    session = make_session(updated_at=errors.day_starts()[0] - timedelta(hours=1))
-    tool_failure(session=session, created_at=ago(days=collect.DAYS - 1))
+    session = make_session(updated_at=periods.named("14d").since - timedelta(hours=1))
+    tool_failure(session=session, created_at=ago(days=DAYS - 1))
     assert groups() == {"look_up: gone": 1}
 
 
@@ -303,7 +305,9 @@ def test_days_are_those_of_the_viewers_time_zone(either_way, monkeypatch):
 
     def days():
         [group] = found().groups
-        return {day.date.day: day.number for day in group.trend.days if day.number}
+        return {
+            timezone.localtime(day.start).day: day.number for day in group.trend.all if day.number
+        }
 
     assert days() == {21: 1, 23: 1}
     with timezone.override("Europe/Tallinn"):
@@ -314,8 +318,8 @@ def test_days_begin_at_midnight_when_clocks_change(monkeypatch):
     zone = ZoneInfo("Europe/Tallinn")
     monkeypatch.setattr(timezone, "now", lambda: datetime(2026, 10, 30, 12, tzinfo=UTC))
     with timezone.override(zone):
-        starts = errors.day_starts()
-    assert len(starts) == collect.DAYS
+        starts = periods.named("14d").starts
+    assert len(starts) == DAYS
     assert {start.astimezone(zone).hour for start in starts} == {0}
     assert starts[-1] - starts[0] == timedelta(days=13)
     assert starts[-1].utcoffset() != starts[0].utcoffset()
@@ -338,12 +342,12 @@ def test_the_trend_is_an_svg_with_words(support_client, monkeypatch):
 
 
 def test_bars_are_as_high_as_their_days_and_never_invisible():
-    day = datetime(2026, 11, 1, tzinfo=UTC).date()
-    days = [Day(day, number, True) for number in (1000, 0, 500, 1)]
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    days = [Bar(day, number, True) for number in (1000, 0, 500, 1)]
     trend = Trend(days)
     assert trend.bars() == "M0 24v-24.0h5v24.0zM14 24v-12.0h5v12.0zM21 24v-2h5v2z"
     assert trend.incomplete() == ""
-    days[0] = days[1] = Day(day, 3, False)
+    days[0] = days[1] = Bar(day, 3, False)
     assert trend.incomplete() == "M0 24v-24h14v24z"
     assert trend.words().endswith("incomplete until 1 Nov")
 
@@ -362,10 +366,10 @@ def test_a_cap_is_told_with_how_far_back_it_goes(either_way, monkeypatch, suppor
     assert page.number == 3
     [tools, models] = page.groups
     assert (tools.number, tools.last) == (2, moments[2])
-    whole = [day.whole for day in tools.trend.days]
+    whole = [day.whole for day in tools.trend.all]
     assert whole == sorted(whole)
     assert (whole[0], whole[-1]) == (False, True)
-    assert all(day.whole for day in models.trend.days)
+    assert all(day.whole for day in models.trend.all)
     shown = text(get(support_client, URL))
     assert "3 or more failures" in shown
     assert "Only the newest 2 of a kind are counted: “Tool call failed” back to" in shown
@@ -388,7 +392,7 @@ def test_where_time_runs_out_it_says_how_far_it_got(monkeypatch, support_client)
     assert page.reached == second
     [group] = page.groups
     assert group.number == 2
-    assert not group.trend.days[0].whole
+    assert not group.trend.all[0].whole
     shown = text(get(support_client, URL))
     assert "These are the failures of conversations back to" in shown
     assert "2 or more failures" in shown
@@ -486,11 +490,11 @@ def test_a_link_finds_exactly_these_conversations(support_client, kind, words):
     assert len(mine) == 1
 
 
-def test_a_link_of_runs_leads_to_all_runs_of_that_kind(support_client):
-    session = make_session()
+def test_a_link_of_runs_leads_to_those_without_a_reason(support_client):
+    session, told = make_session(), make_session()
     make_run(session, output_data=NULL)
-    [link] = error_links(get(support_client, URL))
-    assert link == "/conversations/?problem=failed"
+    make_task(make_run(told, output_data=NULL), told, "t", errors=Json("why"))
+    [link] = [link for link in error_links(get(support_client, URL)) if "problem=failed" in link]
     assert match(support_client, link) == [session.id]
 
 

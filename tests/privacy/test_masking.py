@@ -386,6 +386,28 @@ def test_a_masked_group_of_errors_leads_to_its_conversations(masked, support_cli
         assert "look_up: no " in answer
 
 
+def test_a_masked_group_of_several_models_leads_to_all_of_them_and_to_each(masked, support_client):
+    sessions = {}
+    for model in ("small", f"of {EMAIL}"):
+        session = sessions[model] = make_session()
+        words = Json(f"no account for {EMAIL}")
+        make_model_call(
+            session, make_run(session), model=model, response_code=500, response_data=words
+        )
+    response = support_client.get("/conversations/errors/")
+    html = response.content.decode()
+    assert not told(html)
+    assert "2 models" in html
+    [link] = error_links(response)
+    assert set(listed(support_client.get(link))) == {each.id for each in sessions.values()}
+    [row] = response.context["rows"]
+    queries = {each["name"].name: each["query"] for each in row["names"]}
+    found = [listed(support_client.get(f"/conversations/?{query}")) for query in queries.values()]
+    assert sorted(found) == sorted([session.id] for session in sessions.values())
+    for query in (link, *(f"/conversations/?{query}" for query in queries.values())):
+        assert not told(support_client.get(query).content.decode())
+
+
 def test_an_error_that_is_gone_leads_to_nothing(masked, support_client):
     response = support_client.get("/conversations/?error=12345678-1234-1234-1234-123456789012")
     assert response.context["rows"] == []

@@ -338,7 +338,8 @@ def queries(name: str, side, asked: list[dict]) -> list[dict]:
         return asked[::3]
     if name == "conversations:errors":
         found = [{"kind": kind.name} for kind in kinds.problems()]
-        return [{}, *found, *({**query, "agent": side.agent} for query in ({}, *found))]
+        of_agent = [{**query, "agent": side.agent} for query in ({}, *found)]
+        return [{}, {"period": "30d", "sort": "rising"}, *found, *of_agent]
     if name == "conversations:detail":
         return [*asked[::3], {"from": 0}]
     if name == "conversations:erase_all":
