@@ -202,14 +202,19 @@ GROUPED = """
                count(DISTINCT session_id)::int AS conversations, max(created_at) AS last,
                min(id) AS id,
                row_number() OVER (PARTITION BY kind, words ORDER BY count(*) DESC, who) AS place,
-               (count(*) OVER (PARTITION BY kind, words))::int AS total
+               (count(*) OVER whole)::int AS total, sum(count(*)) OVER whole AS whole_number,
+               min(min(created_at)) OVER whole AS whole_first,
+               max(max(created_at)) OVER whole AS whole_last
         FROM failures WHERE kind = ANY(%s) AND bar > 0 GROUP BY kind, who, words
+        WINDOW whole AS (PARTITION BY kind, words)
     )
     SELECT 'group', * FROM groups
     UNION ALL
-    SELECT 'name', kind, who, words, names.number, names.conversations, 0, NULL, names.last, 0,
-           NULL, NULL, names.total, names.id, false
-    FROM names JOIN groups USING (kind, words) WHERE place <= {names}
+    (SELECT 'name', kind, who, words, number, conversations, 0, NULL::timestamptz, last, 0,
+            NULL::uuid[], NULL::int[], total, id, false
+     FROM names WHERE place <= {names}
+     ORDER BY whole_{order}, whole_number DESC, whole_last DESC, kind, words
+     LIMIT {most_names})
     UNION ALL
     SELECT 'kind', kind, NULL, NULL, count(*) FILTER (WHERE bar > 0), 0, 0, min(created_at), NULL,
            0, NULL, NULL, count(*), NULL, false
@@ -241,6 +246,7 @@ def grouped(sources: list[Source], shown: Shown, order: str) -> list[Row]:
         agents=AGENTS,
         groups=CANDIDATES if order in ("rising", "new") else GROUPS,
         names=NAMES,
+        most_names=(CANDIDATES if order in ("rising", "new") else GROUPS) * NAMES,
     )
     params = [param for _, _, params in sources for param in params]
     together = [kind.name for kind, _, _ in sources if kind.words and kind.words.any_who]
