@@ -4,6 +4,7 @@ import math
 from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
+from django.conf import settings
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.template.defaultfilters import pluralize
 from django.utils import timezone
@@ -18,6 +19,13 @@ UNITS = (
     (3600, "hour"),
     (60, "minute"),
 )
+
+
+def external_id_label(*, inside: bool = False) -> str:
+    """What this site calls an external id, such as "Customer"; "customer" `inside` a sentence."""
+    label = settings.EXTERNAL_ID_LABEL
+    # An abbreviation, such as CRM number, keeps its capitals.
+    return label[0].lower() + label[1:] if inside and label[1:2].islower() else label
 
 
 def local(moment):

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from backoffice.words import external_id_label
 from privacy import masking
 
-from ..agentdb.search_terms import terms
+from ..agentdb.search_terms import terms, whole
 from ..selection.filters import ConversationFilter
 from ..selection.forms import DATES
+from ..selection.named import SHORTEST_BEGINNING
 
 # With more words, none of them is to blame.
 MOST_WORDS = 5
@@ -40,9 +42,11 @@ def wider(filters: ConversationFilter, search: str):
     others = given - {"search", "scope", "evals", "tz", *DATES}
     if others:
         yield Offer("Search without the other filters", filters.query(*others))
-    # Of people who see no personal data, only a whole external id finds anything.
-    if "external_id" not in given and not masking.is_active():
-        label = f"Look for external ids that begin with “{search.strip()}”"
+    # Longer ones are looked for anyway. For people who see no personal data, only a whole external
+    # id finds anything.
+    short = len(whole(search)) < SHORTEST_BEGINNING
+    if "external_id" not in given and short and not masking.is_active():
+        label = f"{external_id_label()} that begins with “{search.strip()}”"
         yield Offer(label, filters.query("search", "scope", external_id=search.strip()))
 
 

@@ -1,4 +1,4 @@
-"""The passages that match a search, which a row of the list shows below its summary."""
+"""Why a row matches a search, which the list shows below its summary: passages, and ids."""
 
 import uuid
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import time_limit
+from backoffice.words import external_id_label
 from privacy import masking, personal_data
 
 from ..agentdb import normal_form, revision
@@ -19,6 +20,7 @@ from ..display.readable import letters, readable, spells_letters
 from ..models import Session
 from ..problems import kinds
 from ..selection.conditions import countings
+from ..selection.named import Named
 
 SECONDS = 1
 SNIPPETS = 3
@@ -113,6 +115,29 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
                 )
                 of_session.append(Snippet(label, html, url))
     return found
+
+
+def named_by(row: Session, named: Named, text: str, query: str) -> list[Snippet]:
+    """The ids by which the search names the row's conversation."""
+    found = []
+    if hit := named.by_id.get(row.pk):
+        kind, row_id = hit
+        url = named_address(row.pk, kind, row_id, query)
+        found.append(Snippet(f"{kind} id", as_plain_text(str(row_id), text), url))
+    if row.pk in named.by_external_id:
+        url = named_address(row.pk, "session", row.pk, query)
+        shown = as_plain_text(row.external_id or "", text)
+        found.append(Snippet(external_id_label(), shown, url))
+    return found
+
+
+def named_address(session_id, kind: str, row_id, query: str) -> str:
+    """Where the page of a conversation shows the row that has this id."""
+    if kind == "task":
+        return reverse("conversations:task", args=[session_id, row_id])
+    place = {"run": f"run={row_id}", "message": f"m={row_id}"}.get(kind)
+    asked = "&".join(filter(None, [query, place]))
+    return f"{reverse('conversations:detail', args=[session_id])}{asked and '?'}{asked}"
 
 
 def places(everywhere: bool):

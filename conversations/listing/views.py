@@ -9,7 +9,6 @@ from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
 
-from backoffice.fragments import wants_fragment
 from privacy.stand_ins import is_asked_for
 
 from ..access.conversation_access import ConversationAccess, audit_search
@@ -19,6 +18,7 @@ from ..selection.filtered_page import FilteredPageMixin
 from ..selection.filters import ConversationFilter
 from ..selection.find import SHARE_OF_TIMEOUT, find
 from ..selection.forms import PERIOD
+from ..selection.named import MOST
 from ..selection.pagination import Cursor
 from ..summaries import (
     histories,
@@ -29,10 +29,9 @@ from ..summaries import (
     unfinished_runs,
 )
 from . import counts, open_page
-from .direct_hits import direct_hits
 from .newest_problems import newest_problems
 from .offers import offers
-from .snippets import snippets
+from .snippets import named_address, named_by, snippets
 
 # Filters in which somebody may look for a masked person.
 TYPED = ("search", "external_id")
@@ -61,14 +60,15 @@ class FilteredView(ConversationAccess, TemplateView):
     def add_texts(self, rows):
         words = newest_problems(rows, self.filterset)
         runs = histories([row for row in rows if row.problems])
-        found = {}
-        if rows and (text := self.filterset.form.cleaned_data.get("search")):
-            everywhere = self.filterset.form.cleaned_data["scope"] == "all"
-            found = snippets([row.pk for row in rows], text, everywhere, self.filterset.query())
+        filters, query = self.filterset, self.filterset.query()
+        text, found = filters.form.cleaned_data.get("search") or "", {}
+        if rows and text:
+            everywhere = filters.form.cleaned_data["scope"] == "all"
+            found = snippets([row.pk for row in rows], text, everywhere, query)
         for row in rows:
             row.newest_problem = words.get(row.pk, "")
             row.outcome = outcomes.outcome_of(runs.get(row.pk, ""))
-            row.snippets = found.get(row.pk, [])
+            row.snippets = [*named_by(row, filters.named, text, query), *found.get(row.pk, [])]
 
 
 class ConversationListView(FilteredPageMixin, FilteredView):
@@ -77,38 +77,33 @@ class ConversationListView(FilteredPageMixin, FilteredView):
     page_size = 50
 
     def get_page(self, request, *args, **kwargs):
-        if len(self.direct_hits) == 1 and self.sent_by_hand:
-            return self.go_to(self.direct_hits[0].url)
+        # Nothing opens by itself while a user types, nor when Back leads to what was typed.
+        if request.GET.get("go") == "1" and (url := self.only_match()):
+            return HttpResponseClientRedirect(url) if request.htmx else redirect(url)
         return super().get_page(request, *args, **kwargs)
 
-    def go_to(self, url):
-        return HttpResponseClientRedirect(url) if self.request.htmx else redirect(url)
+    def only_match(self) -> str | None:
+        """The address of what the search names, if no other conversation matches."""
+        named = self.filterset.is_valid() and self.filterset.named
+        if not named or len(named.sessions) != 1:
+            return None
+        places, _ = self.find(None, 2)
+        if [place.id for place in places] != named.sessions:
+            return None
+        [session_id] = named.sessions
+        kind, row_id = named.by_id.get(session_id, ("session", session_id))
+        return named_address(session_id, kind, row_id, self.filterset.query())
 
-    @cached_property
-    def direct_hits(self):
-        """What the search names; none with a cursor, a scope or a long text."""
-        query = self.request.GET
-        text = query.get("search", "")
-        return (
-            [] if "after" in query or query.get("scope") or len(text) > 200 else direct_hits(text)
-        )
-
-    @property
-    def sent_by_hand(self) -> bool:
-        """
-        Nothing opens by itself while a user types, nor when Back leads to what was typed: the
-        URL then says go=0.
-        """
-        go = self.request.GET.get("go")
-        return go == "1" if wants_fragment(self.request) else go != "0"
+    def find(self, cursor, limit):
+        seconds = settings.STATEMENT_TIMEOUT_SECONDS * SHARE_OF_TIMEOUT
+        return find(self.filterset.matching, cursor, limit, seconds)
 
     def get_context_data(self, **kwargs):
         query = self.request.GET
         after = query.get("after", "")
         cursor = Cursor.parse(after) if after else None
         matching = self.filterset.matching
-        seconds = settings.STATEMENT_TIMEOUT_SECONDS * SHARE_OF_TIMEOUT
-        places, reached = find(matching, cursor, self.page_size + 1, seconds)
+        places, reached = self.find(cursor, self.page_size + 1)
         more = len(places) > self.page_size
         places = places[: self.page_size]
         next_cursor = places[-1] if more else reached
@@ -125,7 +120,7 @@ class ConversationListView(FilteredPageMixin, FilteredView):
         audit_search(self.request, self.filterset, again=True, shown=len(rows))
         self.is_told = True
         return self.filters_context() | {
-            "direct_hits": self.direct_hits,
+            "more_named": self.more_named(),
             "rows": rows,
             "stand_in": stand_in,
             "offers": offers(self.filterset) if finds_nothing else [],
@@ -159,9 +154,16 @@ class ConversationListView(FilteredPageMixin, FilteredView):
             return {"exact": shown}
         return counts.quick_total(self.filterset.matching) or {"at_least": shown}
 
+    def more_named(self) -> dict | None:
+        """What leads to all external ids that begin as the search does, if some are left out."""
+        filters = self.filterset
+        if not filters.is_valid() or not filters.named.more:
+            return None
+        text = filters.form.cleaned_data["search"].strip()
+        query = filters.query("search", "scope", external_id=text)
+        return {"text": text, "query": query, "most": MOST}
+
     def shown_query(self, context) -> str:
-        if context.get("direct_hits") and "go=0" not in context["place"]:
-            return f"{context['place']}&go=0"
         return context["place"]
 
 

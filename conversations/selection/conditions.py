@@ -13,6 +13,7 @@ from datetime import datetime
 
 from django.db import connections
 from django.db.models import OuterRef, Q, QuerySet
+from django.db.models.expressions import RawSQL
 
 from privacy import hits, masking
 
@@ -48,12 +49,13 @@ class Condition:
     A conversation meets it if any of the `sources()` has a row with its session_id.
 
     `indexed`: indexes of ours find all these rows. `probes`: how many conversations are probed
-    one by one before the rows are collected.
+    one by one before the rows are collected. `named`: ids of conversations that meet it anyway.
     """
 
     sources: Callable[[], tuple[QuerySet, ...]]
     indexed: bool
     probes: int = SLOW_PROBES
+    named: tuple[uuid.UUID, ...] = ()
 
     def as_subquery(self) -> Q:
         """Lets PostgreSQL's planner choose between the two forms below."""
@@ -65,14 +67,22 @@ class Condition:
 
     def as_probe(self) -> Q:
         """Probes one conversation after the other."""
-        found = Q()
+        found = is_one_of(self.named) if self.named else Q()
         for source in self.sources():
             found |= any_of(source.filter(session_id=OuterRef("pk")))
         return found
 
     def session_ids(self) -> QuerySet:
         first, *others = (source.order_by().values("session_id") for source in self.sources())
+        # With OR instead, PostgreSQL would go through all conversations.
+        if self.named:
+            others.append(Session.objects.filter(is_one_of(self.named)).order_by().values("pk"))
         return first.union(*others, all=True) if others else first
+
+
+def is_one_of(ids: tuple[uuid.UUID, ...]) -> Q:
+    # As one parameter: a thousand take Django milliseconds each time.
+    return Q(pk__in=RawSQL("SELECT unnest(%s::uuid[])", [list(ids)]))
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ def has_problem(name: str, period: Period = ANY_TIME) -> Condition:
     if within := period.within():
         rows = tuple(each.filter(**within) for each in rows_of(found))
         return Condition(lambda: rows, indexed, probes)
-    return Problem(lambda: rows_of(found), indexed, probes, found)
+    return Problem(lambda: rows_of(found), indexed, probes, kinds=found)
 
 
 @dataclass(frozen=True)
@@ -150,7 +160,7 @@ def got_outcome(name: str) -> GotOutcome:
     # Most conversations were answered: there is nothing to collect.
     indexed = bool(found) and all(state.is_ready(kind.index_name) for kind in kinds.known("Run"))
     probes = QUICK_PROBES if indexed else SLOW_PROBES
-    return GotOutcome(lambda: rows_of(tuple(found)), indexed, probes, outcome)
+    return GotOutcome(lambda: rows_of(tuple(found)), indexed, probes, outcome=outcome)
 
 
 def is_active(since: datetime | None, until: datetime | None) -> Condition:
@@ -169,8 +179,11 @@ def is_active(since: datetime | None, until: datetime | None) -> Condition:
     )
 
 
-def message_contains(text: str, everywhere: bool) -> Condition:
-    """All words of the text are in a message or, `everywhere`, in an error or a tool's name."""
+def message_contains(text: str, everywhere: bool, named: tuple[uuid.UUID, ...] = ()) -> Condition:
+    """
+    All words of the text are in a message or, `everywhere`, in an error or a tool's name; or the
+    conversation is one of those `named`.
+    """
     sources = [with_hits(ChatMessage.objects.all(), "content", text)]
     indexed = state.is_ready(catalogue.TRIGRAMS.name) and any(map(TRIGRAM.search, terms(text)))
     if everywhere:
@@ -181,7 +194,7 @@ def message_contains(text: str, everywhere: bool) -> Condition:
         calls, by_name = tool_calls(text)
         sources.append(calls)
         indexed = indexed and by_name
-    return Condition(lambda: tuple(sources), indexed)
+    return Condition(lambda: tuple(sources), indexed, named=named)
 
 
 def with_hits(rows: QuerySet, field: str, text: str) -> QuerySet:

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from backoffice.databases.text import is_storable
-from backoffice.words import exact
+from backoffice.words import exact, external_id_label
 from privacy import masking
 
 from ..models import Agent, Session
@@ -39,11 +39,11 @@ from .forms import (
     with_zone_of_dates,
 )
 from .matching import Matching
+from .named import Named, named
 from .widgets import (
     DATE,
     AgentSelect,
     HiddenInput,
-    QuickInput,
     QuickSelect,
     SearchInput,
 )
@@ -52,13 +52,16 @@ from .widgets import (
 ACTIVITY = (("Today", 0, 0), ("Yesterday", 1, 1), ("Last 7 days", 6, 0), ("Last 30 days", 29, 0))
 
 
+PLACEHOLDER = "Words, {}, or any id"
+
+
 class ConversationFilter(django_filters.FilterSet):
     search = django_filters.CharFilter(
         method="filter_search",
         label="Search",
         help_text="Conversations with all of these words in their messages, in any order and in "
         "upper or lower case. Put a phrase in quotes. An id of any kind finds its conversation.",
-        widget=SearchInput(attrs={"placeholder": "Search, or paste an id", "maxlength": 200}),
+        widget=SearchInput(attrs={"maxlength": 200}),
         max_length=200,
         strip=False,
     )
@@ -81,12 +84,11 @@ class ConversationFilter(django_filters.FilterSet):
     )
     external_id = django_filters.CharFilter(
         method="filter_external_id",
-        label="External id starts with",
         help_text="Conversations whose external id begins like this, in upper or lower case. It is "
         "what your own systems call the person or the ticket.",
-        widget=QuickInput,
         max_length=200,
         strip=False,
+        widget=HiddenInput,
     )
     outcome = django_filters.ChoiceFilter(
         method="filter_outcome",
@@ -167,16 +169,29 @@ class ConversationFilter(django_filters.FilterSet):
         self.filters["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
         self.filters["problem"].extra["choices"] = kinds.choices()
         self.filters["outcome"].extra["choices"] = outcomes.choices()
+        label = external_id_label()
+        external_id = self.filters["external_id"]
+        external_id.label = f"{label} starts with"
         if masking.is_active():
-            external_id = self.filters["external_id"]
-            external_id.label = "External id"
+            external_id.label = label
             external_id.extra["help_text"] = (
                 "Conversations with exactly this external id, in upper or lower case."
             )
+        self.filters["search"].extra["widget"].attrs["placeholder"] = PLACEHOLDER.format(
+            external_id_label(inside=True)
+        )
 
     def filter_search(self, queryset, name, value):
         everywhere = self.form.cleaned_data["scope"] == "all"
-        return self.meeting(queryset, name, value, lambda: message_contains(value, everywhere))
+        named = tuple(self.named.sessions)
+        return self.meeting(
+            queryset, name, value, lambda: message_contains(value, everywhere, named)
+        )
+
+    @cached_property
+    def named(self) -> Named:
+        """What the search names by an id."""
+        return named(self.form.cleaned_data.get("search") or "")
 
     def filter_problem(self, queryset, name, value):
         """Dates of a problem alone ask for any problem."""
@@ -271,7 +286,7 @@ class ConversationFilter(django_filters.FilterSet):
 
     def has_rare(self) -> bool:
         """Whether a filter is set that small screens fold away."""
-        return any(self.data.get(name) for name in ("external_id", *CREATED, *ACTIVE))
+        return any(self.data.get(name) for name in DATES)
 
     def zone_of_dates(self) -> dict | None:
         """What dates are read in and, if that is not the viewer's zone, how to read them there."""

@@ -14,6 +14,7 @@ from backoffice.databases.errors import is_timeout, timeouts_ignored
 from backoffice.databases.time_limits import TimeBudget, time_limit
 from backoffice.databases.work_slots import WorkSlot, wait_for_slot
 
+from .conditions import is_one_of
 from .look_back import widen
 from .matching import Matching
 from .pagination import Cursor
@@ -35,9 +36,31 @@ def find(
     (cursors of the next conversations that match, at most `limit`; how far back it looked if time
     ran out first, else None).
 
+    Conversations that a search names are found at once, however far back they are.
+
     Raises OperationalError if not even the newest can be looked at within that many seconds.
     Without conditions it is a single query under the connection's own time limit.
     """
+    found, reached = search(matching, cursor, limit, seconds)
+    if named := named_places(matching, cursor, limit):
+        both = sorted({*found, *named}, key=lambda place: (place.updated_at, place.id))
+        # Whoever looks further back goes on where the search ended: that must not be a row's place.
+        found = both[::-1][: max(limit - 1, 1) if reached else limit]
+    return found, reached
+
+
+def named_places(matching: Matching, cursor: Cursor | None, limit: int) -> list[Cursor]:
+    """The next conversations that match since they are named."""
+    ids = [pk for condition in matching.conditions for pk in condition.named]
+    if not ids:
+        return []
+    others = (each.as_probe() for each in matching.conditions if not each.named)
+    named = Matching.behind(matching.base, cursor).filter(is_one_of(tuple(ids)), *others)
+    return places(named, limit)
+
+
+def search(matching: Matching, cursor: Cursor | None, limit: int, seconds: float):
+    """find() without what is far back and named."""
     budget = TimeBudget(seconds)
     found: list[Cursor] = []
     for part, begins in matching.parts(cursor):

@@ -16,6 +16,7 @@ from backoffice.words import (
     dollars,
     elapsed_words,
     exact,
+    external_id_label,
     seconds,
     time_element,
 )
@@ -28,6 +29,7 @@ register = template.Library()
 register.simple_tag(at)
 register.simple_tag(day)
 register.simple_tag(message_text)
+register.simple_tag(external_id_label)
 register.filter(seconds)
 register.filter("marked", as_plain_text)
 

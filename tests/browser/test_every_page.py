@@ -119,7 +119,7 @@ LOADED = """(folded) => [...document.querySelectorAll(folded)].every(
 SHOWN = {
     "filtered list": ".snippets mark",
     "list of a search everywhere": ".snippets mark",
-    "list of what an id names": ".direct-hits a >> nth=1",
+    "list of what an id names": ".snippets .label:text('External id')",
     "list that ends where time did": ".rows + .reached",
     "empty list that ends where time did": ".reached",
     "list that took too long": "#results .notice",

@@ -583,10 +583,10 @@ def test_words_of_failures_and_of_messages_cost_the_same_for_many_rows(
         make_message(session, content="Where is my needle?")
     query = "?search=needle&problem=tool_error"
     get(support_client, LIST + query)
-    # What the search names outright, the agents and the rows; under a time limit each, which within
-    # the test's transaction takes three more, two for the places, the failures' words, what
-    # the customers got and the messages' excerpts.
-    with django_assert_num_queries(3 + 5 + 4 + 5, connection=connections["agents"]):
+    # The external ids that begin so, the agents and the rows; under a time limit each, which within
+    # the test's transaction takes three more, the external ids, two for the places, the failures'
+    # words, what the customers got and the messages' excerpts.
+    with django_assert_num_queries(3 + 5 + 3 + 4 + 5, connection=connections["agents"]):
         page = get(support_client, LIST + query)
     assert len(listed(page)) == sessions
     assert text(page).count("run failed: tool look-up: offline") == sessions

@@ -211,7 +211,7 @@ def test_an_external_id_is_found_as_a_whole_alone(masked, session):
     for end in range(1, len(session.external_id)):
         assert match(masked, external_id=session.external_id[:end]) == []
     assert match(masked, external_id=session.external_id) == [session.id]
-    page = text(get(masked))
+    page = text(get(masked, external_id=session.external_id))
     assert "External id" in page
     assert "External id starts with" not in page
 

@@ -1,20 +1,20 @@
 """The search box: what it opens, and what it finds in messages."""
 
+import json
 import uuid
+from urllib.parse import parse_qs, urlencode
 
 import pytest
-from django.db import connections
 from django.http import QueryDict
 from django.urls import reverse
 
-from backoffice.databases.time_limits import time_limit
-from conversations.listing import direct_hits
 from conversations.models import Session
 from conversations.selection.filters import ConversationFilter
+from conversations.selection.named import NOTHING, named
 from conversations.selection.pagination import Cursor
 
 from ..support.factories import make_agent, make_message, make_run, make_session, make_task
-from ..support.listing import TYPING, listed, match
+from ..support.listing import COUNTS, NEW, TYPING, listed, match, slowed
 from ..support.pages import get, text
 
 pytestmark = pytest.mark.django_db
@@ -24,8 +24,8 @@ def detail(session) -> str:
     return reverse("conversations:detail", args=[session.id])
 
 
-@pytest.fixture
-def named():
+@pytest.fixture(name="named")
+def named_rows():
     """{what: (uuid, address that it opens)} of a conversation, and words to find it by."""
     session = make_session(external_id="ticket-7")
     run = make_run(session)
@@ -41,124 +41,208 @@ def named():
 
 
 WHAT = ["session", "run", "task", "message", "external id"]
+LABELS = {"external id": "External id", **{what: f"{what} id" for what in WHAT[:4]}}
+
+
+def reasons(response) -> list[list[tuple[str, str]]]:
+    """[(label, address)] of what each row says of why it is there."""
+    return [[(each.label, each.url) for each in row.snippets] for row in response.context["rows"]]
+
+
+def with_list(address, name) -> str:
+    """The address with the list's query, which leads back to it."""
+    path, _, place = address.partition("?")
+    if "/tasks/" in address:
+        return address
+    return f"{path}?{urlencode({'search': name})}{place and '&'}{place}"
 
 
 # What is named
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_what_is_named_opens_with_the_blanks_that_came_along(support_client, named, what):
+def test_what_is_named_is_a_row_that_says_why_it_is_there(support_client, named, what):
+    name, address = named[what]
+    make_session(external_id="other")
+    for headers in ({}, TYPING):
+        response = get(support_client, headers=headers, search=name)
+        assert listed(response) == [named["session"][0]]
+        assert reasons(response) == [[(LABELS[what], with_list(address, name))]]
+        assert "1 conversation" in text(response)
+        assert f'<span class="label">{LABELS[what]}</span>' in response.content.decode()
+    assert support_client.get(address).status_code == 200
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_what_is_named_is_counted_exported_and_announced(support_client, admin_client, named, what):
+    name, _ = named[what]
+    make_session(external_id="other")
+    assert "1 conversation" in text(get(support_client, COUNTS, search=name))
+    file = get(admin_client, "/conversations/export/conversations.jsonl", search=name)
+    exported = [json.loads(line) for line in b"".join(file.streaming_content).splitlines()]
+    assert [row["session_id"] for row in exported] == [str(named["session"][0])]
+    new = get(support_client, NEW, search=name, since="0." + "0" * 32).json()
+    assert list(new["moved"]) == [str(named["session"][0])]
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_what_is_named_opens_by_hand_with_the_blanks_that_came_along(support_client, named, what):
     name, address = named[what]
     for written in (f"{name}", f"  {name}\t", f"\N{NO-BREAK SPACE}{name}\n"):
-        response = get(support_client, status=302, search=written)
-        assert response["Location"] == address
-    assert support_client.get(address).status_code == 200
+        response = get(support_client, status=302, search=written, go=1)
+        assert response["Location"] == with_list(address, written)
+    assert support_client.get(response["Location"]).status_code == 200
 
 
 @pytest.mark.parametrize("write", [str.upper, lambda name: name.replace("-", ""), "{{{}}}".format])
 def test_a_uuid_opens_however_it_is_written(support_client, named, write):
     name, address = named["run"]
-    assert get(support_client, status=302, search=write(str(name)))["Location"] == address
+    search = write(str(name))
+    response = get(support_client, status=302, search=search, go=1)
+    assert response["Location"] == with_list(address, search)
 
 
 @pytest.mark.parametrize("what", WHAT)
 def test_sent_by_hand_through_htmx_it_opens_too(support_client, named, what):
     name, address = named[what]
     response = get(support_client, headers=TYPING, search=name, go=1)
-    assert response["HX-Redirect"] == address
+    assert response["HX-Redirect"] == with_list(address, name)
 
 
-@pytest.mark.parametrize("what", WHAT)
-def test_while_somebody_types_it_is_only_offered(support_client, named, what):
-    name, address = named[what]
-    response = get(support_client, headers=TYPING, search=name)
-    assert "HX-Redirect" not in response
-    assert [hit.url for hit in response.context["direct_hits"]] == [address]
-    assert f'<a href="{address}">' in response.content.decode()
+@pytest.mark.parametrize("headers", [{}, TYPING])
+def test_nothing_opens_that_is_not_sent_by_hand(support_client, named, headers):
+    name, _ = named["session"]
+    for go in ("", "0"):
+        response = get(support_client, headers=headers, search=name, go=go)
+        assert listed(response) == [name]
 
 
 @pytest.mark.parametrize(
-    "search", [uuid.UUID(int=0), str(uuid.UUID(int=0))[:35], "ticket", "ticket-77"]
+    "search", [uuid.UUID(int=0), str(uuid.UUID(int=0))[:35], "icket-7", "ticket-77", "ti"]
 )
 def test_what_names_nothing_is_looked_for_as_text(support_client, named, search):
     response = get(support_client, search=search)
-    assert response.context["direct_hits"] == []
     assert listed(response) == []
     assert "Nothing matches" in text(response)
 
 
-def test_one_letter_is_too_short_to_search_but_may_be_an_external_id(support_client):
-    session = make_session(external_id="7")
-    assert get(support_client, status=302, search="7")["Location"] == detail(session)
+def test_an_external_id_is_found_by_its_beginning_in_any_case(support_client, named):
+    second = make_session(external_id="Ticket-77")
+    make_session(external_id="my ticket-7")
+    for search in ("tic", "TICKET-", " ticket-7", "external_id=ticket"):
+        response = get(support_client, search=search)
+        assert listed(response) == [second.id, named["session"][0]], search
+        labels = [[label for label, _ in each] for each in reasons(response)]
+        assert labels == [["External id"], ["External id"]]
+    assert match(support_client, search="ti") == []
+
+
+def test_two_letters_may_be_a_whole_external_id(support_client):
+    session = make_session(external_id="TV")
+    make_session(external_id="TV-1")
+    assert match(support_client, search="tv") == [session.id]
 
 
 def test_an_external_id_is_taken_by_the_letter(support_client):
     session = make_session(external_id="a%_\\'\"<b>ü")
     make_session(external_id="axy\\'\"<b>ü")
-    response = get(support_client, status=302, search="a%_\\'\"<b>ü")
-    assert response["Location"] == detail(session)
+    response = get(support_client, search="a%_\\'\"<b>ü")
+    assert listed(response) == [session.id]
+    [[snippet]] = [row.snippets for row in response.context["rows"]]
+    assert snippet.html == "<mark>a%_\\&#x27;&quot;&lt;b&gt;ü</mark>"
 
 
-def test_several_conversations_of_one_external_id_are_offered_above_the_search(support_client):
+def test_those_of_one_external_id_and_those_who_speak_of_it_are_one_list(support_client):
     shop, bank = make_agent("Shop <1>"), make_agent("Bank")
-    first, second = (make_session(agent, external_id="user-1") for agent in (shop, bank))
+    first = make_session(shop, external_id="user-1")
     saying = make_session(shop)
     make_message(saying, content="I am user-1")
-    response = get(support_client, search="user-1")
-    assert [hit.url for hit in response.context["direct_hits"]] == [detail(second), detail(first)]
-    assert listed(response) == [saying.id]
-    html = response.content.decode()
-    assert f'<a href="{detail(first)}">' in html
-    assert "user-1, a conversation with Shop &lt;1&gt;" in html
+    both = make_session(bank, external_id="user-1")
+    make_message(both, content="user-1 here")
+    response = get(support_client, search="user-1", go=1)
+    assert listed(response) == [both.id, saying.id, first.id]
+    labels = [[label for label, _ in each] for each in reasons(response)]
+    assert labels == [["External id", "user"], ["user"], ["External id"]]
 
 
-def test_many_conversations_of_one_external_id_are_a_list_not_a_choice(support_client):
+def test_other_filters_apply_to_what_is_named(support_client, named):
+    name, _ = named["session"]
+    agent = Session.objects.get(pk=name).agent_id
+    assert match(support_client, search=name, agent=agent) == [name]
+    for others in ({"agent": make_agent().id}, {"problem": "failed"}, {"start_date": "2099-01-01"}):
+        response = get(support_client, search=name, go=1, **others)
+        assert listed(response) == []
+        assert "Search without the other filters" in text(response) or "date" in text(response)
+
+
+def test_what_is_named_has_newer_and_older_neighbours(support_client):
+    older, here, newer = (make_session(external_id=f"key-{number}") for number in range(3))
+    page = support_client.get(detail(here), {"search": "key-"})
+    assert (page.context["newer"], page.context["older"]) == (newer.id, older.id)
+
+
+def test_pages_of_what_is_named_follow_one_another(support_client):
     agent = make_agent()
-    made = [make_session(agent, external_id="user-1") for _ in range(direct_hits.MOST + 2)]
-    response = get(support_client, search="user-1")
-    newest = [detail(session) for session in reversed(made)][: direct_hits.MOST]
-    assert [hit.url for hit in response.context["direct_hits"]] == newest
+    made = [make_session(agent, external_id=f"key-{number}").id for number in range(120)]
+    seen, after = [], ""
+    for _ in range(3):
+        response = get(support_client, search="key-", after=after)
+        seen += listed(response)
+        after = response.context["next_cursor"]
+    assert seen == made[::-1]
+    assert after == ""
 
 
-def test_a_uuid_that_is_somebodys_external_id_too_opens_neither(support_client, named):
-    run_id, address = named["run"]
+def test_of_more_than_a_page_takes_up_the_rest_is_told_and_reached(support_client, monkeypatch):
+    monkeypatch.setattr("conversations.selection.named.MOST", 3)
+    agent = make_agent()
+    whole = make_session(agent, external_id="key")
+    made = [make_session(agent, external_id=f"key-{number}").id for number in range(5)]
+    response = get(support_client, search="key", agent=agent.id)
+    # The newest, and what is named to the letter.
+    assert set(listed(response)) >= {whole.id, *made[2:]}
+    assert "Only some of the conversations whose external id begins with" in text(response)
+    more = response.context["more_named"]["query"]
+    assert parse_qs(more) == {"agent": [str(agent.id)], "external_id": ["key"]}
+    rest = support_client.get(f"/conversations/?{more}")
+    assert listed(rest) == [*made[::-1], whole.id]
+    assert rest.context["more_named"] is None
+    assert get(support_client, search="key-4").context["more_named"] is None
+
+
+def test_what_is_far_back_and_named_is_found_though_time_runs_out(support_client, monkeypatch):
+    far, near = make_session(external_id="key-1"), make_session()
+    make_message(near, content="nothing")
+    reached = Cursor(near.updated_at, near.id)
+    monkeypatch.setattr("conversations.selection.find.look_back", lambda *_: ([], reached))
+    response = get(support_client, search="key-1")
+    assert listed(response) == [far.id]
+    assert response.context["next_cursor"] == str(reached)
+
+
+def test_a_uuid_that_is_somebodys_external_id_too_names_both(support_client, named):
+    run_id, _ = named["run"]
     other = make_session(external_id=str(run_id))
-    response = get(support_client, search=run_id)
-    assert [hit.url for hit in response.context["direct_hits"]] == [address, detail(other)]
+    response = get(support_client, search=run_id, go=1)
+    assert listed(response) == [other.id, named["session"][0]]
 
 
-def test_a_conversation_whose_external_id_is_its_own_uuid_opens(support_client):
+def test_a_conversation_whose_external_id_is_its_own_uuid_is_one_row(support_client):
     name = uuid.uuid4()
     session = make_session(id=name, external_id=str(name))
-    assert get(support_client, status=302, search=name)["Location"] == detail(session)
-
-
-def test_an_id_opens_whatever_the_other_filters_say(support_client, named):
-    name, address = named["session"]
-    others = {"agent": make_agent().id, "problem": "failed", "start_date": "2099-01-01"}
-    assert get(support_client, status=302, search=name, **others)["Location"] == address
+    assert match(support_client, search=name) == [session.id]
+    assert get(support_client, status=302, search=name, go=1)["Location"] == (
+        f"{detail(session)}?search={name}"
+    )
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_older_pages_and_a_wider_scope_search_for_the_text(support_client, named, what):
+def test_a_wider_scope_finds_what_is_named_and_who_speaks_of_it(support_client, named, what):
     name, _ = named[what]
     saying = make_session()
     make_message(saying, content=f"see {name}")
-    response = get(support_client, search=name, scope="all")
-    assert response.context["direct_hits"] == []
-    assert listed(response) == [saying.id]
-    after = Cursor(saying.updated_at, uuid.UUID(int=0))
-    response = get(support_client, search=name, after=after)
-    assert response.context["direct_hits"] == []
-    assert listed(response) == []
-
-
-def test_back_to_what_was_typed_opens_nothing(support_client, named):
-    name, address = named["session"]
-    typed = get(support_client, headers=TYPING, search=name)
-    response = support_client.get(typed["HX-Push-Url"])
-    assert response.status_code == 200
-    assert [hit.url for hit in response.context["direct_hits"]] == [address]
+    for scope in ("", "all"):
+        assert match(support_client, search=name, scope=scope) == [saying.id, named["session"][0]]
 
 
 # Text
@@ -237,7 +321,7 @@ def test_a_term_in_every_message_finds_every_conversation_once(support_client):
 
 
 def test_the_agents_name_and_the_external_id_are_not_messages(support_client):
-    session = make_session(make_agent("needle agent"), external_id="needle-1")
+    session = make_session(make_agent("needle agent"), external_id="my needle")
     make_message(session, content="hay")
     assert match(support_client, search="needle") == []
 
@@ -291,15 +375,14 @@ def test_a_lone_surrogate_matches_nothing_and_names_nothing():
         filters = ConversationFilter(data, queryset=Session.objects.all())
         assert filters.is_valid()
         assert list(filters.matching.queryset()) == []
-    assert direct_hits.direct_hits("\ud800") == direct_hits.direct_hits("a\0b") == []
+    assert named("\ud800") == named("a\0b") == NOTHING
 
 
-def test_a_slow_look_for_what_the_search_names_keeps_the_list(support_client, monkeypatch):
-    def too_slow(text):
-        with time_limit("agents", 0.02), connections["agents"].cursor() as cursor:
-            cursor.execute("SELECT pg_sleep(5)")
-
-    monkeypatch.setattr("conversations.listing.views.direct_hits", too_slow)
-    response = get(support_client, status=503, search="ticket-1")
-    assert "That took too long" in text(response)
-    assert 'value="ticket-1"' in response.content.decode()
+def test_a_slow_look_for_external_ids_keeps_the_list_and_is_told(support_client, monkeypatch):
+    whole = make_session(external_id="ticket-1")
+    monkeypatch.setattr("conversations.selection.named.SECONDS", 0.05)
+    with slowed(r'"sessions"."external_id".* LIKE ') as slow:
+        response = get(support_client, search="ticket-1")
+    assert slow
+    assert listed(response) == [whole.id]
+    assert "Only some of the conversations" in text(response)
