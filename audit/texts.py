@@ -21,7 +21,7 @@ from .models import Text
 
 PURPOSE = "audit.texts"
 # What may stand in an address under these names.
-NAMES = ("search", "external_id", "error", "q")
+NAMES = ("search", "external_id", "external_id_is", "error", "q")
 # Letters alone: no mask takes them for a number or an address.
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
 FINGERPRINT = re.compile(r"~[a-p]{32}")

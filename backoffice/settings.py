@@ -213,8 +213,8 @@ MASK_PERSONAL_DATA = env.boolean("MASK_PERSONAL_DATA")
 PHONE_REGION = env.text("PHONE_REGION").upper()
 if PHONE_REGION and PHONE_REGION not in phonenumbers.SUPPORTED_REGIONS:
     raise env.stop(f"PHONE_REGION must be a country like EE or US, not {PHONE_REGION!r}.")
-# What pages call an external id.
-EXTERNAL_ID_LABEL = env.text("EXTERNAL_ID_LABEL", "External id")
+# What pages call an external id; if empty, just that.
+EXTERNAL_ID_LABEL = env.text("EXTERNAL_ID_LABEL")
 if len(EXTERNAL_ID_LABEL) > 30 or not EXTERNAL_ID_LABEL.isprintable():
     raise env.stop("EXTERNAL_ID_LABEL must be at most 30 characters in one line.")
 # How long the audit trail keeps searched texts readable.

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.template.defaultfilters import pluralize
 from django.utils import timezone
+from django.utils.functional import lazy
 from django.utils.safestring import SafeString
 
 DAY = 24 * 3600
@@ -23,9 +24,13 @@ UNITS = (
 
 def external_id_label(*, inside: bool = False) -> str:
     """What this site calls an external id, such as "Customer"; "customer" `inside` a sentence."""
-    label = settings.EXTERNAL_ID_LABEL
+    label = settings.EXTERNAL_ID_LABEL or "External id"
     # An abbreviation, such as CRM number, keeps its capitals.
     return label[0].lower() + label[1:] if inside and label[1:2].islower() else label
+
+
+# For what is said once per process.
+lazy_external_id_label = lazy(external_id_label, str)
 
 
 def local(moment):

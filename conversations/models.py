@@ -3,14 +3,16 @@ The agent runtime's tables. They belong to it: never migrated here, mirrored as 
 """
 
 import uuid
+from urllib.parse import urlencode
 
 from django.db import models
 from django.utils.functional import cached_property
 
+from backoffice.words import lazy_external_id_label
 from privacy import masking
 
 from .agentdb import revision
-from .agentdb.conventions import EVALUATION_PREFIX
+from .agentdb.conventions import EVALUATION_PREFIX, REDACTED
 from .agentdb.fields import PayloadField, SecondsField
 from .agentdb.tokens import EMBEDDING, Tokens, normalised
 from .problems import kinds
@@ -18,6 +20,7 @@ from .querysets import ChatMessageQuerySet, RunQuerySet, SessionQuerySet, TaskQu
 
 # Shown for a name that is missing or empty.
 NO_NAME = "(no name)"
+LONGEST_IN_ADDRESS = 200
 
 
 def agent_manager(queryset: type[models.QuerySet] = models.QuerySet) -> models.Manager:
@@ -108,7 +111,7 @@ class Agent(AgentRow):
 
 class Session(SummaryCounts, AgentRow):
     agent = models.ForeignKey(Agent, models.CASCADE)
-    external_id = models.TextField(null=True, blank=True)
+    external_id = models.TextField(lazy_external_id_label(inside=True), null=True, blank=True)
 
     objects = agent_manager(SessionQuerySet)
 
@@ -128,6 +131,19 @@ class Session(SummaryCounts, AgentRow):
 
     def __str__(self):
         return self.external_id or str(self.id)
+
+    @property
+    def person_query(self) -> str:
+        """
+        The list's query for all conversations with this external id; empty if it names nobody. An
+        address tells no external id that is masked, and holds none that is long or has line breaks.
+        """
+        text = masking.raw(self.external_id)
+        if not text or REDACTED in text:
+            return ""
+        if text == self.external_id and len(text) <= LONGEST_IN_ADDRESS and text.isprintable():
+            return urlencode({"external_id_is": text})
+        return f"external_id_of={self.pk}"
 
     @property
     def runs_count(self) -> int:

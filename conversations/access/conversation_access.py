@@ -22,7 +22,7 @@ class ConversationAccess(PermissionRequiredMixin):
 
 
 # Filters with which a user could guess what was said, or by whom.
-WORDS = ("search", "external_id", "error")
+WORDS = ("search", "external_id", "external_id_is", "external_id_of", "error")
 
 
 def audit_search(request, filters, *, again: bool, **details):

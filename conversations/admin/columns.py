@@ -35,8 +35,8 @@ def time(name: str, label: str | None = None):
     return field(name, at, label)
 
 
-def text(name: str):
-    return field(name, cut)
+def text(name: str, label: str | None = None):
+    return field(name, cut, label)
 
 
 def cut(value) -> str:

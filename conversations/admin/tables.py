@@ -6,6 +6,9 @@ reads its row from the database it writes to. edits.py says what may be edited, 
 from django.contrib import admin
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import BigIntegerField
+from django.utils.text import format_lazy
+
+from backoffice.words import lazy_external_id_label
 
 from ..agentdb import tokens
 from ..agentdb.sql import Template
@@ -25,6 +28,7 @@ from .columns import (
     time,
 )
 
+EXTERNAL_ID = lazy_external_id_label(inside=True)
 # An agent has no page of its own.
 SHOWN_OF_AGENT = 20_000
 
@@ -62,7 +66,7 @@ class SessionAdmin(AgentRowAdmin):
     ordering = ["-updated_at", "-id"]
     list_display = [
         "id",
-        text("external_id"),
+        text("external_id", EXTERNAL_ID),
         field("agent_name", cut, "agent"),
         time("updated_at", "last activity"),
         time("created_at"),
@@ -70,7 +74,7 @@ class SessionAdmin(AgentRowAdmin):
     ]
     lines = [
         "id",
-        text("external_id"),
+        text("external_id", EXTERNAL_ID),
         change_link(Agent),
         time("created_at"),
         time("updated_at", "last activity"),
@@ -79,7 +83,9 @@ class SessionAdmin(AgentRowAdmin):
     ]
     raw_id_fields = ["agent"]
     named_by = ("id", "agent_id")
-    search_help_text = "Its id, its agent's, or an external id or how one begins."
+    search_help_text = format_lazy(
+        "Its id, its agent's, or its {}, or how that begins.", EXTERNAL_ID
+    )
 
     def text_searches(self, term):
         yield lambda rows: rows.named(term)
@@ -101,7 +107,7 @@ class RunAdmin(AgentRowAdmin):
         rows_of("run_id", Task, ChatMessage, ModelCall),
     ]
     named_by = ("id", "session_id")
-    search_help_text = "Its id, or its conversation's id or external id."
+    search_help_text = format_lazy("Its id, or its conversation's id or {}.", EXTERNAL_ID)
 
 
 @admin.register(Task)
@@ -131,8 +137,8 @@ class TaskAdmin(AgentRowAdmin):
         time("updated_at"),
     ]
     named_by = ("id", "run_id", "session_id", "agent_id")
-    search_help_text = (
-        "Its id, that of its run, conversation or agent, an external id, or the URI of a tool."
+    search_help_text = format_lazy(
+        "Its id, that of its run, conversation or agent, its {}, or the URI of a tool.", EXTERNAL_ID
     )
 
     def text_searches(self, term):
@@ -164,7 +170,9 @@ class ChatMessageAdmin(AgentRowAdmin):
     ]
     named_by = ("id", "session_id", "run_id", "agent_id")
     in_time_by = ("session_id", "run_id", "agent_id")
-    search_help_text = "Its id, that of its run, conversation or agent, or an external id."
+    search_help_text = format_lazy(
+        "Its id, that of its run, conversation or agent, or its {}.", EXTERNAL_ID
+    )
 
 
 @admin.register(ModelCall)
@@ -210,7 +218,9 @@ class ModelCallAdmin(AgentRowAdmin):
     ]
     named_by = ("id", "session_id", "run_id", "agent_id")
     in_time_by = ("session_id", "run_id", "agent_id")
-    search_help_text = "Its id, that of its run, conversation or agent, or an external id."
+    search_help_text = format_lazy(
+        "Its id, that of its run, conversation or agent, or its {}.", EXTERNAL_ID
+    )
 
     def get_queryset(self, request):
         total = Template(tokens.total_sql(), BigIntegerField())

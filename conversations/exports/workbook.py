@@ -14,6 +14,7 @@ from datetime import date, datetime, tzinfo
 from pathlib import Path
 
 import xlsxwriter
+from django.conf import settings
 from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.worksheet import Worksheet
 
@@ -130,6 +131,9 @@ class Workbook:
         self.sheet.freeze_panes(1, 0)
         for place, column in enumerate(self.columns):
             header = column.name
+            # People read these; programs read the other files.
+            if header == "external_id":
+                header = settings.EXTERNAL_ID_LABEL or header
             if column.kind in (Kind.TIME, Kind.DATE):
                 header += f" ({self.zone})"
             width = max(WIDTHS[column.kind], min(len(header) + 4, WIDEST_NAME))

@@ -121,6 +121,7 @@ class ConversationListView(FilteredPageMixin, FilteredView):
         self.is_told = True
         return self.filters_context() | {
             "more_named": self.more_named(),
+            "facts": facts(rows) if rows and not (next_cursor or after) else None,
             "rows": rows,
             "stand_in": stand_in,
             "offers": offers(self.filterset) if finds_nothing else [],
@@ -145,6 +146,7 @@ class ConversationListView(FilteredPageMixin, FilteredView):
             "problems": problem_links(filters),
             "activity": filters.activity_links(),
             "zone": filters.zone_of_dates(),
+            "person": filters.person,
             "without_evals": filters.query("evals", evals="hidden"),
         }
 
@@ -165,6 +167,16 @@ class ConversationListView(FilteredPageMixin, FilteredView):
 
     def shown_query(self, context) -> str:
         return context["place"]
+
+
+def facts(rows: list[Session]) -> dict:
+    """What the page of a person says of all conversations, where it shows them all."""
+    return {
+        "agents": len({row.agent_id for row in rows}),
+        "first": min(row.created_at for row in rows),
+        "last": max(row.updated_at for row in rows),
+        "problems": sum(bool(row.problems) for row in rows),
+    }
 
 
 def problem_links(filters) -> list[dict]:

@@ -11,8 +11,9 @@ from django.utils.functional import cached_property
 from backoffice.databases.text import is_storable
 from backoffice.words import exact, external_id_label
 from privacy import masking
+from privacy.personal_data import mask
 
-from ..models import Agent, Session
+from ..models import LONGEST_IN_ADDRESS, Agent, Session
 from ..problems import kinds, outcomes
 from ..problems.messages import shown_message
 from . import pasted
@@ -88,6 +89,20 @@ class ConversationFilter(django_filters.FilterSet):
         "what your own systems call the person or the ticket.",
         max_length=200,
         strip=False,
+        widget=HiddenInput,
+    )
+    # Set by links: everything of one external id, to the letter.
+    external_id_is = django_filters.CharFilter(
+        method="filter_external_id_is",
+        help_text="Everything of one person or ticket. Links to a person's page set it.",
+        max_length=LONGEST_IN_ADDRESS,
+        strip=False,
+        widget=HiddenInput,
+    )
+    # The same for that of a conversation, where the address must not tell it.
+    external_id_of = django_filters.UUIDFilter(
+        method="filter_external_id_is",
+        help_text="The same, for the person of a conversation.",
         widget=HiddenInput,
     )
     outcome = django_filters.ChoiceFilter(
@@ -177,6 +192,7 @@ class ConversationFilter(django_filters.FilterSet):
             external_id.extra["help_text"] = (
                 "Conversations with exactly this external id, in upper or lower case."
             )
+        self.filters["external_id_is"].label = self.filters["external_id_of"].label = label
         self.filters["search"].extra["widget"].attrs["placeholder"] = PLACEHOLDER.format(
             external_id_label(inside=True)
         )
@@ -245,6 +261,22 @@ class ConversationFilter(django_filters.FilterSet):
             if Session.objects.named_from(spelling).exists():
                 return queryset.named_from(spelling)
         return queryset.named_from(spellings[-1])
+
+    def filter_external_id_is(self, queryset, name, value):
+        external_id = masking.raw(value if name == "external_id_is" else self.person)
+        if not external_id or not is_storable(external_id):
+            return queryset.none()
+        return queryset.with_external_id(external_id)
+
+    @cached_property
+    def person(self) -> str:
+        """The external id that all conversations have, as it is shown; empty if there is none."""
+        given = self.form.cleaned_data if self.is_valid() else {}
+        if session_id := given.get("external_id_of"):
+            named = Session.objects.filter(pk=session_id).values_list("external_id", flat=True)
+            return named.first() or ""
+        text = given.get("external_id_is") or ""
+        return mask(text) if masking.is_active() else text
 
     def filter_evals(self, queryset, name, value):
         return queryset.without_evaluations()
@@ -327,7 +359,9 @@ class ConversationFilter(django_filters.FilterSet):
             if name == "tz":
                 continue
             text = self.data.get(name)
-            if name == "agent":
+            if name in ("external_id_is", "external_id_of"):
+                text = self.person or text
+            elif name == "agent":
                 text = str(value)
             elif name == "problem":
                 text = kinds.label(value)

@@ -13,7 +13,7 @@ from django.template.defaultfilters import pluralize, truncatechars
 from django.utils.safestring import SafeString, mark_safe
 
 from ..models import NO_NAME
-from .desk import ago, problem_text, status_hint, status_label
+from .desk import ago, icon, problem_text, status_hint, status_label
 
 register = template.Library()
 
@@ -26,12 +26,13 @@ ROW = """<li id="row-{id}"{again}{unfinished}>
     <span class="counts">{runs} {tasks} {messages} {errors}{tokens}</span>
     <span class="when">{updated}<small>created {created}</small></span>
   </a>
-  {snippets}
+  {person}{snippets}
 </li>
 """
 AGAIN = mark_safe(' hx-swap-oob="outerMorph"')
 UNFINISHED = ' data-runs="{}"'
 KEY = ' <span class="key" dir="auto">{}</span>'
+PERSON = '<a class="person" href="{}?{}" title="All conversations of {}">{}</a>'
 EVALUATION = mark_safe(' <span class="pill">evaluation</span>')
 NO_MESSAGES = mark_safe("<i>No messages</i>")
 EMPTY_MESSAGE = "(empty message)"
@@ -100,6 +101,7 @@ def conversation_row(row, list_url, place, again=False, problem=""):
         tokens=tokens(row.tokens_count) if row.tokens_count else "",
         updated=ago(row.updated_at),
         created=ago(row.created_at),
+        person=person(row, list_url),
         snippets=snippets(row.snippets) if row.snippets else "",
     )
 
@@ -145,6 +147,12 @@ def said(row):
     if row.messages_count < 2:
         return filled(ONE_MESSAGE, first)
     return filled(FIRST_AND_LAST, first, row.last_message or EMPTY_MESSAGE)
+
+
+def person(row, list_url):
+    query = row.person_query
+    shown = truncatechars(row.external_id, LABEL_LENGTH) if query else ""
+    return filled(PERSON, list_url, query, shown, icon("user")) if query else ""
 
 
 def snippets(found):

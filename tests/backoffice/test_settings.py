@@ -28,6 +28,7 @@ pytestmark = pytest.mark.thorough
         ({"PHONE_REGION": "Estonia"}, "PHONE_REGION must be a country like EE or US"),
         ({"PORT": "70000"}, "PORT must be between 1 and 65535"),
         ({"STATEMENT_TIMEOUT_SECONDS": "0"}, "STATEMENT_TIMEOUT_SECONDS must be between"),
+        ({"EXTERNAL_ID_LABEL": "x" * 31}, "EXTERNAL_ID_LABEL must be at most 30 characters"),
         ({"TIME_ZONE": "Mars/Olympus"}, "TIME_ZONE must be a name like"),
         ({"ALLOWED_HOSTS": "desk.example.com"}, "ALLOWED_HOSTS without SECRET_KEY"),
         ({"SECRET_KEY": "short", "ALLOWED_HOSTS": "a"}, "SECRET_KEY must be at least 50"),

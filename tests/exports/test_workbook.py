@@ -76,6 +76,16 @@ def test_the_columns_are_those_of_the_other_files(support_client):
     assert list(found[0]) == [*COLUMNS["tasks"][:-1], *PAYLOADS, "created_on"]
 
 
+def test_external_ids_are_called_as_the_deployment_calls_them(support_client, settings):
+    settings.EXTERNAL_ID_LABEL = "Customer"
+    make_conversation(external_id="ella")
+    for name, columns in COLUMNS.items():
+        [row, *_] = rows(support_client, f"{name}.xlsx")
+        assert list(row) == [{"external_id": "Customer"}.get(each, each) for each in columns]
+        assert row["Customer"] == "ella"
+        assert "external_id" in rows(support_client, f"{name}.csv")[0]
+
+
 @pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005", "0006"])
 def test_every_revision_has_them(support_client, at_revision, number):
     make_conversation()
