@@ -12,6 +12,7 @@ from ..agentdb import revision
 from ..agentdb.sql import payload_json
 from ..models import PAYLOADS, PLAIN_TEXT, ModelCall, Session
 from .payloads import read_payloads
+from .titles import OF_CONVERSATION, of_conversation
 
 
 def payload_rows(kwargs):
@@ -36,12 +37,18 @@ class TaskView(ConversationAccess, FragmentMixin, DetailView):
     def get_object(self):
         model, conversation, fields = PAYLOADS["tasks"]
         tasks = model.objects.filter(**{conversation: self.kwargs["session_id"]})
-        task, self.payloads = read_payloads(tasks.with_problems(), self.kwargs["task_id"], fields)
+        tasks = tasks.with_problems().annotate(**OF_CONVERSATION)
+        task, self.payloads = read_payloads(tasks, self.kwargs["task_id"], fields)
         return task
 
     def get_context_data(self, **kwargs):
         session_id = self.kwargs["session_id"]
-        return super().get_context_data(payloads=self.payloads, session_id=session_id, **kwargs)
+        return super().get_context_data(
+            payloads=self.payloads,
+            session_id=session_id,
+            conversation=of_conversation(self.object),
+            **kwargs,
+        )
 
 
 class PayloadView(ConversationAccess, FragmentMixin, DetailView):

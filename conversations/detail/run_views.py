@@ -14,6 +14,7 @@ from .failed_steps import LAST, failed_steps, with_failed
 from .reasons import Entry, add_reasons, failed_calls
 from .steps import STEPS_TOLD, explain, read
 from .tasks import nested
+from .titles import of_session
 from .tries import done_in, tries
 from .views import position
 from .waterfall import waterfall
@@ -55,6 +56,8 @@ class RunView(ConversationAccess, FragmentMixin, DetailView):
         for task in shown:
             task.failed = flags[task.pk].is_problem
         end = start + len(shown)
+        if not wants_fragment(self.request):
+            kwargs["conversation"] = of_session(self.object.session_id)
         return super().get_context_data(
             tasks=shown,
             start=start,

@@ -22,6 +22,7 @@ from ..selection.matching import Matching
 from ..selection.pagination import Cursor
 from ..summaries import summaries
 from .reasons import SHORT
+from .titles import OF_CONVERSATION, of_conversation
 from .transcript import FOLD, ROOM_FOR_MESSAGES, transcript
 from .tries import done_in, tries
 
@@ -161,10 +162,12 @@ class MessageView(ConversationAccess, FragmentMixin, DetailView):
     context_object_name = "message"
 
     def get_queryset(self):
-        return ChatMessage.objects.filter(session_id=self.kwargs["session_id"])
+        messages = ChatMessage.objects.filter(session_id=self.kwargs["session_id"])
+        return messages.annotate(**OF_CONVERSATION)
 
     def get_context_data(self, **kwargs):
         return super().get_context_data(
+            conversation=of_conversation(self.object),
             term=self.request.GET.get("search", ""),
             as_source="source" in self.request.GET,
             **kwargs,

@@ -9,6 +9,7 @@ from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 from django_htmx.http import HttpResponseClientRedirect
 
+from backoffice.fragments import wants_fragment
 from privacy.stand_ins import is_asked_for
 
 from ..access.conversation_access import ConversationAccess, audit_search
@@ -32,6 +33,7 @@ from . import counts, open_page
 from .newest_problems import newest_problems
 from .offers import offers
 from .snippets import named_address, named_by, snippets
+from .title import title
 
 # Filters in which somebody may look for a masked person.
 TYPED = ("search", "external_id")
@@ -119,7 +121,11 @@ class ConversationListView(FilteredPageMixin, FilteredView):
         finds_nothing = not (rows or reached or after or stand_in)
         audit_search(self.request, self.filterset, again=True, shown=len(rows))
         self.is_told = True
+        total = self.total(len(rows), bool(next_cursor or after))
         return self.filters_context() | {
+            "title": title(self.filterset, total),
+            # htmx takes the title from a fragment too.
+            "as_fragment": wants_fragment(self.request),
             "more_named": self.more_named(),
             "facts": facts(rows) if rows and not (next_cursor or after) else None,
             "rows": rows,
@@ -132,7 +138,7 @@ class ConversationListView(FilteredPageMixin, FilteredView):
             "awaits": awaits,
             # After a click on "1 new", the counts must not be those of before.
             "counts_anew": "X-New" in self.request.headers,
-            "total": self.total(len(rows), bool(next_cursor or after)),
+            "total": total,
         }
 
     def filters_context(self) -> dict:
@@ -211,6 +217,7 @@ class CountsView(FilteredView):
         for problem in context["problems"]:
             problem["number"] = counted["numbers"].get(problem["kind"])
         as_of = counted["as_of"]
+        context["title"] = title(filters, counted["total"])
         return context | {"total": counted["total"], "up_to": counts.PROBLEM_UP_TO, "as_of": as_of}
 
 
