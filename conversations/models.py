@@ -23,6 +23,11 @@ NO_NAME = "(no name)"
 LONGEST_IN_ADDRESS = 200
 
 
+def labelled(name: str, agent_id: uuid.UUID | None) -> str:
+    """An agent's name; the id tells it from others of the same name."""
+    return f"{name or NO_NAME} ({str(agent_id)[:8]})" if agent_id else name or NO_NAME
+
+
 def agent_manager(queryset: type[models.QuerySet] = models.QuerySet) -> models.Manager:
     """A manager that does not ask for the columns this agent database lacks."""
 
@@ -131,6 +136,12 @@ class Session(SummaryCounts, AgentRow):
 
     def __str__(self):
         return self.external_id or str(self.id)
+
+    @property
+    def agent_label(self) -> str:
+        """The agent's name, with the beginning of its id if the row `has_namesake`."""
+        same = getattr(self, "has_namesake", False)
+        return labelled(self.agent_name, self.agent_id if same else None)
 
     @property
     def person_query(self) -> str:

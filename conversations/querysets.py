@@ -190,6 +190,14 @@ class SessionQuerySet(QuerySet):
         prefix = Q(external_id__startswith=EVALUATION_PREFIX)
         return self.filter(Q(external_id__isnull=True) | ~prefix)
 
+    def with_agent(self):
+        """
+        The agent's name, and whether another agent has the same; see Session.agent_label. For few
+        rows: each looks through all agents.
+        """
+        same = rows("Agent").filter(name=OuterRef("agent__name")).exclude(pk=OuterRef("agent_id"))
+        return self.annotate(agent_name=F("agent__name"), has_namesake=Exists(same))
+
     def with_summary(self, preview: int | None = PREVIEW_LENGTH, *, seconds: bool = False):
         """
         Everything a row of the list shows; messages cut to `preview` characters, or whole.

@@ -4,7 +4,7 @@ from django.http import Http404
 from django.views.generic import DetailView
 
 from ..access.conversation_access import ConversationAccess
-from ..summaries import summaries
+from .titles import with_summary
 from .transcript import transcript
 from .tries import done_in, tries
 from .views import position, render_messages
@@ -21,9 +21,7 @@ class PrintView(ConversationAccess, DetailView):
     context_object_name = "conversation"
 
     def get_object(self):
-        for conversation in summaries([self.kwargs["session_id"]]):
-            return conversation
-        raise Http404
+        return with_summary(self.kwargs["session_id"])
 
     def get_context_data(self, **kwargs):
         start = position(self.request.GET.get("from", "0"))

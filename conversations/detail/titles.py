@@ -1,10 +1,14 @@
-"""What the titles of pages about a part of a conversation say of it; see detail/_title.html."""
+"""Which conversation a page is about, as its title and heading name it; see detail/_title.html."""
 
 import uuid
 
 from django.db.models import F
+from django.http import Http404
 
-from ..models import Session
+from privacy import masking
+
+from ..models import Agent, Session, labelled
+from ..summaries import summaries
 
 # For rows with a session_id.
 OF_CONVERSATION = {
@@ -15,10 +19,20 @@ OF_CONVERSATION = {
 
 def of_conversation(row) -> dict:
     """Of a row with these annotations."""
-    names = {name: getattr(row, name) for name in OF_CONVERSATION}
-    return {"pk": row.session_id, **names}
+    label = labelled(row.agent_name, None)
+    return {"pk": row.session_id, "external_id": row.external_id, "agent_label": label}
 
 
-def of_session(session_id: uuid.UUID) -> dict | None:
-    names = {"agent_name": F("agent__name")}
-    return Session.objects.filter(pk=session_id).values("pk", "external_id", **names).first()
+def of_session(session_id: uuid.UUID) -> Session | None:
+    return (
+        Session.objects.filter(pk=session_id).only("external_id", "agent_id").with_agent().first()
+    )
+
+
+def with_summary(session_id: uuid.UUID) -> Session:
+    """A conversation as the list shows it, its agent told from others of the same name."""
+    for session in summaries([session_id]):
+        same = Agent.objects.filter(name=masking.raw(session.agent_name))
+        session.has_namesake = same.exclude(pk=session.agent_id).exists()
+        return session
+    raise Http404

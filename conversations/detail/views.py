@@ -1,6 +1,5 @@
 import uuid
 
-from django.db.models import F
 from django.http import Http404
 from django.views.generic import DetailView
 
@@ -20,9 +19,8 @@ from ..selection.filters import ConversationFilter
 from ..selection.find import find, next_newer
 from ..selection.matching import Matching
 from ..selection.pagination import Cursor
-from ..summaries import summaries
 from .reasons import SHORT
-from .titles import OF_CONVERSATION, of_conversation
+from .titles import OF_CONVERSATION, of_conversation, with_summary
 from .transcript import FOLD, ROOM_FOR_MESSAGES, transcript
 from .tries import done_in, tries
 
@@ -36,9 +34,7 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
     context_object_name = "conversation"
 
     def get_object(self):
-        for conversation in summaries([self.kwargs["session_id"]]):
-            return conversation
-        raise Http404
+        return with_summary(self.kwargs["session_id"])
 
     def get_context_data(self, **kwargs):
         conversation = self.object
@@ -149,7 +145,7 @@ def same_person(conversation):
     if not external_id:
         return []
     others = Session.objects.with_external_id(external_id)
-    others = others.exclude(pk=conversation.pk).annotate(agent_name=F("agent__name"))
+    others = others.exclude(pk=conversation.pk).with_agent()
     return others.newest_first()[:SAME_PERSON]
 
 

@@ -40,4 +40,4 @@ def parts(filters, total: dict):
     if given.get("error") and filters.message:
         yield shown_message(filters.message)
     if agent := given.get("agent"):
-        yield str(agent)
+        yield filters.agent_labels.get(agent.pk, str(agent))

@@ -13,7 +13,7 @@ from backoffice.fragments import wants_fragment
 from privacy.stand_ins import is_asked_for
 
 from ..access.conversation_access import ConversationAccess, audit_search
-from ..models import Session
+from ..models import Session, labelled
 from ..problems import kinds, outcomes
 from ..selection.filtered_page import FilteredPageMixin
 from ..selection.filters import ConversationFilter
@@ -67,7 +67,11 @@ class FilteredView(ConversationAccess, TemplateView):
         if rows and text:
             everywhere = filters.form.cleaned_data["scope"] == "all"
             found = snippets([row.pk for row in rows], text, everywhere, query)
+        labels = filters.agent_labels if rows else {}
         for row in rows:
+            # The filter has read all agents anyway.
+            named = labelled(row.agent_name, None)
+            row.has_namesake = labels.get(row.agent_id, named) != named
             row.newest_problem = words.get(row.pk, "")
             row.outcome = outcomes.outcome_of(runs.get(row.pk, ""))
             row.snippets = [*named_by(row, filters.named, text, query), *found.get(row.pk, [])]

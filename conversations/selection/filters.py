@@ -1,5 +1,6 @@
 """The list's URL parameters. An invalid one is explained and matches nothing."""
 
+import uuid
 from dataclasses import replace
 from datetime import timedelta
 
@@ -284,6 +285,10 @@ class ConversationFilter(django_filters.FilterSet):
     def filter_nothing(self, queryset, name, value):
         return queryset
 
+    @property
+    def agent_labels(self) -> dict[uuid.UUID, str]:
+        return self.form.fields["agent"].widget.labels
+
     @cached_property
     def matching(self) -> Matching:
         """The conversations that match; none if a filter is invalid."""
@@ -362,7 +367,7 @@ class ConversationFilter(django_filters.FilterSet):
             if name in ("external_id_is", "external_id_of"):
                 text = self.person or text
             elif name == "agent":
-                text = str(value)
+                text = self.agent_labels.get(value.pk, str(value))
             elif name == "problem":
                 text = kinds.label(value)
             elif name in ("scope", "outcome"):

@@ -9,10 +9,11 @@ from html import escape
 from django import forms
 from django.forms.utils import flatatt
 from django.utils.dateparse import parse_datetime
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..models import NO_NAME
+from .agents import labels, with_activity
 
 # The formats of browsers' pickers, which write ASCII digits.
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -78,7 +79,10 @@ class QuickSelect(forms.Select):
 class AgentSelect(QuickSelect):
     """For a ModelChoiceField of agents, without making an object of each."""
 
+    @cached_property
+    def labels(self) -> dict:
+        return labels(list(self.choices.queryset.values_list("pk", "name")))
+
     def pairs(self):
         yield "", self.choices.field.empty_label
-        for key, name in self.choices.queryset.values_list("pk", "name"):
-            yield key, name or NO_NAME
+        yield from with_activity(self.labels).items()

@@ -12,7 +12,6 @@ from django import template
 from django.template.defaultfilters import pluralize, truncatechars
 from django.utils.safestring import SafeString, mark_safe
 
-from ..models import NO_NAME
 from .desk import ago, icon, problem_text, status_hint, status_label
 
 register = template.Library()
@@ -86,7 +85,7 @@ def conversation_row(row, list_url, place, again=False, problem=""):
         id=row.pk,
         query=f"?{place}" if place else "",
         place_in_page="#problem" if problem else "",
-        agent=row.agent_name or NO_NAME,
+        agent=row.agent_label,
         key=filled(KEY, row.external_id) if row.external_id else "",
         evaluation=EVALUATION if row.is_evaluation else "",
         said=said(row),

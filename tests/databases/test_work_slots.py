@@ -88,7 +88,7 @@ def test_whoever_waits_goes_on_when_a_place_is_free():
 
 def small_steps(monkeypatch):
     monkeypatch.setattr(find, "FIRST_LOOK", 7)
-    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7,))
+    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7, ()))
 
 
 def test_a_search_looks_back_no_further_than_its_slot(monkeypatch):

@@ -164,7 +164,7 @@ def collecting(monkeypatch):
     monkeypatch.setattr(find, "WORTH_WALKING", 0)
     monkeypatch.setattr(conditions, "QUICK_PROBES", 10)
     # The default of its `probes`.
-    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (10,))
+    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (10, ()))
 
 
 @pytest.fixture

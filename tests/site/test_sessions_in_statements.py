@@ -272,7 +272,7 @@ def side(monkeypatch, settings):
     monkeypatch.setattr(find, "WORTH_WALKING", 0)
     monkeypatch.setattr(conditions, "QUICK_PROBES", 7)
     # The default of a condition's `probes`.
-    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7,))
+    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7, ()))
     make_history(seed=1, size=40)
     Side(THEIRS)
     side = Side(OURS)
