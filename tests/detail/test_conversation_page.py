@@ -149,8 +149,9 @@ def test_a_conversation_costs_the_same_queries_whatever_its_size(
 ):
     session = make_conversation(messages=messages, runs=runs, tasks=tasks)
     get(support_client, url("detail", session.id))
-    # The session, whether its agent's name is another's too, ids and times of its runs and messages, then those shown and their steps; the
-    # two neighbours in the list, each under a time limit of its own; the totals of model calls.
+    # The session, its agent's namesake, ids and times of its runs and messages,
+    # then those shown and their steps; the two neighbours in the list, each under a time limit of
+    # its own; the totals of model calls.
     with django_assert_num_queries(16, connection=connections["agents"]):
         get(support_client, url("detail", session.id))
 
