@@ -26,11 +26,13 @@ DIGIT = f"[0-9{''.join(DIGITS)}]"
 JOINTS = f"[{JOINT.replace(chr(92) + '-', '')}-]"
 ESCAPE = r"(%[0-9a-f]{2}|&[#a-z0-9]{1,31};|\\+[a-z][0-9a-f]{0,4})"
 GAP = rf"({JOINTS}|{ESCAPE}){{0,5}}"
-# An IBAN that begins here, or has begun before: groups with a digit, or four letters.
-IBAN_HERE = rf"(?![a-z]{{2}}[ -]?{DIGIT}{{2}}({GAP}[a-z0-9]){{11}})"
+# An IBAN that begins here, or has begun before: groups with a digit, or four letters. The letters
+# and digits of escapes count as groups here, which is four times as fast as to leave them out.
+IBAN_GAP = rf"[&;%#\\{JOINTS[1:]}{{0,5}}"
+IBAN_HERE = rf"(?![a-z]{{2}}[ -]?{DIGIT}{{2}}({IBAN_GAP}[a-z0-9]){{11}})"
 IBAN_BEFORE = (
     rf"(?<!\m[a-z]{{2}}[ -]?{DIGIT}{{2}}"
-    rf"({GAP}([a-z0-9]*[0-9][a-z0-9]*|[a-z]{{4}})){{0,10}}{GAP})"
+    rf"({IBAN_GAP}([a-z0-9]*[0-9][a-z0-9]*|[a-z]{{4}}|&[a-z]{{2,31}};)){{0,16}}{IBAN_GAP})"
 )
 # Not within an escape.
 NOT_ESCAPED = r"(?<!&[#a-z0-9]{0,31})(?<!%[0-9a-f]?)(?<!\\[a-z]?[0-9a-f]{0,4})"
@@ -53,7 +55,8 @@ PIECE_OF_ESCAPE = re.compile(r"&[#\w]*(;|$)|%[0-9a-f]{2}|\\|^[#\w]{0,31};\S", re
 
 # Whether a text may hold anything that is masked: the pattern of a term takes 30 times as long.
 MAY_HOLD = (
-    rf"[@＠﹫]|%[0-9A-Fa-f]{{2}}|&[#A-Za-z]|\\[a-zA-Z]|[A-Za-z]{{2}}[ -]?{DIGIT}{{2}}"
+    r"[@＠﹫]|%[0-9A-Fa-f]{2}|&[#A-Za-z]|\\[a-zA-Z]"
+    rf"|(?<![[:alnum:]])[A-Za-z]{{2}}[ -]?{DIGIT}{{2}}"
     rf"|{DIGIT}([^[:alnum:]]{{0,5}}{DIGIT}){{6}}"
 )
 
