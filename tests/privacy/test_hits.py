@@ -81,7 +81,7 @@ def is_partial(whole: str, term: str) -> bool:
 def test_no_piece_of_what_is_masked_is_found():
     """Pieces of texts that hold one piece of personal data among harmless words."""
     chance = random.Random(4)
-    asked = found = 0
+    asked = found = may_count = 0
     with connections["agents"].cursor() as cursor:
         for _ in range(4_000):
             words = [chance.choice(HARMLESS) for _ in range(chance.randint(0, 4))]
@@ -94,12 +94,14 @@ def test_no_piece_of_what_is_masked_is_found():
             values = [whole, hits.MAY_HOLD, whole, hits.pattern(term)]
             cursor.execute("SELECT %s !~ %s OR %s ~* %s", values)
             [(is_found,)] = cursor.fetchall()
-            assert not (is_found and is_partial(whole, term)), (whole, term)
+            partial = is_partial(whole, term)
+            assert not (is_found and partial), (whole, term)
+            may_count += not partial
             asked += 1
             found += is_found
     # It is not that nothing is ever found.
     assert asked > 3_000
-    assert found > asked / 5
+    assert found > may_count * 0.49
 
 
 @pytest.mark.parametrize("whole", PERSONAL)
