@@ -2,9 +2,6 @@
 
 from django.utils.text import Truncator
 
-from privacy import masking
-from privacy.personal_data import mask
-
 from ..problems import kinds
 from ..problems.messages import shown_message
 
@@ -16,12 +13,14 @@ def title(filters, total: dict) -> str:
 
 
 def cut(text: str) -> str:
-    shown = mask(text) if masking.is_active() else text
-    return Truncator(" ".join(shown.split())).chars(LONGEST)
+    return Truncator(" ".join(text.split())).chars(LONGEST)
 
 
 def parts(filters, total: dict):
-    """The filters that say most, each in a few words; `total` as the list shows it."""
+    """
+    The filters that say most, each in a few words; `total` as the list shows it. What was typed
+    stays as it was typed: a stand-in would tell whose it is.
+    """
     given = filters.form.cleaned_data if filters.is_valid() else {}
     if filters.person:
         yield filters.person
@@ -37,7 +36,7 @@ def parts(filters, total: dict):
             yield label
         else:
             yield f"{label}: {number:,}" if status == label else f"{number:,} {status}"
-    if given.get("error") and filters.message:
-        yield shown_message(filters.message)
+    if (error := given.get("error")) and filters.message:
+        yield error if filters.message == error else shown_message(filters.message)
     if agent := given.get("agent"):
         yield filters.agent_labels.get(agent.pk, str(agent))

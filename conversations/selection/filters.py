@@ -12,7 +12,6 @@ from django.utils.functional import cached_property
 from backoffice.databases.text import is_storable
 from backoffice.words import exact, external_id_label
 from privacy import masking
-from privacy.personal_data import mask
 
 from ..models import LONGEST_IN_ADDRESS, Agent, Session
 from ..problems import kinds, outcomes
@@ -161,10 +160,18 @@ class ConversationFilter(django_filters.FilterSet):
         widget=HiddenInput,
     )
     problem_from = MomentFilter(
-        method="filter_problem", label="Problem from", end=False, widget=HiddenInput
+        method="filter_problem",
+        label="Problem from",
+        help_text="Conversations in which something went wrong then or later. Errors sets it.",
+        end=False,
+        widget=HiddenInput,
     )
     problem_until = MomentFilter(
-        method="filter_problem", label="Problem before", end=True, widget=HiddenInput
+        method="filter_problem",
+        label="Problem before",
+        help_text="Conversations in which something went wrong before then. Errors sets it.",
+        end=True,
+        widget=HiddenInput,
     )
     evals = django_filters.ChoiceFilter(
         method="filter_evals",
@@ -276,8 +283,8 @@ class ConversationFilter(django_filters.FilterSet):
         if session_id := given.get("external_id_of"):
             named = Session.objects.filter(pk=session_id).values_list("external_id", flat=True)
             return named.first() or ""
-        text = given.get("external_id_is") or ""
-        return mask(text) if masking.is_active() else text
+        # As it was typed: a stand-in would tell whose it is.
+        return given.get("external_id_is") or ""
 
     def filter_evals(self, queryset, name, value):
         return queryset.without_evaluations()
@@ -323,7 +330,7 @@ class ConversationFilter(django_filters.FilterSet):
 
     def has_rare(self) -> bool:
         """Whether a filter is set that small screens fold away."""
-        return any(self.data.get(name) for name in DATES)
+        return any(self.data.get(name) for name in ("outcome", *DATES))
 
     def zone_of_dates(self) -> dict | None:
         """What dates are read in and, if that is not the viewer's zone, how to read them there."""

@@ -26,7 +26,7 @@ def test_the_filtered_list_stays_beside_and_leads_from_one_to_the_next(wide, tal
     expect(beside.locator("[aria-current]")).to_contain_text("b-2")
     assert wide.evaluate("window.marker") == 1
     assert wide.url.endswith("?search=ref&external_id=b-")
-    expect(wide).to_have_title("b-2 · Conversation Desk")
+    expect(wide).to_have_title("b-2 · Bank · Conversation Desk")
     wide.go_back()
     expect(wide.locator("h1")).to_have_text("b-1")
 

@@ -112,7 +112,8 @@ def test_a_whole_run_and_the_next_turn_appear_on_the_page_of_the_conversation(pa
     expect(beside.locator(".pill").first).to_have_text("Completed")
     expect(work.locator("> summary .pill").first).to_have_text("Completed")
     expect(work.locator("> summary .numbers")).to_contain_text("9 steps · 12.5 s")
-    expect(steps).to_have_count(9)
+    # And the model call that failed.
+    expect(steps).to_have_count(10)
     expect(page.locator(".message")).to_have_count(2)
     expect(page.locator(".outcome.running")).to_have_count(0)
     # What was open stayed so, and was not loaded again.
@@ -167,7 +168,7 @@ def test_rows_follow_in_place_and_move_only_on_a_click(page, shop):
     expect(page.locator(".problems .number").first).to_be_visible()
     before = order(page)
     assert before == [f"row-{second.id}", f"row-{first.id}"]
-    link = row(page, second).locator("a")
+    link = row(page, second).locator("a.row")
     link.focus()
     top = link.bounding_box()["y"]
 
@@ -439,7 +440,8 @@ def test_the_page_of_a_run_follows(page, shop):
     run.step("look-up")
     run.model_call(response_code=500)
     wait(page, SOON)
-    expect(steps).to_have_count(2)
+    # The beginning, the look-up and the model call.
+    expect(steps).to_have_count(3)
     expect(header.locator(".pill")).to_have_text(["Running", "1 model call failed"])
     expect(page.locator(".outcome.running")).to_be_visible()
     run.end("On its way.")

@@ -515,10 +515,10 @@ def test_the_other_conversations_of_the_same_person(any_page):
     page.goto(address(first))
     others = page.locator(".same-person")
     expect(others.locator("h2")).to_have_text("Also from person-1")
-    expect(others.get_by_role("link")).to_have_text(["Bank"])
-    others.get_by_role("link").click()
+    expect(others.get_by_role("link")).to_have_text(["All with this id", "Bank"])
+    others.get_by_role("link", name="Bank").click()
     page.wait_for_url(f"**{address(second)}")
-    expect(others.get_by_role("link")).to_have_text(["Shop"])
+    expect(others.get_by_role("link")).to_have_text(["All with this id", "Shop"])
 
 
 # To take along

@@ -7,7 +7,7 @@ from ..support.factories import make_agent, make_model_call, make_run, make_sess
 from .steps import field, open_list, said, talk, wait_for_query
 
 pytestmark = pytest.mark.django_db(transaction=True)
-RARE = ["Created from", "Created until", "Active from", "Active until"]
+RARE = ["Customer got", "Created from", "Created until", "Active from", "Active until"]
 PHONE = {"width": 390, "height": 844}
 
 
@@ -35,6 +35,7 @@ def test_rare_filters_are_folded_away(phone):
         "end_date=2020-01-01T10:00",
         "active_from=2020-01-01",
         "active_until=2020-01-01",
+        "outcome=none",
         "active_from=long+ago",
     ],
 )

@@ -280,8 +280,9 @@ def test_opening_a_run_reads_no_payload_whole(support_client, tasks, django_asse
         make_task(run, session, seq=seq, inputs=Json({"secret": seq}))
     path = url("run", session.id, run.id)
     get(support_client, path)
-    # The run, its tasks, which of those shown failed, excerpts for the words, model calls twice.
-    with django_assert_num_queries(6, connection=connections["agents"]) as captured:
+    # The run, its tasks, which of those shown failed, excerpts for the words, model calls
+    # twice, and the conversation that the title names.
+    with django_assert_num_queries(7, connection=connections["agents"]) as captured:
         get(support_client, path)
     for query in captured:
         selected = query["sql"].split(" FROM ")[0]

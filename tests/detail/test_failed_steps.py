@@ -237,5 +237,5 @@ def test_a_run_without_failures_costs_no_more_queries(support_client, django_ass
     path = f"{LIST}{run.session.id}/runs/{run.run.id}/"
     get(support_client, path)
     revision.has_task_order()
-    with django_assert_num_queries(6, connection=connections["agents"]):
+    with django_assert_num_queries(7, connection=connections["agents"]):
         get(support_client, path)

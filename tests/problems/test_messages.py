@@ -343,7 +343,10 @@ def test_what_failed_is_part_of_a_message_or_anything(indexed, support_client):
 
 
 def test_a_statement_looks_for_a_sentence_once(support_client):
-    """An index's condition names it in full; pages read it of few rows."""
+    """
+    An index's condition names it in full, which Errors asks twice: when first, and how often in the
+    period before. Pages read it of few rows.
+    """
     build_indexes()
     tool_error("gone")
     with CaptureQueriesContext(connections["agents"]) as queries:
@@ -351,8 +354,8 @@ def test_a_statement_looks_for_a_sentence_once(support_client):
         get(support_client, ERRORS)
         get(support_client, search="gone", scope="all")
     found = [query["sql"].count(messages.STRUCTURED) for query in queries]
-    assert max(found) == 1
-    assert max(len(query["sql"]) for query in queries if "TextContent" in query["sql"]) < 15_000
+    assert sorted(found)[-2:] == [1, 2]
+    assert max(len(query["sql"]) for query in queries if "TextContent" in query["sql"]) < 16_000
 
 
 HOSTILE = [
