@@ -58,13 +58,18 @@ document.addEventListener("htmx:after:history:push", () => {
   requestAnimationFrame(scrollToFocus);
 });
 
-document.addEventListener("DOMContentLoaded", () => {
-  // Where the browser knows trusted types, htmx alone makes HTML of text: of the server's answers.
+// Where the browser knows trusted types, htmx alone makes HTML of text: of the server's answers. It
+// must learn how before it asks for anything, which it may do before all scripts have come.
+document.addEventListener("load", ({ target }) => {
+  if (!target.matches?.('script[src*="/htmx"]')) return;
   htmx.registerExtension("trusted-types", {
     init({ initSecurity }) {
       initSecurity(window.trustedTypes?.createPolicy("htmx", { createHTML: (text) => text }));
     },
   });
+}, true);
+
+document.addEventListener("DOMContentLoaded", () => {
   showCopyButtons(document);
   showKeys();
   document.querySelectorAll("[data-print]").forEach((button) => {
