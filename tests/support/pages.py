@@ -13,7 +13,7 @@ HTMX = {"HX-Request": "true"}
 # now on, counts are as of now, and a printout says when it was made.
 VARIES = re.compile(
     r'name="csrfmiddlewaretoken" value="\w+"|since=[\d.]+0{32}|since="[\d.]+0{32}"'
-    r'|<span data-now>[^<]*|class="as-of".*?</time>|No value as of [\d:]+'
+    r'|<span data-now>[^<]*|class="as-of".*?</time>|No value as of [\d:]+|, until \d\d:\d\d'
 )
 # What every answer says.
 EXPECTED = {
@@ -58,6 +58,8 @@ def text(response) -> str:
 def body(response) -> str:
     """All of it, of a file too; of a workbook the XML of its sheets."""
     content = b"".join(response)
+    if response["Content-Type"].startswith("image/"):
+        return content.decode("latin-1")
     if not content.startswith(b"PK"):
         return content.decode()
     with zipfile.ZipFile(io.BytesIO(content)) as book:
