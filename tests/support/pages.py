@@ -58,7 +58,7 @@ def text(response) -> str:
 def body(response) -> str:
     """All of it, of a file too; of a workbook the XML of its sheets."""
     content = b"".join(response)
-    if response["Content-Type"].startswith("image/"):
+    if response.headers.get("Content-Type", "").startswith("image/"):
         return content.decode("latin-1")
     if not content.startswith(b"PK"):
         return content.decode()
