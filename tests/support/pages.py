@@ -14,6 +14,7 @@ HTMX = {"HX-Request": "true"}
 VARIES = re.compile(
     r'name="csrfmiddlewaretoken" value="\w+"|since=[\d.]+0{32}|since="[\d.]+0{32}"'
     r'|<span data-now>[^<]*|class="as-of".*?</time>|No value as of [\d:]+|, until \d\d:\d\d'
+    r"|(?<=problem_until=)[\w%-]+Z|(?<=problem_from=)[\w%-]+Z"
 )
 # What every answer says.
 EXPECTED = {
