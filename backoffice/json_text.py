@@ -22,6 +22,8 @@ TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+# A document within a text that holds more than numbers.
+BEGINS = re.compile(r'[{\[]\s*["{\[]')
 CONSTANTS = {
     **{"true": True, "false": False, "null": None},
     **{name: float(name) for name in ("NaN", "Infinity", "-Infinity")},
@@ -37,6 +39,23 @@ def tokens(text: str) -> Iterator[tuple[str, str]]:
     rest = text[position:].lstrip()
     if rest.startswith('"'):
         yield "cut", rest
+
+
+def within(text: str) -> Iterator[tuple[int, int]]:
+    """The (start, end) of the documents that stand within a text, and hold more than numbers."""
+    place = 0
+    while found := BEGINS.search(text, place):
+        start, depth = found.start(), 0
+        place = start
+        while token := TOKEN.match(text, place):
+            place = token.end()
+            depth += {"open": 1, "close": -1}.get(token.lastgroup or "", 0)
+            if not depth:
+                break
+        # Where it is no JSON, the search goes on: no character is read twice.
+        if not depth:
+            yield start, place
+        place = max(place, start + 1)
 
 
 def decoded(source: str) -> str:

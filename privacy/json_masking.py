@@ -15,7 +15,6 @@ from .text_masking import Replace, masked_words, without_cut_ends
 # "preview" is a text that was cut.
 WORTH_LOOKING = (re.compile("@|preview"), MAY_HAVE_NUMBER, SPECIAL)
 JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
-JSON_WITHIN = re.compile(r'[{\[]\s*["{\[]')
 
 
 class Masker:
@@ -27,7 +26,7 @@ class Masker:
     def text(self, text: str, *, cut_start=False, cut_end=False, is_phone=False, context="") -> str:
         """The text masked, with the JSON documents in it."""
         dropped, text = without_cut_ends(text, cut_start, cut_end)
-        if JSON_WITHIN.search(text) and ("\\u" in text or MAY_HAVE_NUMBER.search(text)):
+        if json_text.BEGINS.search(text) and ("\\u" in text or MAY_HAVE_NUMBER.search(text)):
             text = self.documents_within(text)
         masked = masked_words(
             text, self.replace, is_phone=is_phone, context=context + dropped[-80:]
@@ -36,21 +35,11 @@ class Masker:
 
     def documents_within(self, text: str) -> str:
         """Mask the JSON documents that stand within a text: there, a key says what a number is."""
-        pieces, done, place = [], 0, 0
-        while found := JSON_WITHIN.search(text, place):
-            start, depth = found.start(), 0
-            place = start
-            while token := json_text.TOKEN.match(text, place):
-                place = token.end()
-                depth += {"open": 1, "close": -1}.get(token.lastgroup or "", 0)
-                if not depth:
-                    break
-            # Where it is no JSON, the search goes on: no character is read twice.
-            if not depth:
-                document = text[start:place]
-                pieces += [text[done:start], self.document(document) or document]
-                done = place
-            place = max(place, start + 1)
+        pieces, done = [], 0
+        for start, end in json_text.within(text):
+            document = text[start:end]
+            pieces += [text[done:start], self.document(document) or document]
+            done = end
         return "".join([*pieces, text[done:]])
 
     def document(self, text: str, *, cut_end=False, is_phone=False) -> str | None:

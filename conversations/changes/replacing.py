@@ -5,7 +5,6 @@ the byte.
 """
 
 import json
-import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,8 +13,6 @@ from backoffice import json_text
 
 from ..agentdb.conventions import REDACTED
 from .spellings import Step, Words, merged
-
-BEGINS = re.compile(r'[{\[]\s*["{\[]')
 
 
 @dataclass(frozen=True, order=True)
@@ -71,18 +68,7 @@ def documents(text: str) -> Iterator[tuple[int, int]]:
     if text[start : start + 1] in ("{", "[", '"') and json_text.is_json(text):
         yield start, len(text.rstrip())
         return
-    place = 0
-    while found := BEGINS.search(text, place):
-        place, depth = found.start(), 0
-        while token := json_text.TOKEN.match(text, place):
-            place = token.end()
-            depth += {"open": 1, "close": -1}.get(token.lastgroup or "", 0)
-            if not depth:
-                break
-        # Where it is no JSON, the search goes on: no character is read twice.
-        if not depth:
-            yield found.start(), place
-        place = max(place, found.start() + 1)
+    yield from json_text.within(text)
 
 
 @dataclass
