@@ -476,7 +476,9 @@ def test_what_is_typed_into_the_filters(narrow):
         page.goto("/conversations/?" + urlencode(values), wait_until="domcontentloaded")
         for field, text in values.items():
             shown = page.locator(f"#id_{field}").input_value()
-            assert shown == re.sub("[\r\n]", "", text.replace("\0", "\ufffd"))
+            # A field has one line; what is hidden keeps its lines, which HTML ends in one way.
+            by, lines = ("", "[\r\n]") if field == "search" else ("\n", "\r\n?")
+            assert shown == re.sub(lines, by, text.replace("\0", "\ufffd"))
         assert page.evaluate(INTRUDERS) == []
     assert_harmless(page, watch)
 
