@@ -1,4 +1,4 @@
-"""gunicorn reads this when it is started here; its command line and environment win."""
+"""gunicorn reads this file when started here; its command line and environment take precedence."""
 
 import gc
 import os
@@ -12,47 +12,48 @@ env.load(Path(__file__).with_name(".env"))
 
 wsgi_app = "backoffice.wsgi"
 bind = f"127.0.0.1:{env.integer('PORT', 8000, 1, 65535)}"
-# A thread waits for the database most of the time; processes use the processors.
+# A thread mostly waits for the database; more processes put more processors to use.
 workers = env.integer("WEB_CONCURRENCY", 4, 1, 100)
 threads = 8
-# For a process without a sign of life. Long answers are fine: they run in threads of their own.
+# For a process that shows no sign of life. Long answers are fine: they run in other threads.
 timeout = 30
-# How long a process that is told to stop may finish its requests.
+# How long a process that was told to stop may take to finish its requests.
 graceful_timeout = 30
-# No client and no proxy moves the site below another path: Caddy passes a client's SCRIPT_NAME on.
+# No client or proxy may move the site below another path: Caddy passes on a client's SCRIPT_NAME.
 forwarder_headers = ""
-# It would be one more thing to guard.
+# A control socket would be one more thing to protect.
 control_socket_disable = True
 loglevel = "warning"
 logconfig_dict = logs.configuration()
 
-# Where processes add up their metrics; those of ended processes still count.
+# Where processes add up their metrics; figures of ended processes still count.
 if env.text("METRICS_TOKEN") and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="desk-metrics-")
 
 
 def post_fork(server, worker):
-    # Starts the timeout now. Otherwise gunicorn waits forever for a process that hangs at the
-    # start.
+    # Starts the timeout now. Otherwise gunicorn waits forever for a process that hangs while
+    # starting.
     worker.notify()
 
 
 def post_worker_init(worker):
-    # Spares garbage collection the permanent objects: going through them holds up all threads for a
-    # tenth of a second.
+    # Takes permanent objects out of garbage collection: going through them holds up all threads for
+    # a tenth of a second.
     from django.urls import reverse
 
     from conversations.exports.workbook import remove_abandoned
 
     # Imports every view.
     reverse("home")
-    # This process may take the place of one that was killed.
+    # This process may replace one that was killed.
     remove_abandoned()
     gc.collect()
     gc.freeze()
 
-    from backoffice import jobs
+    from backoffice import client, jobs
 
+    client.processes = worker.cfg.workers
     jobs.begin()
 
 
@@ -63,7 +64,7 @@ def worker_exit(server, worker):
 
 
 def post_request(worker, request, environ, response):
-    # The next client on this thread is somebody else, and may send something that is not a request.
+    # The thread's next client is someone else, and may send something that is not even a request.
     logs.current_request.set(None)
 
 

@@ -37,12 +37,12 @@ class AccountAdapter(DefaultAccountAdapter):
         return error_response(
             request,
             403,
-            "This account is not active",
-            "Someone with the Admin role can change that.",
+            "This account is inactive",
+            "Someone with the Admin role can activate it.",
         )
 
     def login(self, request, user):
-        # The account may have been deactivated since its password was typed.
+        # The account may have been deactivated since the user entered their password.
         if not user.is_active:
             raise ImmediateHttpResponse(self.respond_user_inactive(request, user))
         super().login(request, user)
@@ -51,8 +51,8 @@ class AccountAdapter(DefaultAccountAdapter):
         records = get_authentication_records(self.request, self.request.user)
         latest = max((each["at"] for each in records), default=0)
         required = time.time() - latest > settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
-        if required and not second_factors.asked_again(self.request.user):
-            # allauth lets users through if it has nothing to ask them for.
+        if required and not second_factors.reauthentication_methods(self.request.user):
+            # allauth lets users through if it knows no way for them to reauthenticate.
             raise ImmediateHttpResponse(self.ask_provider(self.request))
         return required
 
@@ -63,15 +63,16 @@ class AccountAdapter(DefaultAccountAdapter):
         return error_response(
             request,
             403,
-            "You signed in a while ago",
-            "This changes how you sign in. Sign out, sign in again and then do it.",
+            "Please sign in again",
+            "You signed in a while ago. To change how you sign in, sign out, sign in again and "
+            "make the change then.",
         )
 
     def get_reauthentication_methods(self, user):
-        return second_factors.asked_again(user)
+        return second_factors.reauthentication_methods(user)
 
     def add_message(self, request, level, message_template=None, *args, message=None, **kwargs):
-        """Drops messages such as "signed in": the page says who the user is."""
+        """Drop allauth's own messages, such as "signed in": the page shows who the user is."""
         if message:
             super().add_message(request, level, message=message)
 
@@ -87,13 +88,13 @@ class MFAAdapter(DefaultMFAAdapter):
         try:
             return second_factors.decrypt(encrypted_text)
         except second_factors.Unreadable:
-            logger.error("A second factor cannot be read: it is of another SECRET_KEY.")
+            logger.error("A second factor cannot be read: another SECRET_KEY encrypted it.")
             response = error_response(
                 context.request,
                 503,
-                "Your second factor cannot be read",
-                "Sign in with a passkey, if you have one. Someone with the Admin role can remove "
-                "your second factors.",
+                "Your second factor can’t be checked",
+                "If you have a passkey, sign in with it. Otherwise, ask someone with the Admin "
+                "role to remove your second factors.",
             )
             raise ImmediateHttpResponse(response) from None
 

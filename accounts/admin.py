@@ -19,9 +19,9 @@ from . import second_factors
 from .audited_admin import OWN_ACCESS, AuditedAdmin, can_sign_in
 from .models import AgentLimit, User
 
-# They hold secrets, and a second copy of e-mail addresses that nothing here reads.
+# Authenticators hold secrets, and nothing here reads allauth's copy of the e-mail addresses.
 admin.site.unregister([EmailAddress, Authenticator])
-# Registered again below, with its limit.
+# Registered again below, with the agent limit.
 admin.site.unregister(Group)
 
 
@@ -50,13 +50,14 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     def has_delete_permission(self, request, obj=None):
         return obj != request.user and super().has_delete_permission(request, obj)
 
-    def told(self, user):
-        return user.told()
+    def audit_details(self, user):
+        return user.audit_details()
 
     def user_change_password(self, request, id, form_url=""):
         removes_own = "unset-password" in request.POST and id == str(request.user.pk)
         if removes_own and not can_sign_in(request.user, without_password=True):
-            # In advance: the session changes with the password, and could not change back.
+            # Checked first: changing the password also changes the session, which a rollback of the
+            # database would not restore.
             return error_response(request, 403, *OWN_ACCESS)
         return self.guarded(self.password_changed, request, id, form_url)
 
@@ -81,13 +82,15 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
         for user in users:
             record(request, Act.SIGNED_OUT_EVERYWHERE, account=user.get_username())
             user.end_sessions()
-        self.message_user(request, "They were signed out everywhere.")
+        self.message_user(request, "The selected users were signed out everywhere.")
 
     @admin.action(description="Remove all second factors", permissions=["change"])
     def reset_second_factors(self, request, users):
         for user in users:
             second_factors.reset(user, request)
-        self.message_user(request, "Their second factors were removed, and they were signed out.")
+        self.message_user(
+            request, "The selected users were signed out and their second factors removed."
+        )
 
 
 class AgentLimitForm(forms.ModelForm):
@@ -95,12 +98,13 @@ class AgentLimitForm(forms.ModelForm):
         coerce=UUID,
         widget=forms.CheckboxSelectMultiple,
         help_text=(
-            "Members of this group see only conversations of the agents ticked here, and of "
-            "agents ticked in their other limited groups. Delete the limit to show them "
-            "everything."
+            "Members of this group only see conversations with the agents ticked here and with "
+            "agents ticked in their other limited groups. To let them see everything, delete the "
+            "limit."
         ),
         error_messages={
-            "required": "Tick an agent. For this group to see everything, delete the limit."
+            "required": "Tick at least one agent. To let this group see everything, delete the "
+            "limit."
         },
     )
 
@@ -108,7 +112,8 @@ class AgentLimitForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         names = {each.pk: str(each) for each in Agent.objects.only("name").order_by("name", "id")}
         gone = (pk for pk in self.instance.agents or () if pk not in names)
-        self.fields["agents"].choices = [*names.items(), *((pk, f"{pk} (gone)") for pk in gone)]
+        deleted = ((pk, f"{pk} (no longer exists)") for pk in gone)
+        self.fields["agents"].choices = [*names.items(), *deleted]
 
 
 class AgentLimitInline(admin.StackedInline):
@@ -123,7 +128,7 @@ class AgentLimitInline(admin.StackedInline):
 
 @admin.register(Group)
 class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
-    """The site's own roles keep their names: it looks for them by name."""
+    """The three roles cannot be renamed or deleted, because the site finds them by name."""
 
     inlines = [AgentLimitInline]
 
@@ -133,7 +138,7 @@ class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
     def get_readonly_fields(self, request, obj=None):
         return ["name"] if is_role(obj) else []
 
-    def told(self, group):
+    def audit_details(self, group):
         permissions = group.permissions.values_list("content_type__app_label", "codename")
         return {
             "name": group.name,

@@ -1,4 +1,4 @@
-"""All forms in which a secret could be guessed."""
+"""Forms that ask for a password or a code. Each limits how often somebody can guess."""
 
 import re
 
@@ -25,7 +25,7 @@ class SignInForm(AuthenticationForm):
 
 
 class PasswordForm(PasswordChangeForm):
-    """Somebody who found an open session must not guess the password as well."""
+    """Limits guesses, so that whoever finds an open session cannot try out passwords."""
 
     def clean_old_password(self):
         username = self.user.get_username()
@@ -39,25 +39,27 @@ class PasswordAgainForm(ReauthenticateForm):
 
         def check():
             if not self.user.check_password(password):
-                raise ValidationError("This is not your password.")
+                raise ValidationError("That is not your password.")
             return password
 
         return guess(context.request, self.user.get_username(), "password, once more", check)
 
 
-class OneCode:
+class OneTimeCode:
+    """Limits guesses, and accepts each code once."""
+
     how = "code"
 
     def clean_code(self):
         def check():
-            code = super(OneCode, self).clean_code()
+            code = super(OneTimeCode, self).clean_code()
             self.refuse_used(code)
             return code
 
         return guess(context.request, self.user.get_username(), self.how, check)
 
     def refuse_used(self, code):
-        """An app's code works once; allauth remembers that for one process only."""
+        """Refuse an app's code that was used before: allauth only remembers that per process."""
         if self.authenticator.type != Authenticator.Type.TOTP:
             return
         data = self.authenticator.data
@@ -72,20 +74,20 @@ class OneCode:
         raise get_adapter().validation_error("incorrect_code")
 
 
-# What PostgreSQL's jsonb refuses.
+# Escapes that PostgreSQL's jsonb refuses.
 UNSTORABLE = re.compile(r"\\u(?:0000|d[89a-f])", re.IGNORECASE)
 
 
 class AnyCredential:
     """
-    A passkey's answer is parsed by libraries that raise what they like for one that is made up:
-    whatever it is, the answer is not valid.
+    Treats any error while parsing a passkey's answer as an invalid answer: for a forged one, the
+    parsing libraries raise all kinds of exceptions.
     """
 
     def full_clean(self):
         try:
             super().full_clean()
-            # All of it is stored, what nobody asked for included.
+            # The whole answer gets stored, including fields that nobody asked for.
             if UNSTORABLE.search(self.data.get("credential", "")):
                 raise ValueError
         except (DatabaseError, LockedOut):
@@ -106,9 +108,9 @@ class PasskeyForm(AnyCredential, webauthn.AuthenticateWebAuthnForm):
     """A passkey as the second factor."""
 
 
-class CodeForm(OneCode, mfa.AuthenticateForm):
+class CodeForm(OneTimeCode, mfa.AuthenticateForm):
     pass
 
 
-class CodeAgainForm(OneCode, mfa.ReauthenticateForm):
+class CodeAgainForm(OneTimeCode, mfa.ReauthenticateForm):
     how = "code, once more"

@@ -1,8 +1,8 @@
 """
-Allows five wrong guesses in 15 minutes, per account name and per address. IPv6 addresses of one /64
-are one: whoever has one of them has them all.
+Allows five wrong guesses in 15 minutes, per account name and per address. All IPv6 addresses of one
+/64 count as one, because one client usually owns the whole block.
 
-They are counted in the audit trail, which has the failures of all processes.
+Failures are counted in the audit log, which all processes share.
 """
 
 import ipaddress
@@ -30,14 +30,14 @@ class LockedOut(Exception):
 
 def guess(request, username: str, how: str, check: Callable):
     """
-    The answer of `check`, which raises a ValidationError if a secret is wrong. Raises LockedOut
-    instead of checking once too often.
+    Return the answer of `check`, which raises a ValidationError if the secret is wrong. If there
+    were too many wrong guesses already, raise LockedOut without checking.
     """
-    # Somebody who is locked out already need not wait for the locks.
+    # Whoever is already locked out need not wait for the locks.
     refuse_locked_out(request, username)
     wrong = None
     with transaction.atomic():
-        # Simultaneous guesses would all be checked before the first one is counted.
+        # Without the locks, simultaneous guesses would all be checked before any is counted.
         take_turns(f"account {username}")
         if where := network(request):
             take_turns(f"address {where[0]}")
@@ -47,7 +47,7 @@ def guess(request, username: str, how: str, check: Callable):
         except ValidationError as error:
             # Raised again after the transaction, so that the entry is not rolled back.
             wrong = error
-            # Any other name may be a password typed into the wrong field.
+            # Do not record an unknown name: it may be a password typed into the wrong field.
             known = get_user_model().objects.filter(username=username).exists()
             details = {"account": username if known else None, "guessed": guessed(username)}
             record(request, Act.SIGN_IN_FAILED, **details, how=how)
@@ -59,7 +59,7 @@ def guess(request, username: str, how: str, check: Callable):
 
 
 def network(request) -> tuple[str, str] | None:
-    """The first and last of the client's addresses; None at a Unix socket."""
+    """The first and last address of the client's network; None for a Unix socket."""
     where = address(request)
     if where is None:
         return None
@@ -69,7 +69,7 @@ def network(request) -> tuple[str, str] | None:
 
 
 def take_turns(name: str):
-    """Lock until the transaction ends: session locks would not work behind PgBouncer."""
+    """Hold a lock until the transaction ends. Session locks would not work behind PgBouncer."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"guess: {name}"])
 
@@ -81,14 +81,14 @@ def refuse_locked_out(request, username: str):
 
 def guessed(username: str) -> str:
     """
-    A hash by which failures are counted. Names that nobody has are locked too, or lockouts would
-    tell which ones exist; what was typed is not kept.
+    The hash under which an account name's failures are counted. Unknown names are locked out too,
+    or lockouts would reveal which accounts exist. Only the hash is stored, not what was typed.
     """
     return salted_hmac("accounts.lockout", username, algorithm="sha256").hexdigest()[:32]
 
 
 def locked_until(request, username: str) -> datetime | None:
-    """When the fifth most recent failure of the name or address is a PERIOD old, if any."""
+    """When the fifth most recent failure of the name or address will be a PERIOD old, if any."""
     failures = Entry.objects.filter(act=Act.SIGN_IN_FAILED, at__gt=Now() - PERIOD).order_by("-at")
     by = [failures.filter(details__guessed=guessed(username))]
     if where := network(request):
@@ -102,11 +102,11 @@ def locked_until(request, username: str) -> datetime | None:
 
 
 def record_refusal(request, **details):
-    """Record only an address's first few refusals: strangers can be refused any number of times."""
+    """Record only an address's first few refusals: a stranger could cause any number of them."""
     where = network(request)
     of_address = {"address__range": where} if where else {"address": None}
     with transaction.atomic():
         take_turns(f"refused {where and where[0]}")
-        told = Entry.objects.filter(act=Act.SIGN_IN_REFUSED, at__gt=Now() - PERIOD, **of_address)
-        if told[:GUESSES].count() < GUESSES:
+        recent = Entry.objects.filter(act=Act.SIGN_IN_REFUSED, at__gt=Now() - PERIOD, **of_address)
+        if recent[:GUESSES].count() < GUESSES:
             record(request, Act.SIGN_IN_REFUSED, **details)

@@ -13,9 +13,9 @@ from backoffice.fragments import refreshes_itself
 from .lockout import LockedOut
 
 STARTED, SEEN, SECOND_FACTOR = "started", "seen", "second_factor"
-# Seconds, so that a session is not written at every request.
+# In seconds. Writing the session on every request would cost too much.
 SEEN_EVERY = 60
-# The pages open to an admin who has no second factor yet.
+# The pages that an admin can open before adding a second factor.
 WITHOUT_SECOND_FACTOR = {
     "account",
     "logout",
@@ -31,7 +31,7 @@ WITHOUT_SECOND_FACTOR = {
 
 
 def session_limits(get_response):
-    """Ends sessions that are too old, or that nobody has used for too long."""
+    """Ends sessions that are too old or have not been used for too long."""
 
     def middleware(request):
         session = request.session
@@ -66,8 +66,8 @@ class SignInMiddleware:
             request,
             429,
             "Too many attempts",
-            f"Passwords and codes are not looked at before {until:%H:%M} for this account, or from "
-            "this address. What you just typed was not looked at either, or was wrong.",
+            f"Try again at {until:%H:%M}. Until then, no password or code is accepted for this "
+            "account or from your network. What you just entered was wrong, or wasn’t checked.",
         )
         seconds = (exception.until - timezone.now()).total_seconds()
         response["Retry-After"] = max(int(seconds) + 1, 1)

@@ -1,4 +1,4 @@
-"""Signing in at an OpenID Connect provider, and who may enter that way."""
+"""Signing in through an OpenID Connect provider, and who may do so."""
 
 import json
 import logging
@@ -31,19 +31,19 @@ from backoffice.databases.text import is_storable
 from backoffice.error_pages import error_response
 
 from .lockout import record_refusal
-from .second_factors import asked_again
+from .second_factors import reauthentication_methods
 
 logger = logging.getLogger(__name__)
 
 SECONDS = 10
-# Seconds by which its clock may differ from ours.
+# How many seconds the provider's clock may differ from ours.
 LEEWAY = 120
 COOKIE = "provider_sign_ins"
 COOKIE_SECONDS = 3600
-# Letters; browsers take cookies of 4,096 bytes.
+# In characters. Browsers accept cookies of up to 4,096 bytes.
 LONGEST_COOKIE = 2_500
 LONGEST_TARGET = 1_000
-# The group of people admitted by their domain alone.
+# The group for people who are admitted because of their e-mail domain.
 NEWCOMERS = "Viewer"
 
 
@@ -68,39 +68,42 @@ def start(request):
         raise Http404
     again = {}
     if request.user.is_authenticated:
-        if asked_again(request.user):
+        if reauthentication_methods(request.user):
             return redirect(settings.LOGIN_REDIRECT_URL)
         again["max_age"] = settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
     target = request.GET.get("next", "")
     safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure())
     back = request.build_absolute_uri(reverse("provider_callback"))
     try:
-        begun = client().create_authorization_url(back, **again)
+        started = client().create_authorization_url(back, **again)
     except (requests.RequestException, RuntimeError, ValueError):
         return no_answer(request)
-    response = redirect(begun.pop("url"))
+    response = redirect(started.pop("url"))
     target = target if safe and len(target) <= LONGEST_TARGET else ""
-    asked = with_sign_ins(request)
-    # Kept by state: each tab that begins a sign-in leads to its own page.
-    client().save_authorize_data(asked, redirect_uri=back, next=target, again=bool(again), **begun)
-    keep(response, asked.session)
+    pending = with_started_sign_ins(request)
+    # Stored under its state, so that several tabs can each finish their own sign-in.
+    client().save_authorize_data(
+        pending, redirect_uri=back, next=target, again=bool(again), **started
+    )
+    store_started(response, pending.session)
     return response
 
 
-def with_sign_ins(request):
+def with_started_sign_ins(request):
     """
-    A request for Authlib with the sign-ins that this browser has begun. They wait in a signed
-    cookie: in a session, each stranger who begins one would add a row to our database.
+    A copy of the request for Authlib, whose session holds the sign-ins that this browser has
+    started. They are kept in a signed cookie: if they were kept in a session, every visitor who
+    starts one would add a row to our database.
     """
     text = request.get_signed_cookie(COOKIE, default="{}", salt=COOKIE, max_age=COOKIE_SECONDS)
-    asked = copy(request)
-    asked.session = json.loads(text)
-    return asked
+    pending = copy(request)
+    pending.session = json.loads(text)
+    return pending
 
 
-def keep(response, begun: dict):
-    """The newest, as many as a cookie holds."""
-    newest = sorted(begun.items(), key=lambda each: each[1]["exp"])
+def store_started(response, started: dict):
+    """Store the newest started sign-ins, as many as fit into a cookie."""
+    newest = sorted(started.items(), key=lambda each: each[1]["exp"])
     while len(text := json.dumps(dict(newest))) > LONGEST_COOKIE:
         newest = newest[1:]
     response.set_signed_cookie(
@@ -111,7 +114,7 @@ def keep(response, begun: dict):
         path=reverse("provider"),
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
-        # The provider's page leads back.
+        # "Strict" would hold the cookie back when the provider's page redirects here.
         samesite="Lax",
     )
 
@@ -120,33 +123,33 @@ def keep(response, begun: dict):
 def callback(request):
     if not settings.OIDC_ISSUER:
         raise Http404
-    asked = with_sign_ins(request)
-    response = entered(request, asked)
-    keep(response, asked.session)
+    pending = with_started_sign_ins(request)
+    response = answer_of(request, pending)
+    store_started(response, pending.session)
     return response
 
 
-def entered(request, asked):
+def answer_of(request, pending):
     issuer = settings.OIDC_ISSUER
-    # Authlib does not check the state of an error answer.
-    begun = client().framework.get_state_data(asked.session, request.GET.get("state"))
-    if not begun and request.user.is_authenticated:
-        # Begun before the session that another tab has signed in.
+    # Looked up here because Authlib does not check the state when the provider reports an error.
+    started = client().framework.get_state_data(pending.session, request.GET.get("state"))
+    if not started and request.user.is_authenticated:
+        # The sign-in was started earlier, and another tab has signed in since.
         return redirect(settings.LOGIN_REDIRECT_URL)
     try:
         token = client().authorize_access_token(
-            asked,
+            pending,
             claims_options={
                 "iss": {"essential": True, "values": [issuer, f"{issuer}/"]},
                 "sub": {"essential": True},
-                # Without it, Authlib is satisfied if only the azp is ours.
+                # Without this, Authlib accepts a token whose azp is ours but whose aud is not.
                 "aud": {"essential": True, "value": settings.OIDC_CLIENT_ID},
             },
         )
         claims = token["userinfo"]
         check_subject(claims)
         if request.user.is_authenticated:
-            return signed_in_already(request, claims, begun)
+            return signed_in_already(request, claims, started)
         if not is_known(claims):
             claims = with_user_info(token, claims)
     except requests.RequestException:
@@ -154,44 +157,45 @@ def entered(request, asked):
     except (AuthlibBaseError, JoseError, ValueError, KeyError, TypeError):
         return refused(
             request,
-            "the answer was not valid" if begun else None,
-            "The sign-in was not completed there, or took too long. Start again.",
+            "the answer was not valid" if started else None,
+            "The sign-in wasn’t completed, or it took too long. Please start again.",
         )
     try:
         try:
             user = admitted(claims)
         except IntegrityError:
-            # The same person signed in from two windows.
+            # The same person was signing in from two windows. The account exists now.
             user = admitted(claims)
     except NotAdmitted as error:
         return refused(request, *error.args)
     record_authentication(request, user, "provider")
-    return perform_login(request, user, redirect_url=begun["next"] or None)
+    return perform_login(request, user, redirect_url=started["next"] or None)
 
 
-def signed_in_already(request, claims: dict, begun: dict):
+def signed_in_already(request, claims: dict, started: dict):
     """
-    Users with no password or code to ask for here reauthenticate at the provider. Who signed in
-    twice at once, from two tabs, enters with the second as well.
+    Handle the answer of a user who is already signed in. Either they came to reauthenticate,
+    because they have no password or code here, or they signed in from two tabs at once.
     """
-    target = begun["next"] or settings.LOGIN_REDIRECT_URL
-    if asked_again(request.user):
+    target = started["next"] or settings.LOGIN_REDIRECT_URL
+    if reauthentication_methods(request.user):
         return redirect(target)
     if identity_of(claims) != request.user.identity:
         return refused(
             request,
             "somebody else",
-            "You are signed in here as somebody else. Sign out here first.",
+            "You are signed in to this site as a different user. Sign out of this site first.",
         )
-    if not begun["again"]:
+    if not started["again"]:
         return redirect(target)
-    # Providers that do not know max_age send no auth_time either.
+    # A provider that does not support max_age sends no auth_time either; then we let it pass.
     oldest = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT - LEEWAY
     if claims.get("auth_time", oldest) < oldest:
         return refused(
             request,
             "signed in too long ago",
-            "You signed in there a while ago, and were not asked again. Sign out there first.",
+            "You signed in there too long ago, and it didn’t ask you to sign in again. Sign out "
+            "there first.",
         )
     record_authentication(request, request.user, "provider", reauthenticated=True)
     return redirect(target)
@@ -202,7 +206,7 @@ def identity_of(claims: dict) -> str:
 
 
 def check_subject(claims: dict):
-    """Raises a ValueError where it tells nobody apart, or cannot be stored."""
+    """Raise a ValueError if the subject identifies nobody or cannot be stored."""
     subject = claims["sub"]
     if not subject.strip() or not is_storable(subject):
         raise ValueError("The subject is no usable name.")
@@ -213,13 +217,13 @@ def is_known(claims: dict) -> bool:
 
 
 class NotAdmitted(Exception):
-    """The arguments are the reason, for the audit trail, and what the page says."""
+    """The arguments are the reason, for the audit log, and the text for the page."""
 
 
 def with_user_info(token: dict, claims: dict) -> dict:
     """
-    The claims, completed by UserInfo where they leave open whether the address is verified: some
-    providers put neither address nor verification into the ID token.
+    The claims, completed from the UserInfo endpoint if they do not say whether the address is
+    verified. Some providers put neither the address nor its verification into the ID token.
     """
     if claims.get("email") and isinstance(claims.get("email_verified"), bool):
         return claims
@@ -230,9 +234,9 @@ def with_user_info(token: dict, claims: dict) -> dict:
         raise ValueError("UserInfo is about somebody else.")
     email, verified = claims.get("email"), claims.get("email_verified")
     if not email or same_address(email, found.get("email")):
-        # Either may refuse.
-        told = [each for each in (verified, found.get("email_verified")) if each is not None]
-        verified = next((each for each in told if not is_true(each)), told[0] if told else None)
+        # One "not verified" from either source is enough to refuse.
+        known = [each for each in (verified, found.get("email_verified")) if each is not None]
+        verified = next((each for each in known if not is_true(each)), known[0] if known else None)
         email = email or found.get("email")
     return {**claims, "email": email, "email_verified": verified}
 
@@ -242,7 +246,7 @@ def same_address(one, other) -> bool:
 
 
 def is_true(claim) -> bool:
-    """Some providers send texts; "false" is truthy."""
+    """Some providers send strings, and "false" would be truthy."""
     return claim is True or (isinstance(claim, str) and claim.lower() == "true")
 
 
@@ -251,32 +255,30 @@ def verified_address(claims: dict) -> str:
     if not email:
         raise NotAdmitted(
             "no address",
-            "It did not tell your e-mail address. Your account there may have none, or whoever "
-            "runs the provider must allow this site to read it.",
+            "It didn’t share your e-mail address. Your account there may not have one, or whoever "
+            "runs it must allow this site to read it.",
         )
     if not isinstance(email, str) or not is_address(email):
-        raise NotAdmitted(
-            "not an address", "What it told as your e-mail address is none that this site can use."
-        )
+        raise NotAdmitted("not an address", "It sent an e-mail address that this site can’t use.")
     if verified is None and settings.OIDC_ISSUER not in settings.OIDC_VERIFIED_PROVIDERS:
         raise NotAdmitted(
-            "verification not told",
-            "It does not tell whether your e-mail address is verified. Whoever runs this site can "
-            "decide that addresses of this provider count as verified.",
+            "verification unknown",
+            "It doesn’t say whether your e-mail address is verified. Whoever runs this site can "
+            "decide to trust the addresses it sends.",
         )
     if verified is not None and not is_true(verified):
         raise NotAdmitted(
             "address not verified",
-            "Your e-mail address is not verified there. Verify it there, then sign in again.",
+            "Your e-mail address isn’t verified there. Verify it, then sign in again.",
         )
     return email
 
 
 def admitted(claims: dict):
     """
-    The account for the provider's claims: the one that has entered as this identity before, else
-    the one that an admin has given the address, else, if the address's domain is trusted, a new
-    one. Raises NotAdmitted if they may not enter.
+    The account for the provider's claims: the one that has signed in with this identity before,
+    else the one to which an admin has given this e-mail address, else, if the address's domain is
+    trusted, a new one. Raises NotAdmitted if there is none.
     """
     users = get_user_model().objects
     identity = identity_of(claims)
@@ -284,7 +286,7 @@ def admitted(claims: dict):
         return user
     email = verified_address(claims)
     with transaction.atomic():
-        # The database takes a dotless i for an i.
+        # Compared again in Python, because the database treats a dotless i as an i.
         similar = users.select_for_update().filter(email__iexact=email)
         invited = [user for user in similar if user.email.lower() == email.lower()]
         if invited:
@@ -292,14 +294,14 @@ def admitted(claims: dict):
             if others:
                 raise NotAdmitted(
                     "several accounts",
-                    "Several accounts here have your e-mail address. Ask someone with the Admin "
-                    "role to leave it in one.",
+                    "Several accounts on this site have your e-mail address. Ask someone with the "
+                    "Admin role to remove it from all but one.",
                 )
             if user.identity:
                 raise NotAdmitted(
                     "another identity",
-                    "The account here with your e-mail address belongs to another sign-in there. "
-                    "Ask someone with the Admin role.",
+                    "The account on this site with your e-mail address is linked to a different "
+                    "sign-in. Ask someone with the Admin role.",
                 )
             user.identity = identity
             user.save(update_fields=["identity"])
@@ -308,28 +310,28 @@ def admitted(claims: dict):
         if email.rpartition("@")[2].lower() not in settings.OIDC_DOMAINS:
             raise NotAdmitted(
                 "not invited",
-                "You signed in there, but have no account here. Ask someone with the Admin role to "
-                "add your e-mail address to one.",
+                "You don’t have an account on this site. Ask someone with the Admin role to add "
+                "your e-mail address to one.",
             )
         if len(email) > 150:
             raise NotAdmitted("address too long", "Your e-mail address is too long for this site.")
         if users.filter(username=email).exists():
             raise NotAdmitted(
                 "name taken",
-                "An account here has your e-mail address as its user name, but not as its "
-                "address. Ask someone with the Admin role.",
+                "An account on this site has your e-mail address as its user name, but not as "
+                "its e-mail address. Ask someone with the Admin role.",
             )
         newcomers = Group.objects.filter(name=NEWCOMERS).first()
         if newcomers is None:
-            logger.error("No new account was created: there is no group %s.", NEWCOMERS)
+            logger.error("No account was created for a newcomer: there is no group %s.", NEWCOMERS)
             raise NotAdmitted(
                 "no group for newcomers",
-                f"This site cannot add an account for you: its group {NEWCOMERS} is missing. Tell "
-                "whoever runs it.",
+                f"This site can’t create an account for you, because its group {NEWCOMERS} is "
+                "missing. Tell whoever runs this site.",
             )
         user = users.create_user(email, email, identity=identity)
         user.groups.add(newcomers)
-        record_account(user, before=None, after=user.told())
+        record_account(user, before=None, after=user.audit_details())
         return user
 
 
@@ -343,12 +345,12 @@ def is_address(email) -> bool:
         validate_email(email)
     except ValidationError:
         return False
-    # Django's regular expression takes a Kelvin sign for a k, and so does lower().
+    # ASCII only: Django's regular expression, like lower(), treats a Kelvin sign as a k.
     return isinstance(email, str) and email.isascii()
 
 
 def refused(request, reason: str | None, text: str):
-    """Without a reason, it was no sign-in begun here and is not in the audit trail."""
+    """Without a reason, the sign-in was not started here, and the audit log does not record it."""
     if reason:
         record_refusal(request, how="provider", reason=reason)
     return error_response(request, 403, f"{settings.OIDC_NAME} did not sign you in", text)
@@ -358,6 +360,6 @@ def no_answer(request):
     return error_response(
         request,
         503,
-        f"{settings.OIDC_NAME} does not answer",
+        f"{settings.OIDC_NAME} isn’t responding",
         "Try again in a moment, or sign in with a password.",
     )

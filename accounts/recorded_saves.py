@@ -1,4 +1,4 @@
-"""For Django's commands that make or change accounts."""
+"""Makes Django's own commands record the accounts that they create or change."""
 
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ from audit.recording import record
 @contextmanager
 def recorded_saves(change: Callable[..., dict]):
     """
-    A transaction in which each saved account has an entry: `change(user)` gives what it was before
-    and is after.
+    A transaction that records each saved account in the audit log. `change(user)` returns
+    {"before": …, "after": …}.
     """
 
     def saved(sender, instance, created, **kwargs):

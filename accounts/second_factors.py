@@ -13,17 +13,18 @@ from django.utils.crypto import salted_hmac
 from audit.models import Act
 from audit.recording import record
 
-# Neither base32 nor hexadecimal, the earlier unencrypted forms, begins with it.
+# What encrypted text begins with. Secrets stored before there was encryption, in base32 or
+# hexadecimal, never begin like this.
 ENCRYPTED = "gAAAA"
 SECRETS = {Authenticator.Type.TOTP: "secret", Authenticator.Type.RECOVERY_CODES: "seed"}
 
 
 class Unreadable(Exception):
-    """Encrypted with a key that is neither SECRET_KEY nor one of its fallbacks."""
+    """The text was encrypted with a key that is neither SECRET_KEY nor one of its fallbacks."""
 
 
 def keys() -> MultiFernet:
-    """The first encrypts, all decrypt."""
+    """The first key encrypts; all of them can decrypt."""
     secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     derived = (
         salted_hmac("accounts.second_factors", "", secret=secret, algorithm="sha256").digest()
@@ -46,12 +47,12 @@ def decrypt(text: str) -> str:
 
 
 def encrypt_anew() -> tuple[int, int]:
-    """Encrypt all with the current SECRET_KEY: (how many, how many were unreadable)."""
+    """Re-encrypt everything with the current SECRET_KEY: (number done, number unreadable)."""
     done = unreadable = 0
     for kind, name in SECRETS.items():
         for pk in Authenticator.objects.filter(type=kind).values_list("pk", flat=True):
             with transaction.atomic():
-                # Locked, because using a factor writes it too.
+                # Locked, because signing in with a factor also writes to it.
                 factor = Authenticator.objects.select_for_update().filter(pk=pk).first()
                 if factor is None or name not in factor.data:
                     continue
@@ -67,16 +68,16 @@ def encrypt_anew() -> tuple[int, int]:
 
 @transaction.atomic
 def reset(user, request=None):
-    """Remove all second factors and sessions of a user who has lost one."""
+    """Remove all second factors of a user who has lost one, and end their sessions."""
     record(request, Act.SIGNED_OUT_EVERYWHERE, account=user.get_username())
     Authenticator.objects.filter(user=user).delete()
     user.end_sessions()
 
 
-def asked_again(user) -> list[dict]:
+def reauthentication_methods(user) -> list[dict]:
     """
     How a user can reauthenticate here, best first: {"id", "description", "url"}, as in allauth.
-    Not with a passkey: we have no page for that.
+    Passkeys are not included, as we have no page for that.
     """
     flows = {flow["id"]: flow for flow in get_reauthentication_flows(user)}
     found = []

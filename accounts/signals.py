@@ -1,4 +1,4 @@
-"""Updates the session and the audit trail when a user signs in or changes second factors."""
+"""Updates the session and the audit log when a user signs in or changes second factors."""
 
 import time
 
@@ -21,21 +21,21 @@ def started(request, user, **kwargs):
     request.session[STARTED] = request.session[SEEN] = int(time.time())
 
 
-# Recorded before any code makes the change: allauth sends its own signals afterwards.
+# Recorded before the change is made. allauth's own signals only come afterwards.
 
 
 @receiver(pre_save, sender=Authenticator)
 def adding(instance, **kwargs):
     if instance.pk is None:
-        tell(Act.FACTOR_ADDED, instance)
+        record_factor(Act.FACTOR_ADDED, instance)
 
 
 @receiver(pre_delete, sender=Authenticator)
 def removing(instance, **kwargs):
-    tell(Act.FACTOR_REMOVED, instance)
+    record_factor(Act.FACTOR_REMOVED, instance)
 
 
-def tell(act, factor):
+def record_factor(act, factor):
     record(context.request, act, account=factor.user.get_username(), factor=factor.type)
 
 
@@ -46,7 +46,7 @@ def used(request, user, **kwargs):
 
 @receiver([mfa.authenticator_added, mfa.authenticator_removed])
 def changed(request, user, **kwargs):
-    """End other sessions, and note in this one whether the user has a factor."""
+    """End the user's other sessions, and note in this one whether they have a second factor."""
     if Authenticator.objects.filter(user=user).exists():
         request.session[SECOND_FACTOR] = user.pk
     else:

@@ -1,4 +1,4 @@
-"""Only what we use of allauth: there is no sign-up and no password reset by e-mail."""
+"""Only the parts of allauth that we use: no sign-up, and no password reset by e-mail."""
 
 from allauth.account.views import ReauthenticateView
 from allauth.mfa.base.views import AuthenticateView
@@ -27,6 +27,7 @@ urlpatterns = [
     path("login/provider/callback/", provider.callback, name="provider_callback"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("logout/everywhere/", views.sign_out_everywhere, name="sign_out_everywhere"),
+    path("shortcuts/", views.choose_shortcuts, name="choose_shortcuts"),
     path("password/", views.ChangePassword.as_view(), name="change_password"),
     path("again/", page(ReauthenticateView, "again"), name="account_reauthenticate"),
     path("again/code/", page(ReauthenticateByCodeView, "again"), name="mfa_reauthenticate"),

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import views as auth
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.middleware.csrf import REASON_NO_CSRF_COOKIE
 from django.shortcuts import redirect
 from django.urls import reverse, reverse_lazy
@@ -30,7 +31,7 @@ CHALLENGE_SECONDS = 300
 
 
 class SignIn(auth.LoginView):
-    """Asks for the password; allauth asks for anything else that is needed."""
+    """Asks for the password. allauth then asks for a second factor if the user has one."""
 
     template_name = "accounts/login.html"
     authentication_form = SignInForm
@@ -53,8 +54,8 @@ class SignIn(auth.LoginView):
 
 class PasskeySignIn(LoginWebAuthnView):
     """
-    The challenge waits in a signed cookie. In a session, each stranger who asks for one would add a
-    row to our database.
+    Keeps the challenge in a signed cookie. If it were kept in a session, every visitor who opens
+    the page would add a row to our database.
     """
 
     def get(self, request, *args, **kwargs):
@@ -85,7 +86,7 @@ class PasskeySignIn(LoginWebAuthnView):
 
     def form_invalid(self, form):
         record_refusal(self.request, how="passkey", reason="unknown passkey")
-        messages.error(self.request, "This site does not know this passkey.")
+        messages.error(self.request, "This passkey isn’t registered on this site.")
         return redirect("login")
 
 
@@ -128,8 +129,8 @@ SIGN_IN = {"login", "account_login", "mfa_authenticate", "mfa_login_webauthn"}
 
 def csrf_failure(request, reason=""):
     """
-    A sign-in form that is out of date, since another tab has signed in or the session has ended,
-    leads into the site or to a new form. Forms of other sites do not.
+    A sign-in form can be out of date because another tab has signed in or the session has ended.
+    Then redirect into the site, or to a fresh form. A form from another site gets an error page.
     """
     match = request.resolver_match
     is_stale = reason == REASON_NO_CSRF_COOKIE or reason.startswith("CSRF token")
@@ -142,6 +143,20 @@ def csrf_failure(request, reason=""):
         return redirect(target or settings.LOGIN_REDIRECT_URL)
     query = {"next": target, "again": 1} if target else {"again": 1}
     return redirect(f"{reverse('login')}?{urlencode(query)}")
+
+
+@require_POST
+def choose_shortcuts(request):
+    user, before = request.user, request.user.shortcuts
+    user.shortcuts = "shortcuts" in request.POST
+    if user.shortcuts != before:
+        details = {"table": user._meta.db_table, "row": user.get_username()}
+        after = {"shortcuts": user.shortcuts}
+        with transaction.atomic():
+            record(request, Act.EDITED, **details, before={"shortcuts": before}, after=after)
+            user.save(update_fields=["shortcuts"])
+    messages.success(request, f"Keyboard shortcuts are {'on' if user.shortcuts else 'off'}.")
+    return redirect("account")
 
 
 @require_POST

@@ -24,7 +24,7 @@ SUMMARY = 150
 
 @admin.register(Entry)
 class EntryAdmin(RecordedViews, BigTableAdmin):
-    """The audit trail, read-only."""
+    """The audit log, read-only."""
 
     ordering = ["-at", "-id"]
     list_display = ["when", "who", "act", "address", "conversation", "summary"]
@@ -56,7 +56,7 @@ class EntryAdmin(RecordedViews, BigTableAdmin):
         for search in (of_id, of_address, of_day):
             with suppress(ValueError, OverflowError):
                 yield from search(term)
-        # A failed sign-in has no username yet, only the account in its details.
+        # The entry of a failed sign-in has no username, only the account in its details.
         failed = Q(act=Act.SIGN_IN_FAILED, details__account=term)
         yield lambda rows: rows.filter(Q(username=term) | failed)
         yield lambda rows: rows.filter(username__startswith=term)
@@ -74,7 +74,7 @@ class EntryAdmin(RecordedViews, BigTableAdmin):
         if not entry.request_id:
             return "-"
         return format_html(
-            '{} (<a href="{}?q={}">all of this request</a>)',
+            '{} (<a href="{}?q={}">all entries of this request</a>)',
             entry.request_id,
             reverse("admin:audit_entry_changelist"),
             entry.request_id,
@@ -100,12 +100,12 @@ class EntryAdmin(RecordedViews, BigTableAdmin):
 
 
 def details_of(entry) -> dict:
-    """Always an object, unless somebody else wrote the entry: it must not break the page."""
+    """Our own entries hold a JSON object. If another program wrote one, the page still works."""
     return entry.details if isinstance(entry.details, dict) else {"details": entry.details}
 
 
 def with_texts(entries):
-    """Look up at once what their fingerprints stand for."""
+    """Look up the texts behind the fingerprints of all entries in one query."""
     found = readable(json.dumps(entry.details) for entry in entries)
     for entry in entries:
         entry.texts = found
@@ -122,7 +122,7 @@ def shown_text(fingerprint: str, texts: dict[str, str]) -> str:
     return f"(no longer kept, {fingerprint[:9]})"
 
 
-# Searches for one kind of term each; they raise a ValueError for any other term.
+# Each of these searches for one kind of term, and raises a ValueError for any other term.
 
 
 def of_id(term):

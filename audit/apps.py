@@ -19,12 +19,13 @@ def signed_out(request, user, **kwargs):
 
 class AuditConfig(AppConfig):
     name = "audit"
+    verbose_name = "Audit log"
 
     def ready(self):
         from backoffice import jobs
 
         from . import checks, sealing  # noqa: F401
 
-        jobs.every(sealing.EVERY_SECONDS, sealing.seal_by_itself)
+        jobs.every(sealing.EVERY_SECONDS, sealing.seal_if_due)
         signals.user_logged_in.connect(signed_in, dispatch_uid="audit")
         signals.user_logged_out.connect(signed_out, dispatch_uid="audit")

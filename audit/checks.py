@@ -8,9 +8,9 @@ def audit_key(app_configs, **kwargs):
         return []
     return [
         checks.Warning(
-            "AUDIT_KEY is not set, so SECRET_KEY seals the audit trail and makes stand-ins.",
-            hint="Give it at least 50 random characters, and keep it when SECRET_KEY changes: "
-            "seals of a key that is gone cannot be checked, and masked people get other stand-ins.",
+            "AUDIT_KEY is not set, so SECRET_KEY seals the audit log and makes stand-ins.",
+            hint="Give it at least 50 random characters, and keep it when SECRET_KEY changes. "
+            "Without the old key, seals cannot be checked, and masked people get new stand-ins.",
             id="audit.W001",
         )
     ]

@@ -1,4 +1,4 @@
-"""The base of commands that the audit trail tells of."""
+"""The base class of commands that are recorded in the audit log."""
 
 from django.core.management.base import BaseCommand
 
@@ -6,7 +6,7 @@ from .recording import command_reason
 
 
 class AuditedCommand(BaseCommand):
-    """Acts as "system", for the reason that is given or else its own name."""
+    """Acts as the user "system". The reason recorded is --reason, or else the command's name."""
 
     def create_parser(self, prog_name, subcommand, **kwargs):
         self.reason = f"manage.py {subcommand}"
@@ -15,7 +15,7 @@ class AuditedCommand(BaseCommand):
             "--reason",
             default="",
             metavar="TEXT",
-            help="why, for the audit trail; without it, the trail has the command's name",
+            help="why you run this, for the audit log; by default, the command's name",
         )
         return parser
 

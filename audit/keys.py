@@ -1,4 +1,4 @@
-"""The keys of the audit trail: without them nobody can guess a fingerprint or forge a seal."""
+"""The keys of the audit log: without them nobody can guess a fingerprint or forge a seal."""
 
 import hmac
 
@@ -7,8 +7,8 @@ from django.conf import settings
 
 def keys(purpose: str) -> list[bytes]:
     """
-    The first one is for making, all are for checking. A site without AUDIT_KEY uses SECRET_KEY, and
-    what it made stays valid when it gets an AUDIT_KEY, or another SECRET_KEY.
+    The first key makes fingerprints and seals; all of them can check one. A site without AUDIT_KEY
+    uses SECRET_KEY. What that made stays valid when the site gets an AUDIT_KEY or a new SECRET_KEY.
     """
     known = (settings.AUDIT_KEY, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     return [digest(key.encode(), purpose) for key in dict.fromkeys(known) if key]
@@ -19,5 +19,5 @@ def digest(key: bytes, text: str) -> bytes:
 
 
 def key_name(key: bytes) -> str:
-    """Tells keys apart and reveals nothing about them."""
+    """A name that tells keys apart without revealing anything about them."""
     return digest(key, "name").hex()[:8]

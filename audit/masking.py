@@ -1,4 +1,4 @@
-"""Masks personal data in the audit trail."""
+"""Masks personal data in the audit log."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ MASKS: dict[str, Callable[[str], str]] = {
 
 
 def for_audit(details: dict) -> dict:
-    """The details as the audit trail keeps them; staff's own accounts are not masked."""
+    """The details as the audit log keeps them. Staff's own accounts are not masked."""
     if not settings.MASK_PERSONAL_DATA or details.get("table") in OF_ACCOUNTS:
         return details
     return {name: MASKS.get(name, masked_detail)(value) for name, value in details.items()}

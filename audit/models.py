@@ -22,25 +22,26 @@ class Act(models.TextChoices):
     REDACTED = "redacted", "redacted"
     ERASED = "erased", "erased"
     PURGED = "purged", "purged"
-    PRUNED = "pruned", "pruned the audit trail"
-    UNDONE = "undone", "did not carry out after all"
+    PRUNED = "pruned", "pruned the audit log"
+    UNDONE = "undone", "rolled back a change"
 
 
 class Entry(models.Model):
     """
-    Who did what, when and from where. A database trigger refuses to change entries, except for a
-    search that is still being typed, and to delete them except by audit_prune. No foreign keys:
-    entries outlive the people and rows that they name.
+    Who did what, when and from where. A database trigger refuses any change to an entry, except to
+    a search that is still being typed, and any deletion except by audit_prune. There are no foreign
+    keys, because entries outlive the people and rows that they name.
     """
 
     at = models.DateTimeField("time", db_default=Now(), db_index=True)
-    act = models.CharField(max_length=20, choices=Act)
-    # None for commands, which act as SYSTEM, and for failed sign-ins, where the name is empty too.
+    act = models.CharField("action", max_length=20, choices=Act)
+    # None for commands, whose username is SYSTEM, and for failed sign-ins, which have no username.
     user_id = models.BigIntegerField(null=True)
     username = models.CharField(max_length=150, blank=True, db_index=True)
-    # The names of the user's groups at that time. Code from before this column leaves it out.
+    # The names of the user's groups at that time. It has a default because during an upgrade,
+    # processes of an older release write entries without it.
     role = models.TextField(blank=True, db_default="")
-    # Of a command.
+    # Why a command was run.
     reason = models.TextField(blank=True, db_default="")
     address = models.GenericIPAddressField("IP address", null=True)
     request_id = models.CharField(max_length=64, blank=True)
@@ -61,7 +62,7 @@ class Entry(models.Model):
                 condition=models.Q(act=Act.SIGN_IN_FAILED),
                 name="audit_entry_of_failed_account",
             ),
-            # accounts.lockout counts by it.
+            # accounts.lockout counts failures by this.
             models.Index(
                 models.F("details__guessed"),
                 condition=models.Q(act=Act.SIGN_IN_FAILED),
@@ -75,8 +76,8 @@ class Entry(models.Model):
 
 class Seal(models.Model):
     """
-    A link of the chain that shows what was done to entries since; audit.sealing makes it. The
-    database refuses to change or delete seals. They are numbered without gaps.
+    A link of the chain that proves whether entries were changed afterwards; see audit.sealing. The
+    database refuses to change or delete seals. Their numbers have no gaps.
     """
 
     class Kind(models.TextChoices):
@@ -86,15 +87,15 @@ class Seal(models.Model):
     id = models.BigIntegerField("number", primary_key=True)
     at = models.DateTimeField("time")
     kind = models.CharField(max_length=6, choices=Kind)
-    # The entries that are sealed, or that audit_prune deletes.
+    # The ids of the entries that this seal covers, or that audit_prune is deleting.
     entries = IdsField()
     count = models.IntegerField()
-    # The highest id that was sealed so far, and ids below it that may still be committed.
+    # The highest id sealed so far, and the ids below it that may still be committed.
     last = models.BigIntegerField()
     missing = IdsField()
-    # 16 bytes for each sealed entry, by id.
+    # 16 bytes for each sealed entry, in the order of their ids.
     digests = models.BinaryField()
-    # How the digests and the hash are made; the key's name.
+    # Which of audit.sealing.LINES the digests are made from, and the name of the key.
     form = models.SmallIntegerField()
     key = models.CharField(max_length=8)
     previous = models.CharField(max_length=64)
@@ -108,14 +109,14 @@ class Seal(models.Model):
 
 
 class Text(models.Model):
-    """What a fingerprint in entries stands for, as long as it may be read; see audit.texts."""
+    """The text behind a fingerprint in entries, while it may be read; see audit.texts."""
 
     fingerprint = models.CharField(max_length=33, primary_key=True)
-    # Masked if the site masks personal data; `folded` is empty then.
+    # Masked if the site masks personal data. `folded` is empty if that changed the text.
     value = models.TextField()
-    # For finding what an external id begins with, however it was written.
+    # A normalised spelling, to find texts that an external id begins with.
     folded = models.TextField()
-    # Known to be one; others were typed as a search.
+    # False for a text that was typed into a search.
     is_external_id = models.BooleanField()
     # When it was last used.
     at = models.DateTimeField("time", db_index=True)

@@ -1,9 +1,10 @@
 """
-Entries from before there were fingerprints get theirs: for a migration, and once more before the
-first seal, for what processes of the former release wrote meanwhile.
+Puts fingerprints into entries that were written before there were fingerprints. A migration runs
+this, and it runs once more before the first seal, for entries that processes of the previous
+release wrote in the meantime.
 
-The trigger lets a transaction that has set desk.audit_fingerprints change the details of entries,
-and nothing else of them, as long as there is no seal.
+As long as there is no seal, the trigger lets a transaction that has set desk.audit_fingerprints
+change the details of entries, and nothing else.
 """
 
 import json
@@ -30,8 +31,8 @@ CHANGE = """
 
 def convert(using="default") -> int:
     """
-    How many entries were changed. Each batch is a transaction, and locks no other entries. Can be
-    begun again.
+    Convert all entries and return how many were changed. Each batch is a transaction of its own and
+    only locks its own entries. It can be stopped and run again.
     """
     changed = after = 0
     while True:
@@ -60,7 +61,7 @@ def convert(using="default") -> int:
 
 
 def converted(details: dict) -> tuple[dict, set[str], set[str]]:
-    """The details with fingerprints, and the searched texts and external ids that these are of."""
+    """The details with fingerprints, and the searched texts and external ids behind them."""
     new, searched, external_ids = dict(details), set(), set()
     query = details.get("query")
     if isinstance(query, str) and not FINGERPRINT.search(query):

@@ -1,6 +1,4 @@
-"""
-Writing the audit trail. No audit, no act: what cannot be recorded does not happen.
-"""
+"""Writes the audit log. An act that cannot be recorded does not happen."""
 
 import ipaddress
 import json
@@ -22,24 +20,25 @@ from .masking import for_audit
 from .models import Act, Entry
 from .texts import kept_query
 
-# Who acts where there is no request. It has no user id, so nobody can be taken for it.
+# The username in entries of commands. They have no user id, so they cannot be confused with those
+# of a user of that name.
 SYSTEM = "system"
-# Why a command acts; see audit.commands.
+# Why a command was run; see audit.commands.
 command_reason: ContextVar[str] = ContextVar("command_reason", default="")
 
-# What htmx asks for from an open page counts as the same view of it for this long.
+# For this long, requests that htmx sends from an open page count as the same view of it.
 SAME_VIEW = timedelta(minutes=15)
-# Searches that only add letters to one that was recorded this recently are a part of it.
+# A search that only adds letters to one recorded this recently replaces it.
 STILL_TYPING = timedelta(seconds=2)
 TYPED_LETTERS = 30
-# How many of them are looked at.
+# How many of the user's latest searches are checked for that.
 LATEST = 3
 
 
 def record(request, act: Act, *, session_id: uuid.UUID | None = None, **details) -> Entry:
     """
-    One entry, committed at once unless a transaction on `default` is open. `request` is None for
-    a command. `details` must be serialisable as JSON and hold no content of conversations.
+    Add one entry. It is committed at once unless a transaction on `default` is open. `request` is
+    None for a command. `details` must be JSON serialisable and hold no content of conversations.
     """
     return Entry.objects.create(
         act=act, session_id=session_id, details=kept(details), **who_and_where(request)
@@ -47,7 +46,7 @@ def record(request, act: Act, *, session_id: uuid.UUID | None = None, **details)
 
 
 def kept(details: dict) -> dict:
-    """As an entry holds them: what was typed as its fingerprint, the rest masked."""
+    """The details as an entry holds them: typed text as a fingerprint, everything else masked."""
     if "query" in details:
         details = details | {"query": kept_query(details["query"])}
     return for_audit(details)
@@ -55,7 +54,7 @@ def kept(details: dict) -> dict:
 
 def record_view(request, session_id: uuid.UUID, *, again: bool, **details):
     """
-    Record that a user saw a conversation. Without `again`, only if they have not seen it within
+    Record that a user saw a conversation. Unless `again` is true, skip this if they saw it within
     SAME_VIEW.
     """
     recent = Entry.objects.filter(
@@ -78,9 +77,10 @@ def record_search(
     **details,
 ):
     """
-    Record that a user searched, with the query string and what it filters by. Without `again`, only
-    if they have not asked the same, or for a later page of it, within SAME_VIEW. While they are
-    still typing in one of the filters `typed`, the entry of its beginning becomes the whole's.
+    Record that a user searched, with the query string and its filters. Unless `again` is true, skip
+    this if they made the same search, or opened another page of it, within SAME_VIEW. While they
+    are typing in one of the filters named in `typed`, update the entry of the shorter search
+    instead of adding one.
     """
     entries = Entry.objects.filter(act=Act.SEARCHED, user_id=request.user.pk)
     same = fingerprint(filters)
@@ -90,21 +90,24 @@ def record_search(
     recent = entries.filter(at__gt=Now() - STILL_TYPING).order_by("-pk")
     for entry, before in recent.values_list("pk", "details")[:LATEST]:
         if before.get("fingerprint") in beginnings(filters, typed):
-            # The database allows this one change, of an entry this new.
+            # The database allows this change, but only to an entry this recent.
             entries.filter(pk=entry).update(details=kept(details))
             return
     record(request, Act.SEARCHED, **details)
 
 
 def beginnings(filters: dict[str, str], typed: Iterable[str]) -> Iterator[str]:
-    """The fingerprints of searches that lack the last letters of one of the filters `typed`."""
+    """Fingerprints of the same search without the last letters of one of the `typed` filters."""
     for name in typed:
         for end in range(max(len(filters[name]) - TYPED_LETTERS, 1), len(filters[name])):
             yield fingerprint(filters | {name: filters[name][:end]})
 
 
 def fingerprint(filters: dict[str, str]) -> str:
-    """Tells searches apart that masking makes the same. Keyed, so that no text can be guessed."""
+    """
+    Tells searches apart that look the same once masked. It uses a key, so that nobody can find the
+    text by trying guesses.
+    """
     return digest(keys("audit.searches")[0], json.dumps(sorted(filters.items()))).hex()[:32]
 
 
@@ -133,7 +136,7 @@ def ways(request) -> dict:
 
 
 def address(request) -> str | None:
-    """The client's address: the last one in the header of our own proxy, if there is a proxy."""
+    """The client's address. Behind our proxy, it is the last one in the proxy's header."""
     text = request.META.get("REMOTE_ADDR", "")
     if settings.BEHIND_PROXY:
         text = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2] or text
@@ -151,13 +154,14 @@ def recorded_change(
     request, act: Act, *, session_id: uuid.UUID | None = None, **details
 ) -> Iterator[dict]:
     """
-    A transaction in the agent database and its audit entry. The block may add to the details it is
-    given. The entry is committed first: without it the change is rolled back, and if the change's
-    own commit fails, another entry says so. Warns the user if a replica does not have it yet.
+    A transaction in the agent database, with an entry in the audit log. The block may add to the
+    details that it gets. The entry is committed first: if that fails, the change is rolled back. If
+    the change's own commit then fails, another entry says so. Afterwards the user is warned if a
+    replica does not have the change yet.
     """
     entry = None
     try:
-        # durable: an outer transaction could still roll the change back.
+        # durable, because an outer transaction could still roll the change back.
         with transaction.atomic(using="agents_write", durable=True):
             yield details
             entry = record(request, act, session_id=session_id, **details)

@@ -1,15 +1,15 @@
 """
-Sealing entries: whoever changes, removes or backdates one afterwards is found out by audit_verify.
+Seals entries, so that audit_verify notices if somebody changes, removes or backdates one later.
 
-A seal holds a keyed digest of each of its entries, and a keyed hash over all of this and the
-previous seal's hash. Without the key nobody can make one that fits, so entries are protected even
-from whoever can write our tables, once they are sealed.
+A seal holds a keyed digest of each of its entries, and a keyed hash over itself and the previous
+seal's hash. Nobody can forge a matching seal without the key. So sealed entries are protected even
+from somebody who can write to our tables.
 
-Ids are taken before they are committed: an entry with a lower id may appear after one with a
-higher id. So a seal covers a set of ids, not a range, and remembers which lower ones are missing:
-an entry that was late is in a later seal. Only entries are sealed that are older than every open
-transaction, and searches only once the trigger lets nobody extend them any more. No request waits
-for any of this.
+An entry gets its id before it is committed, so an entry with a lower id can appear after one with a
+higher id. That is why a seal covers a set of ids instead of a range, and remembers which lower ids
+are missing: a late entry goes into a later seal. An entry is sealed once it is older than every
+open transaction; a search also has to be old enough that the trigger no longer lets anybody extend
+it. No request waits for any of this.
 """
 
 import json
@@ -31,20 +31,21 @@ from .sets import as_text
 logger = logging.getLogger(__name__)
 
 PURPOSE = "audit.seals"
-# Held until the transaction ends by whoever adds to the chain. The number is the lock's.
+# A process that adds to the chain holds this lock until its transaction ends.
 LOCK = "SELECT pg_advisory_xact_lock(1684370288)"
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock(1684370288)"
 BATCH = 2_000
 EVERY_SECONDS = 60
-# So that a large trail's first seals leave the process time for requests.
+# A pause between seals, so that sealing a long log for the first time does not slow down requests.
 REST_SECONDS = 0.2
 STATEMENT_SECONDS = 30
-# An entry that turns up this long after higher ones was not written by us: it stays unsealed.
+# An entry that appears this long after entries with higher ids was not written by us. It stays
+# unsealed.
 LATE = timedelta(days=1)
 DIGEST_BYTES = 16
 
-# Text that differs if anything in an entry does, by the form of the seal. A form stays as it is:
-# with another column comes another form.
+# {form of the seal: SQL for a text that differs if anything in the entry differs}. Never change an
+# existing form; for a new column, add a new one.
 LINES = {
     1: """
         jsonb_build_array(
@@ -55,8 +56,8 @@ LINES = {
 }
 FORM = 1
 
-# A frozen row is older than any transaction. A transaction that is changing a row stands in xmax.
-# The trigger lets a search be extended for three seconds.
+# age() puts a frozen row before any transaction. xmax is the transaction that is changing the row.
+# The trigger lets a search be extended for three seconds; ten leave a margin.
 UNSEALED = """
     SELECT found.id, found.line
     FROM unnest(
@@ -102,7 +103,7 @@ INSERT = """
 
 @dataclass(frozen=True)
 class Link:
-    """A seal, its sets of ids as text."""
+    """A seal, with its sets of ids as text."""
 
     id: int
     at: datetime
@@ -125,11 +126,11 @@ class Link:
 
 def seal(*, wait: bool) -> Link | None:
     """
-    Seal the next entries, in a transaction of its own; None if there are none, or if another
-    process is at it and we should not `wait`.
+    Seal the next batch of entries in its own transaction. Return None if there are none, or if
+    another process is sealing and `wait` is false.
     """
     if not Seal.objects.exists():
-        # Of processes of the former release, which went on after the migration.
+        # Entries that processes of the previous release wrote after the migration.
         old_texts.convert()
     with (
         time_limit("default", STATEMENT_SECONDS),
@@ -147,14 +148,14 @@ def seal(*, wait: bool) -> Link | None:
         key = keys(PURPOSE)[0]
         digests = b"".join(digest(key, line)[:DIGEST_BYTES] for _, line in found)
         made = add(cursor, Seal.Kind.SEALED, [pk for pk, _ in found], digests)
-    logger.info("Sealed %s entries of the audit trail as %s:%s", made.count, made.id, made.hash)
+    logger.info("Sealed %s entries of the audit log as %s:%s", made.count, made.id, made.hash)
     return made
 
 
 def checkpoint(ids: list[int]) -> Link:
     """
-    Tells that these entries are about to be pruned: the trigger lets nothing else be deleted. Needs
-    a transaction on `default`.
+    Note in the chain that these entries are about to be pruned; the trigger lets no others be
+    deleted. Needs a transaction on `default`.
     """
     with connections["default"].cursor() as cursor:
         locked(cursor, wait=True)
@@ -201,8 +202,8 @@ def add(cursor, kind: str, ids: list[int], digests: bytes) -> Link:
     return link
 
 
-def seal_by_itself():
-    """For the thread of jobs: what any process of the site did lately need not be done again."""
+def seal_if_due():
+    """Run by the jobs thread. Does nothing if another process has sealed entries recently."""
     newest_at = Seal.objects.order_by("-pk").values_list("at", flat=True).first()
     if newest_at and timezone.now() - newest_at < timedelta(seconds=EVERY_SECONDS):
         return

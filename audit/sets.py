@@ -19,7 +19,7 @@ def ranges(text: str) -> list[range]:
 
 
 def size(text: str) -> int:
-    """How many members it has."""
+    """How many members the set has."""
     return sum(max(each.stop - each.start, 0) for each in ranges(text))
 
 
@@ -29,7 +29,7 @@ def members(text: str) -> Iterator[int]:
 
 
 class Union:
-    """Of such sets. Takes as much memory as they have gaps, not members."""
+    """The union of several sets. Its memory grows with the number of gaps, not of members."""
 
     def __init__(self, texts: Iterable[str]):
         self.ranges: list[range] = []
@@ -53,7 +53,7 @@ def by_start(each: range) -> int:
 
 
 def as_text(ids: Iterable[int]) -> str:
-    """Of ids in ascending order."""
+    """The set of these ids as text. They must be in ascending order."""
     found: list[list[int]] = []
     for each in ids:
         if found and found[-1][1] == each:

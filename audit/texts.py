@@ -1,6 +1,6 @@
 """
-Texts that people typed and external ids: entries hold a keyed fingerprint of each, for ever, and
-the readable text stands in a table of its own, from which it can go.
+External ids and texts that people typed. Entries keep only a keyed fingerprint of each, for good.
+The readable text is in a table of its own, from which it can be deleted.
 """
 
 import re
@@ -20,16 +20,17 @@ from .keys import digest, keys
 from .models import Text
 
 PURPOSE = "audit.texts"
-# What may stand in an address under these names.
+# The query parameters that can hold such a text.
 NAMES = ("search", "external_id", "external_id_is", "error", "q")
-# Letters alone: no mask takes them for a number or an address.
+# A fingerprint has letters only, so that no mask takes it for a number or an address.
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
 FINGERPRINT = re.compile(r"~[a-p]{32}")
-# What comes along when an id is pasted: anything around it, and its name in front.
+# What people paste along with an id: characters around it, and a label such as "ticket id:".
 EDGES = re.compile(r"^[\W_]+|[\W_]+$")
 NAME = re.compile(r"(?:[a-z]{1,20}[ _-]?)?id\W*[=:]\W*")
 
-# Nobody waits for another who types the same, except within the first moment.
+# A recent row is not updated again, so users who search for the same text rarely wait for each
+# other's locks.
 KEEP = """
     INSERT INTO audit_text (fingerprint, value, folded, is_external_id, at)
     SELECT * FROM unnest(
@@ -45,7 +46,7 @@ KEEP = """
 
 
 def fingerprints(text: str) -> list[str]:
-    """By each key; the first one is for entries."""
+    """The text's fingerprint under each key. Entries use the first."""
     return ["~" + digest(key, text).hex()[:32].translate(LETTERS) for key in keys(PURPOSE)]
 
 
@@ -53,8 +54,8 @@ def fingerprint(text: str) -> str:
     return fingerprints(text)[0]
 
 
-def folded(text: str) -> str:
-    """The same for every way to write and to paste an id."""
+def normalised(text: str) -> str:
+    """A spelling that is the same however an id is written or pasted."""
     plain = without_edges(text)
     return NAME.sub("", plain, count=1) if NAME.match(plain) else plain
 
@@ -67,17 +68,18 @@ def without_edges(text: str) -> str:
 
 
 def keep(texts: Iterable[str], *, are_ids=False):
-    """Store them readable, masked if this site masks personal data."""
+    """Store the readable texts, masked if this site masks personal data."""
     keep_since(dict.fromkeys(texts, timezone.now()), are_ids=are_ids)
 
 
 def keep_since(texts: dict[str, datetime], *, are_ids: bool, using="default"):
-    """{text: when it was used}."""
+    """Like keep(), for {text: when it was last used}."""
     rows = {}
     for text in sorted(texts):
         if text and is_storable(text):
             value = mask(text) if settings.MASK_PERSONAL_DATA else text
-            rows[fingerprint(text)] = (value, folded(text) if value == text else "", texts[text])
+            folded = normalised(text) if value == text else ""
+            rows[fingerprint(text)] = (value, folded, texts[text])
     if not rows:
         return
     values, folds, times = zip(*rows.values(), strict=True)
@@ -95,7 +97,7 @@ def keep_since(texts: dict[str, datetime], *, are_ids: bool, using="default"):
 
 
 def kept_external_id(external_id: str | None) -> str | None:
-    """What an entry holds of it."""
+    """What an entry holds instead of an external id. Keeps the readable text."""
     if external_id is None:
         return None
     keep([external_id], are_ids=True)
@@ -103,14 +105,14 @@ def kept_external_id(external_id: str | None) -> str | None:
 
 
 def kept_query(query: str) -> str:
-    """What an entry holds of a query string."""
+    """What an entry holds instead of a query string. Keeps the readable texts."""
     kept, typed = fingerprinted(query)
     keep(typed)
     return kept
 
 
 def fingerprinted(query: str) -> tuple[str, set[str]]:
-    """The query string with fingerprints, and the texts that these are of."""
+    """The query string with fingerprints, and the texts that they replace."""
     pairs = parse_qsl(query, keep_blank_values=True)
     typed = {text for name, text in pairs if name in NAMES and text}
     if not typed:
@@ -120,7 +122,7 @@ def fingerprinted(query: str) -> tuple[str, set[str]]:
 
 
 def readable(texts: Iterable[str]) -> dict[str, str]:
-    """{fingerprint: text} of those fingerprints within the texts that can still be read."""
+    """{fingerprint: text} for all fingerprints in these texts that can still be read."""
     wanted = {found for text in texts for found in FINGERPRINT.findall(text)}
     if not wanted:
         return {}
@@ -128,10 +130,13 @@ def readable(texts: Iterable[str]) -> dict[str, str]:
 
 
 def forget(external_ids: Iterable[str]) -> int:
-    """Delete what these external ids begin with, whole ones included, however it was written."""
+    """
+    Delete every kept text that one of these external ids begins with, however it is spelled. That
+    includes the whole id. Return how many were deleted.
+    """
     beginnings, marks = set(), set()
     for external_id in external_ids:
-        for whole in {folded(external_id), without_edges(external_id)}:
+        for whole in {normalised(external_id), without_edges(external_id)}:
             beginnings.update(whole[:end] for end in range(1, len(whole) + 1))
         for end in range(1, len(external_id) + 1):
             marks.update(fingerprints(external_id[:end]))

@@ -1,4 +1,4 @@
-"""What the seals show about entries: which were removed, changed or backdated since."""
+"""Checks the seals: which entries were removed, changed or backdated since they were sealed?"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
@@ -11,9 +11,10 @@ from .models import Seal
 from .sealing import DIGEST_BYTES, LATE, LINES, PURPOSE, Link
 from .sets import Union, as_text, members, size
 
-# An entry's time and id are taken within one statement, which may have to wait.
+# An entry gets its time and its id in one statement, but that statement may have to wait between
+# the two.
 TOLERANCE = timedelta(minutes=10)
-# Less than any number in the database.
+# Lower than any number in the database.
 BEFORE_ALL = -(2**63) - 1
 MOST_NAMED = 20
 
@@ -29,7 +30,7 @@ ENTRIES = """
     JOIN audit_entry ON id >= lower(part) AND id < upper(part)
     ORDER BY id
 """
-# Ids at or below the last sealed one that no seal has, and that need not be late.
+# Ids at or below the last sealed one that are in no seal and were not noted as missing.
 ADDED = """
     WITH sealed (ids) AS (
         SELECT range_agg(part) FROM audit_seal, unnest(entries) AS part WHERE kind = 'sealed'
@@ -47,10 +48,10 @@ UNSEALED = """
 
 
 class Trail:
-    """Reads all of it, as of one moment: iterate over problems() once."""
+    """Reads the whole log as of one moment. Iterate over problems() once; the rest is then set."""
 
     def __init__(self, noted: dict[int, str] | None = None):
-        # {number: hash} of seals as somebody wrote them down elsewhere.
+        # {number: hash} of seals that somebody wrote down elsewhere.
         self.noted = noted or {}
         self.keys = {key_name(key): key for key in keys(PURPOSE)}
         self.seals = self.sealed = self.pruned = self.unsealed = 0
@@ -69,11 +70,11 @@ class Trail:
         checkpoints = filter(self.is_genuine, links(cursor, CHECKPOINTS))
         pruned = Union(link.entries for link in checkpoints)
         self.pruned = len(pruned)
-        # The newest time of entries that were sealed before.
+        # The newest time of all entries sealed so far.
         latest = datetime.min.replace(tzinfo=UTC)
         for link in links(cursor, SEALS):
             if link.id < 1:
-                yield f"Seal {link.id} was forged: the first one has the number 1."
+                yield f"Seal {link.id} was forged: the first seal has number 1."
                 continue
             yield from self.problems_of_link(link)
             if link.kind == Seal.Kind.SEALED:
@@ -92,22 +93,22 @@ class Trail:
             yield f"Seal {link.id} does not follow the one before it."
         if link.key not in self.keys:
             yield (
-                f"Seal {link.id} cannot be checked: its key is neither AUDIT_KEY nor SECRET_KEY "
-                "nor one of SECRET_KEY_FALLBACKS."
+                f"Seal {link.id} cannot be checked: its key is not AUDIT_KEY, SECRET_KEY or one of "
+                "SECRET_KEY_FALLBACKS."
             )
         elif not self.is_genuine(link):
             yield f"Seal {link.id} of {moment(link.at)} was changed or forged."
         if self.noted.get(link.id, link.hash) != link.hash:
-            yield f"Seal {link.id} is not the one that was noted."
+            yield f"Seal {link.id} differs from the one that was noted."
 
     def is_genuine(self, link: Link) -> bool:
         key = self.keys.get(link.key)
         return key is not None and link.form in LINES and link.hash == link.hashed(key)
 
     def compare(self, cursor, link: Link, latest: datetime, pruned: Union) -> tuple[list, list]:
-        """The times of a seal's entries, and what is wrong with them."""
+        """The times of a seal's entries, and the problems found in them."""
         key = self.keys.get(link.key)
-        # A forged seal may name more entries than fit into memory.
+        # Checked before listing the ids: a forged seal can name more than fit into memory.
         is_complete = size(link.entries) * DIGEST_BYTES == len(link.digests)
         if key is None or link.form not in LINES or not is_complete:
             return [], []
@@ -133,9 +134,7 @@ class Trail:
             if found
         ]
         if backdated:
-            problems.append(
-                f"{named(backdated)} backdated: entries that were there before are newer."
-            )
+            problems.append(f"{named(backdated)} backdated: entries sealed before are newer.")
         return times, problems
 
     def is_backdated(self, pk: int, at: datetime, latest: datetime) -> bool:
@@ -150,7 +149,7 @@ class Trail:
         }
         cursor.execute(ADDED, values)
         if added := [pk for (pk,) in cursor.fetchall()]:
-            yield f"{named(added)} added since, among older entries that were sealed."
+            yield f"{named(added)} added later, among older entries that were already sealed."
         cursor.execute(UNSEALED, values)
         backdated = []
         for pk, at in cursor.fetchall():
@@ -159,10 +158,10 @@ class Trail:
             if self.is_backdated(pk, at, latest):
                 backdated.append(pk)
         if backdated:
-            yield f"{named(backdated)} backdated: entries that were there before are newer."
+            yield f"{named(backdated)} backdated: entries sealed before are newer."
         for number in sorted(self.noted):
             if not newest or number > newest.id:
-                yield f"Seal {number} was removed: it was noted."
+                yield f"Seal {number} was noted, but has been removed."
 
 
 def links(cursor, statement: str) -> Iterator[Link]:

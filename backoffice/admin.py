@@ -1,7 +1,6 @@
 from collections.abc import Callable, Iterable
 from functools import wraps
 
-from csp.decorators import csp_replace
 from django.contrib.admin import AdminSite as DjangoAdminSite
 from django.contrib.admin import ModelAdmin, ShowFacets
 from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
@@ -16,6 +15,11 @@ from django.http import Http404
 from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
+
+from .content_policy import content_policy
+
+# The admin's own scripts assign HTML, which Trusted Types would block.
+POLICY = content_policy(without=("require-trusted-types-for", "trusted-types"))
 
 
 class AdminSite(DjangoAdminSite):
@@ -33,11 +37,11 @@ class AdminSite(DjangoAdminSite):
             # Django refuses an unknown field, but crashes on an empty name.
             if "" in (request.GET.get(TO_FIELD_VAR), request.POST.get(TO_FIELD_VAR)):
                 raise DisallowedModelAdminToField("A field without a name cannot be referenced.")
-            return view(request, *args, **kwargs)
+            response = view(request, *args, **kwargs)
+            response["Content-Security-Policy"] = POLICY
+            return response
 
-        # The admin's own scripts assign HTML.
-        free = csp_replace({"require-trusted-types-for": None, "trusted-types": None})
-        return free(super().admin_view(checked, cacheable))
+        return super().admin_view(checked, cacheable)
 
     @method_decorator(login_not_required)
     def login(self, request, extra_context=None):
@@ -49,20 +53,20 @@ class AdminSite(DjangoAdminSite):
         return redirect_to_login(request.GET.get("next", "/admin/"))
 
     def autocomplete_view(self, request):
-        """No form of ours uses it, and its answers would not be in the audit trail."""
+        """Closed: no form of ours uses it, and what it shows would not be in the audit trail."""
         raise PermissionDenied
 
     def password_change(self, request, extra_context=None):
-        """Our own page limits guesses of the old password and is audited."""
+        """Our own page limits guesses at the old password and is audited."""
         return redirect("change_password")
 
     def get_urls(self):
-        # "View on site" looks up any model by any text, even a conversation by a non-UUID.
+        # Django's "View on site" looks up any model by any text, even a conversation by a non-UUID.
         return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
 
 
 class KnownFilters:
-    """A ModelAdmin whose address may filter by `lookups` alone: Django lets it name any column."""
+    """A ModelAdmin whose URL can filter only by `lookups`: Django would allow any column."""
 
     lookups = frozenset()
 
@@ -71,14 +75,14 @@ class KnownFilters:
             return super().get_changelist_instance(request)
         except IncorrectLookupParameters as error:
             # Django would ignore the filter, or blame the database.
-            raise BadRequest("This filter is not valid.") from error
+            raise BadRequest("The filter is not valid.") from error
 
     def lookup_allowed(self, lookup, value, request=None):
         return lookup in self.lookups and "\0" not in value
 
 
 class CappedPaginator(Paginator):
-    """Counts and pages through the first `most` rows only; search finds the rest."""
+    """Counts and pages through the first `most` rows only; search finds the others."""
 
     most = 1_000
 
@@ -99,7 +103,7 @@ class CappedPaginator(Paginator):
 
 class BigTableChangeList(ChangeList):
     def get_ordering(self, request, queryset):
-        # Ignores the order in the URL: no other one has an index.
+        # Ignores the order in the URL: only the default order has an index.
         return self.model_admin.get_ordering(request)
 
     def get_results(self, request):
@@ -144,7 +148,7 @@ class BigTableAdmin(KnownFilters, ModelAdmin):
 
     def get_search_results(self, request, queryset, search_term):
         """
-        The rows of the first search that finds any: no single index could serve an OR of them.
+        The rows of the first search that finds any: no single index could serve them all in an OR.
         """
         term = search_term.strip()
         if not term:

@@ -23,11 +23,15 @@ ANYTHING = """
 """
 
 
+# pg_dump 17 and later writes this setting, which older servers reject.
 NEWER_SETTING = b"SET transaction_timeout = 0;"
 
 
 def backup(file: Path):
-    """Write a new file that only its owner can read, without the users' sessions."""
+    """
+    Write a new file, readable only by its owner. It leaves out the users' sign-ins and the figures:
+    they are counted again, so that nothing returns of conversations erased since.
+    """
     try:
         descriptor, partial = tempfile.mkstemp(prefix=".backup-", dir=file.parent)
         os.close(descriptor)
@@ -37,8 +41,9 @@ def backup(file: Path):
                 "--format=custom",
                 "--no-owner",
                 "--no-privileges",
-                # With sessions, whoever has the file could act as a signed-in user.
+                # The sign-ins would let anyone who has the file act as a signed-in user.
                 "--exclude-table-data=django_session",
+                "--exclude-table-data=overview_*",
                 f"--file={partial}",
             )
             # Unlike a rename, a link does not replace a file.
@@ -46,13 +51,13 @@ def backup(file: Path):
         finally:
             os.unlink(partial)
     except FileExistsError:
-        raise CommandError(f"{file} exists already.") from None
+        raise CommandError(f"{file} already exists.") from None
     except OSError as error:
-        raise CommandError(f"{file} cannot be written: {error.strerror}.") from None
+        raise CommandError(f"{file} could not be written: {error.strerror}.") from None
 
 
 def restore(file: Path):
-    """Fill our database from the file, whole or not at all; it must be empty."""
+    """Fill our empty database from the file, completely or not at all."""
     if not file.is_file():
         raise CommandError(f"There is no file {file}.")
     with connect().cursor() as cursor:
@@ -62,7 +67,7 @@ def restore(file: Path):
                 "Our own database is not empty: nothing was restored. Create a new one and name "
                 "it in DATABASE_URL."
             )
-    # Through a script, because pg_restore tells even older servers a setting of version 17.
+    # pg_restore would send version 17's setting to older servers too; a script can be edited first.
     with tempfile.NamedTemporaryFile(prefix="desk-restore-") as script:
         options = ("--no-owner", "--no-privileges", "--no-comments")
         run("pg_restore", *options, f"--file={script.name}", str(file), connected=False)
@@ -77,7 +82,7 @@ def restore(file: Path):
 
 
 def without_newer_settings(script: Path) -> Path:
-    """The script, whose first lines are settings, with spaces for one that servers may not know."""
+    """Blank out, at the top of the script, the setting that older servers do not know."""
     with script.open("r+b") as file:
         head = file.read(2000)
         file.seek(0)
@@ -99,7 +104,7 @@ def run(program: str, *arguments: str, connected: bool = True):
     connection = connect()
     info = connection.connection.info
     path = find(program, info.server_version // 10_000)
-    target, environment = told(info)
+    target, environment = connection_for(info)
     connection.close()
     result = subprocess.run(  # noqa: S603
         [path, *([f"--dbname={target}"] if connected else ()), *arguments],
@@ -112,10 +117,10 @@ def run(program: str, *arguments: str, connected: bool = True):
         raise CommandError(f"{program} failed: {reason}")
 
 
-def told(info: psycopg.ConnectionInfo) -> tuple[str, dict[str, str]]:
+def connection_for(info: psycopg.ConnectionInfo) -> tuple[str, dict[str, str]]:
     """
-    (connection string, environment) for a program. In the environment a program passes over what
-    its version does not know, and nobody else on this computer reads the password.
+    (connection string, environment) for a program. Settings go into the environment: a program
+    ignores those its version does not know, and other users of this computer cannot read them.
     """
     variables = {each.keyword.decode(): each.envvar for each in pq.Conninfo.get_defaults()}
     environment = {"PGPASSWORD": info.password}
@@ -129,7 +134,7 @@ def told(info: psycopg.ConnectionInfo) -> tuple[str, dict[str, str]]:
 
 
 def find(program: str, server: int) -> Path:
-    """The program of the server's version, else of the next newer one: older ones refuse."""
+    """The program in the server's version, else the next newer one: older ones refuse to work."""
     found = {}
     for directory in candidates():
         path = directory / program

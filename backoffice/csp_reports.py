@@ -18,13 +18,13 @@ from .error_pages import error_response
 
 logger = logging.getLogger(__name__)
 
-# Bytes of one request, which may hold several reports.
+# The longest request in bytes; it may hold several reports.
 LONGEST = 65_536
 # Per process, because anybody may send reports.
 LINES_A_MINUTE = 10
 MINUTE = 60
 DIRECTIVE = re.compile(r"[a-z-]{1,40}")
-# What was blocked if it has no URL: inline, eval, trusted-types-sink, data, blob.
+# What was blocked, where it has no URL: inline, eval, trusted-types-sink, data, blob.
 KEYWORD = re.compile(r"[a-z-]{1,40}")
 HOST = re.compile(r"[a-z0-9.-]{1,100}")
 
@@ -63,7 +63,7 @@ def csp_report(request):
         reports = parse(request.content_type, body)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return error_response(
-            request, 400, "That is no report", "Browsers report here what a page was kept from."
+            request, 400, "Not a report", "Browsers report blocked content to this address."
         )
     for report in reports:
         log(*report)
@@ -72,8 +72,8 @@ def csp_report(request):
 
 def parse(content_type: str, body: bytes) -> list[tuple[str, str, str]]:
     """
-    (directive, what was blocked, page) of each report, in either of the two existing formats.
-    Of the sender's words, only a host name is kept.
+    (directive, what was blocked, page) of each report, in either of the two formats that browsers
+    use. Of the text that the sender chose, only a host name is kept.
     """
     found = json.loads(body)
     if content_type == "application/csp-report":
@@ -81,7 +81,7 @@ def parse(content_type: str, body: bytes) -> list[tuple[str, str, str]]:
         directive = report.get("effective-directive") or report["violated-directive"]
         return [described(directive, report["blocked-uri"], report["document-uri"])]
     if content_type != "application/reports+json":
-        raise ValueError("Neither of the two forms.")
+        raise ValueError("Neither of the two formats.")
     violations = [each["body"] for each in found if each["type"] == "csp-violation"]
     return [
         described(each["effectiveDirective"], each["blockedURL"], each["documentURL"])
@@ -107,5 +107,5 @@ def described(directive: str, blocked: str, page: str) -> tuple[str, str, str]:
 def log(directive: str, blocked: str, page: str):
     allowed, passed_over = allowance.take()
     if allowed:
-        more = f" ({passed_over} reports before it were passed over)" if passed_over else ""
+        more = f" ({passed_over} reports before it were left out)" if passed_over else ""
         logger.warning("CSP: %s blocked %s on %s%s", directive, blocked, page, more)

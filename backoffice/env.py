@@ -10,7 +10,7 @@ from dotenv import load_dotenv
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
-# A name or an address, IPv6 in brackets.
+# A host name or an IP address; IPv6 in brackets.
 HOST = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\]"
 
 
@@ -19,15 +19,15 @@ def stop(message: str) -> SystemExit:
 
 
 def load(path: Path) -> None:
-    """Read a .env file; what the environment already holds wins."""
+    """Read a .env file; variables that are already set win."""
     # Without interpolation: a password may hold a dollar sign.
     load_dotenv(path, interpolate=False)
 
 
 def blank() -> dict[str, str]:
     """
-    Empty values for the settings of .env.example, so that .env cannot set them. DESK_DATA_DIR stays
-    as it is, and so does WEB_CONCURRENCY, which gunicorn reads too and cannot take empty.
+    Empty values for the settings in .env.example, so that .env cannot set them. DESK_DATA_DIR keeps
+    its value, and so does WEB_CONCURRENCY, which gunicorn reads too and does not accept empty.
     """
     example = (Path(__file__).parent.parent / ".env.example").read_text()
     names = re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE)
@@ -64,8 +64,8 @@ def words(name: str, default: str = "") -> list[str]:
 
 def is_secret(key: str, length: int = 50, different: int = 10) -> bool:
     """
-    Long enough, no shorter text repeated, not half of it one character, and of enough different
-    ones to be random: 50 hexadecimal digits have 10, and 20 digits have 6.
+    Whether the key looks random: long enough, not a shorter text repeated, not half of it the same
+    character, and with enough different ones. 50 hexadecimal digits have 10 or more, 20 have 6.
     """
     repeats = any(key[at:] == key[:-at] for at in range(1, len(key) // 2 + 1))
     return (
@@ -85,12 +85,23 @@ def is_https_origin(text: str) -> bool:
     return bool(re.fullmatch(rf"https://({HOST})(:[0-9]+)?", text, re.IGNORECASE))
 
 
+def is_web_address(text: str) -> bool:
+    """Without a user name and password, which some programs would log."""
+    pattern = rf"https?://({HOST})(:(?P<port>[0-9]{{1,5}}))?(/[!-~]*)?"
+    found = re.fullmatch(pattern, text, re.IGNORECASE)
+    return bool(found) and 0 < int(found["port"] or 443) <= 65535
+
+
+def is_email(text: str) -> bool:
+    return bool(re.fullmatch(r"[^@\s<>\"]+@[^@\s<>\"]+", text))
+
+
 def kept_secret(path: Path) -> str:
-    """The random text in a private file, created at first use."""
+    """The random text in a private file, created at the first use."""
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not path.exists() or not path.read_text():
-            # A link does not replace a file: the key appears whole, and never a second one.
+            # Unlike a rename, a link does not replace a file: the key appears whole and only once.
             with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
                 file.write(secrets.token_urlsafe(50))
                 file.flush()
@@ -100,5 +111,5 @@ def kept_secret(path: Path) -> str:
     except FileExistsError:
         pass
     except OSError as error:
-        raise stop(f"{path} cannot be made ({error.strerror}); see DESK_DATA_DIR.") from None
+        raise stop(f"{path} could not be created ({error.strerror}); see DESK_DATA_DIR.") from None
     return path.read_text()

@@ -1,4 +1,4 @@
-"""Every error as a calm page, or as a fragment if htmx asked for one."""
+"""Shows every error as a calm page, or as a fragment if htmx sent the request."""
 
 import sys
 from contextlib import contextmanager
@@ -25,27 +25,27 @@ from .metrics import database_failed
 # Why a change was not made: (status, title, text).
 NO_WRITING = (
     403,
-    "Nothing can be changed here",
-    "Nothing was changed. This site was set up to read the agent database only.",
+    "This site is read-only",
+    "Nothing was changed. This site is set up only to read the agent database.",
 )
 BUSY = (
     503,
-    "Something else is writing there",
-    "Nothing was changed. Another program is changing the same row: try again in a moment.",
+    "Another program is changing this",
+    "Nothing was changed. Try again in a moment.",
 )
 # What to say about a change that PostgreSQL refused, by SQLSTATE.
 REFUSALS = {
     READ_ONLY: (
         503,
-        "The agent database accepts no changes",
-        "Nothing was changed. The database is read-only: a replica, or under maintenance. "
-        "If it lasts, tell whoever runs this site.",
+        "The agent database is read-only at the moment",
+        "Nothing was changed. The database may be a replica or under maintenance. If this keeps "
+        "happening, tell whoever runs this site.",
     ),
     "42501": (
         403,
-        "The agent database does not allow that",
-        "Nothing was changed. This site's database role is not allowed to change this; whoever "
-        "runs the database can grant it.",
+        "The agent database does not allow this change",
+        "Nothing was changed. This site's database role lacks the permission; whoever runs the "
+        "database can grant it.",
     ),
     QUERY_CANCELED: BUSY,
     "55P03": BUSY,
@@ -55,8 +55,8 @@ REFUSALS = {
 
 TOO_LONG = (
     413,
-    "That is too long for one form",
-    "Nothing was changed. Go back and make the text shorter.",
+    "This text is too long",
+    "Nothing was changed. Go back and shorten the text.",
 )
 
 
@@ -66,7 +66,7 @@ class ChangeRefused(Exception):
 
 @contextmanager
 def refusals():
-    """Wrap a change in the agent database: a refusal raises ChangeRefused."""
+    """Wrap a change in the agent database: if PostgreSQL refuses it, ChangeRefused is raised."""
     try:
         yield
     except DatabaseError as error:
@@ -78,7 +78,7 @@ def refusals():
 
 
 def sent_form(request) -> list[tuple[str, str]] | None:
-    """A form's fields, to be sent again; None without a form or if it holds secrets or files."""
+    """The form's fields, so that it can be sent again; None if it holds secrets or files."""
     if request.method != "POST":
         return None
     try:
@@ -100,8 +100,8 @@ def error_response(
     request, status: int, title: str, text: str, *, instead: tuple[str, str] | None = None
 ):
     """
-    A page or fragment that says what went wrong; on a 503 page a form can be sent again. `instead`:
-    the label and address of what can be done.
+    A page or fragment that says what went wrong. A 503 page lets the user send the form again.
+    `instead`: label and address of something else that the user can do.
     """
     template = "_error.html" if wants_fragment(request) else "error.html"
     context = {"status": status, "title": title, "text": text, "retry": request.get_full_path()}
@@ -109,7 +109,7 @@ def error_response(
     if status == 503:
         context["form"] = sent_form(request)
     response = render(request, template, context, status=status)
-    # The filters stay where they are; the notice takes the place of the results.
+    # The filters stay on the page; the notice replaces the results.
     if template == "_error.html" and request.htmx.target == LIST_TARGET:
         response["HX-Retarget"] = RESULTS_TARGET
         response["HX-Reswap"] = "innerHTML"
@@ -131,8 +131,8 @@ def permission_denied(request, exception=None):
     return error_response(
         request,
         403,
-        "Your role does not allow this",
-        "Your account may not see this page. Someone with the Admin role can change that.",
+        "You don't have access",
+        "Your role does not include this page. Someone with the Admin role can change that.",
     )
 
 
@@ -140,8 +140,8 @@ def method_not_allowed(request):
     return error_response(
         request,
         405,
-        "That cannot be done here",
-        "Nothing was changed. This address is not for that: start again from the list.",
+        "This address does not accept that",
+        "Nothing was changed. Start again from the list.",
     )
 
 
@@ -150,7 +150,8 @@ def csrf_failure(request, reason=""):
         request,
         403,
         "This form is out of date",
-        "Nothing was changed. Go back, reload the page and send it again. Cookies must be allowed.",
+        "Nothing was changed. Go back, reload the page and send the form again. Your browser must "
+        "accept cookies from this site.",
     )
 
 
@@ -164,7 +165,7 @@ def not_found(request, exception=None):
 
 
 def server_error(request):
-    """A database that is gone or too slow is not our fault: say which of the two it is."""
+    """Tells a failing database (gone, too slow, read-only or changed) from our own errors."""
     failure = sys.exc_info()[1]
     if failure is None or not is_outage(failure):
         return error_response(
@@ -175,11 +176,11 @@ def server_error(request):
         )
     if is_timeout(failure) and alias_of(failure) in ("default", "agents_write"):
         title = "The database is busy"
-        text = "Try again in a moment; if it lasts, tell whoever runs this site."
+        text = "Try again in a moment. If this keeps happening, tell whoever runs this site."
     elif is_timeout(failure):
         title = "That took too long"
         text = (
-            "The search was stopped so that others are not slowed down. Narrow it by agent or by "
+            "The search was stopped so that it does not slow others down. Narrow it by agent or "
             "date, or search for a longer word."
         )
     elif is_recovery_conflict(failure):
@@ -191,14 +192,20 @@ def server_error(request):
     elif sqlstate(failure) in (READ_ONLY, DISK_FULL):
         title = "Changes cannot be saved at the moment"
         text = (
-            "The database accepts no changes: its disk is full, or it is under maintenance. "
-            "Whatever cannot be recorded in the audit trail is not done. If it lasts, tell "
-            "whoever runs this site."
+            "The database is read-only: its disk is full, or it is under maintenance. Nothing is "
+            "done that the audit log cannot record. If this keeps happening, tell whoever runs "
+            "this site."
         )
     elif sqlstate(failure) in OTHER_TABLES:
         title = "The database is being changed"
-        text = "Its tables have just changed. Try again; if it lasts, tell whoever runs this site."
+        text = (
+            "Its tables have just changed. Try again. If this keeps happening, tell whoever runs "
+            "this site."
+        )
     else:
         title = "The database is not responding"
-        text = "Nothing is lost. Try again in a moment; if it lasts, tell whoever runs this site."
+        text = (
+            "Nothing is lost. Try again in a moment. If this keeps happening, tell whoever runs "
+            "this site."
+        )
     return error_response(request, 503, title, text)

@@ -1,8 +1,8 @@
-"""Pages whose inner part htmx can ask for alone."""
+"""Pages of which htmx can request just a part."""
 
 from django.utils.cache import patch_vary_headers
 
-# What filtering replaces in the list and the page Errors, and the part of it below the filters.
+# What a filter replaces in the list and on the page Errors, and the part of it below the filters.
 LIST_TARGET = "main#browse"
 RESULTS_TARGET = "#results"
 HTMX_HEADERS = ("HX-Request", "HX-Boosted", "HX-History-Restore-Request")
@@ -17,8 +17,8 @@ def wants_fragment(request) -> bool:
 
 def refreshes_itself(request) -> bool:
     """
-    Whether an open page asked by itself, not the user. A browser that lies can only harm its own
-    user, by shortening the session.
+    Whether an open page sent the request on its own. A browser that lies about it harms only its
+    own user: the sign-in ends sooner.
     """
     return "X-Refresh" in request.headers
 

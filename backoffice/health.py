@@ -12,9 +12,9 @@ from .metrics import metrics
 
 def probes(get_response):
     """
-    /livez, /readyz and, if it has a token, /metrics. They come before anything that looks at the
-    Host header, a cookie or a database: probes use host names of their own, and must be answered
-    when nothing else can be.
+    /livez, /readyz and, if a token is set, /metrics. They come before anything that reads the Host
+    header, a cookie or a database: probes use host names of their own, and must get an answer when
+    nothing else works.
     """
 
     def middleware(request):
@@ -33,7 +33,7 @@ def probes(get_response):
 
 
 def answers(alias: str) -> bool:
-    """Whether a new connection can be made; its time limit also covers a frozen server."""
+    """Whether a new connection can be opened; its time limit also covers a frozen server."""
     connection = connections.create_connection(alias)
     # A replica must not fall back to its primary.
     connection.fallback = None
@@ -48,8 +48,8 @@ def answers(alias: str) -> bool:
 
 def readyz() -> JsonResponse:
     """
-    {name: "ok" or "unavailable"}, with 503 when a database that pages need does not answer. A
-    replica or its primary is enough.
+    {name: "ok" or "unavailable"}; 503 if a database that pages need does not answer. Of a replica
+    and its primary, one is enough.
     """
     named = {"default": "default", "agents": "agents"}
     if lag.is_used():

@@ -1,6 +1,6 @@
 """
-What the site does by itself: one thread in each of gunicorn's processes does all of it, one job
-after the other. Tests and commands have no such thread.
+Work that the site does without a request. One thread in each gunicorn process runs all jobs, one
+after another. Tests and commands have no such thread.
 """
 
 import logging
@@ -13,7 +13,7 @@ from django.db import connections
 
 logger = logging.getLogger(__name__)
 
-# A job that is in a statement at the end is cut off: its transaction is rolled back.
+# At shutdown, a job still in a statement after this is cut off: its transaction is rolled back.
 END_SECONDS = 3
 
 _jobs: dict[Callable[[], None], float] = {}
@@ -22,7 +22,7 @@ _threads: list[threading.Thread] = []
 
 
 def every(seconds: float, job: Callable[[], None]):
-    """Jobs see to it themselves that other processes do not do the same at that moment."""
+    """Run the job regularly. It must itself keep other processes from doing the same work."""
     _jobs[job] = seconds
 
 
@@ -40,12 +40,12 @@ def end():
 
 
 def rest(seconds: float) -> bool:
-    """Wait within a job. Returns whether it should stop."""
+    """Wait within a job. Returns True if the job should stop."""
     return _ending.wait(seconds)
 
 
 def work():
-    # Processes that were begun together should not all ask at the same time.
+    # Processes that started together should not all begin at the same moment.
     due = {job: time.monotonic() + _jobs[job] * random.uniform(0.5, 1) for job in _jobs}  # noqa: S311
     while due:
         job = min(due, key=lambda each: due[each])
@@ -56,6 +56,6 @@ def work():
         except Exception:
             logger.warning("The job %s failed.", job.__name__, exc_info=True)
         finally:
-            # Not idle ones, beside those of the requests.
+            # Idle connections would add to those of the requests.
             connections.close_all()
         due[job] = time.monotonic() + _jobs[job]

@@ -2,8 +2,8 @@
 JSON text of any size and depth, read without recursion.
 
 PostgreSQL stores nesting too deep for Python's parser and any recursive template. The text is
-PostgreSQL's own output of a jsonb column, so it is well-formed, though it may be cut short; or it
-is what Python's json.dumps() wrote, which knows NaN and Infinity.
+PostgreSQL's output of a jsonb column, which is well-formed but may be cut short, or the output of
+Python's json.dumps(), which writes NaN and Infinity.
 """
 
 import json
@@ -22,7 +22,7 @@ TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-# A document within a text that holds more than numbers.
+# Where a document begins within a text, unless it is a list of numbers.
 BEGINS = re.compile(r'[{\[]\s*["{\[]')
 CONSTANTS = {
     **{"true": True, "false": False, "null": None},
@@ -31,7 +31,7 @@ CONSTANTS = {
 
 
 def tokens(text: str) -> Iterator[tuple[str, str]]:
-    """(kind, source text) pairs; a string that the end of the text cuts short is a "cut"."""
+    """(kind, source text) pairs; a string that is cut off by the end of the text is a "cut"."""
     position = 0
     while match := TOKEN.match(text, position):
         yield match.lastgroup, match[match.lastgroup]
@@ -42,7 +42,7 @@ def tokens(text: str) -> Iterator[tuple[str, str]]:
 
 
 def within(text: str) -> Iterator[tuple[int, int]]:
-    """The (start, end) of the documents that stand within a text, and hold more than numbers."""
+    """(start, end) of each JSON document within a text, except lists of numbers."""
     place = 0
     while found := BEGINS.search(text, place):
         start, depth = found.start(), 0
@@ -52,7 +52,7 @@ def within(text: str) -> Iterator[tuple[int, int]]:
             depth += {"open": 1, "close": -1}.get(token.lastgroup or "", 0)
             if not depth:
                 break
-        # Where it is no JSON, the search goes on: no character is read twice.
+        # If it is not JSON, search on from where reading stopped: no character is read twice.
         if not depth:
             yield start, place
         place = max(place, start + 1)
@@ -60,14 +60,14 @@ def within(text: str) -> Iterator[tuple[int, int]]:
 
 def decoded(source: str) -> str:
     """
-    The text of a string's source. JSON inside a JSON string may hold half a surrogate pair,
+    The text of a JSON string literal. JSON inside a JSON string may hold half a surrogate pair,
     which a response cannot encode.
     """
     return json.loads(source).encode("utf-8", "replace").decode()
 
 
 def whole_part(source: str) -> str:
-    """The text of a string's source that was cut short, perhaps within an escape."""
+    """The text of a string literal that was cut short, perhaps within an escape."""
     for lost in range(7):
         try:
             return decoded(source[: len(source) - lost] + '"')
@@ -77,7 +77,7 @@ def whole_part(source: str) -> str:
 
 
 def is_beginning(text: str) -> bool:
-    """Whether the text consists of JSON's tokens, the last one perhaps cut short."""
+    """Whether the text consists of JSON tokens, the last of which may be cut short."""
     position = 0
     while match := TOKEN.match(text, position):
         position = match.end()
@@ -86,11 +86,11 @@ def is_beginning(text: str) -> bool:
 
 
 def is_json(text: str, *, is_cut: bool = False) -> bool:
-    """Whether a text that somebody wrote is JSON, or the beginning of it."""
+    """Whether a text that somebody wrote is JSON, or if it is cut, the beginning of JSON."""
     if is_cut:
         return is_beginning(text)
     try:
-        # As text: a number may have more digits than Python takes.
+        # Numbers stay text: they may have more digits than Python converts.
         json.loads(text, parse_int=str, parse_float=str)
     except RecursionError:
         return is_beginning(text)
@@ -199,11 +199,11 @@ def tree(
     opened: int = 2,
 ) -> Tree:
     """
-    The nodes of a JSON text in document order, for a template that loops. Those of the first
-    `opened` levels begin open.
+    The nodes of a JSON text in document order, for a template to loop over. Nodes on the first
+    `opened` levels start open.
 
-    Reads no further than what is shown. An object or list that was read to its end has its
-    number of entries in `size`.
+    Reads no further than what is shown. `size` is the number of entries of an object or list that
+    was read to its end.
     """
     nodes: list[Node] = []
     open_nodes: list[Node] = []

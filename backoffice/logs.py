@@ -1,9 +1,9 @@
 """
 What this site writes to standard error: one JSON object per line in a deployment, readable lines
-on one computer.
+on a developer's computer.
 
-Exception messages, and texts within messages of libraries, quote conversations and what users
-typed: a deployment's log leaves out both. All lines of a request have its id.
+Exception messages, and the arguments of other libraries' log messages, quote conversations and what
+users typed: a deployment's log leaves out both. Every line of a request carries its id.
 """
 
 import json
@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 
 from . import env
 
-# Set until gunicorn is done with it, see gunicorn.conf.py: a stream is read, and may fail, after
-# its view has ended.
+# gunicorn.conf.py clears it once the request is done: a stream is read, and may fail, after its
+# view has returned.
 current_request = ContextVar("current_request", default=None)
 OURS = {"accounts", "audit", "backoffice", "conversations"}
 MOST_FRAMES = 40
@@ -42,12 +42,12 @@ def configuration() -> dict:
         },
         "root": {"handlers": ["console"], "level": "WARNING"},
         "loggers": {
-            # Otherwise it has a handler of its own.
+            # Otherwise it has its own handler.
             "gunicorn.error": {"propagate": True},
             # Refusals are in the access log already.
             "django.request": {"level": "ERROR"},
             "backoffice.access": {"level": "INFO" if deployed else "WARNING"},
-            # Each seal: whoever keeps the log can tell that one was removed.
+            # Logs each seal, so that whoever keeps the log can tell if one was removed.
             "audit.sealing": {"level": "INFO" if deployed else "WARNING"},
         },
     }
@@ -55,8 +55,8 @@ def configuration() -> dict:
 
 class OneLine(logging.Filter):
     """
-    Logs database outages and lost clients in one line: they come many at a time, and their
-    tracebacks are of no use.
+    Shortens database outages and lost clients to one line: they come in large numbers, and their
+    tracebacks do not help.
     """
 
     def filter(self, record):
@@ -92,7 +92,7 @@ def message(record: logging.LogRecord) -> str:
         return record.getMessage()
     template = str(record.msg) if isinstance(record.msg, str) else type(record.msg).__name__
     if not record.args:
-        # Values already inserted are at the end, as in "Invalid HTTP_HOST header: 'x'".
+        # Values that are already in the text come last: "Invalid HTTP_HOST header: 'x'".
         return template.partition(": ")[0]
     arguments = record.args if isinstance(record.args, tuple) else ()
     kept = (each if isinstance(each, int | float) else "…" for each in arguments)
@@ -103,7 +103,7 @@ def message(record: logging.LogRecord) -> str:
 
 
 def about(request) -> dict:
-    """The request's part of every line; view and user id if they are known by now."""
+    """What each line says about its request; view and user id if they are known yet."""
     match = request.resolver_match
     # Not `request.user`: loading it may need a database that is gone.
     user = getattr(request, "_cached_user", None)
@@ -116,7 +116,7 @@ def about(request) -> dict:
 
 
 def causes(error: BaseException | None):
-    """The exception and its causes: types, SQLSTATEs and places, without any text."""
+    """The exception and its causes: types, SQLSTATEs and code locations, but no messages."""
     for _ in range(MOST_CAUSES):
         if error is None:
             return

@@ -1,7 +1,7 @@
 """
-Metrics for Prometheus. Labels are our own names, never ids, URLs or texts, so that requests for
-odd URLs cannot add any. All processes add up in PROMETHEUS_MULTIPROC_DIR, which gunicorn.conf.py
-creates.
+Metrics for Prometheus. Labels are names from our code, never ids, URLs or texts, so that requests
+for odd URLs cannot add any. The processes' figures are added up in PROMETHEUS_MULTIPROC_DIR, which
+gunicorn.conf.py creates.
 """
 
 import os
@@ -31,25 +31,25 @@ METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 ours = CollectorRegistry()
 REQUESTS = Counter(
-    "desk_requests", "Requests that were answered", ["view", "method", "status"], registry=ours
+    "desk_requests", "Requests answered", ["view", "method", "status"], registry=ours
 )
 DURATION = Histogram(
-    "desk_request_duration_seconds", "Until an answer began", ["view"], registry=ours
+    "desk_request_duration_seconds", "Time until the answer begins", ["view"], registry=ours
 )
 DATABASE_FAILURES = Counter(
     "desk_database_failures",
-    "Requests that a database made fail",
+    "Requests that failed because of a database",
     ["database", "kind"],
     registry=ours,
 )
 EXPORTS = Counter("desk_exports", "Exports by how they ended", ["outcome"], registry=ours)
 EXPORTS_RUNNING = Gauge(
-    "desk_exports_running", "Exports on their way", registry=ours, multiprocess_mode="livesum"
+    "desk_exports_running", "Exports in progress", registry=ours, multiprocess_mode="livesum"
 )
-SIGN_INS_FAILED = Counter("desk_sign_ins_failed", "Sign-ins that failed", registry=ours)
+SIGN_INS_FAILED = Counter("desk_sign_ins_failed", "Failed sign-ins", registry=ours)
 BUILD = Gauge(
     "desk_build_info",
-    "What is running",
+    "The running version",
     ["version", "django", "python"],
     registry=ours,
     multiprocess_mode="livemax",
@@ -72,7 +72,7 @@ def request_failed(**kwargs):
 
 
 def database_failed(error: Error):
-    """Count a request that a database failed. Code that catches the error must call this."""
+    """Count a request that failed because of a database. Code that catches the error calls this."""
     client = current_client.get()
     # A query cancelled because its client left looks like a timeout.
     if is_timeout(error) and client and client.has_left:

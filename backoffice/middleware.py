@@ -19,6 +19,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.http import HttpResponseClientRedirect
 
 from . import metrics, time_zones
+from .content_policy import content_policy
 from .error_pages import TOO_LONG, error_response, method_not_allowed
 from .logs import current_request
 
@@ -26,7 +27,7 @@ access = logging.getLogger("backoffice.access")
 
 
 def request_id(get_response):
-    """Gives each request an id, for the audit trail and for questions about an answer."""
+    """Gives each request an id, for the audit trail and for questions about a response."""
 
     def middleware(request):
         request.id = uuid.uuid4().hex
@@ -39,7 +40,7 @@ def request_id(get_response):
 
 
 def access_log(get_response):
-    """Logs a line, without the query string since it holds searches, and counts metrics."""
+    """Logs each request, without its query string because that holds searches, and counts it."""
 
     def middleware(request):
         began = time.perf_counter()
@@ -55,24 +56,28 @@ def access_log(get_response):
     return middleware
 
 
-# Seconds for a request's body. A thread waits for it, and gunicorn alone would wait for ever.
+# Seconds for a request's body to arrive. A thread waits for it; gunicorn would let it wait forever.
 BODY_SECONDS = 10
-TOO_SLOW = (408, "That took too long to arrive", "Nothing was changed. Go back and send it again.")
+TOO_SLOW = (
+    408,
+    "Your request took too long to arrive",
+    "Nothing was changed. Go back and send it again.",
+)
 NO_LENGTH = (
     411,
-    "That came without its length",
-    "Nothing was changed. A proxy in front of this site must read requests whole.",
+    "The request has no length",
+    "Nothing was changed. The proxy in front of this site must buffer whole requests.",
 )
 
 
 def whole_bodies(get_response):
-    """Reads a body before anything else is done, and refuses one that is slow, long or cut off."""
+    """Reads the body before all else; refuses one that is slow, too long or cut off."""
 
     def middleware(request):
         connection = request.META.get("gunicorn.socket")
         refusal = body_refusal(request, connection) if connection else None
         if refusal:
-            # What has not been read by now never is.
+            # Nobody reads the rest of the body.
             hang_up(connection)
             return error_response(request, *refusal)
         return get_response(request)
@@ -99,7 +104,7 @@ def body_refusal(request, connection) -> tuple[int, str, str] | None:
 
 
 def hang_up(connection):
-    """Reading ends as if the client had gone; the answer can still be sent."""
+    """Reading ends as if the client had left; the response can still be sent."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RD)
 
@@ -111,6 +116,7 @@ NOT_NEEDED = (
     *("picture-in-picture", "screen-wake-lock", "serial", "usb", "xr-spatial-tracking"),
 )
 HEADERS = {
+    "Content-Security-Policy": content_policy(),
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": ", ".join(f"{feature}=()" for feature in NOT_NEEDED),
     "Reporting-Endpoints": 'csp="/csp-report/"',
@@ -119,9 +125,9 @@ HEADERS = {
 
 def security_headers(get_response):
     """
-    Sets headers on every answer, also on those that Django's middleware misses: probes and requests
-    with a bad Host header. Keeps conversations out of every cache, the browser's included: only
-    static files, whose names change with their content, may be cached.
+    Sets headers on every response, even those that never reach Django's middleware: probes and
+    requests with a bad Host header. Keeps conversations out of every cache, the browser's included:
+    only static files, whose names change with their content, may be cached.
     """
     security = SecurityMiddleware(get_response)
 
@@ -136,13 +142,13 @@ def security_headers(get_response):
     return middleware
 
 
-# Pages with a secret: an app's key, recovery codes. From the size of compressed answers to requests
-# that somebody makes a browser send, what stands in them can be guessed letter by letter.
+# Pages with a secret: the authenticator app's key, recovery codes. An attacker who makes a browser
+# send requests could guess such a secret letter by letter from the size of compressed responses.
 UNCOMPRESSED = {"mfa_activate_totp", "mfa_view_recovery_codes"}
 
 
 def compressed_pages(get_response):
-    """HTML in a fifth of its size; Django pads it with random bytes. Files go as they are."""
+    """Shrinks HTML to a fifth; Django pads it with random bytes. Files are not compressed."""
     gzip = GZipMiddleware(get_response)
 
     def middleware(request):
@@ -172,8 +178,8 @@ def method_not_allowed_page(get_response):
 
 class LoginRequiredMiddleware(auth.LoginRequiredMiddleware):
     """
-    htmx follows a redirect and would swap the sign-in page into the list: send the whole page
-    there instead, and back to the page that asked, not to its fragment.
+    htmx follows a redirect and would swap the sign-in page into the list. So send the whole page
+    there, and after signing in back to the page, not to its fragment.
     """
 
     def handle_no_permission(self, request, view_func):
@@ -191,15 +197,15 @@ class LoginRequiredMiddleware(auth.LoginRequiredMiddleware):
 
 def viewer_time_zone(get_response):
     """
-    Show and read times in the browser's zone, from its `timezone` cookie; in UTC if the zone is not
-    known, which base.html says.
+    Show and read times in the browser's zone, from its `timezone` cookie. If we do not know the
+    zone, use UTC; base.html then says so.
     """
 
     def middleware(request):
         name = request.COOKIES.get("timezone", "")
         zone = time_zones.named(name)
         request.unknown_time_zone = "" if zone else name
-        # Also ends what a view activates.
+        # Leaving this block also undoes time zones that a view activates.
         with timezone.override(zone or (UTC if name else None)):
             return get_response(request)
 
@@ -207,7 +213,7 @@ def viewer_time_zone(get_response):
 
 
 def streams_keep_context(get_response):
-    """Keeps the middlewares' context for a stream, which is read after they have ended."""
+    """Keeps the middleware's context for a stream, which is read after the middleware has ended."""
 
     def middleware(request):
         response = get_response(request)

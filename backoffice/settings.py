@@ -30,11 +30,11 @@ ALLOWED_HOSTS = env.words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 BEHIND_PROXY = env.boolean("BEHIND_PROXY")
 
-# Without a key of its own the site is for one computer: it answers to loopback names only and
-# over plain HTTP. With one it is a deployment: its hosts must be named and HTTPS is required.
+# Without a SECRET_KEY the site is for one computer: it answers only to loopback names, over plain
+# HTTP. With one it is a deployment: its hosts must be named, and HTTPS is required.
 LOCAL = not SECRET_KEY
 if LOCAL:
-    # Probably a deployment whose key was forgotten.
+    # Most likely a deployment that lacks its key.
     for name in ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "BEHIND_PROXY"):
         if globals()[name]:
             raise env.stop(f"{name} without SECRET_KEY; a deployment needs both.")
@@ -44,10 +44,10 @@ if LOCAL:
 else:
     if not env.is_secret(SECRET_KEY):
         raise env.stop("SECRET_KEY must be at least 50 random characters.")
-    # Without it, `check --deploy` warns.
+    # If it is missing, `check --deploy` warns.
     if AUDIT_KEY and not env.is_secret(AUDIT_KEY):
         raise env.stop("AUDIT_KEY must be at least 50 random characters.")
-    # Each by its name: a star or a leading dot would trust hosts that others may own.
+    # Full names only: a star or a leading dot would trust hosts that may belong to others.
     if not ALLOWED_HOSTS or not all(map(env.is_host, ALLOWED_HOSTS)):
         raise env.stop("ALLOWED_HOSTS must name the hosts of this site, separated by commas.")
     for origin in CSRF_TRUSTED_ORIGINS:
@@ -66,11 +66,11 @@ INSTALLED_APPS = [
     "accounts",
     "conversations",
     "audit",
+    "overview",
     "bench",
     "demo",
     "django_filters",
     "django_htmx",
-    "csp",
     "backoffice.admin.AdminConfig",
     "django.contrib.auth",
     "django.contrib.humanize",
@@ -81,9 +81,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # Headers for every answer come first, to cover answers that later middleware makes.
+    # Middleware that adds headers comes first, so that responses of later middleware get them too.
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
     "backoffice.middleware.security_headers",
     "backoffice.health.probes",
     "backoffice.client.watch_client",
@@ -129,16 +128,16 @@ TEMPLATES = [
     },
 ]
 
-# Databases: ours, the agent runtime's for reading, and the same one for edits.
+# Databases: our own, the agent runtime's for reading, and the agent runtime's again for edits.
 
 LOCAL_POSTGRES = LocalPostgres(LOCAL_DATA_DIR)
 STATEMENT_TIMEOUT_SECONDS = env.integer("STATEMENT_TIMEOUT_SECONDS", 5, 1, 3600)
-# How many exports may run at once, over all processes, and how long one may take with its reader.
+# How many exports may run at once across all processes, and how long each may take.
 EXPORTS_AT_ONCE = env.integer("EXPORTS_AT_ONCE", 2, 1, 100)
 EXPORT_TIMEOUT_SECONDS = env.integer("EXPORT_TIMEOUT_SECONDS", 3600, 1, 86_400)
-# How many rows a workbook may have: it is made on this computer before anything of it is sent.
+# The most rows a workbook may have: it is written to this computer's disk before it is sent.
 XLSX_MAX_ROWS = env.integer("XLSX_MAX_ROWS", 500_000, 1, 100_000_000)
-# 0: each thread keeps a connection of its own; else the threads of a process share a pool.
+# 0: each thread keeps its own connection; otherwise the threads of a process share a pool.
 POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 0, 0, 1000)
 AGENT_SCHEMA = env.text("KAVALAI_DB_SCHEMA")
 
@@ -149,16 +148,16 @@ write_uri = env.text("KAVALAI_DB_WRITE_URI")
 if not agents_uri and (replica_uri or write_uri):
     raise env.stop("KAVALAI_DB_URI must be set where a replica or a write URI is.")
 
-# {alias: database} in the local PostgreSQL. The demo has a database of its own for its users: their
-# password was printed to a terminal, so they must not see real conversations.
+# {alias: database} in the local PostgreSQL. The demo has its own database for users: their password
+# was printed to a terminal, so they must never see real conversations.
 LOCAL_DATABASES = {}
 if not desk_uri:
     LOCAL_DATABASES["default"] = "desk" if agents_uri else "demo"
 if not agents_uri:
     LOCAL_DATABASES["agents"] = "agents"
 if len(LOCAL_DATABASES) == 2:
-    # PGSERVICE, PGHOSTADDR, PGOPTIONS and the like name or tune another server. libpq takes from
-    # them what a URI leaves out, which is right only for a URI that an operator has written.
+    # PGSERVICE, PGHOSTADDR, PGOPTIONS and so on describe another server. libpq uses them for
+    # whatever a URI leaves out, which is right only for a URI that an operator wrote.
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
 try:
@@ -180,7 +179,7 @@ DATABASES = {
     ),
 }
 if replica_uri:
-    # Read while the replica does not answer, and to measure the replica's lag.
+    # For reading while the replica does not answer, and for measuring the replica's lag.
     DATABASES["agents_primary"] = uris.from_uri(
         "KAVALAI_DB_URI",
         agents_uri,
@@ -207,13 +206,17 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # People
 
 AUTH_USER_MODEL = "accounts.User"
-# For users without the permission to see personal data.
+AUTHENTICATION_BACKENDS = ["accounts.signed_in.Backend"]
+SESSION_ENGINE = "accounts.signed_in"
+# Applies to users without the permission to see personal data.
 MASK_PERSONAL_DATA = env.boolean("MASK_PERSONAL_DATA")
-# Whose phone numbers are also found without a country code.
+# The country whose phone numbers are also found without their country code.
 PHONE_REGION = env.text("PHONE_REGION").upper()
 if PHONE_REGION and PHONE_REGION not in phonenumbers.SUPPORTED_REGIONS:
     raise env.stop(f"PHONE_REGION must be a country like EE or US, not {PHONE_REGION!r}.")
-# What pages call an external id; if empty, just that.
+# Whether the site keeps the figures of Home up to date by itself.
+ROLLUP = env.boolean("ROLLUP", True)
+# What pages call an external id; "External id" if empty.
 EXTERNAL_ID_LABEL = env.text("EXTERNAL_ID_LABEL")
 if len(EXTERNAL_ID_LABEL) > 30 or not EXTERNAL_ID_LABEL.isprintable():
     raise env.stop("EXTERNAL_ID_LABEL must be at most 30 characters in one line.")
@@ -234,7 +237,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # Signing in
 
-# For users who may use the admin panel.
+# For everyone who may use the admin panel.
 REQUIRE_MFA = env.boolean("REQUIRE_MFA")
 SESSION_IDLE_MINUTES = env.integer("SESSION_IDLE_MINUTES", 480, 1, 100_000)
 SESSION_HOURS = env.integer("SESSION_HOURS", 24, 1, 10_000)
@@ -245,17 +248,17 @@ OIDC_CLIENT_ID = env.text("OIDC_CLIENT_ID")
 OIDC_CLIENT_SECRET = env.text("OIDC_CLIENT_SECRET")
 OIDC_NAME = env.text("OIDC_NAME", "single sign-on")
 OIDC_DOMAINS = {domain.lower() for domain in env.words("OIDC_DOMAINS")}
-# Issuers whose addresses count as verified though they do not say so.
+# Issuers whose e-mail addresses count as verified even if they do not say so.
 OIDC_VERIFIED_PROVIDERS = {each.rstrip("/") for each in env.words("OIDC_VERIFIED_PROVIDERS")}
 if len({bool(OIDC_ISSUER), bool(OIDC_CLIENT_ID), bool(OIDC_CLIENT_SECRET)}) == 2:
-    raise env.stop("OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET need one another.")
+    raise env.stop("OIDC_ISSUER, OIDC_CLIENT_ID and OIDC_CLIENT_SECRET must be set together.")
 schemes = r"https://|http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)" if LOCAL else "https://"
 if OIDC_ISSUER and not re.match(schemes, OIDC_ISSUER):
     raise env.stop("OIDC_ISSUER must begin with https://.")
 if OIDC_DOMAINS and not OIDC_ISSUER:
-    raise env.stop("OIDC_DOMAINS without OIDC_ISSUER.")
+    raise env.stop("OIDC_DOMAINS needs OIDC_ISSUER.")
 if OIDC_VERIFIED_PROVIDERS - {OIDC_ISSUER}:
-    raise env.stop("OIDC_VERIFIED_PROVIDERS may name OIDC_ISSUER, exactly as it is, and no other.")
+    raise env.stop("OIDC_VERIFIED_PROVIDERS may only name OIDC_ISSUER, written the same way.")
 for domain in OIDC_DOMAINS:
     if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain):
         raise env.stop(f"OIDC_DOMAINS must be like example.com, not {domain!r}.")
@@ -265,7 +268,7 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_FORMS = {"reauthenticate": "accounts.forms.PasswordAgainForm"}
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*"]
-# accounts.lockout counts over all processes; these limits count in each.
+# accounts.lockout counts across all processes; allauth's limits would count in each.
 ACCOUNT_RATE_LIMITS = False
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
 MFA_ADAPTER = "accounts.adapters.MFAAdapter"
@@ -286,10 +289,40 @@ MFA_WEBAUTHN_USER_VERIFICATION = "required"
 LANGUAGE_CODE = "en-gb"
 USE_I18N = False
 USE_TZ = True
-# Until the browser has reported the viewer's own.
+# The time zone until the browser has reported the viewer's.
 TIME_ZONE = env.text("TIME_ZONE", "UTC")
 if TIME_ZONE not in time_zones.known_names():
     raise env.stop(f"TIME_ZONE must be a name like Europe/Tallinn, not {TIME_ZONE!r}.")
+
+# What `manage.py notify` sends, and how
+
+EMAIL_HOST = env.text("EMAIL_HOST")
+EMAIL_PORT = env.integer("EMAIL_PORT", 25, 1, 65535)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = env.boolean("EMAIL_USE_TLS")
+EMAIL_USE_SSL = env.boolean("EMAIL_USE_SSL")
+EMAIL_TIMEOUT = 10
+if EMAIL_USE_TLS and EMAIL_USE_SSL:
+    raise env.stop("Only one of EMAIL_USE_TLS and EMAIL_USE_SSL may be 1.")
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM")
+NOTIFY_EMAILS = env.words("NOTIFY_EMAILS")
+for address in NOTIFY_EMAILS + ([DEFAULT_FROM_EMAIL] if DEFAULT_FROM_EMAIL else []):
+    if not env.is_email(address):
+        raise env.stop(f"{address!r} is not an e-mail address.")
+if NOTIFY_EMAILS and not (EMAIL_HOST and DEFAULT_FROM_EMAIL):
+    raise env.stop("NOTIFY_EMAILS needs EMAIL_HOST and EMAIL_FROM.")
+# Django's own error pages hide settings whose names contain SECRET.
+NOTIFY_WEBHOOK_SECRET = env.text("NOTIFY_WEBHOOK")
+if NOTIFY_WEBHOOK_SECRET and not env.is_web_address(NOTIFY_WEBHOOK_SECRET):
+    raise env.stop("NOTIFY_WEBHOOK must be an address like https://hooks.example.com/….")
+NOTIFY_WEBHOOK_PRIVATE = env.boolean("NOTIFY_WEBHOOK_PRIVATE")
+NOTIFY_PER_HOUR = env.integer("NOTIFY_PER_HOUR", 4, 1, 1000)
+# How links in messages begin.
+SITE_URL = env.text("SITE_URL").rstrip("/")
+if SITE_URL and not env.is_web_address(SITE_URL):
+    raise env.stop(f"SITE_URL must be like https://desk.example.com, not {SITE_URL!r}.")
+SITE_URL = SITE_URL or (f"http://127.0.0.1:{PORT}" if LOCAL else f"https://{ALLOWED_HOSTS[0]}")
 
 # Static files
 
@@ -302,30 +335,10 @@ STORAGES = {
 
 # Security
 
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": ["'none'"],
-        "script-src": ["'self'"],
-        "style-src": ["'self'"],
-        "img-src": ["'self'"],
-        "font-src": ["'self'"],
-        "connect-src": ["'self'"],
-        "manifest-src": ["'self'"],
-        "form-action": ["'self'"],
-        "base-uri": ["'none'"],
-        "frame-ancestors": ["'none'"],
-        # Only one policy turns text into HTML: app.js makes it for htmx.
-        "require-trusted-types-for": ["'script'"],
-        "trusted-types": ["htmx"],
-        # Browsers support one or the other.
-        "report-to": ["csp"],
-        "report-uri": ["/csp-report/"],
-    }
-}
 CSRF_FAILURE_VIEW = "accounts.views.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
-# Other sites learn nothing. "no-referrer" would send our own forms' origin as null, which the
-# CSRF check refuses.
+# Other sites learn nothing about our addresses. "no-referrer" would send our own forms' origin as
+# null, which the CSRF check refuses.
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_NAME = "desk_session"
 CSRF_COOKIE_HTTPONLY = True
@@ -333,7 +346,7 @@ if not LOCAL:
     SECURE_SSL_REDIRECT = True
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    # Preloading into browsers cannot be undone: that is for the domain's owner to decide.
+    # Preloading cannot be undone, so it is for the domain's owner to decide.
     SILENCED_SYSTEM_CHECKS = ["security.W021"]
     SESSION_COOKIE_SECURE = True
     SESSION_COOKIE_NAME = "__Host-desk_session"
@@ -348,7 +361,7 @@ LOGGING = logs.configuration()
 SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 for former in SECRET_KEY_FALLBACKS:
     if LOCAL or len(former) < 50:
-        raise env.stop("SECRET_KEY_FALLBACKS must be former SECRET_KEYs, beside a new one.")
+        raise env.stop("SECRET_KEY_FALLBACKS must be former SECRET_KEYs, next to a new SECRET_KEY.")
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 if METRICS_TOKEN and not (
     METRICS_TOKEN.isascii() and env.is_secret(METRICS_TOKEN, 20, different=6)

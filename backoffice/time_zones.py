@@ -2,17 +2,20 @@
 
 import zoneinfo
 from bisect import bisect_left
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, time, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo
 
-# What the server's own clock shows, and what says that nobody has set it: no zone to share.
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+# Not places: the server's own setting, and tzdata's marker for a clock that was never set.
 NO_ZONES = {"localtime", "Factory"}
 
 
 @cache
 def known_names() -> frozenset[str]:
-    """Of the system's tzdata and of the package: either alone may lack names that browsers use."""
+    """From the system's tzdata and the package: either alone may lack names that browsers use."""
     return frozenset(zoneinfo.available_timezones() - NO_ZONES)
 
 
@@ -22,8 +25,8 @@ def named(name: str) -> ZoneInfo | None:
 
 def in_utc(local: datetime, zone: tzinfo, *, later: bool = False) -> datetime:
     """
-    A naive local time in UTC. Of two such times, when clocks go back, it is the earlier one unless
-    `later`; a time that clocks skip is the first moment after the gap.
+    A naive local time in UTC. When clocks go back and the time occurs twice, the earlier moment,
+    unless `later`. For a time that clocks skip, the first moment after the gap.
     """
     moment = local.replace(tzinfo=zone, fold=int(later)).astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None, fold=0) == local:
@@ -36,3 +39,14 @@ def in_utc(local: datetime, zone: tzinfo, *, later: bool = False) -> datetime:
         seconds, new_offset, key=lambda second: datetime.fromtimestamp(second, zone).utcoffset()
     )
     return datetime.fromtimestamp(seconds[first], UTC)
+
+
+def moment(text: str) -> datetime:
+    """An argument of a command: 2026-01-31, or 2026-01-31T12:00+02:00."""
+    day = parse_date(text)
+    found = datetime.combine(day, time.min) if day else parse_datetime(text)
+    if found is None:
+        raise ValueError
+    if timezone.is_aware(found):
+        return found
+    return in_utc(found, timezone.get_current_timezone())

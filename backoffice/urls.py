@@ -3,20 +3,20 @@ from django.contrib.auth.decorators import login_not_required
 from django.shortcuts import redirect
 from django.templatetags.static import static
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 from .csp_reports import csp_report
 
 
 @login_not_required
 def favicon(request):
-    """For pages without a head of their own, such as a raw payload."""
+    """For responses without a <head>, such as a raw payload."""
     return redirect(static("icon.svg"))
 
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="conversations:list"), name="home"),
+    path("", include("overview.urls")),
     path("conversations/", include("conversations.urls")),
+    path("model-calls/", include("conversations.model_call_urls")),
     path("accounts/", include("accounts.urls")),
     path("admin/", admin.site.urls),
     path("help/", include("help.urls")),

@@ -23,13 +23,13 @@ UNITS = (
 
 
 def external_id_label(*, inside: bool = False) -> str:
-    """What this site calls an external id, such as "Customer"; "customer" `inside` a sentence."""
+    """What this site calls an external id, such as "Customer"; inside a sentence, "customer"."""
     label = settings.EXTERNAL_ID_LABEL or "External id"
-    # An abbreviation, such as CRM number, keeps its capitals.
+    # Abbreviations keep their capitals, as in "CRM number".
     return label[0].lower() + label[1:] if inside and label[1:2].islower() else label
 
 
-# For what is said once per process.
+# For text that is defined once per process.
 lazy_external_id_label = lazy(external_id_label, str)
 
 
@@ -38,13 +38,13 @@ def local(moment):
     try:
         return timezone.localtime(moment)
     except OverflowError:
-        # At the ends of the calendar, a time may not exist there.
+        # At the ends of the calendar, the time may not exist in that zone.
         return moment
 
 
 def exact(moment) -> str:
     here = local(moment)
-    # Takes a third of date_format's time; a list shows a hundred.
+    # date_format would take three times as long; a list shows a hundred of these.
     return f"{here.day} {here:%b %Y, %H:%M:%S} {here.tzname()}"
 
 
@@ -56,7 +56,7 @@ def day(moment) -> SafeString:
 
 
 def elapsed_words(elapsed: timedelta) -> str:
-    """The largest whole unit; within a day or two per year, the same as timesince(depth=1)."""
+    """In the largest unit; up to a day or two per year, the same as timesince(depth=1)."""
     seconds = elapsed.total_seconds()
     for seconds_each, noun in UNITS:
         if number := int(seconds // seconds_each):
@@ -65,14 +65,14 @@ def elapsed_words(elapsed: timedelta) -> str:
 
 
 def time_element(moment, words):
-    # Nothing here comes from outside, and escaping would take longer than the rest.
+    # All values are our own, and escaping would take longer than everything else here.
     return SafeString(
         f'<time datetime="{moment.isoformat()}" title="{exact(moment)}">{words}</time>'
     )
 
 
 def at(moment, form="full"):
-    """The exact time with its zone, or the time of day with both in the title."""
+    """The exact time with its zone, or only the time of day, with the exact time in the title."""
     full = exact(moment)
     return time_element(moment, full if form == "full" else full.split(", ")[1].split(" ")[0])
 
@@ -81,14 +81,14 @@ CLOCK_DIFFERS = "clock differs"
 
 
 def is_duration(value) -> bool:
-    """Whether time can have taken so long: a clock that is off measures anything."""
+    """Whether it can be a real duration: with a wrong clock, anything may have been measured."""
     return value is not None and math.isfinite(value) and value >= 0
 
 
 def seconds(value):
     """
-    A duration in words: < 1 ms, 820 ms, 4.2 s, 3 min 20 s; empty for None. One that cannot be true
-    is said to be so: clock differs (−5.0 s).
+    A duration in words: < 1 ms, 820 ms, 4.2 s, 3 min 20 s; empty for None. An impossible one gets a
+    remark: clock differs (−5.0 s).
     """
     if value is None:
         return ""
@@ -116,7 +116,7 @@ def dollars(amount: Decimal) -> str:
 
 
 def signed(value):
-    """Seconds in words, before zero too."""
+    """Seconds in words, with a minus sign if negative."""
     if math.isnan(value):
         return "NaN"
     words = "infinite" if math.isinf(value) else seconds(abs(value))

@@ -16,23 +16,23 @@ CONTENT_TYPE = re.compile(
 
 
 def known_type(text: str) -> str:
-    """A well-formed Content-Type unchanged, or nothing."""
+    """The Content-Type if it is well-formed, else nothing."""
     return text if CONTENT_TYPE.fullmatch(text) else ""
 
 
 def application(environ, start_response):
-    # Django decodes with any Python codec named there, even "punycode", and fails on it where no
-    # page of ours can say so. Without a type, a body is not read as a form.
+    # Django decodes forms with any Python codec named there, even "punycode", and fails on it
+    # before we could show an error page. Without a Content-Type, a body is not read as a form.
     environ["CONTENT_TYPE"] = known_type(environ.get("CONTENT_TYPE", ""))
     return django_application(environ, start_response)
 
 
-# Python keeps the frames of calls in chunks of 16 KB, maps each when it begins and unmaps it when
-# it is empty. A loop that calls something from the end of one did both for each call, which took a
+# Python keeps call frames in 16 KB chunks, which it maps when a call needs one and unmaps once they
+# are empty. A loop whose calls crossed the end of a chunk did both for every call, which took a
 # fifth of the time of a run's page. A frame that needs more gets a longer chunk: this one leaves
-# 120 KB to all that a request calls, and only what they use takes memory.
+# 120 KB for everything that a request calls, and only what is used takes memory.
 application.__code__ = application.__code__.replace(co_stacksize=17_000)
 
 django_application = get_wsgi_application()
-# A page's reader waits for seconds; a command waits as long as the database takes.
+# The readers of a page wait a few seconds; a command waits as long as the database takes.
 Watch.is_on = True

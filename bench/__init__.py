@@ -1,1 +1,1 @@
-"""`make bench` and `make load`: how fast the site is, compared with alternatives."""
+"""`make bench` and `make load`: how fast is the site, compared with alternatives?"""

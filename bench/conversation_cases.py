@@ -1,4 +1,4 @@
-"""Pages of one conversation, each with bare SQL that reads the same rows."""
+"""Pages about one conversation, each with bare SQL that reads the same rows."""
 
 from django.urls import reverse
 

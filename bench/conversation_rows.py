@@ -5,8 +5,8 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-# Hexadecimal digits of hashes: PostgreSQL does not compress them, so large ones lie outside the
-# row. `seed` makes each row's text unique.
+# Hexadecimal digits of hashes, which PostgreSQL cannot compress, so that large values are stored
+# outside the row. `seed` makes each row's text unique.
 NOISE = """
     CREATE FUNCTION pg_temp.noise(seed text, length int) RETURNS text LANGUAGE sql AS $$
         SELECT left(string_agg(md5(seed || n), ''), length)

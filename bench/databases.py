@@ -27,7 +27,7 @@ def connect(name: str, **more: object) -> psycopg.Connection:
     options = settings.DATABASES["agents"]["OPTIONS"]["options"]
     for setting, value in {"statement_timeout": 0, **more}.items():
         options += f" -c {setting}={value}"
-    # As in psql: each statement is planned with its values.
+    # As in psql, each statement is planned with its values.
     return psycopg.connect(uri(name), options=options, autocommit=True, prepare_threshold=None)
 
 
@@ -53,7 +53,7 @@ def new_database(name: str):
 
 @contextmanager
 def history_database(size: int, *, keep: bool, say):
-    """A database with `size` sessions; with `keep`, the one that an earlier run has kept."""
+    """A database with `size` sessions. With `keep`, reuse one that an earlier run has kept."""
     name = f"bench_{size}"
     if not (keep and is_complete(name, size)):
         drop(name)
@@ -71,7 +71,7 @@ def history_database(size: int, *, keep: bool, say):
 
 
 def written_by() -> str:
-    """The mark of a history that exactly this code has written, to the end."""
+    """A mark for databases whose history was completely written by exactly this code."""
     sources = [Path(history.__file__), agent_tables.DDL]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
@@ -81,28 +81,28 @@ def is_complete(name: str, size: int) -> bool:
     with psycopg.connect(uri("postgres")) as connection:
         if connection.execute(comment, [name]).fetchone() != (written_by(),):
             return False
-    # Unlogged tables are empty after a crash.
+    # After a crash, unlogged tables are empty.
     with connect(name) as connection:
         return connection.execute("SELECT count(*) FROM sessions").fetchone() == (size,)
 
 
 @contextmanager
 def reading(name: str):
-    """Meanwhile this process's connections to the agent database lead to this one."""
+    """For the duration of the block, this process reads `name` as its agent database."""
     aliases = ("agents", "agents_write")
     before = [connections.settings[alias]["NAME"] for alias in aliases]
 
-    def lead_to(*names):
+    def switch_to(*names):
         for alias, database in zip(aliases, names, strict=True):
             connections[alias].close()
             connections.settings[alias]["NAME"] = database
         state.forget()
 
-    lead_to(name, name)
+    switch_to(name, name)
     try:
         yield
     finally:
-        lead_to(*before)
+        switch_to(*before)
 
 
 def build_indexes(name: str):

@@ -47,7 +47,7 @@ class Times:
 
 
 def bare_copy(connection: psycopg.Connection, file: File, times: Times):
-    """Read row by row with libpq alone, and keep nothing."""
+    """Read the rows with libpq alone, and throw them away."""
     began = time.perf_counter()
     size = 0
     with connection.cursor() as cursor, cursor.copy(file.statement, file.params):
@@ -79,7 +79,7 @@ def download(site: Site, times: Times):
 
 
 def export_tables(site: Site, sessions: int, say: Callable[[str], None]) -> tuple[str, str]:
-    """(a table of goals, what was measured)"""
+    """Measure exports: (a table of the goals, a table of the figures)."""
     with reading(site.name):
         matching = ConversationFilter(QueryDict(), queryset=Session.objects.all()).matching
         address = f"http://{HOST}:{site.port}{LIST}"

@@ -51,9 +51,11 @@ COMMONS = """
     -- A session's last activity; the newest is of now.
     CREATE FUNCTION pg_temp.last_at(s bigint, size bigint) RETURNS timestamptz LANGUAGE sql
     STABLE AS $$ SELECT now() - (size - s) * (interval '730 days' / size) $$;
-    -- How long it took, in seconds: minutes, or, one time in fifty, up to 60 days.
+    -- How long it took, in seconds: minutes; one time in fifty up to 60 days; and one time in a
+    -- hundred two weeks to a year.
     CREATE FUNCTION pg_temp.lasted(s bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
         SELECT CASE WHEN pg_temp.h(2, s) % 50 = 0 THEN pg_temp.h(3, s) % 5184000
+                    WHEN pg_temp.h(2, s) % 100 = 1 THEN 1209600 + pg_temp.h(3, s) % 30240000
                     ELSE 30 + pg_temp.h(3, s) % 3600 END $$;
     CREATE FUNCTION pg_temp.runs(s bigint) RETURNS int LANGUAGE sql IMMUTABLE AS $$
         SELECT 1 + (pg_temp.h(4, s) % 5)::int $$;

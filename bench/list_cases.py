@@ -21,9 +21,9 @@ LIST = reverse("conversations:list")
 HTMX = {"HX-Request": "true"}
 PAGE = 50
 DEEP = 200
-# The smallest page that the site has for a signed-in user: a message of one line.
+# The site's smallest page for a signed-in user: one message of a single line.
 EMPTY = "empty response"
-# Everything around the rows.
+# The list with everything except rows.
 NO_ROWS = "list without rows"
 FIRST = "first page"
 OLDER = f"after {DEEP} “older” links"
@@ -36,7 +36,7 @@ SEARCHES = {
 }
 TWO_LETTERS = "search: two letters"
 NOTHING = plain(["SELECT 1"])
-# Looking back from the newest fills a page soonest for these.
+# For these words, looking back from the newest session fills a page fastest.
 FREQUENT = {"common", "everywhere"}
 
 
@@ -62,9 +62,8 @@ class Known:
             return connection.execute(statement, values).fetchone()
 
         (agent,) = one("SELECT id FROM agents WHERE name = %(name)s", name=SMALL_AGENT)
-        message = one("SELECT session_id, id FROM chat_messages LIMIT 1")
         (middle,) = one("SELECT max(updated_at) - interval '365 days' FROM sessions")
-        # One session has it, whatever the size.
+        # At every size, exactly one session has it.
         (external_id,) = one("""
             SELECT external_id FROM sessions WHERE external_id LIKE 'eval:pr-0:case-___'
             ORDER BY updated_at LIMIT 1
@@ -74,12 +73,16 @@ class Known:
         text = re.search(r"SN-\d+", error)[0]
         start = middle.date()
         end = start + timedelta(6)
-        path = reverse("conversations:message", args=message)
-        return cls(str(agent), path, start, end, external_id, text, *place)
+        return cls(str(agent), message_path(connection), start, end, external_id, text, *place)
+
+
+def message_path(connection: psycopg.Connection) -> str:
+    message = connection.execute("SELECT session_id, id FROM chat_messages LIMIT 1").fetchone()
+    return reverse("conversations:message", args=message)
 
 
 def depth(size: int) -> int:
-    """How many "older" links the history is long enough for."""
+    """How many "older" links to follow, as far as the history is long enough."""
     return DEEP if size > DEEP * PAGE else 150 * size // (DEEP * PAGE)
 
 
@@ -93,7 +96,7 @@ def links(body: str, pattern: str) -> str:
 
 
 def follow(site: Site, times: int) -> str:
-    """The URL that following `times` "older" links leads to."""
+    """The URL after following the "older" link `times` times."""
     path = LIST
     for _ in range(times):
         body = site.request(path).read().decode()

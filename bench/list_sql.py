@@ -1,4 +1,4 @@
-"""Bare SQL for the list: the page's rows by an index, then their counts."""
+"""Bare SQL for the list: find the page's rows with an index, then count for them."""
 
 from conversations.agentdb import lookups, normal_form
 from conversations.problems import kinds
@@ -6,7 +6,7 @@ from conversations.problems import kinds
 from .conversation_cases import COUNTS
 from .measuring import plain
 
-# A page, and one row more, which shows that there is an older page.
+# A page, and one more row, which shows whether there is an older page.
 PAGE = f"""
     SELECT s.*, a.name, first.content, last.content,
         (SELECT count(*) FROM chat_messages m WHERE m.session_id = s.id),
@@ -26,7 +26,7 @@ PLACE = """
 """
 NEWER = "SELECT count(*) FROM sessions s WHERE (updated_at, id) > (%(at)s, %(id)s)"
 OLDER = "s.updated_at <= %(at)s AND (s.updated_at, s.id) < (%(at)s, %(id)s)"
-# Sessions active when the range ended, and the newest of those that had ended before.
+# The newest sessions that ended before the range did, and those that were active when it ended.
 UNTIL = """
     ((SELECT * FROM sessions WHERE updated_at < %(end)s ORDER BY updated_at DESC LIMIT 51)
      UNION ALL
@@ -34,7 +34,7 @@ UNTIL = """
       WHERE tstzrange(least(created_at, updated_at), updated_at, '[]') @> %(end)s::timestamptz
         AND created_at < %(end)s AND updated_at >= %(end)s)) s
 """
-# OFFSET 0 forces the index on external ids, not the one on updated_at.
+# OFFSET 0 forces PostgreSQL to use the index on external ids instead of the one on updated_at.
 NAME = lookups.name_sql("external_id")
 EXTERNAL_ID = f"(SELECT * FROM sessions WHERE {NAME} LIKE %(pattern)s OFFSET 0) s"  # noqa: S608
 NORMAL = normal_form.sql("content")
@@ -44,7 +44,7 @@ TOOLS = "SELECT session_id FROM tasks WHERE tool_uri ILIKE %(pattern)s"
 
 
 def failing(kind: str, more: str = "true") -> str:
-    """The sessions with this kind of problem, each as often as they have it."""
+    """The sessions with this kind of problem, once for each problem."""
     found = kinds.named(kind)
     condition = found.where.replace("%", "%%")
     return f"SELECT session_id FROM {found.table} WHERE ({condition}) AND {more}"  # noqa: S608
@@ -61,13 +61,13 @@ ERROR_TEXTS = (
 
 
 def walk(*sources: str) -> str:
-    """Check session by session, newest first: for frequent matches."""
+    """Check session by session, newest first. Best for frequent matches."""
     each = " UNION ALL ".join(f"({source} AND session_id = s.id)" for source in sources)
     return f"sessions s, LATERAL ({each} LIMIT 1) AS found"
 
 
 def gather(*sources: str) -> str:
-    """Find all sessions that match, then the newest: for rare matches."""
+    """Find all sessions that match, then take the newest. Best for rare matches."""
     every = " UNION ".join(sources)
     return f"sessions s JOIN ({every} OFFSET 0) AS found ON found.session_id = s.id"
 
@@ -85,7 +85,7 @@ ALIVE = "updated_at > now() - interval '15 minutes'"
 
 
 def problems() -> dict[str, str]:
-    """{kind of problem: a FROM clause of the sessions that have it}."""
+    """{kind of problem: a FROM clause for the sessions that have it}."""
     interrupted = failing("running", f"NOT {ALIVE} AND {NO_ANSWER}")
     frequent = [
         failing("failed", NO_ANSWER),

@@ -1,4 +1,4 @@
-"""Fifty people at once, during downloads of everything and a storm of searches."""
+"""Fifty people at once, while others download everything and search without a pause."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from .tables import goal_row, table
 PEOPLE = Path(__file__).with_name("people.py")
 READERS, SEARCHERS, EXPORTERS = 50, 3, 2
 IDLE_SECONDS = 60
-# Until everybody has arrived and each process is warm.
+# How long it takes until everybody has arrived and every process is warm.
 SETTLING_SECONDS = 30
 # Seconds between two samples of the processes' memory.
 MEMORY_EVERY = 10
@@ -28,11 +28,15 @@ MEGABYTE = 10**6
 
 
 class Answers:
-    """What locust measured: {name: milliseconds of each answer}, and what failed."""
+    """
+    What locust measured: `times`, {name: milliseconds of each answer}, the failures, and how many
+    `pages` there were, also those before everything had settled.
+    """
 
     def __init__(self, rows, settled: float):
         self.times = defaultdict(list)
         self.failures = []
+        self.pages = sum(is_page(name) for name, *_ in rows)
         for name, began, milliseconds, failure in rows:
             if failure:
                 self.failures.append(f"{name}: {failure}")
@@ -88,21 +92,23 @@ class Memory(threading.Thread):
             self.samples.append(sum(self.site.bytes_held("VmRSS")) / MEGABYTE)
 
     def stop(self) -> tuple[float, float]:
-        """Medians of the second quarter and the last; the first one warms up."""
+        """The medians of the second and the last quarter. The first quarter is for warming up."""
         self.ended.set()
         quarter = max(len(self.samples) // 4, 1)
         return median(self.samples[quarter : 2 * quarter]), median(self.samples[-quarter:])
 
 
 def load_tables(site: Site, minutes: int, say: Callable[[str], None]) -> tuple[str, str]:
-    """(a table of goals, what was measured)"""
-    say("One person, who has the site alone …")
+    """Measure the site under load: (a table of the goals, a table of the figures)."""
+    say("Measuring one person alone …")
     idle = locust(site, IDLE_SECONDS + 10, 10, readers=1)
-    say(f"{READERS} people for {minutes} minutes, beside exports and searches …")
+    say(f"Measuring {READERS} people for {minutes} minutes, while others export and search …")
     memory = Memory(site)
     memory.start()
+    began = site.processor_seconds()
     people = {"readers": READERS, "searchers": SEARCHERS, "exporters": EXPORTERS}
     busy = locust(site, minutes * 60 + SETTLING_SECONDS, SETTLING_SECONDS, **people)
+    worked = site.processor_seconds() - began
     before, after = memory.stop()
     for failure in sorted(set(busy.failures))[:20]:
         say(f"Failed: {failure}")
@@ -113,9 +119,9 @@ def load_tables(site: Site, minutes: int, say: Callable[[str], None]) -> tuple[s
         goal_row("errors", "0", f"{len(busy.failures)} of {requests:,}", not busy.failures),
         goal_row(
             "pages, 95th percentile, to the median of one person alone",
-            "at most 3.00 times",
+            "at most 2.00 times",
             f"{most / usual:.2f} times ({most:.0f} ms, {usual:.0f} ms)",
-            most <= 3 * usual,
+            most <= 2 * usual,
         ),
         goal_row(
             "memory of all processes, from the second quarter to the last",
@@ -135,4 +141,9 @@ def load_tables(site: Site, minutes: int, say: Callable[[str], None]) -> tuple[s
         ]
         for name, times in sorted(busy.times.items())
     ]
-    return table(["figure", "goal", "reached", "met"], goals, 4), table(head, rows, 1)
+    measured = table(head, rows, 1)
+    measured += (
+        f"\nFor each second of processor time, the web processes made {busy.pages / worked:.0f} "
+        "pages with their fragments, beside searches and exports.\n"
+    )
+    return table(["figure", "goal", "reached", "met"], goals, 4), measured

@@ -1,5 +1,6 @@
-"""What is measured, and the one loop that measures it."""
+"""A case to measure, and the loop that measures all cases."""
 
+import math
 import random
 import re
 import time
@@ -9,13 +10,13 @@ from statistics import median
 
 from .site import Site
 
-# How far back the page looked, if that was not to the end.
+# On the page: how far back the search got, if it did not reach the end.
 REACHED = re.compile(rb'class="reached".*?<time datetime="([0-9-]{10})', re.DOTALL)
 CONVERSATION = re.compile(rb"/conversations/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
 
 
 def plain(statements, **values):
-    """Reads the rows of each statement; returns how many the first one has."""
+    """A function that reads all rows of each statement, and returns how many the first one has."""
 
     def read(connection):
         results = [connection.execute(each, values).fetchall() for each in statements]
@@ -37,33 +38,38 @@ class Case:
     # Which conversation, or how many sessions there are.
     kind: str
     path: str
-    # These read the same rows through a psycopg connection: as a person would, and as the
-    # original system does.
+    # These read the same rows through a psycopg connection: the first as a person would in psql,
+    # the second as the original system does.
     bare: Callable
     original: Callable | None = None
     headers: dict[str, str] = field(default_factory=dict)
     first_byte: bool = False
-    # What was measured: seconds, and what the last answer held.
+    # The results: seconds, and what the last answer contained.
     page_times: list[float] = field(default_factory=list)
     bare_times: list[float] = field(default_factory=list)
-    original_times: list[float] = field(default_factory=list)
+    original_seconds: float | None = None
+    processor_times: list[float] = field(default_factory=list)
     size: int = 0
     conversations: int = 0
     reached: str = ""
     bare_rows: int = 0
     queries: int = 0
-    # Why it has no figures.
+    # Why there are no figures, if there are none.
     failure: str = ""
 
     def measure(self, *, warm_up: bool):
-        # Not measured the first time: other cases may have filled the caches for half a minute.
+        # The first request is not measured: other cases may have been filling the caches for half a
+        # minute.
         for times in (None, self.page_times):
+            worked = self.site.processor_seconds()
             seconds, response, body = self.request()
+            worked = self.site.processor_seconds() - worked
             if response.status != 200:
                 self.failure = f"{self.path} answered {response.status}"
                 return
             if times is not None and not warm_up:
                 times.append(seconds)
+                self.processor_times.append(worked)
         self.size = len(body)
         self.conversations = len(set(CONVERSATION.findall(body)))
         self.reached = (REACHED.findall(body) or [b""])[0].decode()
@@ -71,9 +77,9 @@ class Case:
             seconds, self.bare_rows = timed(self.bare, self.site.database)
             if times is not None and not warm_up:
                 times.append(seconds)
-        # The original takes long enough to need no warming up.
-        if self.original and not warm_up:
-            self.original_times.append(timed(self.original, self.site.original)[0])
+        # Once is enough: the original takes up to a minute, and is compared with milliseconds.
+        if self.original and not warm_up and self.original_seconds is None:
+            self.original_seconds = timed(self.original, self.site.original)[0]
 
     def request(self):
         """(seconds to the last byte, or to the first; the response; its body)"""
@@ -90,12 +96,16 @@ class Case:
         return median(self.page_times) * 1000
 
     @property
+    def processor_ms(self) -> float:
+        return median(self.processor_times) * 1000
+
+    @property
     def bare_ms(self) -> float:
         return median(self.bare_times) * 1000
 
     @property
     def original_ms(self) -> float:
-        return median(self.original_times) * 1000
+        return (self.original_seconds or math.nan) * 1000
 
 
 def count_queries(cases: list[Case]):
@@ -104,7 +114,7 @@ def count_queries(cases: list[Case]):
 
 
 def measure(cases: list[Case], rounds: int, say: Callable):
-    """Every case once a round, in another order each time; a first round only warms up."""
+    """Measure every case once per round, each time in another order. Round 0 only warms up."""
     for number in range(rounds + 1):
         began = time.monotonic()
         order = [case for case in cases if not case.failure]
@@ -112,8 +122,8 @@ def measure(cases: list[Case], rounds: int, say: Callable):
         for case in order:
             case.measure(warm_up=not number)
             if case.failure:
-                say(f"{case.kind}: {case.failure}; it is left out.")
+                say(f"{case.kind}: {case.failure}; leaving it out.")
         if not number:
             round_takes = time.monotonic() - began
             minutes = rounds * round_takes / 60
-            say(f"A round takes {round_takes:.0f} s; {rounds} more take {minutes:.0f} min.")
+            say(f"A round takes {round_takes:.0f} s; {rounds} more will take {minutes:.0f} min.")

@@ -1,11 +1,12 @@
 """
-The list as the original system asks for it: group every table, join, then take a page.
+The list as the original system reads it: group every table, join, then take a page.
 
-Written from its description (`get_sessions_summary`), as somebody who knows SQL would write it.
+This was written from the description of its `get_sessions_summary`, as somebody who knows SQL would
+write it.
 """
 
-# The best conditions for the original: all processors, memory to group in, and no trigram index,
-# which only a bitmap scan can use.
+# The best conditions for the original: all processors and plenty of memory for grouping. It has no
+# trigram index; that index needs a bitmap scan, so those are switched off.
 SETTINGS = {
     "max_parallel_workers_per_gather": 2,
     "work_mem": "512MB",

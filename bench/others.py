@@ -1,4 +1,4 @@
-"""Whether one person's work slows down the list for another."""
+"""Does one person's work slow down the list for another?"""
 
 import threading
 import time
@@ -15,14 +15,14 @@ from .site import Site
 
 BLOCKS = 7
 SECONDS = 5
-# More than one, so that each of the server's processes gets requests.
+# Several, so that each of the server's processes gets requests.
 CONNECTIONS = 4
 
 
 def in_turns(
     site: Site, busy: Callable[[threading.Event], None]
 ) -> tuple[list[float], list[float]]:
-    """Seconds for the first page while nobody does anything, and while `busy` runs."""
+    """Seconds for each first page: while nobody does anything else, and while `busy` runs."""
     connections = cycle([site.connect() for _ in range(CONNECTIONS)])
     alone, meanwhile = [], []
 
@@ -54,7 +54,7 @@ def in_turns(
 
 
 def others_first_page(site: Site, searcher) -> str:
-    """The first page while nobody searches and while somebody does, in turns; as a table."""
+    """A table: the first page while nobody searches, and while somebody does."""
     searches = []
 
     def search(stop):

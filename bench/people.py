@@ -1,8 +1,9 @@
 """
-What people do on the site, for locust; `manage.py bench --only load` starts it.
+Simulates people who use the site. locust runs this file, and `manage.py bench --only load` starts
+locust.
 
-It runs without Django: BENCH_COOKIES (a JSON list, one for each signed-in user), BENCH_ANSWERS (the
-file for the measurements) and the numbers of people come from the environment.
+There is no Django here. Everything comes from the environment: BENCH_COOKIES (a JSON list with one
+cookie per signed-in user), BENCH_ANSWERS (the file for the measurements) and the numbers of people.
 """
 
 import itertools
@@ -50,7 +51,7 @@ class Person(HttpUser):
 
     def on_start(self):
         self.client.headers["Cookie"] = next(cookies)
-        # Like a proxy, which soon closes idle connections.
+        # A proxy closes idle connections soon, too.
         self.client.headers["Connection"] = "close"
 
     def ask(self, name: str, path: str, headers=None) -> str:
@@ -61,7 +62,7 @@ class Person(HttpUser):
 
 
 class Reader(Person):
-    """Looks for a conversation and reads it, a few seconds between two clicks."""
+    """Looks for conversations and reads them, with a few seconds between two clicks."""
 
     fixed_count = people("READERS")
     wait_time = between(2, 6) if fixed_count > 1 else constant(0.1)
@@ -72,7 +73,7 @@ class Reader(Person):
         path = f"{LIST}?{query}" if query else LIST
         self.body = self.ask(name, path)
         self.agents = AGENT.findall(self.body) or self.agents
-        # As the browser does once it shows the list.
+        # The browser requests this once it shows the list.
         self.fragment("counts", f"{LIST}counts/?{query}")
 
     def open_one(self) -> str:
@@ -131,7 +132,7 @@ class Reader(Person):
 
 
 class Searcher(Person):
-    """Types one search after another for words that no index finds."""
+    """Runs one search after another, for words that no index finds."""
 
     fixed_count = people("SEARCHERS")
     wait_time = constant(0.5)
@@ -162,5 +163,5 @@ class Exporter(Person):
                     pass
             except RequestException as error:
                 response.failure(error)
-            # To the last byte, not the first.
+            # The time to the last byte, not to the first.
             response.request_meta["response_time"] = (time.perf_counter() - began) * 1000

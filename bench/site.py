@@ -1,4 +1,4 @@
-"""The site as its users see it: gunicorn, asked over HTTP by a signed-in user."""
+"""The site as its users see it: requests to gunicorn over HTTP, by a signed-in user."""
 
 import http.client
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import psycopg
@@ -43,7 +44,7 @@ class Site:
     client: Client
     http: http.client.HTTPConnection
     database: psycopg.Connection
-    # With the settings for the original system's queries.
+    # A connection with the settings for the original system's queries.
     original: psycopg.Connection
 
     def connect(self) -> http.client.HTTPConnection:
@@ -60,13 +61,20 @@ class Site:
         return "; ".join(f"{key}={each.value}" for key, each in client.cookies.items())
 
     def bytes_held(self, which: str) -> list[int]:
-        """The memory of each worker process; `which` is VmHWM, its peak, or VmRSS, now."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        texts = [Path(f"/proc/{pid}/status").read_text() for pid in children]
+        """The memory of each worker process. `which` is VmHWM for its peak, or VmRSS for now."""
+        texts = [Path(f"/proc/{pid}/status").read_text() for pid in self.workers()]
         return [int(text.split(f"{which}:")[1].split()[0]) * 1024 for text in texts]
 
+    def workers(self) -> list[str]:
+        return Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+
+    def processor_seconds(self) -> float:
+        """For how long the threads of all worker processes have run so far."""
+        threads = (Path(f"/proc/{pid}/task").glob("*/schedstat") for pid in self.workers())
+        return sum(int(each.read_text().split()[0]) for each in chain(*threads)) / 1e9
+
     def count_queries(self, path, headers) -> int:
-        """How many queries a request sends to both databases, run within this process."""
+        """How many queries a request sends to both databases, counted inside this process."""
         with reading(self.name), ExitStack() as stack:
             self.client.get(path, headers=headers).getvalue()
             captured = [
@@ -78,20 +86,20 @@ class Site:
 
 
 @contextmanager
-def serving(name: str, client: Client, workers: int = 2):
-    """gunicorn as `make run` starts it, on a free port."""
+def serving(name: str, client: Client, workers: int = 2, root=settings.BASE_DIR, environment=None):
+    """gunicorn as `make run` starts it, on a free port, with the code in the folder `root`."""
     with socket.create_server((HOST, 0)) as listening:
-        # gunicorn sets it too, but too late for connections made before it is up.
+        # gunicorn sets this too, but too late for connections made while it starts.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         port = listening.getsockname()[1]
         command = [sys.executable, "-m", "gunicorn", "--workers", str(workers)]
         command += ["--bind", f"fd://{listening.fileno()}"]
-        # Other cases are measured between two requests of a connection.
+        # Long enough to measure other cases between two requests on the same connection.
         command += ["--keep-alive", "3600"]
         process = subprocess.Popen(  # noqa: S603
             command,
-            cwd=settings.BASE_DIR,
-            env=os.environ | {"KAVALAI_DB_URI": uri(name)},
+            cwd=root,
+            env=os.environ | {"KAVALAI_DB_URI": uri(name)} | (environment or {}),
             pass_fds=[listening.fileno()],
         )
     try:

@@ -1,4 +1,4 @@
-"""The results as Markdown."""
+"""Writes the results as Markdown."""
 
 from math import isnan, nan
 
@@ -7,13 +7,13 @@ from django.conf import settings
 from .list_cases import EMPTY, FIRST, LIST, NO_ROWS, OLDER, PAGE, SEARCHES, TWO_LETTERS
 from .measuring import Case
 
-# How the names of the pages begin.
+# What the names of these pages begin with.
 DIRECT = (FIRST, "agent", "dates: ", "external id: ")
 INDEXED = ("problem: ", "search")
 
 
 def table(head: list[str], rows: list[list[str]], texts: int) -> str:
-    """The first `texts` columns hold texts, the others figures."""
+    """A Markdown table. The first `texts` columns have texts, the others figures."""
     rule = "|" + "---|" * texts + "--:|" * (len(head) - texts)
     lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
@@ -58,7 +58,7 @@ class ListResults:
         self.found = {(case.page, case.kind): case for case in measured(cases)}
         self.smallest, self.largest = self.kinds[0], self.kinds[-1]
 
-    # Ratios; nan where the other one was not measured.
+    # Ratios. They are nan if the page to compare with was not measured.
 
     def page_ms(self, page: str, kind: str) -> float:
         return self.found[page, kind].page_ms if (page, kind) in self.found else nan
@@ -104,7 +104,7 @@ class ListResults:
         return table(head, rows, 2) + failures(self.cases)
 
     def goals(self) -> str:
-        """Each goal with the worst figure, at the largest size unless it says otherwise."""
+        """Each goal with its worst figure, at the largest size unless the goal says otherwise."""
         here = [case for case in self.cases if case.kind == self.largest]
 
         def of(*beginnings):
@@ -159,8 +159,8 @@ def ratio(value: float, digits: int = 2) -> str:
 
 def shown(case: Case, there: int) -> str:
     """
-    How many conversations the page shows, of how many if it does not show all, and how far back it
-    looked if not to the end.
+    How many conversations the page shows; of how many, if it does not show all; and how far back
+    the search got, if it did not reach the end.
     """
     there = min(there, PAGE)
     some = "" if case.conversations == there else f" of {there}"

@@ -12,7 +12,7 @@ from .agentdb.connections import clamp_times
 
 
 def refresh_schema_cache(sender, **kwargs):
-    """The tables have changed since we looked: the next request looks again."""
+    """The tables may have changed since we looked: the next request looks again."""
     if sqlstate(sys.exc_info()[1]) in OTHER_TABLES:
         from .agentdb import compiled
 

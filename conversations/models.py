@@ -1,5 +1,5 @@
 """
-The agent runtime's tables. They belong to it: never migrated here, mirrored as they are.
+The agent runtime's tables. The runtime owns them: we mirror them and never migrate them.
 """
 
 import uuid
@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from django.db import models
 from django.utils.functional import cached_property
+from django.utils.text import Truncator
 
 from backoffice.words import lazy_external_id_label
 from privacy import masking
@@ -18,18 +19,26 @@ from .agentdb.tokens import EMBEDDING, Tokens, normalised
 from .problems import kinds
 from .querysets import ChatMessageQuerySet, RunQuerySet, SessionQuerySet, TaskQuerySet
 
-# Shown for a name that is missing or empty.
+# Shown in place of a name that is missing or empty.
 NO_NAME = "(no name)"
 LONGEST_IN_ADDRESS = 200
+# Where pages cut an agent's name; names that differ only behind it look alike.
+CUT = 60
 
 
 def labelled(name: str, agent_id: uuid.UUID | None) -> str:
-    """An agent's name; the id tells it from others of the same name."""
-    return f"{name or NO_NAME} ({str(agent_id)[:8]})" if agent_id else name or NO_NAME
+    """
+    An agent's name. If others have the same name, the beginning of its id follows, and a long name
+    is cut so that pages do not cut the id.
+    """
+    if agent_id is None:
+        return name or NO_NAME
+    tail = f" ({str(agent_id)[:8]})"
+    return Truncator(name or NO_NAME).chars(CUT - len(tail)) + tail
 
 
 def agent_manager(queryset: type[models.QuerySet] = models.QuerySet) -> models.Manager:
-    """A manager that does not ask for the columns this agent database lacks."""
+    """A manager that does not select columns that this agent database lacks."""
 
     class AgentManager(models.Manager.from_queryset(queryset)):
         def get_queryset(self):
@@ -56,12 +65,12 @@ class AgentRow(models.Model):
         return row
 
 
-# {model: the annotation of with_summary() that holds counts of its rows}
+# {model: the annotation of with_summary() that holds the counts of its rows}
 COUNTS = {"Run": "run_counts", "Task": "task_counts", "ModelCall": "model_call_counts"}
 
 
 class SummaryCounts:
-    """Reads the counts that with_summary() annotated; None there stands for "no rows at all"."""
+    """Reads the counts that with_summary() annotated, in which None means "no rows at all"."""
 
     def _count(self, group: str, name: str) -> int:
         return (getattr(self, group, None) or {}).get(name, 0)
@@ -80,12 +89,12 @@ class SummaryCounts:
 
     @property
     def errors_count(self) -> int:
-        """Tasks with errors by the original system's rule."""
+        """The number of tasks with errors, by the original system's rule."""
         return self._count("task_counts", "task_error")
 
     @cached_property
     def problems(self) -> list[tuple[str, int]]:
-        """(kind, how many) of each kind of problem."""
+        """(kind, number) for each kind of problem that occurs."""
         found = [
             (kind.name, self._count(COUNTS[kind.model], kind.name)) for kind in kinds.problems()
         ]
@@ -93,7 +102,7 @@ class SummaryCounts:
 
     @property
     def problems_besides_status(self) -> list[tuple[str, int]]:
-        """The problems that the status does not fully cover."""
+        """Problems that the status does not already show."""
         return [problem for problem in self.problems if problem != (self.status, 1)]
 
 
@@ -139,15 +148,15 @@ class Session(SummaryCounts, AgentRow):
 
     @property
     def agent_label(self) -> str:
-        """The agent's name, with the beginning of its id if the row `has_namesake`."""
+        """The agent's name, plus the beginning of its id if the row `has_namesake`."""
         same = getattr(self, "has_namesake", False)
         return labelled(self.agent_name, self.agent_id if same else None)
 
     @property
     def person_query(self) -> str:
         """
-        The list's query for all conversations with this external id; empty if it names nobody. An
-        address tells no external id that is masked, and holds none that is long or has line breaks.
+        The list's query for all conversations with this external id; empty if there is none. An
+        address never shows a masked external id, nor a long one or one with line breaks.
         """
         text = masking.raw(self.external_id)
         if not text or REDACTED in text:
@@ -162,12 +171,12 @@ class Session(SummaryCounts, AgentRow):
 
     @property
     def status(self) -> str | None:
-        """The last run's; None without runs."""
+        """The last run's status; None without runs."""
         return (self.run_counts or {}).get("status")
 
     @property
     def lacks_results(self) -> bool:
-        """Whether some of its runs have none, yet or at all."""
+        """Whether some of its runs have no result, or none yet."""
         return any(self._count("run_counts", kind.name) for kind in kinds.known("Run"))
 
     @property
@@ -180,14 +189,14 @@ class Session(SummaryCounts, AgentRow):
 
     @property
     def unfinished_runs(self) -> list[str]:
-        """Ids of runs that may still end: an interrupted one may show signs of life again."""
+        """Ids of runs that may still end; this includes interrupted ones, which may resume."""
         return (self.run_counts or {}).get("unfinished") or []
 
     @property
     def signature(self) -> str:
         """
-        Changes with whatever the runtime writes into the conversation, and when a run counts as
-        interrupted; needs with_signature() or with_summary().
+        Changes whenever the runtime writes into the conversation, and when a run becomes
+        interrupted. Needs with_signature() or with_summary().
         """
         counts = [self._count("run_counts", kind.name) for kind in kinds.known("Run")]
         counts += [self.runs_count, self.messages_count, self.tasks_count, self.model_calls_count]
@@ -213,13 +222,13 @@ class Run(SummaryCounts, AgentRow):
     @property
     def signature(self) -> str:
         """
-        Changes as the run goes on, ends or is interrupted; needs with_state() or with_summary().
+        Changes as the run goes on, ends or is interrupted. Needs with_state() or with_summary().
         """
         return f"{self.status} {self.tasks_count} {self.model_calls_count}"
 
     @property
     def state(self) -> str:
-        """The signature, and how many messages the run has; needs with_state()."""
+        """The signature, and the number of the run's messages. Needs with_state()."""
         return f"{self.signature} {self._count('message_counts', 'total')}"
 
 
@@ -249,7 +258,7 @@ class Task(AgentRow):
 
     @property
     def is_problem(self) -> bool:
-        """Of any kind; needs with_problems()."""
+        """Whether it is a problem of any kind. Needs with_problems()."""
         return any(getattr(self, kind.flag) for kind in kinds.problems("Task"))
 
 
@@ -273,7 +282,7 @@ class ChatMessage(AgentRow):
 class ModelCall(AgentRow):
     call_type = models.TextField()
     model = models.TextField()
-    # No foreign keys: these rows outlive what they refer to.
+    # Not foreign keys, because these rows outlive what they refer to.
     agent_id = models.UUIDField(null=True, blank=True)
     session_id = models.UUIDField(null=True, blank=True)
     run_id = models.UUIDField(null=True, blank=True)
@@ -311,7 +320,7 @@ class ModelCall(AgentRow):
         )
 
 
-# The columns that run to megabytes
+# Columns with up to megabytes of data
 
 PAYLOAD_LABELS = {
     "input_data": "Input",
@@ -324,7 +333,7 @@ PAYLOAD_LABELS = {
     "request_data": "Request",
     "response_data": "Response",
 }
-# {kind in the URL: (model, column with the session's id, columns)}
+# {kind in URLs: (model, column with the session's id, columns)}
 PAYLOADS = {
     "runs": (Run, "session_id", ("input_data", "output_data", "context")),
     "tasks": (Task, "session_id", ("errors", "inputs", "output", "prompt")),

@@ -1,13 +1,14 @@
 """
-What model calls cost in US dollars, at the list prices of genai-prices; nothing without it.
+What model calls cost in US dollars, at genai-prices' list prices. Without that package there are no
+costs.
 
-Each call has the prices of its own time, tiers included, and all are added up exactly: round when
-you show a sum. A sum is None ("n/a") if a call's tokens or its model's price are unknown. It is "at
-least" so much where what was written to a cache cannot be told from what was read, which is taken
-for read, the cheaper; and with embeddings whose client learns no number, which count as nothing. A
-failed call without tokens costs nothing.
+Each call is priced as of its own time, including tiers, and sums are exact: round when you show
+them. A sum is None ("n/a") if a call's tokens or its model's price are unknown. It is "at least" an
+amount in two cases: if tokens written to a cache cannot be told from tokens read (all are then
+priced as read, which is cheaper), and for embeddings whose client learns no number of tokens (these
+count as zero). A failed call without tokens costs nothing.
 
-For files: put `calls_of_session()` into the statement, and give what it yields to `cost()`.
+For exports: put `calls_of_session()` into the statement, and pass its result to `cost()`.
 """
 
 import json
@@ -32,42 +33,42 @@ except ImportError:
     genai_prices = None
 
 ZERO = Decimal(0)
-# {model: its calls}, each of them as: seconds since 1970, whether it is an embedding, whether it
-# failed, and then those of tokens.COLUMNS.
+# {model: its calls}. Each call is: seconds since 1970, whether it is an embedding, whether it
+# failed, and then the values of tokens.COLUMNS.
 Calls = Mapping[str, Iterable[Sequence[Any]]]
 
 
 @dataclass(frozen=True)
 class Cost:
     amount: Decimal = ZERO
-    # Whether it may be more.
+    # Whether the real cost may be higher.
     at_least: bool = False
 
     @property
     def is_known(self) -> bool:
-        """Whether it says anything: not "at least nothing"."""
+        """Whether it says anything: "at least $0" does not."""
         return bool(self.amount) or not self.at_least
 
 
 @dataclass
 class Used:
-    """Sums over calls; what no call recorded is 0."""
+    """Sums over calls; figures that no call recorded are 0."""
 
     tokens: int = 0
     cached: int = 0
     reasoning: int = 0
-    # Whether the cached ones may have been written, and how many embeddings nobody counted.
+    # Whether cached tokens may have been written; how many embeddings have no number of tokens.
     is_cache_unclear: bool = False
     uncounted: int = 0
-    # None if it is unknown, and always without genai-prices.
+    # None if unknown, and always without genai-prices.
     cost: Cost | None = field(default_factory=Cost)
 
 
 def cost(calls: Calls | str | bytes | None) -> Cost | None:
     """
-    What calls cost, given as Calls or as the JSON of calls_of_session(); no calls cost nothing.
+    The cost of calls, given as Calls or as the JSON from calls_of_session(); no calls cost nothing.
 
-    None if it is unknown, and always without genai-prices. It asks no database.
+    None if unknown, and always without genai-prices. Sends no query.
     """
     if genai_prices is None:
         return None
@@ -77,7 +78,7 @@ def cost(calls: Calls | str | bytes | None) -> Cost | None:
 
 
 def by_model(rows: Iterable[Sequence[Any]]) -> Calls:
-    """Calls, of rows that begin with the model."""
+    """Groups rows that begin with the model into Calls."""
     found: dict[str, list[Sequence[Any]]] = {}
     for model, *call in rows:
         found.setdefault(model, []).append(call)
@@ -85,7 +86,7 @@ def by_model(rows: Iterable[Sequence[Any]]) -> Calls:
 
 
 def used(calls: Calls) -> Used:
-    """The sums over calls, and what they cost."""
+    """Sums over calls, and their cost."""
     found = Used(cost=None)
     costs = [add(found, model, of_model) for model, of_model in calls.items()]
     known = [each for each in costs if each]
@@ -96,14 +97,14 @@ def used(calls: Calls) -> Used:
 
 
 def values_of(call: Any) -> tuple:
-    """One ModelCall, which says whether it failed, as in Calls."""
+    """A ModelCall, annotated with whether it failed, as a call in Calls."""
     counts = (getattr(call, name) for name in tokens.COLUMNS)
     seconds = int(call.created_at.timestamp())
     return seconds, call.call_type == tokens.EMBEDDING, call.failed, *counts
 
 
 def price_list() -> str:
-    """The name and version of the list that prices come from; empty without one."""
+    """The name and version of the price list; empty if there is none."""
     return f"genai-prices {installed_version()}" if genai_prices else ""
 
 
@@ -128,13 +129,13 @@ def values_sql() -> list[str]:
 
 def calls_of_session(session: str) -> str:
     """
-    SQL for the calls of a conversation as JSON, for cost(): NULL if there are none. `session` is
-    SQL for its id.
+    SQL for a conversation's calls as JSON, for cost(); NULL if there are none. `session` is SQL for
+    the conversation's id.
 
-    Only from revision 0005 on (revision.has_model_call_links()): earlier, calls do not name their
-    conversation.
+    Needs revision 0005 or later, see revision.has_model_call_links(): before, calls do not name
+    their conversation.
     """
-    # A row for each: to group them by model takes PostgreSQL half as long again.
+    # One array per call: grouping them by model would take PostgreSQL half as long again.
     return f"""(
         SELECT json_agg(json_build_array(model, {", ".join(values_sql())}))
         FROM model_call_stats WHERE session_id = {session}
@@ -146,8 +147,8 @@ def calls_of_session(session: str) -> str:
 
 def add(to: Used, name: str, calls: Iterable[tuple]) -> Cost | None:
     """
-    Adds one model's calls and returns what they cost. Those at the same rates are added up before
-    they are priced.
+    Add one model's calls to the sums and return their cost. Calls at the same rates are added up
+    before they are priced.
     """
     model = listed_model(name) if genai_prices else None
     by_rates: dict[Rates, list[int]] = {}
@@ -169,7 +170,7 @@ def add(to: Used, name: str, calls: Iterable[tuple]) -> Cost | None:
             continue
         if (failed and not total) or not is_known:
             continue
-        # A successful call without a single token is one that nobody counted.
+        # If a successful call has no tokens at all, they were not counted.
         rates = given is not None and total and model and rates_at(model, seconds, given)
         if not rates or answered is None or (answered and rates.output is None):
             is_known = False
@@ -181,20 +182,20 @@ def add(to: Used, name: str, calls: Iterable[tuple]) -> Cost | None:
         sums[3] += 1
     if not is_known:
         return None
-    # Lists, here and in used(): generators take longer, and a file adds up every conversation.
+    # Lists, here and in used(), because generators are slower and exports price all conversations.
     amount = sum([rates.price(*sums) for rates, sums in by_rates.items()], ZERO)
     return Cost(amount, at_least)
 
 
 @dataclass(frozen=True, eq=False)
 class Rates:
-    """Dollars per token while the input is within one tier, where prices are linear."""
+    """Dollars per token within one tier of input, where prices are linear."""
 
     input: Decimal
     cached: Decimal
-    # None if the list has no price for it.
+    # None if the list has no price for output.
     output: Decimal | None
-    # For the call itself.
+    # A fixed price per call.
     call: Decimal
 
     def price(self, given: int, cached: int, answered: int, calls: int) -> Decimal:
@@ -203,10 +204,10 @@ class Rates:
 
 
 class Tiers:
-    """One model's rates at one time. genai-prices itself takes 0.1 ms for each call."""
+    """One model's rates at one time. Asking genai-prices would take 0.1 ms per call."""
 
     def __init__(self, prices: Any):
-        # Keeps the object alive whose id names this one.
+        # Keeps the prices alive, because TIERS is keyed by their id().
         self.prices = prices
         tiered = [each for each in vars(prices).values() if hasattr(each, "tiers")]
         self.starts = sorted({tier.start for each in tiered for tier in each.tiers})
@@ -230,7 +231,7 @@ class Tiers:
         return self.prices.calc_price(genai_prices.Usage(**usage))["total_price"]
 
 
-# {id of genai-prices' prices: their tiers}
+# {id() of prices from genai-prices: their tiers}
 TIERS: dict[int, Tiers] = {}
 
 
@@ -239,7 +240,7 @@ def rates_at(model: Any, seconds: int | None, given: int) -> Rates | None:
         try:
             prices = model.get_prices(datetime.fromtimestamp(seconds, UTC))
         except (TypeError, ValueError, OverflowError, OSError):
-            # A time that no calendar has.
+            # A time outside the calendar.
             return None
     else:
         prices = model.prices
@@ -251,7 +252,7 @@ def rates_at(model: Any, seconds: int | None, given: int) -> Rates | None:
 
 @lru_cache(maxsize=10_000)
 def listed_model(name: str) -> Any:
-    """genai-prices' model, or None. A prefix names who serves it, and so whose prices hold."""
+    """The model in genai-prices, or None. A prefix names the provider, whose prices apply."""
     provider, slash, model = name.partition("/")
     try:
         found = genai_prices.calc_price(

@@ -1,4 +1,4 @@
-"""SQL of the agent database. One place says what a problem is; every page and file uses it."""
+"""SQL for the agent database, shared by every page and file."""
 
 import re
 from datetime import datetime
@@ -26,7 +26,7 @@ from django.db.models.functions import Cast, JSONObject, Least, Left
 
 from backoffice.databases.text import is_storable
 
-# `lookups` registers its lookups.
+# Imported to register its lookups.
 from .agentdb import lookups, revision, tokens  # noqa: F401
 from .agentdb.conventions import EVALUATION_PREFIX, REDACTED, ROLE_ORDER
 from .agentdb.search_terms import whole
@@ -35,15 +35,16 @@ from .problems import kinds
 
 PREVIEW_LENGTH = 200
 SPEAKS = Template(ROLE_ORDER, IntegerField())
-# Texts which any text that holds them also holds in normal form, but for the last letter.
+# Texts whose normal form, up to the last letter, is contained in the normal form of every text that
+# contains them.
 PLAIN = re.compile(r"(?! )(?:[!-\[\]-~]| (?! ))+")
-# What may be the end of an escape such as \\u00fc, of which the normal form has the letter alone.
+# This may be the end of an escape such as \\u00fc, which is a single letter in normal form.
 END_OF_ESCAPE = re.compile("u?[0-9a-f]{1,4}", re.IGNORECASE)
 
 
 def counts_of(model: str, owner: str, **aggregates):
     """
-    Several counts of the rows that name an owner, in one pass, as JSON; None without rows.
+    Several counts over the rows that belong to an owner, in one pass, as JSON; None without rows.
 
     A correlated subquery: a join would multiply rows, and count for owners that are not shown.
     """
@@ -60,7 +61,7 @@ def counts_of(model: str, owner: str, **aggregates):
 
 
 def kind_counts(model: str) -> dict[str, Count]:
-    """{kind: how many rows of the model are one}, for counts_of()."""
+    """{kind: number of the model's rows that are of this kind}, for counts_of()."""
     return {kind.name: Count("pk", filter=kind.condition()) for kind in kinds.known(model)}
 
 
@@ -77,8 +78,8 @@ def task_and_model_call_counts(owner: str) -> dict[str, Subquery]:
     return counts
 
 
-# The runs are read in a subquery of their own, which the planner may not merge for its LIMIT: each
-# kind would look for a run's answer and its signs of life again.
+# Runs are read in a separate subquery. Its LIMIT keeps the planner from merging it: otherwise each
+# kind would look up a run's answer and signs of life again.
 RUN_COUNTS = """(
     SELECT jsonb_build_object({members}) FROM (%(subquery)s LIMIT 1000000000000) AS run
     HAVING count(*) > 0
@@ -87,8 +88,8 @@ RUN_COUNTS = """(
 
 def run_counts(*, seconds: bool) -> Subquery:
     """
-    Of a session's runs, as JSON: how many there are and how many of each kind, the last one's
-    status, and which are unfinished; None without runs. `seconds`: also how long they took.
+    A session's runs as JSON: their number, the number of each kind, the last one's status, and
+    which are unfinished; None without runs. `seconds`: include how long they took in total.
     """
     runs = rows("Run").filter(session_id=OuterRef("pk")).order_by().with_status()
     is_unfinished = Template(f"({kinds.unfinished().predicate})", BooleanField())
@@ -114,7 +115,7 @@ class SessionQuerySet(QuerySet):
         return self.order_by("-updated_at", "-id")
 
     def older_than(self, updated_at: datetime, session_id):
-        # The first condition is implied by the second; it alone lets an index start there.
+        # The second condition implies the first, but only the first lets an index start there.
         return self.filter(
             Q(updated_at__lte=updated_at),
             Q(updated_at__lt=updated_at) | Q(updated_at=updated_at, id__lt=session_id),
@@ -133,7 +134,7 @@ class SessionQuerySet(QuerySet):
         )
 
     def alive_at(self, moment: datetime):
-        """Begun by then and active afterwards, in the expression that our index has."""
+        """Had begun by then and was active afterwards, in the expression that our index has."""
         lifetime = Func(
             Least("created_at", "updated_at"), "updated_at", Value("[]"), function="tstzrange"
         )
@@ -152,7 +153,7 @@ class SessionQuerySet(QuerySet):
             return self.none()
         messages = rows("ChatMessage").filter(session_id=OuterRef("pk"))
         messages = messages.filter(content__contains_text=text)
-        # Our index holds normal forms, in which the last letter may be one with what follows.
+        # Our index holds normal forms, in which the last letter may merge with what follows it.
         if PLAIN.fullmatch(text):
             escape = END_OF_ESCAPE.match(text)
             if sure := text[escape.end() if escape else 0 : -1].strip():
@@ -160,23 +161,23 @@ class SessionQuerySet(QuerySet):
         return self.filter(Exists(messages))
 
     def with_external_id(self, *external_ids: str):
-        """One of these, to the letter. What is left of a redacted one names nobody."""
+        """Exactly one of these. What is left of a redacted external id matches nothing."""
         external_ids = tuple(each for each in external_ids if REDACTED not in each)
-        # By agent first: the runtime's index on external ids begins with the agent.
+        # Names agents because the runtime's index on external ids begins with the agent.
         return self.filter(agent_id__in=rows("Agent").values("pk"), external_id__in=external_ids)
 
     def with_external_id_prefix(self, prefix: str):
-        """External ids that begin like this, to the letter."""
+        """External ids that begin exactly like this."""
         if not is_storable(prefix):
             return self.none()
         found = self.filter(external_id__startswith=prefix)
-        # As in search().
+        # See search().
         if PLAIN.fullmatch(prefix):
             found = found.named_from(prefix[:-1])
         return found
 
     def named(self, *external_ids: str):
-        """One of these, in any case and spelling; see agentdb/normal_form.py."""
+        """One of these external ids, in any case and spelling; see agentdb/normal_form.py."""
         found = Q()
         for each in external_ids:
             found |= Q(external_id__is_named=each)
@@ -192,24 +193,24 @@ class SessionQuerySet(QuerySet):
 
     def with_agent(self):
         """
-        The agent's name, and whether another agent has the same; see Session.agent_label. For few
-        rows: each looks through all agents.
+        The agent's name, and whether another agent has the same; see Session.agent_label. Only for
+        a few rows, because each row searches all agents.
         """
         same = rows("Agent").filter(name=OuterRef("agent__name")).exclude(pk=OuterRef("agent_id"))
         return self.annotate(agent_name=F("agent__name"), has_namesake=Exists(same))
 
     def with_summary(self, preview: int | None = PREVIEW_LENGTH, *, seconds: bool = False):
         """
-        Everything a row of the list shows; messages cut to `preview` characters, or whole.
-        `seconds`: also how long its runs took.
+        Everything that a row of the list shows; messages are cut to `preview` characters, or whole.
+        `seconds`: include how long the runs took.
 
-        The list's Session has properties that read these annotations.
+        Properties of Session read these annotations.
         """
         content = F("content") if preview is None else Left("content", preview)
         messages = (
             rows("ChatMessage").filter(session_id=OuterRef("pk")).annotate(preview=content)
         ).values("preview")
-        # As in oldest_first(), but for when runs began, which takes a quarter as long again.
+        # Like oldest_first() except for when runs began, which would take a quarter longer.
         first = messages.order_by("created_at", SPEAKS, "run_id", "id")
         return self.annotate(
             agent_name=F("agent__name"),
@@ -221,7 +222,7 @@ class SessionQuerySet(QuerySet):
         )
 
     def with_signature(self):
-        """As much of with_summary() as Session.signature reads: no text, no payload."""
+        """The part of with_summary() that Session.signature reads: no text, no payload."""
         counts = {
             "message_counts": counts_of("ChatMessage", "session_id", total=Count("*")),
             "run_counts": counts_of("Run", "session_id", total=Count("*"), **kind_counts("Run")),
@@ -237,14 +238,14 @@ class RunQuerySet(QuerySet):
         return self.order_by("created_at", "id")
 
     def unfinished(self):
-        """Runs that may still end, by the predicate of our index on them."""
+        """Runs that may still end, selected by the predicate of our index."""
         return self.filter(kinds.unfinished().by_predicate())
 
     def with_status(self):
         return self.annotate(status=kinds.run_status())
 
     def with_state(self):
-        """What Run.state reads: no payload."""
+        """What Run.state reads: no payloads."""
         counts = {
             "message_counts": counts_of("ChatMessage", "run_id", total=Count("*")),
             "task_counts": counts_of("Task", "run_id", total=Count("*")),
@@ -254,7 +255,7 @@ class RunQuerySet(QuerySet):
         return self.with_status().annotate(**counts)
 
     def with_summary(self):
-        """Status and counts; the Run has properties that read them."""
+        """Status and counts, for properties of Run."""
         return self.with_status().annotate(**task_and_model_call_counts("run_id"))
 
     def without_payloads(self):
@@ -263,18 +264,18 @@ class RunQuerySet(QuerySet):
 
 class TaskQuerySet(QuerySet):
     def in_order(self, *before: str):
-        """The order they ran in: timestamps tie and parallel branches interleave, seq does not."""
+        """In the order they ran: timestamps tie and parallel branches interleave, seq does not."""
         seq = [F("seq").asc(nulls_last=True)] if revision.has_task_order() else []
         return self.order_by(*before, *seq, "created_at", "id")
 
     def by_run(self):
-        """Tasks in order, run by run as the runs began."""
+        """Tasks in order, run after run, as the runs began."""
         run = rows("Run").filter(session_id=OuterRef("session_id"), pk=OuterRef("run_id"))
         began = self.annotate(run_began=Subquery(run.values("created_at")))
         return began.in_order("run_began", "run_id")
 
     def with_problems(self):
-        """Flags each task's kinds of problem, such as `is_tool_error`; see the model."""
+        """Flags each task's kinds of problem, for example `is_tool_error`; see the model."""
         return self.annotate(
             **{
                 kind.flag: Case(When(kind.condition(), Value(True)), default=Value(False))
@@ -288,7 +289,7 @@ class TaskQuerySet(QuerySet):
 
 class ChatMessageQuerySet(QuerySet):
     def oldest_first(self):
-        """Of one moment, a question before its answer, and then as the runs began."""
+        """For equal times, a question comes before its answer, then by when the runs began."""
         run = rows("Run").filter(session_id=OuterRef("session_id"), pk=OuterRef("run_id"))
         began = self.annotate(run_began=Subquery(run.values("created_at")))
         return began.order_by("created_at", SPEAKS, "run_began", "run_id", "id")

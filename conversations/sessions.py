@@ -1,8 +1,8 @@
 """
-Sessions as Python values: what the original system returned as JSON.
+Sessions as Python values, as the original system returned them in JSON.
 
-Ids are `uuid.UUID`, times aware datetimes, durations float seconds, payloads decoded JSON. A
-field that the agent database's revision lacks is None.
+Ids are `uuid.UUID`, times aware datetimes, durations float seconds, payloads decoded JSON. Fields
+that this revision of the agent database lacks are None.
 """
 
 import dataclasses
@@ -104,8 +104,8 @@ def _summary(summary_type: type[_Summary], row: Model, **more: Any) -> _Summary:
 
 def _moment(value: date | datetime, *, end: bool = False) -> datetime:
     """
-    A date stands for its first or, as an end, its last moment in the current time zone. Of a time
-    that comes twice, an end is the later one.
+    A date means its first moment or, as an end, its last moment in the current time zone. If a time
+    occurs twice, an end means the later one.
     """
     if not isinstance(value, datetime):
         value = datetime.combine(value, datetime.max.time() if end else datetime.min.time())
@@ -115,7 +115,7 @@ def _moment(value: date | datetime, *, end: bool = False) -> datetime:
     try:
         return time_zones.in_utc(value.replace(fold=0), zone, later=later)
     except OverflowError:
-        # At the ends of the calendar, a time may not exist in UTC.
+        # At the ends of the calendar, the time may not exist in UTC.
         return value.replace(tzinfo=zone)
 
 
@@ -129,12 +129,12 @@ def get_sessions_summary(
     offset: int = 0,
 ) -> SessionsResponse:
     """
-    Sessions by last activity, newest first, and the exact number that match.
+    Sessions by last activity, newest first, and the exact number of matching sessions.
 
     `search` is a case-insensitive substring of any message, `external_id` a prefix. The dates bound
-    `created_at`, both included, and are read in the current time zone when they name none.
-    `first_message` and `last_message` are whole contents, None without messages. Raises ValueError
-    for an `agent_id` that is not a uuid and for a negative limit or offset.
+    `created_at`, inclusively, and are in the current time zone unless they name one.
+    `first_message` and `last_message` are complete, or None without messages. Raises ValueError if
+    `agent_id` is not a UUID, or if limit or offset is negative.
     """
     if limit < 0 or offset < 0:
         raise ValueError("limit and offset must not be negative.")
@@ -150,7 +150,7 @@ def get_sessions_summary(
     if end_date is not None:
         sessions = sessions.filter(created_at__lte=_moment(end_date, end=True))
     total_count = sessions.count()
-    # PostgreSQL refuses an offset beyond 64 bits; past the end there is nothing to ask for.
+    # PostgreSQL rejects an offset of more than 64 bits, and past the end there is nothing to read.
     page = []
     if offset < total_count:
         last = min(offset + limit, total_count)
@@ -163,9 +163,9 @@ def get_sessions_summary(
 
 def get_session_details(session_id: uuid.UUID | str) -> SessionDetails:
     """
-    Everything recorded about a session: messages and runs by time, tasks by run, in order.
+    Everything recorded about a session: messages and runs by time, tasks in order, run after run.
 
-    An unknown id gives empty lists; one that is not a uuid raises ValueError.
+    An unknown id gives empty lists; an id that is not a UUID raises ValueError.
     """
     session_id = uuid.UUID(str(session_id))
     messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()

@@ -2,7 +2,7 @@ from django.urls import path
 
 from .access import reveal
 from .changes import views as change_views
-from .detail import downloads, payload_views, print_views, run_views, views
+from .detail import downloads, outline_views, payload_views, print_views, run_views, views
 from .errors import views as error_views
 from .exports import views as export_views
 from .listing import views as list_views
@@ -40,6 +40,7 @@ urlpatterns = [
         name="redact",
     ),
     path("<uuid:session_id>/erase/", change_views.EraseView.as_view(), name="erase"),
+    path("<uuid:session_id>/runs/", outline_views.OutlineView.as_view(), name="runs"),
     path("<uuid:session_id>/runs/<uuid:run_id>/", run_views.RunView.as_view(), name="run"),
     path("<uuid:session_id>/tasks/<uuid:task_id>/", payload_views.TaskView.as_view(), name="task"),
     path(

@@ -1,4 +1,4 @@
-"""Demo conversations for a fresh local database, in exactly the form that the runtime writes."""
+"""Demo conversations for a fresh local database, exactly as the runtime would write them."""
 
 from .writer import write_demo
 

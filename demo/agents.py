@@ -1,7 +1,7 @@
 """The four demo agents and their workflows.
 
-All share one plan: a first model call reads the message, some agents look things up in parallel, a
-switch or an if chooses the last node, which answers. That covers every kind of task row.
+All share one design: a first model call reads the message, some agents look things up in parallel,
+and a switch or an if chooses the last node, which answers. That covers every kind of task row.
 """
 
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ WHOLE_INPUT = {"input": {"name": None, "type": "context", "value": "input"}}
 
 @dataclass(frozen=True)
 class Branch:
-    """A model call that looks something up in parallel; `facts` may hold slots."""
+    """A model call that looks something up in parallel. `facts` may contain slots."""
 
     name: str
     output: str
@@ -47,9 +47,9 @@ class DemoAgent:
     model: str
     first: tuple  # node, output, prompt
     route: tuple  # node type, node, expression
-    finals: dict  # what the expression gives -> (node, node type, prompt)
+    finals: dict  # value of the expression -> (node, node type, prompt)
     default: tuple
-    tool_errors: dict  # tool -> what it says when it fails
+    tool_errors: dict  # tool -> its error message
     module: str
     branches: list[Branch] = field(default_factory=list)
 

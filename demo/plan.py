@@ -1,4 +1,4 @@
-"""Which conversations there are: when, with whom, and what goes wrong in them."""
+"""Plans the conversations: when they happen, with whom, and what goes wrong in them."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,9 +19,9 @@ ERRORS = [
 ]
 FAILED_RUNS = 0.105
 FAILED_TOOLS = 0.07
-# Weights of the hours of a day, in UTC: office hours and evenings, few at night.
+# How busy each hour of the day is, in UTC: office hours and evenings, little at night.
 HOURS = [2, 1, 1, 1, 1, 3, 8, 16, 24, 28, 27, 24, 20, 22, 24, 24, 22, 20, 22, 24, 20, 14, 8, 4]
-# The newest conversations, in minutes before now, so that a fresh desk looks alive.
+# The newest conversations, in minutes before now, so that a fresh demo looks alive.
 RECENT = [2, 4, 7, 12, 19, 33, 48, 75]
 EVALS = 15
 
@@ -33,7 +33,7 @@ class PlannedRun:
     reply: str
     slots: dict
     outcome: Outcome = field(default_factory=Outcome)
-    gap: float = 0  # seconds since the run before it began
+    gap: float = 0  # seconds since the previous run began
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Planner:
         return plans[:count]
 
     def session(self, agent, minutes_ago=None, outcome=None):
-        """An ordinary conversation; with `outcome`, all goes well until its last run."""
+        """An ordinary conversation. With `outcome`, everything goes well up to the last run."""
         rng, calm = self.rng, outcome is not None
         script = next(self.decks[agent.key])
         last_start = self._moment()
@@ -80,7 +80,7 @@ class Planner:
         return plan
 
     def long_session(self, agent, scripts):
-        """A customer who comes back, hours or days later, with something else."""
+        """A customer who comes back with something else, hours or days later."""
         english = [script for script in load(agent.key) if script.language == "en"]
         chosen = self.rng.sample(english, scripts)
         last_start = self._moment(days=15)
@@ -122,7 +122,7 @@ class Planner:
         return [*running, *empty, *odd, *noted, untouched, *long]
 
     def evals(self, number):
-        """A nightly evaluation: conversations of one run each, some seconds apart."""
+        """A nightly evaluation: conversations with one run each, a few seconds apart."""
         plans = []
         start = (self.now - timedelta(days=4)).replace(hour=2, minute=10)
         for case in range(1, number + 1):
@@ -139,7 +139,7 @@ class Planner:
         return PlannedSession(agent, last_start, self._external_id(agent, email)), slots
 
     def _converse(self, plan, language, turns, slots, calm):
-        """Append the turns, until the person gives up on an unanswered question."""
+        """Append the turns, until the customer gives up because a question gets no answer."""
         rng = self.rng
         for turn in turns:
             message = self._word(turn.users).format_map(slots)
@@ -166,7 +166,7 @@ class Planner:
                 plan.runs.append(PlannedRun(turn, again, reply, slots, gap=gap))
 
     def _with_tools(self, agent, **outcome):
-        """A conversation of several runs, the last of which calls tools and answers."""
+        """A conversation with several runs, of which the last one calls tools and answers."""
         while True:
             plan = self.session(agent, outcome=Outcome())
             while plan.runs and not plan.runs[-1].turn.steps:
@@ -176,14 +176,14 @@ class Planner:
                 return plan
 
     def _deck(self, agent):
-        """All scripts of an agent, shuffled; English ones twice, as most people write English."""
+        """All scripts of an agent, shuffled. English ones are in twice, as most people use it."""
         scripts = load(agent.key)
         deck = scripts + [script for script in scripts if script.language == "en"]
         self.rng.shuffle(deck)
         return cycle(deck)
 
     def _word(self, alternatives):
-        """The next alternative, in turn rather than at random, so that none stays unused."""
+        """The next alternative. They take turns, so that each is used."""
         key = alternatives[0]
         index = self.next_words.get(key, 0)
         self.next_words[key] = index + 1
@@ -194,7 +194,7 @@ class Planner:
         return [*nodes, agent.final(turn.intent)[0]]
 
     def _moment(self, days=30):
-        """A time in the last `days` days, more often on a weekday and by day."""
+        """A time within the last `days` days, mostly on a weekday and in the daytime."""
         while True:
             day = self.now - timedelta(days=self.rng.randrange(days))
             if day.weekday() > 4 and self.rng.random() < 0.45:
@@ -210,7 +210,7 @@ class Planner:
                 return moment
 
     def _external_id(self, agent, email):
-        """The caller's own key: a ticket, an address, a user or nothing."""
+        """An external id: a ticket, an e-mail address, a user name or None."""
         number = self.rng.randint(1000, 9999)
         choices = [f"ticket-{number}", email, f"{agent.key}-user-{number}", None]
         return self.rng.choices(choices, [35, 30, 15, 20])[0]

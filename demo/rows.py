@@ -1,4 +1,4 @@
-"""Rows of the runtime's tables, kept in memory and written with COPY."""
+"""Rows for the runtime's tables, kept in memory and then written with COPY."""
 
 import json
 import uuid
@@ -20,7 +20,7 @@ COLUMNS = {
 
 
 def as_json(value):
-    """JSON text, so that None becomes JSON null; pass a plain None for SQL NULL."""
+    """The value as JSON text. None becomes JSON null; for SQL NULL, use None without this."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -44,7 +44,8 @@ class Rows:
     def copy(self, connection):
         """Write everything in one transaction, parents before children."""
         if not connection.autocommit:
-            # Opens the caller's transaction: as the outermost block, transaction() would commit it.
+            # Make sure that a transaction is open. Otherwise transaction() would be the outermost
+            # block and would commit, which is up to the caller.
             connection.execute("SELECT 1")
         with connection.transaction(), connection.cursor() as cursor:
             for table, rows in self.tables.items():

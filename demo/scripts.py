@@ -1,9 +1,9 @@
 """The dialogues in scripts/*.txt, one file per agent.
 
-A script begins with `=== language` and may set slots (`status=lost`). It is a list of turns:
-`[user intent]`, the tool calls `[tool name key=value; key=value] result` (`[then ...]` begins
-the next step of the agent) and `[agent]`. Several `[user]` or `[agent]` blocks in a row are
-alternatives. Braces are slots, filled by slots.py.
+A script begins with `=== language` and may set slots (`status=lost`). It is a list of turns. A turn
+has `[user intent]`, tool calls as `[tool name key=value; key=value] result` (`[then ...]` starts
+the agent's next step), and `[agent]`. Several `[user]` or `[agent]` blocks in a row are
+alternatives. Braces are slots, which slots.py fills.
 """
 
 import re
@@ -40,7 +40,7 @@ class Script:
 
 @cache
 def load(name):
-    """The scripts of one file; raises ValueError if a turn lacks a question or an answer."""
+    """The scripts in one file. Raises a ValueError if a turn has no question or no answer."""
     scripts = []
     for part in (FOLDER / f"{name}.txt").read_text(encoding="utf-8").split("=== ")[1:]:
         header, _, body = part.partition("\n")
@@ -49,7 +49,7 @@ def load(name):
 
 
 def phrases(language, label):
-    """The one turn of scripts/common.txt for a language, or None."""
+    """The turn with this label and language in scripts/common.txt, or None."""
     for script in load("common"):
         if (script.language, script.label) == (language, label):
             return script.turns[0]

@@ -1,4 +1,4 @@
-"""What fills the braces of a script: invented people, places, numbers and dates."""
+"""Fills the slots of a script with invented people, places, numbers and dates."""
 
 from datetime import timedelta
 
@@ -38,7 +38,7 @@ DATE_FORMATS = {
 
 
 def person(rng, language):
-    """A name and an address in a reserved domain; people come back, so addresses repeat."""
+    """A name and an address in a reserved domain. Addresses repeat, because customers come back."""
     name = rng.choice(PEOPLE[language].split("|"))
     host = rng.choice(["example.com", "example.com", "example.org"])
     if not name.isascii():
@@ -47,7 +47,7 @@ def person(rng, language):
 
 
 def fill(rng, language, when, name, email):
-    """The slots of one script, for a conversation at the time `when`."""
+    """The slots for one script in a conversation at the time `when`."""
     start, end = rng.sample(STATIONS.split("|"), 2)
     show = DATE_FORMATS.get(language, "{0.day}.{0.month}.").format
     price = rng.choice(PRICES.split("|"))

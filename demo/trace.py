@@ -1,4 +1,4 @@
-"""One run of a demo agent: the rows that the runtime's engine leaves behind for it."""
+"""One run of a demo agent: writes the rows that the runtime's engine would write for it."""
 
 import json
 from dataclasses import dataclass, field
@@ -40,8 +40,8 @@ class Outcome:
     fails_at: str = ""  # the node whose model call fails
     stops_at: str = ""  # the node that is still running
     error: str = ""
-    empty: bool = False  # the agent runs out of steps and answers nothing
-    retried: int = 0  # a first model call with this response code, tried again
+    empty: bool = False  # the agent runs out of steps and gives no answer
+    retried: int = 0  # response code of a first model call that is then retried
     failing_tools: set = field(default_factory=set)
     huge_result: bool = False
     task_errors: object = None
@@ -64,9 +64,10 @@ class StillRunning(Exception):
 
 
 def usage(model, asked, answered):
-    """The token columns of a call, as its provider's client fills them."""
+    """The token columns of a model call, as the provider's client fills them."""
     provider = model.split("/")[0]
-    # Long prompts begin like the one before, in steps of 128 tokens.
+    # A long prompt repeats the beginning of the previous one, so that part is cached, in steps of
+    # 128 tokens.
     cached = asked * 3 // 4 // 128 * 128
     thought = 24 + answered * 2
     details = {}
@@ -87,7 +88,7 @@ def usage(model, asked, answered):
 
 
 class Run:
-    """Walks the workflow once. `clock` is the engine's time, `seq` its counter of visits."""
+    """Walks the workflow once. `clock` is the engine's time, `seq` numbers the nodes visited."""
 
     def __init__(self, rows, conversation, started, outcome):
         self.rows, self.rng = rows, rows.rng
@@ -98,7 +99,7 @@ class Run:
         self.seq = 0
 
     def play(self, turn, message, reply, slots):
-        """Write the run; return the time of its last row."""
+        """Write the run, and return the time of its last row."""
         self.slots, self.message, self.turn = slots, message, turn
         self.data = {"input": {"user_message": message}}
         self.wait(0.008, 0.04)
@@ -150,13 +151,14 @@ class Run:
         self.task(node, "llm", seq, errors=errors, **values)
 
     def parallel(self):
-        """Branches run in parallel: each has its own clock, but they share one counter."""
+        """The branches run in parallel: each has its own clock, but all share one `seq`."""
         names = [branch.name for branch in self.agent.branches]
         self.task("gather", "parallel", self.visit(), output={"branches": names})
         before, start, ends = dict(self.data), self.clock, []
         for branch in self.agent.branches:
             if branch.name in (self.outcome.fails_at, self.outcome.stops_at):
-                # A branch that finished after its sibling failed would have been cancelled.
+                # Start after the other branches have finished: if this one failed first, the
+                # runtime would have cancelled them.
                 start = max([start, *ends])
             self.clock = start
             facts = {key: text.format_map(self.slots) for key, text in branch.facts.items()}
@@ -165,7 +167,7 @@ class Run:
                 inputs = {"message": self.message}
                 self.llm(branch.name, branch.output, branch.prompt, inputs, facts, history=False)
             except (ProviderError, StillRunning):
-                # Branches' results reach the context only at the join, which never came.
+                # The results of branches only reach the context at the join, which never happened.
                 self.data = before
                 raise
             self.data = {**merged, **self.data}
@@ -183,7 +185,7 @@ class Run:
         self.task(node, node_type, self.visit(), inputs=inputs, output=output)
 
     def plan(self, node, prompt, steps, reply):
-        """An agent node takes its number first, so that its tool calls come after it."""
+        """The agent node takes its `seq` first, so that its tool calls come after it."""
         seq, start, done = self.visit(), self.clock, []
         if self.outcome.empty:
             steps = [steps[index % len(steps)] for index in range(3)]
@@ -197,7 +199,8 @@ class Run:
                 for index, tool in enumerate(step, start=1)
             ]
             answer = {"instructions": "Look it up.", "tool_calls": calls, "output": None}
-            # With tools, the last call is the one that fails: it should have used their results.
+            # If there are tools, only the last model call fails, the one that would have used their
+            # results.
             self.call(node, "StepOutput", self.planning(prompt, number, done), answer, last=False)
             start_of_tools, ends = self.clock, []
             for index, tool in enumerate(step, start=1):
@@ -252,7 +255,7 @@ class Run:
         ]
 
     def call(self, node, response_model, messages, answer, last=True):
-        """Write one model call; return its seconds, or raise what the outcome asks for."""
+        """Write one model call and return its seconds, or raise an error as the outcome says."""
         if last and node == self.outcome.stops_at:
             raise StillRunning
         if self.outcome.retried:
@@ -286,7 +289,7 @@ class Run:
         return duration
 
     def stat(self, duration, response, **values):
-        """Requests and responses are JSON strings that hold text, as the runtime stores them."""
+        """Write a model call's row. As in the runtime, requests and responses are JSON strings."""
         self.rows.add(
             "model_call_stats",
             self.clock,
@@ -299,7 +302,7 @@ class Run:
         )
 
     def task(self, name, node_type, seq, *, duration=0, **values):
-        """A row is written when its step is done. "No value" is JSON null here."""
+        """Write a task's row, when its step is done. "No value" is JSON null here."""
         for column in ("inputs", "output", "errors"):
             values[column] = as_json(values.get(column))
         values |= {"name": name, "node_type": node_type, "seq": seq}
@@ -346,7 +349,7 @@ class Run:
         return {key: text.format_map(self.slots) for key, text in args.items()}
 
     def wait_for_model(self, answer):
-        """Longer answers take longer; now and then the provider is slow."""
+        """Wait for an answer. Longer answers take longer, and sometimes the provider is slow."""
         seconds = 0.4 + len(as_json(answer)) / 350 + self.rng.expovariate(2.2)
         return self.wait(seconds, seconds + 0.1, limit=9)
 

@@ -10,13 +10,13 @@ from .trace import Conversation, Run
 
 
 def write_demo(connection, count=300, seed=1, now=None):
-    """Write `count` conversations of the 30 days before `now`; return how many there are.
+    """Write `count` conversations from the 30 days before `now`; return how many were written.
 
-    `connection` is a psycopg 3 connection whose search_path names the agent schema. Everything
-    is written in one transaction (a savepoint if one is open), or nothing is.
+    `connection` is a psycopg 3 connection whose search_path is the agent schema. Everything is
+    written in one transaction (or a savepoint, if a transaction is open), or nothing is.
     """
     now = now or datetime.now(UTC)
-    rows = Rows(random.Random(seed))  # noqa: S311 - made-up data, and the same for each seed
+    rows = Rows(random.Random(seed))  # noqa: S311 - made-up data, the same for each seed
     agent_ids = _add_agents(rows, now)
     plans = Planner(rows.rng, now).sessions(count)
     for plan in plans:
@@ -47,7 +47,7 @@ def _add_session(rows, plan, agent_id):
     conversation = Conversation(rows.new_id(), plan.agent, agent_id)
     start = plan.last_start - timedelta(seconds=sum(run.gap for run in plan.runs[1:]))
     created_at = start - timedelta(milliseconds=rng.randint(8, 30))
-    # The runtime touches a session just before it begins a run, not when the run ends.
+    # The runtime updates a session just before it starts a run, and not when the run ends.
     touched_at = plan.last_start - timedelta(microseconds=rng.randint(600, 4000))
     rows.add(
         "sessions",

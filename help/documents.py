@@ -1,4 +1,4 @@
-"""The site's documents as pages: those that are listed here and the pictures beside them."""
+"""Shows documents as pages: those listed here, and the pictures beside them."""
 
 import posixpath
 import re
@@ -14,10 +14,11 @@ from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-# For whom they are: their names in addresses. No name that is not here is looked for on the disk.
+# {readers: the documents' names in addresses}. A name that is not listed here is never looked for
+# on the disk.
 SHELVES = {
-    "For everyone": ("export", "changelog"),
-    "For admins": ("accounts", "privacy"),
+    "For everyone": ("overview", "export", "changelog"),
+    "For admins": ("accounts", "privacy", "notify"),
     "For whoever runs the site": (
         *("operating", "indexes", "scale", "reliability", "security", "benchmarks"),
     ),
@@ -27,7 +28,7 @@ PATHS = {name: f"docs/{name}.md" for names in SHELVES.values() for name in names
 PATHS["changelog"] = "CHANGELOG.md"
 NAMES = {path: name for name, path in PATHS.items()}
 
-# A wide table scrolls by itself, also with the keyboard.
+# Lets a wide table scroll on its own, also with the keyboard.
 TABLE = '<div class="scroll" role="group" aria-label="Table" tabindex="0">'
 
 
@@ -42,18 +43,18 @@ class Rendered:
 class Document:
     name: str
     title: str
-    # Markdown, below the title.
+    # The Markdown after the title.
     body: str
 
     @cached_property
     def summary(self) -> str:
-        """The first paragraph: what it is about and for whom."""
+        """The first paragraph, which says what the document is about and for whom."""
         paragraph = self.body.strip().partition("\n\n")[0]
         return plain(parser().parseInline(paragraph)[0])
 
     @cached_property
     def rendered(self) -> Rendered:
-        """Once per process: the longest takes 25 ms."""
+        """Cached per process, because the longest document takes 25 ms."""
         tokens = parser().parse(self.body)
         sections = with_anchors(tokens)
         folder = posixpath.dirname(PATHS[self.name])
@@ -61,13 +62,13 @@ class Document:
             if token.type == "inline":
                 token.children = with_addresses(token.children, folder)
         html = parser().renderer.render(with_scrolling_tables(tokens), parser().options, {})
-        # Our own words, and the parser lets not even them hold HTML.
+        # These are our own texts, and even in them the parser allows no HTML.
         return Rendered(mark_safe(html), sections)  # noqa: S308
 
 
 @cache
 def document(name: str) -> Document | None:
-    """None if it is not listed, or not installed."""
+    """None if the document is not listed or not installed."""
     file = settings.BASE_DIR / PATHS[name] if name in PATHS else None
     return read(name, file.read_text("utf-8")) if file and file.is_file() else None
 
@@ -79,7 +80,7 @@ def read(name: str, text: str) -> Document:
 
 @cache
 def shelves() -> list[tuple[str, list[Document]]]:
-    """(for whom, documents)"""
+    """[(readers, documents)], without documents that are not installed."""
     found = []
     for readers, names in SHELVES.items():
         documents = [each for each in map(document, names) if each]
@@ -103,16 +104,16 @@ def plain(inline: Token) -> str:
 
 
 def with_anchors(tokens: list[Token]) -> list[tuple[str, str]]:
-    """Gives each heading the anchor that GitHub gives it; the anchors of h2 with their titles."""
-    met: Counter[str] = Counter()
+    """Give each heading the same anchor as on GitHub. Return [(anchor, title)] of each h2."""
+    used: Counter[str] = Counter()
     sections = []
     for place, token in enumerate(tokens):
         if token.type == "heading_open":
             title = plain(tokens[place + 1])
             anchor = re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-            met[anchor] += 1
-            if met[anchor] > 1:
-                anchor += f"-{met[anchor] - 1}"
+            used[anchor] += 1
+            if used[anchor] > 1:
+                anchor += f"-{used[anchor] - 1}"
             token.attrSet("id", anchor)
             if token.tag == "h2":
                 sections.append((anchor, title))
@@ -124,7 +125,7 @@ def with_scrolling_tables(tokens: list[Token]) -> list[Token]:
     for token in tokens:
         if token.type == "table_open":
             found.append(html(TABLE))
-        # Columns of numbers are aligned by a style, which our policy does not allow.
+        # Markdown-it aligns columns of numbers with an inline style, which our CSP does not allow.
         elif token.attrs.pop("style", "") == "text-align:right":
             token.attrSet("class", "number")
         found.append(token)
@@ -135,11 +136,11 @@ def with_scrolling_tables(tokens: list[Token]) -> list[Token]:
 
 def with_addresses(children: list[Token], folder: str) -> list[Token]:
     """
-    Links between documents lead to their pages. Of what is in the repository but not on this site,
-    such as an example of a unit, the text says where it is.
+    Make links between documents lead to their pages. A link to a file that is in the repository but
+    not on this site, such as an nginx example, becomes text with the file's path.
     """
     found: list[Token] = []
-    # Of a link that leads nowhere here: the path, and where its words begin.
+    # For a link that leads nowhere on this site: the file's path, and where the link's text begins.
     path, begins = "", 0
     for child in children:
         if child.type == "link_open":
@@ -167,7 +168,7 @@ def with_addresses(children: list[Token], folder: str) -> list[Token]:
 
 
 def page_of(link: str, folder: str) -> str:
-    """Where a link of a document in that folder leads here, "" if nowhere."""
+    """The address here of a link in a document in `folder`, or "" if it leads nowhere."""
     if link.startswith("#") or re.match(r"https?://|mailto:", link):
         return link
     path, hash_sign, anchor = link.partition("#")

@@ -1,4 +1,4 @@
-"""Open to everyone who is signed in: these pages show no data, only how the site works."""
+"""Pages for everyone who is signed in. They explain how the site works, and show no data."""
 
 from django.conf import settings
 from django.http import Http404, HttpResponse, QueryDict

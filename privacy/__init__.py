@@ -1,1 +1,1 @@
-"""What is personal data, and who sees it masked."""
+"""Finds and masks personal data."""

@@ -1,4 +1,4 @@
-"""Personal data in JSON documents, which stay JSON: there, a key says what a number is."""
+"""Masks personal data in JSON documents, which stay JSON. Their keys say what a number is."""
 
 import json
 import re
@@ -11,20 +11,20 @@ from .spelling import SPECIAL
 from .stand_ins import CARD, CUT, PHONE, without_stand_ins
 from .text_masking import Replace, masked_words, without_cut_ends
 
-# Whether there is anything to look for at all: digits and signs may be escaped, and under the key
-# "preview" is a text that was cut.
+# Whether a text is worth examining: digits and signs may be escaped, and the key "preview" holds a
+# text that was cut.
 WORTH_LOOKING = (re.compile("@|preview"), MAY_HAVE_NUMBER, SPECIAL)
 JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
 class Masker:
-    """Masks texts and documents; `replace` is called with the kind and the words of each value."""
+    """Masks texts and documents; `replace` gets the kind and the text of each value."""
 
     def __init__(self, replace: Replace):
         self.replace = replace
 
     def text(self, text: str, *, cut_start=False, cut_end=False, is_phone=False, context="") -> str:
-        """The text masked, with the JSON documents in it."""
+        """Mask a text and the JSON documents in it."""
         dropped, text = without_cut_ends(text, cut_start, cut_end)
         if json_text.BEGINS.search(text) and ("\\u" in text or MAY_HAVE_NUMBER.search(text)):
             text = self.documents_within(text)
@@ -34,7 +34,7 @@ class Masker:
         return f"{CUT if cut_start else ''}{masked}{CUT if cut_end else ''}"
 
     def documents_within(self, text: str) -> str:
-        """Mask the JSON documents that stand within a text: there, a key says what a number is."""
+        """Mask the JSON documents inside a text, where keys say what a number is."""
         pieces, done = [], 0
         for start, end in json_text.within(text):
             document = text[start:end]
@@ -44,24 +44,24 @@ class Masker:
 
     def document(self, text: str, *, cut_end=False, is_phone=False) -> str | None:
         """
-        The text with strings, keys and numbers masked one by one; None if it is not JSON. At a cut
-        end, the last string or number is masked as one that was cut.
+        Mask strings, keys and numbers one by one; None if the text is not JSON. If the end was cut
+        off, the last string or number is masked as one that was cut.
         """
         if not cut_end and not any(pattern.search(text) for pattern in WORTH_LOOKING):
             return text
         try:
             return self.tokens(text, cut_end, is_phone)
         except ValueError:
-            # Not a JSON string, such as a quoted sentence with a line break.
+            # Not a JSON string after all, for example a quoted sentence with a line break.
             return None
 
     def tokens(self, text: str, cut_end: bool, is_phone: bool) -> str | None:
         pieces, done, position = [], 0, 0
         key, before, source = "", "", ""
-        # Of each object and list around this place: its key, and whether it is a phone's.
+        # For each surrounding object or list: its key, and whether the key holds phone numbers.
         around: list[tuple[str, bool]] = []
         in_phone = is_phone
-        # Every token has a kind.
+        # Every token has a kind, so the second condition is always true.
         while (found := json_text.TOKEN.match(text, position)) and (kind := found.lastgroup):
             last, source = source, found[kind]
             position = found.end()
@@ -73,7 +73,7 @@ class Masker:
                     key, in_phone = around.pop()
             else:
                 if before in ("string", "number", "literal", "close"):
-                    # Not JSON but words side by side, such as "[1] [2]".
+                    # Not JSON, just words in a row, such as "[1] [2]".
                     return None
                 masked = source
                 is_phone = self.is_phone(key, in_phone)
@@ -81,7 +81,7 @@ class Masker:
                     around.append((key, in_phone))
                     in_phone = is_phone
                 elif kind == "string":
-                    # Under this key the runtime keeps the beginning of a value that is too large.
+                    # The runtime stores the beginning of an oversized value under this key.
                     is_cut = key == '"preview"'
                     masked = self.string(source, key, is_phone=is_phone, cut_end=is_cut)
                 elif kind == "number":
@@ -92,7 +92,7 @@ class Masker:
                 if masked != source:
                     pieces += [text[done : found.start(kind)], masked]
                     done = position
-                    # As a key, it says the same when it is masked once more.
+                    # If this is a key, what it says about its value must survive more masking.
                     source = masked
             before = kind
         rest = text[position:].lstrip()
@@ -107,12 +107,12 @@ class Masker:
         return "".join([*pieces, text[done:]])
 
     def is_phone(self, key: str, around: bool) -> bool:
-        """Whether the values under a key are phones'; `around`: those of the key around it are."""
+        """Whether this key's values are phone numbers; `around`: those of the outer key are."""
         key = without_stand_ins(key)
         return not phone_words.names_a_thing(key) if around else phone_words.names_a_phone(key)
 
     def string(self, source: str, key: str, *, is_phone: bool, cut_end: bool) -> str:
-        """Mask the source of a JSON string."""
+        """Mask a JSON string literal."""
         if (
             not is_phone
             and not cut_end
@@ -124,7 +124,7 @@ class Masker:
         return source if masked == words else as_string(masked)
 
     def content(self, words: str, key: str = "", *, is_phone=False, cut_end=False) -> str:
-        """Mask a JSON string's text. It may be JSON: the runtime keeps model calls that way."""
+        """Mask a JSON string's text, which may be JSON too: the runtime stores model calls so."""
         if looks_like_json(words):
             found = self.document(words, cut_end=cut_end, is_phone=is_phone)
             if found is not None:
@@ -133,7 +133,7 @@ class Masker:
         return self.text(words, cut_end=cut_end, is_phone=is_phone, context=context)
 
     def number(self, source: str, key: str, *, is_phone: bool, is_cut: bool) -> str:
-        """Mask the source of a JSON number, which becomes a string if it was personal."""
+        """Mask a JSON number literal; a personal one becomes a string."""
         if is_cut:
             return as_string(CUT)
         if source.isdecimal() and card_numbers(source, context=f"{key[-80:]}: "):

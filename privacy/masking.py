@@ -1,10 +1,10 @@
 """
-Masks personal data for people who may not see it.
+Masks personal data for users who may not see it.
 
-With the setting MASK_PERSONAL_DATA, every text from the database `agents` is masked as it is read,
-in requests of people who may not see personal data: no page can forget it. Code that compares texts
-or handles cut ones uses `raw` or `cut`. Without a request, in commands and for other programs,
-nothing is masked; nor are texts from `agents_write`, since they may be written back.
+With MASK_PERSONAL_DATA set, every text from the database `agents` is masked as it is read, in
+requests of users who may not see personal data: no page can forget it. Code that compares texts or
+handles cut ones uses `raw` or `cut`. Outside requests, in commands and other programs, nothing is
+masked. Texts from `agents_write` are never masked, because they may be written back.
 """
 
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ _active: ContextVar[bool] = ContextVar("masking", default=False)
 
 
 def is_active() -> bool:
-    """Whether texts read now are for somebody who may not see personal data."""
+    """Whether texts are being read for someone who may not see personal data."""
     return _active.get()
 
 
@@ -34,12 +34,12 @@ def active(value: bool = True):
 
 
 def reveal():
-    """Stop masking until the end of the `active()` block around it."""
+    """Stop masking until the surrounding `active()` block ends."""
     _active.set(False)
 
 
 class Masked(str):
-    """A masked text that still knows its original."""
+    """A masked text that remembers the original."""
 
     raw: str
 
@@ -53,12 +53,12 @@ class Masked(str):
 
 
 def raw(text):
-    """A text as it is in the agent database: to compare, not to show."""
+    """A text as it is in the agent database: for comparing, not for showing."""
     return getattr(text, "raw", text)
 
 
 def cut(text, length: int, *, cut_start: bool = False):
-    """Mask a text that SQL has cut to a length, and perhaps at its start."""
+    """Mask a text that SQL has cut to `length`, and perhaps also at its start."""
     if not text or not is_active():
         return text
     whole = raw(text)
@@ -66,7 +66,7 @@ def cut(text, length: int, *, cut_start: bool = False):
 
 
 def cut_json(text, length: int | None = None):
-    """The same for a JSON document, cut or whole; a whole one stays JSON."""
+    """The same for a JSON document, cut or whole; a whole document stays JSON."""
     if not text or not is_active():
         return text
     whole = raw(text)
@@ -74,7 +74,7 @@ def cut_json(text, length: int | None = None):
 
 
 class Undecoded(TypeError):
-    """psycopg returned bytes, which cannot be masked: the client encoding is ASCII."""
+    """psycopg returned bytes, which cannot be masked because the client encoding is ASCII."""
 
 
 class MaskingLoader(TextLoader):
@@ -105,9 +105,9 @@ class MaskingJsonLoader(JsonLoader):
 
 
 def install(connection):
-    """Make a connection to the agent database mask what it reads while masking is active."""
+    """Make a connection to the agent database mask what it reads whenever masking is active."""
     adapters = connection.connection.adapters
-    # 0 stands for every type that has no loader of its own.
+    # 0 stands for all types without a loader of their own.
     for kind in ("text", "varchar", "bpchar", 0):
         adapters.register_loader(kind, MaskingLoader)
     adapters.register_loader("jsonb", MaskingJsonbLoader)

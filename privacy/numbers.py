@@ -1,4 +1,4 @@
-"""Where numbers stand in a text that are personal data: cards', accounts' and phones'."""
+"""Finds the numbers in a text that are personal data: cards, accounts and phones."""
 
 import re
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from itertools import accumulate
 from .phones import DIGITS, phones_in
 from .stand_ins import CARD, IBAN, PHONE, without_stand_ins
 
-# What joins the digits of one number, in one spelling; a line may end between them.
+# What joins the digits of a number, in one spelling; a line break may also come between them.
 JOINT = r"[ \-./()]"
 LINE = r"[ ]{0,2}-?[ ]{0,2}\r?\n[ >]{0,4}"
-# A number that begins with a plus sign may have Markdown in it, or be in a URL.
+# A number with a plus sign in front may contain Markdown or be part of a URL.
 WIDE_JOINT = r"[ \-./()_*~`]"
 YEAR = r"(?:19|20)\d\d"
 DATE = (
@@ -40,7 +40,7 @@ def iban_pattern() -> str:
 
 NUMBER = re.compile(
     rf"""
-    # What any of them begins with: most letters of a text are none of it.
+    # A quick first check, because most characters cannot begin a number.
     (?= [\d+(] | [A-Za-z]{{2}}[ \-]?\d\d | [a-fA-F][0-9a-fA-F]{{7}}- )
     (?: (?P<kept>
             (?<![\w-]) [0-9a-fA-F]{{8}} (?:-[0-9a-fA-F]{{4}}){{3}} -[0-9a-fA-F]{{12}} (?![\w-])
@@ -75,7 +75,7 @@ ISSUERS = re.compile(
     re.VERBOSE,
 )
 IN_FOURS = re.compile(r"(?:4,){3}[1-4],|(?:4,){4}[1-3],|4,6,[45],|8,8,|6,1[03],|1[3-9],")
-# Codes that have a sum of the same kind.
+# Words before a card number, and before codes that have the same kind of checksum.
 CARD_BEFORE = re.compile(
     r"card|visa|amex|maestro|karte|carte|tarjeta|cart[ãa]o|carta|kaar[dt]|kort|karta|kart|карт|カード|卡|카드|\bcc\b|\bpan\b",
     re.IGNORECASE,
@@ -90,8 +90,8 @@ def numbers_in(
     text: str, *, context: str = "", is_phone: bool = False
 ) -> Iterator[tuple[str, int, int]]:
     """
-    (kind, start, end) of what is found in a text in one spelling. `context` stood before it;
-    `is_phone`: a key says that its numbers are phones'.
+    (kind, start, end) of the numbers found in a text in one spelling. `context` is what came before
+    the text; `is_phone`: a key says that its numbers are phone numbers.
     """
     place = 0
     while found := NUMBER.search(text, place):
@@ -125,17 +125,17 @@ def is_iban(words: str) -> bool:
 def card_numbers(
     text: str, start: int = 0, end: int | None = None, context: str = ""
 ) -> list[tuple[int, int]]:
-    """The (start, end) of the longest card numbers between two places of a text."""
+    """(start, end) of the longest card numbers between two positions of a text."""
     end = len(text) if end is None else end
     if end - start < 13:
         return []
     groups = [found.span() for found in DIGITS.finditer(text, start, end)]
-    # 20 digits of a group suffice: with more than 19, it is not part of a card.
+    # 20 digits per group suffice: a group of more than 19 is not part of a card number.
     digits = [text[first:last][:20] for first, last in groups]
     ends = [0, *accumulate(map(len, digits))]
     if ends[-1] < 13:
         return []
-    # Luhn sums up to each digit, with the odd or the even places doubled.
+    # Luhn sums up to each digit, with either the odd or the even positions doubled.
     joined = "".join(digits)
     numbers = list(enumerate(map(int, joined)))
     sums = [
@@ -149,7 +149,7 @@ def card_numbers(
             other += 1
         for after_last in range(other, min(other + 7, len(ends))):
             last = ends[after_last]
-            # The last digit counts once, the one before it doubled, and so on.
+            # The last digit counts once, the one before it is doubled, and so on.
             total = sums[last % 2][last] - sums[last % 2][first]
             if total % 10 == 0 and ISSUERS.fullmatch(joined, first, last):
                 spans = groups[place:after_last]
@@ -166,12 +166,12 @@ def is_written_as_card(text: str, groups: list[tuple[int, int]], context: str) -
     before = without_stand_ins((context + text[max(start - 40, 0) : start])[-40:])
     if CODE_BEFORE.search(before):
         return False
-    # Within a hash.
+    # Part of a hash.
     if text[max(start - 1, 0) : start].isalpha() and text[end : end + 1].isalpha():
         return False
     lengths: list[int] = []
     for place, (first, last) in enumerate(groups):
-        # A line may end within a group of four.
+        # A line break may split a group of four.
         if place and lengths[-1] < 4 and "\n" in text[groups[place - 1][1] : first]:
             lengths[-1] += last - first
         else:

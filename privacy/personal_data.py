@@ -1,21 +1,21 @@
 """
-Replaces personal data in a text by stand-ins of e-mail addresses, phones, cards and IBANs.
+Replaces personal data in a text with stand-ins for e-mail addresses, phones, cards and IBANs.
 
-Found are
+It finds
 - e-mail addresses whose domain has a dot, in any script;
-- card numbers: 13 to 19 digits, with a valid Luhn sum, that begin as an issuer's and are grouped as
-  on a card, or are named as one;
-- IBANs of the countries that use them, in groups or not, with correct check digits;
+- card numbers: 13 to 19 digits with a valid Luhn sum that begin like an issuer's, and are either
+  grouped as on a card or called one;
+- IBANs of the countries that use them, grouped or not, with correct check digits;
 - phone numbers: with a country code (+372, 00372), valid or not; after a word such as "phone", or
-  under such a key in JSON; North American ones in their usual shapes; and with the setting
-  PHONE_REGION the valid ones of that country.
+  under such a key in JSON; North American ones in their usual forms; and with the setting
+  PHONE_REGION, valid ones of that country.
 
-All of them in any script's digits, with any dashes and spaces, with characters that have no width,
-across the end of a line, and escaped as in URLs, HTML and JSON (`spelling.py`).
+It finds all of these in the digits of any script, with any dashes and spaces, with zero-width
+characters, across line breaks, and escaped as in URLs, HTML and JSON (`spelling.py`).
 
-Not found are addresses without a domain or paraphrased (jane at example), phone numbers that are
-digits like any id (37251234567), and numbers in words. Kept are UUIDs, dates and times, IP
-addresses, amounts, coordinates, and numbers of orders and other things, even after "call".
+It does not find addresses without a domain or in other words (jane at example), phone numbers that
+look like any id (37251234567), or numbers spelt out. It keeps UUIDs, dates and times, IP addresses,
+amounts, coordinates, and numbers of orders and other things, even after "call".
 
 Everything here takes time in proportion to the text: no pattern starts over at each letter.
 """
@@ -33,8 +33,8 @@ masker = Masker(stand_in)
 
 def mask(text: str, cut_start: bool = False, cut_end: bool = False) -> str:
     """
-    The text without personal data. JSON stays JSON. If the text was cut from a longer one, whatever
-    may be a part of personal data is left out at that end.
+    The text without personal data; JSON stays JSON. If the text was cut from a longer one, whatever
+    may be part of personal data at that end is left out.
     """
     if not (cut_start or cut_end):
         return masker.content(text)
@@ -42,7 +42,7 @@ def mask(text: str, cut_start: bool = False, cut_end: bool = False) -> str:
 
 
 def mask_json(text: str, cut_end: bool = False) -> str:
-    """The same for a JSON document of any depth, which stays JSON; it is never parsed."""
+    """The same for a JSON document of any depth, which stays JSON and is never parsed."""
     masked = masker.document(text, cut_end=cut_end)
     return as_string(masker.text(text, cut_end=cut_end)) if masked is None else masked
 
@@ -53,7 +53,7 @@ def mask_query(query: str) -> str:
 
 
 def found(text: str) -> Iterator[tuple[str, str]]:
-    """(kind, words) of the personal data in a text or a JSON document, such as EMAIL."""
+    """(kind, value) for each piece of personal data in a text or JSON document."""
     values: list[tuple[str, str]] = []
 
     def keep(kind: str, words: str) -> str:

@@ -1,16 +1,16 @@
-"""What people and programs call a phone number, and what they call numbers that are none."""
+"""The words that people and programs use for phone numbers, and for numbers that are not."""
 
 import re
 
 # ruff: noqa: E501 (lists of words)
 
 
-# Of alternatives, also where one of them has a group within a group.
+# The bars between alternatives, outside groups and groups within them.
 OUTERMOST_BAR = re.compile(r"\|(?![^()]*(?:\([^()]*\)[^()]*)*\))")
 
 
 def by_first_letter(words: str) -> str:
-    """The same alternatives, but each first letter is looked at once: five times as fast."""
+    """The same alternatives grouped by first letter, which is five times as fast."""
     groups: dict[str, list[str]] = {}
     for word in OUTERMOST_BAR.split(words):
         is_letter = word[0].isalpha() and word[1:2] not in ("?", "*", "{")
@@ -21,7 +21,7 @@ def by_first_letter(words: str) -> str:
     )
 
 
-# Anywhere in a word.
+# These count anywhere within a word.
 NAMES = (
     r"(?<!head)(?<!ear)(?<!micro)(?<!saxo)(?<!smart)(?<!\bi)phone|(?<!auto)mobile|mobiil|mobil(?:nummer|n[ií]|telefon|iil)|msisdn|whats[ _-]?app|viber|t[eé]l[eéè](?:f|ph)[oó]n"
     r"|telef[oó]o?n|telem[oó]ve|telefax|cellul[aá]r|celular|m[oó]vil|landline|hotline|helpline|puhelin"
@@ -32,7 +32,7 @@ NAMES = (
     r"|전화|휴대폰|핸드폰|연락처|电话|電話|手机|手機|携帯|テル"
     r"|(?:contact|handy|call[ _-]?back|ruf|durchwahl|r[eé]ponse)[ _-]?(?:number|nummer|num|no\b|nr\b)"
 )
-# Words of their own, also with an ending.
+# These must be whole words, some with an ending.
 SHORT = (
     r"tel|tele[pf]\w*|tlf|tlph|telp|télé?|fax\w*|mob|mobs|mobil\w*|mobiel\w*|cell|cells|cell ?no|gsm|sms"
     r"|handy(?=\W{0,3}$|\W{0,3}(?:nr|nummer|ist|no))|portable(?=\W{0,3}$| au| est)|call|calls|called|calling|dial|dialled|dialed|ring(?= (?:us|me|oss|meg|mig|på|til|gjerne)|\W{0,3}$)|wa|puh|kom(?=[.:])|sími|simi|simu|cep"
@@ -40,8 +40,8 @@ SHORT = (
     r"|chiamare?|bel|soita|helista|zadzwoń|zavolejte|zvoni|ringe?n?"
 )
 WORD = rf"(?:\w*(?:{by_first_letter(NAMES)})\w*|{by_first_letter(SHORT)})"
-# A name and its value in JSON, in a dict of Python's or in Markdown, within a text: with quotes
-# that may be escaped several times.
+# A name and its value within a text, as JSON, a Python dict or Markdown writes them: the quotes may
+# be escaped several times.
 QUOTES = r"[\\\"'`*_]{0,9}"
 ASSIGNED = rf"{QUOTES}\s{{0,3}}[:=,|]{{1,2}}>?[\[{{(\s\\\"'`*_]{{0,16}}"
 BEFORE = re.compile(
@@ -50,14 +50,14 @@ BEFORE = re.compile(
     rf"|{ASSIGNED}(?:\w{{1,20}}{ASSIGNED}){{0,2}}|wa\.me/)$"
     r"|(?P<link>\bwa\.me/|\b(?:tel|sms|callto|whatsapp|sip):(?://)?)$"
 )
-# Whether that is worth looking for at all: the beginnings of those words.
+# Whether searching is worth it at all: the first letters of those words.
 HINT = re.compile(
     r"pho|mob|tel|tlf|tlp|tél|cel|fax|cal|sms|gsm|han|por|msi|wha|vib|con|ruf|lan|hot|hel|puh|kän|mat|móv|mov"
     r"|tāl|kom|đi|di đ|đt|sđt|hp|wa|tex|rea|anr|app|lla|lig|chi|bel|soi|zad|zav|zvo|rin|dia|dur|rép|rep|sím|sim|cep"
     r"|тел|моб|сот|вот|ват|вай|поз|зво|пер|под|дзв|τηλ|κιν|טלפ|נייד|ואטס|هات|جوا|موب|وات|تلف|همر"
     r"|फ|मोब|ফ|মোব|தொ|கைபே|โทร|มือ|전화|휴대|핸드|연락|电|電|手|携|テル"
 )
-# Numbers of other things: what they are numbers of, and their units.
+# Other things that have numbers, and units.
 THINGS = (
     r"ids?|uuid|guid|refs?|references?|refer[eê]ncia|referenz|aktenzeichen|hash|sha\d*|md5|checksum|tokens?|keys?|urls?|types?"
     r"|models?|modell|brand|versions?|os|serials?|serien|imei|meid|imsi|iccid|eid|sku|ean|upc|gtin|isbn|issn|asin|mpn|barcode"
@@ -81,7 +81,7 @@ THINGS = by_first_letter(THINGS)
 THING = re.compile(rf"\b(?:{THINGS})\b")
 PEOPLE = r"customer|kunden?\w*|klient\w*|client|cliente|asiakas\w*|клиент\w*|member|user|employee|student|patient|caller|contact"
 NUMBER_WORD = r"(?:number|numbers|numero|número|numéro|num|no|nr|nbr|nummer|номер\w*|id|code)"
-# What stands directly before the number of a thing.
+# What stands directly before a number of such a thing.
 BEFORE_THING = re.compile(
     rf"(?:(?<![^\W_])(?:(?:{THINGS}|{PEOPLE})[ _-]?{NUMBER_WORD}(?:[^\w\n]{{1,3}}(?:is|was|ist|est|es))?|{THINGS})"
     r"|[#№])[^\w\n]{0,4}$"
@@ -89,7 +89,7 @@ BEFORE_THING = re.compile(
 AFTER_CALL = re.compile(
     r"(?:tool|api|function|rpc|grpc|system|method|model|remote|http|rest|webhook|llm|procedure|sub|async|last|roll|margin|conference|video|db|database|sql)[ _-]$"
 )
-# What may be in front of a number that BEFORE_THING finds has no more words than that.
+# BEFORE_THING never needs to see more than this many words before a number.
 LAST_WORDS = 6
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\-.]+")
 
@@ -105,7 +105,7 @@ KEY = re.compile(
 
 
 def names_a_phone(key: str) -> bool:
-    """Whether the key of an object in JSON is that of phone numbers."""
+    """Whether a JSON object's key stands for phone numbers."""
     words = words_of(key)
     found = list(KEY.finditer(words))
     return bool(found) and not THING.search(words, found[-1].end())
@@ -116,8 +116,8 @@ def names_a_thing(key: str) -> bool:
 
 
 def is_after_thing(before: str) -> bool:
-    """Whether what something is the number of stands directly before the number."""
-    # Only in the last words: a search from the start would look at each.
+    """Whether the text directly before a number says that it is a number of something else."""
+    # Looks only at the last words: a search from the start would try every position.
     lowered = before.casefold()
     words = lowered.rsplit(None, LAST_WORDS)
     start = len(words[0]) if len(words) > LAST_WORDS else 0
@@ -125,12 +125,12 @@ def is_after_thing(before: str) -> bool:
 
 
 def is_after_phone_word(before: str) -> bool:
-    """Whether such a word stands before the number, and no other thing between them."""
+    """Whether a word for phone stands before the number, with nothing else named in between."""
     lowered = before.casefold()
     hint = HINT.search(lowered)
     if not hint:
         return False
-    # From the start of the word that it is in.
+    # Starts at the beginning of the word with the hint.
     found = BEFORE.search(lowered, lowered.rfind(" ", 0, hint.start()) + 1)
     if not found:
         return False

@@ -1,4 +1,4 @@
-"""Which numbers are phone numbers."""
+"""Decides which numbers are phone numbers."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ DIGITS = re.compile(r"\d+")
 ONLY_DIGITS = re.compile(r"\D+")
 COUNTRIES = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
 NORTH_AMERICA = COUNTRIES[1]
-# Of numbers, in the library's words.
+# Kinds of number, as the library names them.
 KINDS = (
     *("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "personal_number"),
     *("voip", "pager", "uan", "voicemail"),
@@ -26,7 +26,7 @@ ENUMERATION = re.compile(r"\d{1,2}\) +")
 AFTER_HOURS = re.compile(r":\d\d(?!\d)")
 LAST_HOURS = re.compile(r"(?<=[ \n])\d\d?$")
 WORD_AFTER = re.compile(r"[ ]?[^\W\d]")
-# Scripts that put no spaces between words.
+# Scripts that write words without spaces in between.
 UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )
@@ -36,10 +36,10 @@ COORDINATE_AFTER = re.compile(r"[ ]?[,;/ °][ ]?[+-]?\d{1,3}\.\d")
 COORDINATE_BEFORE = re.compile(
     r"\d\.\d+°?[,;/ ][ ]?$|(?:lat|lon|lng|itude|coord\w*|gps)\W{0,4}$", re.IGNORECASE
 )
-# With a country code, after a plus sign or what is dialled instead of one.
+# A country code after a plus sign, or after the digits that are dialled instead of it.
 ABROAD = re.compile(r"\(?(?:\+[ (]*|(?P<exit>00[ \-./(]{0,2}(?=[1-9])|011[ \-.](?=[1-9])))")
 EXIT = re.compile(r"(?<![\d.])(?:00|011)")
-# Where one number may end and another begin.
+# Where one number may end and the next begin.
 APART = re.compile(r" *[/\n] *| {2,}| - ")
 NORTH_AMERICAN = re.compile(
     r"(?<![\d.\-/])(?:1[ .\-])?"
@@ -47,10 +47,10 @@ NORTH_AMERICAN = re.compile(
     r"\d{4}(?![.\-/]?\d)"
 )
 
-# All shapes that have one there, with PHONE_REGION.
+# All North American forms, for when PHONE_REGION is there.
 NORTH_AMERICAN_GROUPS = re.compile(r"(?:1\W{0,3})?\(?\d{3}\W{0,3}\d{3}\W{0,3}\d{4}")
 
-# What is no phone number, whatever stands before it
+# What is not a phone number, whatever comes before it
 
 YEAR, MONTH, DAY = r"(?:19|20)\d\d", r"(?:0?[1-9]|1[0-2])", r"(?:0?[1-9]|[12]\d|3[01])"
 BY = r"(?:[\-./]|\ ?[\-./]\ |\ )"
@@ -67,12 +67,12 @@ MOMENTS = re.compile(
     rf"|(?:[01]\d|2[0-4])[0-5]\d\ ?-\ ?(?:[01]\d|2[0-4])[0-5]\d"
 )
 DECIMALS = re.compile(r"\+?(?:0|[1-9]\d{0,7})\.\d+(?:[ /]+[+\-]?\d+\.\d+)*")
-# Six groups of two, as of a network card, and four short ones, as of a computer's address.
+# Six or more groups of two, as in a MAC address, or four short ones, as in an IP address.
 HARDWARE = re.compile(r"\d\d(?:-\d\d){5}(?:-\d\d){0,2}|\d{1,3}(?:\.\d{1,3}){3}(?:[/ ]\d{1,2})?")
 THOUSANDS = re.compile(r"\+?[1-9]\d{0,2}(?:[ .]\d{3})+(?:[.,]\d{1,2})?")
-# Codes of goods, such as 978-3-16-148410-0.
+# Product codes such as 978-3-16-148410-0.
 BOOK = re.compile(r"97[89][ \-]?\d{1,5}[ \-]\d{1,7}[ \-]\d{1,6}[ \-]\d")
-# The largest and smallest whole numbers of 32 bits are among them.
+# Includes the largest and smallest 32-bit integers.
 PADDED = re.compile(r"0{4,}\d*|(\d)\1+|214748364[78]|429496729[56]")
 CURRENCIES = r"EUR|USD|GBP|JPY|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RUB|UAH|TRY|INR|CNY|KRW|BRL|AUD|CAD"
 MONEY_BEFORE = re.compile(rf"(?:[$€£¥₹₽₩₺₴]|\b(?:{CURRENCIES}))\s?$")
@@ -98,14 +98,14 @@ def is_valid(number: str, country: str | None = None) -> bool:
 
 
 def is_valid_abroad(digits: str) -> bool:
-    """The same for the digits of a number with a country code."""
+    """The same for the digits of a number with its country code."""
     codes = (digits[:length] for length in (1, 2, 3) if digits[0] != "0")
     code = next((code for code in codes if int(code) in COUNTRIES), None)
     if not code:
         return False
     valid, prefix = numbers_of(int(code))
     number = digits[len(code) :]
-    # Only where a national prefix may have to be left out does it take the library.
+    # The library is needed only where a national prefix may have to be dropped.
     return bool(
         valid.fullmatch(number) or (prefix and prefix.match(number) and is_valid(f"+{digits}"))
     )
@@ -114,8 +114,8 @@ def is_valid_abroad(digits: str) -> bool:
 @lru_cache(300)
 def numbers_of(code: int) -> tuple[re.Pattern, re.Pattern | None]:
     """
-    What the valid national numbers of a country code look like, and their national prefix: one
-    pattern each, since the library's own looks take ten times as long.
+    One pattern each for a country code's valid national numbers and its national prefix: the
+    library's own checks take ten times as long.
     """
     valid, prefixes = [], []
     for region in COUNTRIES[code]:
@@ -137,8 +137,8 @@ def numbers_of(code: int) -> tuple[re.Pattern, re.Pattern | None]:
 
 def phones_in(text: str, start: int, end: int, *, context: str, is_phone: bool) -> Iterator[Span]:
     """
-    Where between two places of a text, at which stand digits and what joins them, phone numbers
-    are. `context` stood before the text; `is_phone`: a key says that it is a phone's.
+    The positions of phone numbers in a part of a text that consists of digits and what joins them.
+    `context` came before the text; `is_phone`: a key says that it holds phone numbers.
     """
     if start == end:
         return
@@ -152,7 +152,7 @@ def phones_in(text: str, start: int, end: int, *, context: str, is_phone: bool) 
         or NORTH_AMERICAN.search(text, start, end)
     ):
         return
-    # Hours and minutes that belong to a time: 10:30 28 11 2026 17:24.
+    # Drop hours and minutes that belong to a time: 10:30 28 11 2026 17:24.
     if text[max(start - 2, 0) : start].endswith(":") and text[max(start - 2, 0)].isdecimal():
         start = DIGITS.match(text, start).end()  # type: ignore[union-attr]
     if AFTER_HOURS.match(text, end) and (
@@ -174,8 +174,8 @@ def phones_in(text: str, start: int, end: int, *, context: str, is_phone: bool) 
 
 def parts(text: str, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """
-    (start, end, number of digits) of what may be numbers of their own. Digits that are too few for
-    one belong to those before them.
+    (start, end, number of digits) of the parts that may be separate numbers. Digits too few for a
+    number belong to those before them.
     """
     ends = [found.span() for found in APART.finditer(text, start, end)]
     if not ends:
@@ -197,12 +197,12 @@ def parts(text: str, start: int, end: int) -> Iterator[tuple[int, int, int]]:
 
 
 def windows(text: str, start: int, end: int, digits: int) -> Iterator[tuple[int, int, int]]:
-    """The same, in pieces that are not much longer than a number."""
+    """The same, in pieces that are not much longer than a phone number."""
     while end - start > LONGEST:
         places = range(start + LONGEST, start, -1)
         joint = next((place for place in places if not text[place].isdecimal()), 0)
         if not joint:
-            # No number has so many digits.
+            # No phone number has that many digits.
             joint = start = DIGITS.match(text, start + LONGEST).end()  # type: ignore[union-attr]
         yield start, joint, count(text, start, joint)
         start = joint
@@ -210,7 +210,7 @@ def windows(text: str, start: int, end: int, digits: int) -> Iterator[tuple[int,
 
 
 def phone(text: str, start: int, end: int, context: str, is_phone: bool) -> Span | None:
-    """Where the phone number is with which digits begin, if they do."""
+    """The position of the phone number that begins with these digits, if there is one."""
     while start < end and text[start] in JOINTS:
         start += 1
     if listed := ENUMERATION.match(text, start, end):
@@ -237,7 +237,7 @@ def phone(text: str, start: int, end: int, context: str, is_phone: bool) -> Span
 
 
 def length_abroad(words: str, found: re.Match, before: str, after: str) -> int:
-    """How long the number is that begins with a plus sign or an exit code; 0 if it is none."""
+    """The length of the number, which begins with + or an exit code; 0 if it is not a phone's."""
     prefix = found.end()
     digits = 0
     ends = []
@@ -263,7 +263,7 @@ def length_abroad(words: str, found: re.Match, before: str, after: str) -> int:
 
 
 def at_home(text: str, start: int, end: int, before: str, after: str) -> Span | None:
-    """The same for a number without a country code, or a North American one in its usual shape."""
+    """The same for numbers without a country code, or North American ones in their usual form."""
     words, country = text[start:end], settings.PHONE_REGION
     usual = NORTH_AMERICAN.search(text, start, end)
     if not (usual or country) or is_other(words, before, after):
@@ -276,7 +276,7 @@ def at_home(text: str, start: int, end: int, before: str, after: str) -> Span | 
 
 
 def is_national(words: str, country: str) -> bool:
-    """Whether they are a valid number of the country, as people there write it."""
+    """Whether this is a valid number of the country, written as people there write it."""
     if THOUSANDS.fullmatch(words) and not re.match(r"\d{3}", words):
         return False
     if country in NORTH_AMERICA and not NORTH_AMERICAN_GROUPS.fullmatch(words):
@@ -289,7 +289,7 @@ def is_national(words: str, country: str) -> bool:
 
 
 def hangs(before: str, after: str, groups: list[str], words: str) -> bool:
-    """Whether the digits are a part of a longer word, as in ticket-7012345."""
+    """Whether the digits are part of a longer word, as in ticket-7012345."""
     is_one_word = len(groups) == 1 or set(words) <= set("-0123456789")
     if before[-1:] == "_" or (before[-1:].isalnum() and not UNSPACED.match(before[-1:])):
         return is_one_word
@@ -299,7 +299,7 @@ def hangs(before: str, after: str, groups: list[str], words: str) -> bool:
 
 
 def is_other(words: str, before: str, after: str) -> bool:
-    """Whether their shape is that of a date, an amount or another number, beyond doubt."""
+    """Whether the form alone shows a date, an amount or another kind of number."""
     if MOMENTS.fullmatch(words) or HARDWARE.fullmatch(words) or BOOK.fullmatch(words):
         return True
     if DECIMALS.fullmatch(words) and len(words.partition(".")[0]) < 3:
@@ -310,7 +310,7 @@ def is_other(words: str, before: str, after: str) -> bool:
 
 
 def is_amount(words: str, before: str, after: str) -> bool:
-    """Whether what begins with a plus sign is a sum."""
+    """Whether what begins with a plus sign is an amount."""
     if not THOUSANDS.fullmatch(words) and not words.strip("+").isdecimal():
         return False
     return bool(UNIT_AFTER.match(after) or MONEY_BEFORE.search(before[-8:]))

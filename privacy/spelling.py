@@ -1,8 +1,8 @@
 """
-One spelling for what people and programs write in several ways: digits of all scripts, dashes and
-spaces of all widths, characters without a width, and the escapes of URLs, HTML and JSON.
+Brings what can be written in several ways into one spelling: digits of all scripts, dashes and
+spaces of all widths, zero-width characters, and the escapes of URLs, HTML and JSON.
 
-It is for finding: what was found is replaced in the text as it was written.
+This is for finding values only: they are then replaced in the text as it was written.
 """
 
 import re
@@ -14,7 +14,7 @@ from html import unescape
 from urllib.parse import unquote
 
 DIGITS = [each for each in map(chr, range(128, 0x20000)) if each.isdecimal()]
-# A character for a character.
+# One character replaces one character.
 ALIKE = {
     **{ord(each): str(unicodedata.decimal(each)) for each in DIGITS},
     **dict.fromkeys(map(ord, "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008"
@@ -25,21 +25,21 @@ ALIKE = {
     **dict(zip(map(ord, "＋﹢⁺（）﹙﹚⁽⁾＠﹫／⁄＿＃"), "+++()()()@@//_#", strict=True)),
     **dict.fromkeys(map(ord, "．․·•‧・"), "."),
 }  # fmt: skip
-# Without a width, and control characters but for white space.
+# Zero-width characters, and control characters other than white space.
 UNSEEN = (
     r"\x00-\x08\x0e-\x1f\x7f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     r"\u202a-\u202e\u2060-\u2064\u2066-\u206f\u20e3\u3164\ufe00-\ufe0f\ufeff\ufff9-\ufffb"
     r"\U000e0001-\U000e007f\U000e0100-\U000e01ef"
 )
 HEX = "[0-9a-fA-F]"
-# Percent signs and ampersands may be escaped themselves.
+# Percent signs and ampersands may be escaped too.
 PERCENT = "%(?:25)*"
 ONE_BYTE, MORE_BYTES = f"[0-7]{HEX}", rf"[c-fC-F]{HEX}(?:{PERCENT}[89abAB]{HEX}){{1,3}}"
 NUMERIC = rf"\#(?:[0-9]{{1,7}}|[xX]{HEX}{{1,6}});?"
 PAIR = rf"u[dD][89abAB]{HEX}{{2}}\\+u[dD][c-fC-F]{HEX}{{2}}"
 OTHERS = "".join(map(re.escape, map(chr, ALIKE)))
-# All begin with a class of characters, which is fast to look for; beyond the first 65536 characters
-# that is so for few ranges alone.
+# Each alternative begins with a character class, which is fast to search for. Beyond the first
+# 65,536 characters that is so for only a few ranges.
 BEYOND = "\U00010000-\U000e01ef"
 NEARBY = "".join(each for each in OTHERS if ord(each) < 0x10000)
 SPECIAL = re.compile(
@@ -64,11 +64,11 @@ CODES = re.compile(rf"{HEX}+")
 
 
 class Spelling:
-    """A text in one spelling, `plain`, and where in the text its characters stand."""
+    """A text in one spelling, `plain`, and where its characters stand in the original text."""
 
     def __init__(self, text: str):
         self.plain = text
-        # Of characters that are written otherwise: their places here and there.
+        # For characters that are written differently: their positions in `plain` and in the text.
         self.places: list[int] = []
         self.sources: list[int] = []
         if SPECIAL.search(text):
@@ -98,7 +98,7 @@ class Spelling:
         self.plain = "".join([*pieces, text[done:]])
 
     def source(self, start: int, end: int) -> tuple[int, int]:
-        """Where in the text stands what is at these places of `plain`."""
+        """Where in the original text the part of `plain` between these positions stands."""
         if not self.places:
             return start, end
         first = bisect_right(self.places, start) - 1
@@ -115,7 +115,7 @@ class Spelling:
 
 @lru_cache(4096)
 def decoded(kind: str | None, escape: str) -> str | None:
-    """What an escape stands for, in one spelling; None if it is none."""
+    """What an escape stands for, in one spelling; None if it is not an escape."""
     if kind == "control":
         return "\n" if escape[-1] in "nr" else " "
     if kind == "percent":

@@ -1,11 +1,12 @@
 """
-What is shown in place of personal data: its kind and eight letters, such as [e-mail HKMR-TWPX].
+What is shown instead of personal data: its kind and eight letters, such as [e-mail HKMR-TWPX].
 
-The same value has the same letters wherever this site shows it, so that two people can be told
-apart. They come from a key: without it, whoever tries all phone numbers could read them. No part of
-a value has a stand-in, and a stand-in is never masked again.
+A value has the same letters wherever this site shows it, so that two people can be told apart. The
+letters depend on a key: without it, somebody could try all phone numbers to find the value. A part
+of a value has no stand-in, and a stand-in is never masked again.
 
-Pages show the first four letters alone, as in [e-mail HKMR], where no other there begins with them.
+Pages show only the first four letters, as in [e-mail HKMR], unless another stand-in on the page
+begins with them too.
 """
 
 import hmac
@@ -19,45 +20,45 @@ from django.conf import settings
 
 EMAIL, PHONE, CARD, IBAN = "e-mail", "phone", "card", "IBAN"
 KINDS = f"{EMAIL}|{PHONE}|{CARD}|{IBAN}"
-# In place of whatever may have been cut in two.
+# Replaces whatever may have been cut in two.
 CUT = "…"
 
-# No digits, which could be taken for a number, and no vowels, which could make words. Of 10,000
-# values, two are the same in 1 of 500 sites.
+# No digits, which could look like a number, and no vowels, which could form words. With 10,000
+# values, two values share their letters on 1 of 500 sites.
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 LENGTH = 8
 HALF = f"[{LETTERS}]{{4}}"
 STAND_IN = re.compile(rf"\[({KINDS}) ({HALF})-{HALF}\]")
-# Somebody may copy a short one from a page into a text.
+# Someone may copy a short stand-in from a page into a text.
 LONG_OR_SHORT = re.compile(rf"\[({KINDS}) {HALF}(?:-{HALF})?\]")
-# The end of one at the start of a text that was cut.
+# The end of a stand-in at the start of a text that was cut.
 END_OF_ONE = re.compile(rf"[\w-]{{0,6}} ?[{LETTERS}]{{0,4}}-?[{LETTERS}]{{0,4}}\]")
-# An address that was found, where numbers are looked for.
+# Marks the place of an address while numbers are being searched for.
 BLANKED = re.compile("@{3,}")
-# As somebody may type it.
+# A stand-in as someone may type it.
 TYPED = re.compile(
     rf"\[(?:{KINDS}) {HALF}(?:-?{HALF})?\]"
     rf"|^\W*(?:(?:{KINDS}) {HALF}(?:-?{HALF})?|{HALF}-{HALF})\W*$",
     re.IGNORECASE,
 )
 
-# In a page of HTML: what stands between two tags, unless a form sends it or a program reads it.
+# Text between two tags of an HTML page, except what a form sends or a program reads.
 IN_PAGE = re.compile(STAND_IN.pattern.encode())
 TEXT = re.compile(rb">[^<>\[]*+\[[^<>]*+(?=<(?!/(?:textarea|script|style)\b))")
 
-# Longer ones are no single person's, and would fill the cache.
+# A longer value hardly belongs to one person, and would fill the cache.
 LONGEST_KEPT = 100
-# An address may be escaped in JSON, and what is not a letter of it may be encoded beside it.
+# An address may be escaped in JSON, with other encoded characters next to it.
 ESCAPE = re.compile(r"\\+u([0-9a-f]{4})", re.IGNORECASE)
 BESIDE_ADDRESS = re.compile(r"[\s:=?/<>(),;]")
 ALIKE = str.maketrans("。’", ".'")
 NO_DIGITS = re.compile(r"\D+")
-# +44 (0)20 is +44 20.
+# Treats +44 (0)20 as +44 20.
 TRUNK_ZERO = re.compile(r"(?<=\d)\W{0,3}[(（]0[)）]")
 
 
 def stand_in(kind: str, value: str) -> str:
-    """What is shown for a value as it was found; only its kind, if something of it was left out."""
+    """The stand-in for a value as it was found; only its kind if part of the value is missing."""
     if CUT in value:
         return f"[{kind}]"
     made = made_of if len(value) <= LONGEST_KEPT else made_of.__wrapped__
@@ -83,7 +84,7 @@ def made_of(key: str, kind: str, value: str) -> str:
 
 
 def normalised(kind: str, value: str) -> str:
-    """The same for all spellings of a value."""
+    """Equal for all spellings of a value."""
     if kind == EMAIL:
         return normalised_address(value)
     if kind == IBAN:
@@ -93,7 +94,7 @@ def normalised(kind: str, value: str) -> str:
     digits = NO_DIGITS.sub("", value)
     if not digits.isascii():
         digits = "".join(str(int(each)) for each in digits)
-    # Many write neither + nor 00 in front of a country's code.
+    # Many people write neither + nor 00 in front of a country code.
     return digits.removeprefix("00") if kind == PHONE else digits
 
 
@@ -104,13 +105,14 @@ def normalised_address(value: str) -> str:
         value = "".join(visible).translate(ALIKE)
     if '"' not in value:
         value = BESIDE_ADDRESS.split(value)[-1]
-    # Quotes, Markdown and the like around it.
+    # Quotes, Markdown and so on around the address.
     return value.replace("\\", "").casefold().strip("'`‘_-.")
 
 
 def without_stand_ins(text: str) -> str:
     """
-    What comes before a number, to see what it says of the number: not that a stand-in is a phone's.
+    The text before a number, to see what it says about the number, without stand-ins: "[phone …]"
+    must not make the next number a phone number.
     """
     if "]" not in text and "@@@" not in text:
         return text
@@ -123,14 +125,14 @@ def without_stand_ins(text: str) -> str:
 
 
 def is_asked_for(text: str) -> bool:
-    """Whether a stand-in is searched for, which no conversation holds."""
+    """Whether the search is for a stand-in, which no conversation contains."""
     return bool(TYPED.search(text))
 
 
 def shortened(page: bytes) -> bytes:
     """
-    A page of HTML, or a part of one, whose text has short stand-ins unless two of the page begin
-    with the same letters. Attributes keep long ones.
+    An HTML page, or part of one, with short stand-ins in its text, unless two on the page begin
+    with the same letters. Attributes keep the long form.
     """
     letters = {found[0]: found[2] for found in IN_PAGE.finditer(page)}
     if not letters:

@@ -1,4 +1,4 @@
-"""Personal data in a text: where it stands, and what is left of it where a text was cut."""
+"""Finds personal data in a text, and drops what may be left of it where a text was cut."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Replace = Callable[[str, str], str]
 
 # E-mail addresses
 
-# A word has letters and marks of any script; "…" replaces words with digits in normalised errors.
+# Words have letters and marks of any script; "…" replaces words with digits in normalised errors.
 OUTSIDE_WORDS = (
     r"\s\x00-\x20\"(),/:;<=>?@\[\\\]^`{|}~*%"
     r"\u2010-\u2025\u2027-\u205e\u3001-\u3003\u3008-\u301f\uff0c\uff1a\uff1b\u00ab\u00bb"
@@ -27,13 +27,13 @@ ADDRESS = re.compile(
     """,
     re.VERBOSE,
 )
-# In place of an address, where numbers are looked for.
+# Replaces an address while numbers are being searched for.
 BLANK = "@"
 
-# What may be left of an address, number or IBAN at the end or the start of a cut text: a word and
-# the digits beside it, groups of four. We look for them in REACH characters only.
+# What may be left of an address, number or IBAN at the end or start of a cut text: a word and the
+# digits next to it, or groups of four. We search only REACH characters for it.
 REACH = 1000
-# An escape that was cut in two, at the end or the start.
+# An escape that was cut in two, at its end or start.
 BEGUN = re.compile(
     r"(?:%[0-9a-fA-F]?|&(?:amp;)*#?[xX]?\w{0,31}|\\+(?:[uUx]\{?[0-9a-fA-F]{0,7})?)\Z"
 )
@@ -57,13 +57,13 @@ FIRST = [
 ]
 FIRST_OF_IBAN = re.compile(
     rf"(?i:[a-z0-9]{{0,4}}(?:{IBAN_JOINT}[a-z0-9]{{4}})+(?:{IBAN_JOINT}[a-z0-9]{{1,4}})?(?![a-z0-9]))"
-    # Not the beginning of an address.
+    # Not the beginning of an e-mail address.
     rf"(?!{WORD}*+@)"
 )
 
 
 def without_cut_ends(text: str, cut_start: bool, cut_end: bool) -> tuple[str, str]:
-    """What was dropped at the start of the text, and the text without what may be cut in two."""
+    """What was dropped at the start, and the text without values that may be cut in two."""
     if cut_end:
         text = text[: end_of_whole(text)]
     start = start_of_whole(text) if cut_start else 0
@@ -94,8 +94,8 @@ def start_of_whole(text: str) -> int:
 
 def masked_words(text: str, replace: Replace, *, is_phone: bool = False, context: str = "") -> str:
     """
-    The text, with what is found in it replaced. `context` is what stood before it, such as the key
-    of a string: it may say what a number is; `is_phone`: it is a phone's.
+    The text with all values in it replaced. `context` is what came before the text, such as the key
+    of a string, and may say what a number is; `is_phone`: it says that numbers are phone numbers.
     """
     spelling = Spelling(text)
     pieces, done = [], 0
@@ -107,7 +107,7 @@ def masked_words(text: str, replace: Replace, *, is_phone: bool = False, context
 
 
 def values_in(plain: str, *, is_phone: bool, context: str) -> list[tuple[str, int, int]]:
-    """(kind, start, end) of all that is found in a text in one spelling, in order."""
+    """(kind, start, end) of all values found in a text in one spelling, in order."""
     found = []
     if "@" in plain:
         found = [(EMAIL, *each.span()) for each in ADDRESS.finditer(plain)]

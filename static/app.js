@@ -1,14 +1,10 @@
-// What the pages need of a script besides htmx. Runs before the body: it must stay small.
+// What all pages need beside htmx. It runs before the body is loaded, so it must stay small.
 "use strict";
 
-// The server shows and reads times in the viewer's zone; it learns the zone here.
+// Tells the server the viewer's time zone, in which it shows and reads times.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (zone) {
   document.cookie = `timezone=${zone}; path=/; max-age=31536000; samesite=lax`;
-}
-
-function showKeys() {
-  document.querySelectorAll("[data-keys]").forEach((hint) => (hint.hidden = false));
 }
 
 function showCopyButtons(root) {
@@ -17,17 +13,22 @@ function showCopyButtons(root) {
   }
 }
 
+// The path of the open conversation whose row was last scrolled into view in the list beside it.
+let followed;
+
 function markCurrentRow() {
   document.querySelectorAll(".beside a.row").forEach((row) => {
-    if (row.pathname === location.pathname) row.setAttribute("aria-current", "page");
-    else row.removeAttribute("aria-current");
+    if (row.pathname !== location.pathname) return row.removeAttribute("aria-current");
+    row.setAttribute("aria-current", "page");
+    if (followed !== row.pathname) row.scrollIntoView({ block: "nearest" });
+    followed = row.pathname;
   });
 }
 
 function scrollToFocus() {
   const problem = location.hash === "#problem" && document.querySelector("#problem ~ .work > summary");
   if (problem) goTo(problem);
-  else document.querySelector(".message.focus")?.scrollIntoView({ block: "center" });
+  else document.querySelector(".message.focus, .newest")?.scrollIntoView({ block: "center" });
 }
 
 function goTo(problem) {
@@ -35,22 +36,19 @@ function goTo(problem) {
   problem.scrollIntoView({ block: "center" });
 }
 
-// The next problem of a conversation, or (-1) the previous one: from where the focus is, else from
-// the middle of the window.
-function goToProblem(step) {
-  const problems = [...document.querySelectorAll("#transcript .work[data-problem] > summary")];
-  const below = (each) => each.getBoundingClientRect().top > innerHeight / 2;
-  const place = problems.findIndex((each) => each.parentElement.contains(document.activeElement));
-  const found = place >= 0 ? problems[place + step]
-    : step > 0 ? problems.find(below) : problems.findLast((each) => !below(each));
-  if (found) goTo(found);
-  // The next part of a long conversation loads as it comes into view.
-  else if (step > 0) document.querySelector("#transcript .more.later")?.scrollIntoView();
+// A drawing that is wider than its box first shows where the workflow begins.
+function showBeginning() {
+  document.querySelectorAll(".drawing").forEach((drawing) => {
+    if (drawing.scrollLeft) return;
+    const box = drawing.getBoundingClientRect();
+    const first = drawing.querySelector(".node").getBoundingClientRect();
+    drawing.scrollLeft = first.left + first.width / 2 - box.left - box.width / 2;
+  });
 }
 
 document.addEventListener("htmx:after:swap", () => {
   showCopyButtons(document);
-  showKeys();
+  showBeginning();
   markCurrentRow();
 });
 document.addEventListener("htmx:after:history:push", () => {
@@ -58,8 +56,14 @@ document.addEventListener("htmx:after:history:push", () => {
   requestAnimationFrame(scrollToFocus);
 });
 
-// Where the browser knows trusted types, htmx alone makes HTML of text: of the server's answers. It
-// must learn how before it asks for anything, which it may do before all scripts have come.
+// Until htmx is loaded, nothing else shows the list that Back or Forward leads to.
+const opened = location.pathname + location.search;
+addEventListener("popstate", () => {
+  if (!window.htmx && location.pathname + location.search !== opened) location.reload();
+});
+
+// In browsers with trusted types, only htmx may turn text into HTML, and only the server's answers.
+// This sets up its policy as soon as htmx is loaded: it may send requests before other scripts run.
 document.addEventListener("load", ({ target }) => {
   if (!target.matches?.('script[src*="/htmx"]')) return;
   htmx.registerExtension("trusted-types", {
@@ -71,17 +75,17 @@ document.addEventListener("load", ({ target }) => {
 
 document.addEventListener("DOMContentLoaded", () => {
   showCopyButtons(document);
-  showKeys();
+  showBeginning();
   document.querySelectorAll("[data-print]").forEach((button) => {
     button.hidden = false;
     button.addEventListener("click", () => print());
   });
-  // A linked message, run or task that is folded away opens.
+  // Open the linked message, run or task if it is folded.
   const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
   if (target && target.matches("details")) target.open = true;
-  // The message that was searched for, where the address does not name it; or the problem.
+  // If the URL names no element, scroll to the message that was searched for, or to the problem.
   if (!target) scrollToFocus();
-  // The browser takes the focus away when it goes to the place that the address names.
+  // After loading, the browser goes to the element that the URL names, which takes the focus away.
   else if (target.id === "problem") addEventListener("load", scrollToFocus);
 });
 
@@ -99,81 +103,63 @@ document.addEventListener("click", async (event) => {
   }, 2000);
 });
 
-// Copies what a link leads to; without a clipboard the link is simply followed.
+// Copies the text that a link leads to. Without a clipboard, the browser follows the link.
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("[data-copy-from]");
   if (!link || !navigator.clipboard || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  // While it still says how the last one went, it has another text.
+  // The link's own words are kept, since after a click it says "Copied" for two seconds.
   const label = (link.dataset.label ??= link.textContent);
   const status = link.parentElement.querySelector("[role=status]");
-  let told = "Copied";
+  let outcome = "Copied";
   try {
     const response = await fetch(link.href);
-    // Whoever is signed out is led to a form.
+    // A user who is signed out is redirected to the form to sign in.
     if (!response.ok || response.redirected) throw new Error(`Status ${response.status}`);
     await navigator.clipboard.writeText(await response.text());
   } catch {
-    told = "Could not copy";
+    outcome = "Could not copy";
   }
-  link.textContent = status.textContent = told;
+  link.textContent = status.textContent = outcome;
   setTimeout(() => {
     link.textContent = label;
     status.textContent = "";
   }, 2000);
 });
 
-// What is typed while an answer is on its way must not be undone by it.
-document.addEventListener("input", (event) => {
-  if (event.target.form?.id === "filters") htmx.trigger(event.target.form, "htmx:abort");
-});
+// Whether the user is still typing: the year of a date is incomplete (0202), or a search has only
+// one letter.
+function isUnfinished(field) {
+  if (field.type.startsWith("date")) return field.value && field.value < "1000";
+  return field.type === "search" && field.value && [...field.value.replace(/[\s"]/g, "")].length < 2;
+}
 
-// A printout tells when it was made, not when its page was opened.
+document.addEventListener("input", (event) => {
+  const { form } = event.target;
+  if (form?.id !== "filters") return;
+  if (isUnfinished(event.target)) event.stopPropagation();
+  // An answer that is still on its way would undo what the user is typing.
+  else htmx.trigger(form, "htmx:abort");
+}, true);
+
+// A printout says when it was printed, not when the page was opened.
 const ON_PAPER = { dateStyle: "medium", timeStyle: "long" };
 addEventListener("beforeprint", () => {
   const now = new Date().toLocaleString("en-GB", ON_PAPER);
   document.querySelectorAll("[data-now]").forEach((shown) => (shown.textContent = now));
 });
 
-// The menu of files closes as menus do.
-function closeExport(besides) {
-  document.querySelectorAll("details.export[open]").forEach((menu) => {
-    if (menu.contains(besides)) return;
-    if (menu.contains(document.activeElement)) menu.querySelector("summary").focus();
-    menu.open = false;
-  });
+// 14:02, or 27 Nov, 14:02 if it was on another day.
+function clockTime(moment) {
+  const on = new Date(moment);
+  const day = on.toDateString() === new Date().toDateString()
+    ? {} : { day: "numeric", month: "short" };
+  return on.toLocaleString("en-GB", { ...day, hour: "2-digit", minute: "2-digit" });
 }
-document.addEventListener("click", (event) => closeExport(event.target));
 
-// The list: up and down move between rows, a slash goes to the search.
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const typing = event.target.matches("input, select, textarea");
-  if (event.key === "Escape") closeExport();
-  if ((event.key === "j" || event.key === "k") && !typing) {
-    document.querySelector(event.key === "j" ? ".walk [rel=next]" : ".walk [rel=prev]")?.click();
-  }
-  if ((event.key === "n" || event.key === "p") && !typing) goToProblem(event.key === "n" ? 1 : -1);
-  if (event.key === "/" && !typing) {
-    const search = document.querySelector("#id_search");
-    if (search) {
-      event.preventDefault();
-      search.focus();
-      search.select();
-    }
-  }
-  if ((event.key === "ArrowDown" || event.key === "ArrowUp") && event.target.matches("a.row")) {
-    const item = event.target.parentElement;
-    const next = event.key === "ArrowDown" ? item.nextElementSibling : item.previousElementSibling;
-    if (next) {
-      event.preventDefault();
-      next.querySelector("a.row").focus();
-    }
-  }
-});
-
-// "just now" and "5 minutes ago" go on while a page is open, as backoffice/words.py words them. The
-// browser's clock may be off: at first sight, what the server wrote counts.
+// Keeps "just now" and "5 minutes ago" current while a page is open, in the same words as
+// backoffice/words.py. If the browser's clock disagrees with the server, the server's words count
+// and time passes from there.
 const UNITS = { year: 31536000, month: 2592000, week: 604800, day: 86400, hour: 3600, minute: 60 };
 const known = new WeakMap();
 

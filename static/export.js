@@ -1,5 +1,5 @@
-// Shows how far a workbook is while the server makes it, and then saves it. Without this script the
-// browser waits for the same file.
+// Shows progress while the server makes a workbook, then saves it. Without this script, the browser
+// downloads the same file without progress.
 "use strict";
 
 const NEWLINE = 10;
@@ -25,7 +25,7 @@ function showMaking(link, cancel) {
   box.append(text, numbers, bar, button);
   document.body.append(box);
   return {
-    tell({ rows, total }) {
+    update({ rows, total }) {
       const count = (number) => number.toLocaleString("en-GB");
       numbers.textContent = total ? `${count(rows)} of ${count(total)} rows` : `${count(rows)} rows`;
       if (total) {
@@ -45,8 +45,9 @@ function showMaking(link, cancel) {
   };
 }
 
-// The file behind lines of JSON and an empty line, in parts; each line is told on its way.
-async function partsAfterLines(body, tell) {
+// Reads lines of JSON, an empty line and then the file. Calls onLine for each line as it arrives,
+// and returns the file in parts, or null if it did not arrive.
+async function partsAfterLines(body, onLine) {
   const reader = body.getReader();
   let parts = null;
   let begun = new Uint8Array();
@@ -64,7 +65,7 @@ async function partsAfterLines(body, tell) {
     for (let end; !parts && (end = begun.indexOf(NEWLINE)) >= 0; ) {
       const line = new TextDecoder().decode(begun.subarray(0, end));
       begun = begun.subarray(end + 1);
-      if (line) tell(JSON.parse(line));
+      if (line) onLine(JSON.parse(line));
       else parts = [begun];
     }
   }
@@ -75,7 +76,7 @@ function save(file, name) {
   link.href = URL.createObjectURL(file);
   link.download = name;
   link.click();
-  // Not before the browser has begun to read it.
+  // The browser needs the URL until it has begun to read the file.
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
@@ -90,14 +91,14 @@ async function makeWorkbook(link) {
       signal: controller.signal,
     });
     if (!response.ok || response.redirected) {
-      // The page that says why, or the form to sign in.
+      // Show the page that explains the error, or the form to sign in.
       location.assign(link.href);
       return;
     }
-    const parts = await partsAfterLines(response.body, (told) => {
-      size = told.size ?? size;
-      problem = told.problem ?? problem;
-      if (told.rows !== undefined) making.tell(told);
+    const parts = await partsAfterLines(response.body, (line) => {
+      size = line.size ?? size;
+      problem = line.problem ?? problem;
+      if (line.rows !== undefined) making.update(line);
     });
     const file = new Blob(parts ?? [], { type: response.headers.get("Content-Type") });
     if (parts && file.size === size) {
@@ -108,13 +109,13 @@ async function makeWorkbook(link) {
   } catch (error) {
     if (error.name === "AbortError") return;
   }
-  making.fail(problem ?? "The file was not made. Try again.");
+  making.fail(problem ?? "The file could not be created. Try again.");
 }
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-workbook]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  // One at a time: a second press is the same wish.
+  // One at a time: a second click asks for the same file.
   if (!document.querySelector(".making progress")) makeWorkbook(link);
 });

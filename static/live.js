@@ -1,9 +1,9 @@
-// A page that is open follows what the runtime writes. One question in a while, for numbers alone,
-// tells what has changed; then that is asked for, and morphed into place.
+// Keeps an open page current. Every few seconds it asks NewArrivalsView what has changed, which
+// answers without content. Then it fetches the changed parts and morphs them into place.
 "use strict";
 
 (() => {
-  // Milliseconds between two questions: while a run goes on, else, and in a hidden tab.
+  // Milliseconds between two requests: while a run is going on, otherwise, and in a hidden tab.
   const SOON = 4_000;
   const LATER = 15_000;
   const MINUTE = 60_000;
@@ -17,17 +17,17 @@
   let timer;
   let isAsking = false;
   let askAgain = false;
-  // The conversation or run that is not there any more.
+  // The conversation or run on the page, if it no longer exists for this user.
   let gone;
 
   const isHidden = () => document.visibilityState === "hidden";
 
-  // Asking
+  // Requests
 
   class Failure extends Error {
     constructor(response) {
       super(`Status ${response.status}`);
-      // Something on the way may answer in the site's place.
+      // Only the site sends X-Request-ID. Without it, a proxy may have answered instead.
       this.isMissing = response.status === 404 && response.headers.has("X-Request-ID");
       this.signIn = response.headers.get("HX-Redirect");
       const wait = response.headers.get("Retry-After");
@@ -41,7 +41,7 @@
       headers: {
         "HX-Request": "true",
         "HX-Current-URL": location.href,
-        // Whoever only leaves a page open does not use the site: the sign-in may end.
+        // Tells the server that these requests do not count as use, so the sign-in may expire.
         "X-Refresh": "1",
         ...headers,
       },
@@ -51,17 +51,18 @@
     return response;
   }
 
-  // The answer as text; it must hold the elements with these ids: something on the way may answer in
-  // the site's place.
+  // The answer as text. It must have elements with these ids: if not, a proxy may have answered
+  // instead of the site.
   async function html(url, ids, headers) {
     const text = await (await answer(url, headers)).text();
-    if (!ids.every((id) => text.includes(`id="${id}"`))) throw new TypeError("Not what was asked for");
+    if (!ids.every((id) => text.includes(`id="${id}"`))) throw new TypeError("Unexpected answer");
     return text;
   }
 
   // Replacing
 
-  // What must not move: what the pointer is on, else what has the focus, else what is on top.
+  // What must not move while the page changes: the element under the pointer, else the one with the
+  // focus, else the topmost one in view.
   let pointer;
   addEventListener("pointermove", (event) => {
     pointer = event.pointerType === "mouse" ? [event.clientX, event.clientY] : undefined;
@@ -88,7 +89,7 @@
     ].find((one) => one?.closest?.("main") && !one.matches(CONTAINERS)
       && one.closest(".beside") === beside);
     const before = still?.getBoundingClientRect().top;
-    // The browser's own way, where it has one, would do it twice.
+    // Browsers with scroll anchoring would make up for the change a second time.
     scrolled.style.overflowAnchor = "none";
     change();
     if (still?.isConnected) scrolled.scrollTop += still.getBoundingClientRect().top - before;
@@ -100,10 +101,10 @@
 
   // Rows
 
-  // {run: {row, state}} of rows that are shown. A run stays here when it has ended: its last steps
-  // may be written afterwards.
+  // {run: {row, state}} for the rows on the page. Runs that have ended stay here, since their last
+  // steps may be written afterwards.
   const runs = new Map();
-  // {row: where its conversation was when the row was refreshed}
+  // {row: its conversation's time of last activity when the row was last refreshed}
   const places = new WeakMap();
 
   function followRuns(list) {
@@ -147,9 +148,10 @@
   async function refreshPage(shown) {
     const parts = [...shown.querySelectorAll("[data-part]")].filter(
       (part) => !part.parentElement.closest("details"));
-    // Nothing is written before the first run that goes on; a run's tasks are sorted anew.
+    // The runtime writes nothing before the first unfinished run. On the page of a run, all tasks
+    // are fetched, since their order may change.
     const first = parts.findIndex(
-      (part) => part.matches(".run-tasks") || part.querySelector(UNFINISHED));
+      (part) => part.matches(".run-steps") || part.querySelector(UNFINISHED));
     const stale = parts.slice(first < 0 ? -1 : first);
     const headers = shown.matches("main") ? { "HX-Target": "main#browse" } : {};
     const texts = [];
@@ -165,8 +167,8 @@
     });
   }
 
-  // Folded parts that were opened are loaded again when what they belong to has changed: {part: the
-  // state that it shows}.
+  // {folded part that the user opened: the data-state with which it was loaded}. When the data-state
+  // changes, it is loaded again.
   const loaded = new WeakMap();
   document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => {
     ctx.state = ctx.sourceElement.dataset.state;
@@ -194,7 +196,7 @@
     }
   }
 
-  // How many are new
+  // New conversations
 
   const title = () => document.title.replace(/^\(\d+\+?\) /, "");
 
@@ -224,7 +226,7 @@
     if (document.querySelector(".new:not(:has(a))")) announce("");
   });
 
-  // The question
+  // What has changed
 
   async function ask() {
     const watching = document.querySelector("[data-watch]");
@@ -254,17 +256,10 @@
     return true;
   }
 
-  // Saying how old the page is
-
-  function time(moment) {
-    const on = new Date(moment);
-    const day = on.toDateString() === new Date().toDateString()
-      ? {} : { day: "numeric", month: "short" };
-    return on.toLocaleString("en-GB", { ...day, hour: "2-digit", minute: "2-digit" });
-  }
+  // The note about the page's age
 
   function say(text, address) {
-    // What is said already must not be read out again.
+    // Setting the same text again would make screen readers repeat it.
     if (note.dataset.said === text) return;
     note.dataset.said = text;
     note.textContent = text;
@@ -279,7 +274,7 @@
     failures = notBefore = 0;
     upToDate = Date.now();
     const shown = document.querySelector("[data-watch]");
-    say(gone && shown === gone ? "This was erased, or you may no longer see it." : "");
+    say(gone && shown === gone ? "This was erased, or you no longer have access to it." : "");
   }
 
   function failed(failure) {
@@ -287,9 +282,9 @@
     notBefore = failure.until || 0;
     if (failure.isMissing && !failure.signIn) {
       gone = document.querySelector("[data-watch]");
-      return say("Part of this was erased, or you may no longer see it.");
+      return say("Part of this was erased, or you no longer have access to it.");
     }
-    const since = `Not up to date since ${time(upToDate)}`;
+    const since = `Not up to date since ${clockTime(upToDate)}`;
     if (failure.signIn) say(`${since}: you are signed out.`, failure.signIn);
     else say(since);
   }

@@ -1,4 +1,4 @@
-// Asks the browser for a passkey where a form wants one, and sends what it says.
+// Asks the browser for a passkey when the user submits a form that needs one, and sends it.
 "use strict";
 
 async function optionsOf(form) {
@@ -19,7 +19,7 @@ async function credentialFor(form) {
     });
   }
   const { publicKey } = options.creation_options;
-  // One that finds the account by itself, and makes sure who is there.
+  // Require a passkey that identifies the account without a username and verifies the user.
   publicKey.authenticatorSelection = {
     ...publicKey.authenticatorSelection,
     residentKey: "required",
@@ -43,7 +43,7 @@ if (window.PublicKeyCredential?.parseCreationOptionsFromJSON) {
         form.elements.credential.value = JSON.stringify(await credentialFor(form));
         form.submit();
       } catch {
-        // Cancelled, or there is none.
+        // The user cancelled, or there is no passkey.
         failed.hidden = false;
       }
     });

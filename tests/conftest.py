@@ -1,4 +1,4 @@
-"""One real PostgreSQL for all tests: the local one."""
+"""All tests run on one real PostgreSQL, the local one."""
 
 import functools
 import inspect
@@ -16,17 +16,17 @@ from conversations.agentdb.agent_tables import create_agent_tables
 from conversations.indexes import state
 from conversations.listing import counts
 
-from .support import deployment, faults, servers
+from .support import citus, deployment, faults, servers
 from .support.listing import be_patient
 from .support.signing_in import let_in, make_user
 
 DATABASES = ["default", "agents", "agents_write"]
-# What the migrations write; a test that commits something else there has it put back.
+# The tables that migrations fill. If a test commits changes to them, they are restored.
 MIGRATED = ["django_content_type", "auth_permission", "auth_group", "auth_group_permissions"]
 
 STARTERS = [deployment.deployment, faults.two_servers, servers.running, servers.pgbouncer]
 
-# The same examples each time, and few; `make hostile` takes many, and others each time.
+# A few examples, the same each time. `make hostile` tries many, and different ones each time.
 ONE_AFTER_ANOTHER = {
     "deadline": None,
     "database": None,
@@ -40,7 +40,7 @@ hypothesis_settings.load_profile("default")
 
 
 def pytest_configure(config):
-    # Before the URLs are walked, which looks for the panel's files.
+    # Set before anything walks the URLs, because that looks up the admin panel's static files.
     settings.STORAGES = {
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
@@ -67,12 +67,12 @@ def pytest_collection_modifyitems(items):
                 pytest.mark.django_db(**{**marker.kwargs, "databases": DATABASES}), append=False
             )
     yield
-    # A group stays in one process: begun last, it would go on alone.
+    # Start groups first. A group stays in one process, which would go on alone if it started last.
     items.sort(key=lambda item: not item.get_closest_marker("xdist_group"))
 
 
 def starts_servers(item) -> bool:
-    """Whether the test or a fixture that it uses starts a browser, or servers by our helpers."""
+    """Whether the test or one of its fixtures starts a browser, or servers with our helpers."""
     fixtures = item._fixtureinfo.name2fixturedefs
     functions = [item.obj, *(each.func for found in fixtures.values() for each in found)]
     return "browser" in fixtures or any(map(calls_starter, functions))
@@ -92,7 +92,7 @@ def django_db_setup(django_db_setup, django_db_blocker):
         writer.ensure_connection()
         create_agent_tables(writer.connection, settings.AGENT_SCHEMA)
         connections["agents"].close()
-        # Tests that roll back read what they wrote only through the same connection.
+        # A test that rolls back can only read what it wrote through the same connection.
         connections["agents"] = writer
         migrated = {table: rows_of(table) for table in MIGRATED}
     with pytest.MonkeyPatch.context() as patch:
@@ -110,12 +110,12 @@ def empty_tables(migrated: dict[str, list[tuple]]):
     """
     Delete what a test committed to either database, and keep what the migrations wrote.
 
-    Django truncates all tables and makes content types and permissions anew, which takes 0.4 s
-    after each test, and takes away the groups.
+    Django would truncate all tables and create content types and permissions again. That takes
+    0.4 s after each test, and deletes the groups.
     """
     for alias in ("default", "agents_write"):
         with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-            # Without triggers, foreign keys do not matter.
+            # This switches off triggers, and with them the checks of foreign keys.
             cursor.execute("SET LOCAL session_replication_role = replica")
             cursor.execute(
                 "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p')"
@@ -136,7 +136,7 @@ def empty_tables(migrated: dict[str, list[tuple]]):
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    """What a process keeps about its databases; and no page gives up on a busy machine."""
+    """Forget what a process knows about its databases, and raise time limits for busy machines."""
     be_patient(monkeypatch)
     monkeypatch.setattr(counts, "CACHE_SECONDS", 0)
     monkeypatch.setattr(counts, "CACHE_TIMES", 0)
@@ -150,13 +150,13 @@ def _fresh(monkeypatch):
 
 @pytest.fixture(autouse=True, scope="session")
 def _quick_passwords():
-    """Half a second each is right, but not for hundreds of sign-ins."""
+    """Hashing a password should take half a second, but not for hundreds of sign-ins in tests."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture
 def at_revision(db):
-    """Make the agent tables those of an older revision for one test."""
+    """A function that changes the agent tables to an older revision, for one test."""
 
     def change(number: str):
         with connections["agents_write"].cursor() as cursor:
@@ -195,3 +195,6 @@ outsider_client = client_fixture(None)
 
 def pytest_terminal_summary(terminalreporter):
     faults.write_table(terminalreporter.write_line)
+    skipped = terminalreporter.getreports("skipped")
+    if number := sum("citus" in report.keywords for report in skipped):
+        terminalreporter.write_line(f"{number} tests on Citus were not run: {citus.NOT_RUN}")

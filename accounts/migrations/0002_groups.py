@@ -43,7 +43,7 @@ def grant(apps, groups):
     for group_name, wanted in groups.items():
         group, _ = Group.objects.get_or_create(name=group_name)
         for app_label, model, codename, name in wanted:
-            # Django creates the same permissions after all migrations, and finds these.
+            # Django creates missing permissions after all migrations. It finds these in place.
             content_type, _ = ContentType.objects.get_or_create(app_label=app_label, model=model)
             permission, _ = Permission.objects.get_or_create(
                 content_type=content_type, codename=codename, defaults={"name": name}

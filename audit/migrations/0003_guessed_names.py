@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    # Blocks nobody, however long the audit trail is.
+    # Built concurrently, so it blocks nobody, however long the audit log is.
     atomic = False
 
     dependencies = [

@@ -1,6 +1,6 @@
 from django.db import migrations
 
-# Letters that are typed within three seconds make the entry of a search longer, and nothing else.
+# Within three seconds, letters that a user adds to a search may update the details of its entry.
 FUNCTION = """
     CREATE OR REPLACE FUNCTION audit_entry_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN

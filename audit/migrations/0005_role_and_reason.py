@@ -1,10 +1,10 @@
 from django.db import migrations, models
 
-# Adding columns with a constant default rewrites nothing; ALTER TABLE and CREATE TRIGGER lock the
-# table for a moment. They wait for transactions that have written to it, and everybody else then
-# waits for them: after five seconds they give up, and `migrate` can be run again.
+# Adding columns with a constant default rewrites nothing, but ALTER TABLE and CREATE TRIGGER lock
+# the table for a moment. They wait for transactions that have written to it, and meanwhile
+# everybody else waits for them. So they give up after five seconds; then run `migrate` again.
 PATIENCE = "SET LOCAL lock_timeout = '5s'"
-# Row triggers do not see TRUNCATE.
+# TRUNCATE does not fire row triggers.
 NEVER_EMPTIED = """
     CREATE FUNCTION audit_never_emptied() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN

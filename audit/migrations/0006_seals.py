@@ -2,10 +2,11 @@ from django.db import migrations, models
 
 import audit.sets
 
-# Before this, `SET desk.audit_prune` was all that it took to delete entries. Now they need a
-# checkpoint, which stays and which nobody can make without AUDIT_KEY so that audit_verify believes
-# it. The table is named with its schema: a temporary one of that name would be found first.
-# A search may be extended for three seconds by the clock: now() stands still in a transaction.
+# Until now, `SET desk.audit_prune` was enough to delete entries. From now on that takes a
+# checkpoint, which stays, and which audit_verify only accepts if it was made with AUDIT_KEY. The
+# table is named with its schema, because a temporary table of that name would be found first. The
+# three seconds for extending a search are measured with clock_timestamp(), because now() stands
+# still during a transaction.
 FUNCTION = """
     CREATE OR REPLACE FUNCTION audit_entry_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE
@@ -43,7 +44,7 @@ BEFORE = """
         RAISE EXCEPTION 'The audit trail is append-only.';
     END $$;
 """
-# Seals are never changed nor deleted at all.
+# Seals can never be changed or deleted.
 SEALS = """
     CREATE TRIGGER audit_seal_append_only BEFORE UPDATE OR DELETE ON audit_seal
     FOR EACH ROW EXECUTE FUNCTION audit_never_emptied();
@@ -57,7 +58,7 @@ UNDO = """
 
 
 class Migration(migrations.Migration):
-    """Locks no table that is in use. audit_prune of the former release cannot delete any more."""
+    """Locks no table in use. From here on, audit_prune of the previous release cannot delete."""
 
     dependencies = [("audit", "0005_role_and_reason")]
 

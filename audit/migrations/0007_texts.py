@@ -1,7 +1,7 @@
 from django.db import migrations, models
 
-# Like 0006, and lets a transaction that sets desk.audit_fingerprints change the details of entries,
-# as long as none is sealed: 0008 and the first seal put fingerprints there.
+# As in 0006. Also, as long as there is no seal, a transaction that sets desk.audit_fingerprints may
+# change the details of entries: 0008 and the first seal put fingerprints there.
 FUNCTION = """
     CREATE OR REPLACE FUNCTION audit_entry_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE
@@ -59,7 +59,7 @@ BEFORE = """
 
 
 class Migration(migrations.Migration):
-    """Locks no table that is in use."""
+    """Locks no table in use."""
 
     dependencies = [("audit", "0006_seals")]
 

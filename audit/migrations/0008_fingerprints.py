@@ -9,12 +9,12 @@ def convert(apps, schema_editor):
 
 class Migration(migrations.Migration):
     """
-    Puts fingerprints where entries hold external ids and what was searched for. It reads searches,
-    exports and edits, and locks those of a batch of 500 at a time, each batch in a transaction of
-    its own: nobody waits for it, and it can be run again after a stop. Backwards it does nothing:
-    the former code shows fingerprints.
+    Replaces external ids and searched texts in entries by fingerprints. It reads searches, exports
+    and edits in batches of 500, and locks one batch at a time, each in its own transaction. So
+    nobody waits for it, and it can be stopped and run again. Reversing it does nothing: older code
+    shows fingerprints as they are.
 
-    The trigger lets this pass because nothing is sealed yet, see 0007_texts.
+    The trigger allows this because nothing is sealed yet, see 0007_texts.
     """
 
     atomic = False

@@ -1,4 +1,4 @@
-"""Which database a model's rows are in."""
+"""Which database holds a model's rows."""
 
 
 class Router:
@@ -15,7 +15,7 @@ class Router:
         return "agents_write" if "agents_write" in settings.DATABASES else "agents"
 
     def allow_relation(self, one, other, **hints):
-        # `agents` and `agents_write` are one database; no join leaves it.
+        # `agents` and `agents_write` are the same database; relations never cross databases.
         apps = {one._meta.app_label, other._meta.app_label}
         return "conversations" not in apps or len(apps) == 1
 

@@ -1,4 +1,4 @@
-"""Time limits for statements: of pages, and shorter ones for parts of them."""
+"""Time limits for the statements of a page, and shorter ones for parts of it."""
 
 import time
 from contextlib import contextmanager, nullcontext
@@ -11,7 +11,7 @@ from .postgresql.connection import page_seconds
 
 
 class TimeBudget:
-    """Seconds that several steps share."""
+    """A number of seconds that several steps share."""
 
     def __init__(self, seconds: float):
         self.ends = time.monotonic() + seconds
@@ -24,12 +24,12 @@ class TimeBudget:
 @contextmanager
 def time_limit(alias: str, limit: float | TimeBudget):
     """
-    Each statement inside gets that many seconds, or what is left of the budget when it begins. A
+    Each statement inside gets the limit in seconds, or what is left of the budget when it begins. A
     timeout raises as usual.
     """
     connection = ours(connections[alias])
     outer, within_another = connection.statement_seconds, connection.in_atomic_block
-    # A savepoint: a timeout undoes this block and nothing else.
+    # In a savepoint, a timeout undoes this block and nothing else.
     with transaction.atomic(using=alias) if within_another else nullcontext():
         connection.statement_seconds = (
             limit.left if isinstance(limit, TimeBudget) else lambda: limit

@@ -9,8 +9,8 @@ from psycopg.conninfo import conninfo_to_dict
 from .. import env
 from .postgresql.connection import Connection
 
-# For reading the agent database. JIT took 2 s to compile a query of many subqueries that ran for
-# 0.2 s. One person's search must not take every processor.
+# For reading the agent database. JIT spent 2 s compiling a query of many subqueries that ran for
+# 0.2 s. Without parallel workers, one user's search cannot take every processor.
 READING = {
     "default_transaction_read_only": "on",
     "jit": "off",
@@ -19,7 +19,7 @@ READING = {
 
 
 def quote_option(value: str) -> str:
-    """One value inside libpq's `options`, where spaces separate and backslashes escape."""
+    """Quote a value for libpq's `options`, where spaces separate and backslashes escape."""
     return re.sub(r"([\\\s])", r"\\\1", value)
 
 
@@ -34,11 +34,11 @@ def from_uri(
     test: dict | None = None,
 ) -> dict:
     """
-    The DATABASES entry for a libpq URI, as kavalai's environment holds it.
+    The DATABASES entry for a libpq URI, which may be written as in kavalai's environment.
 
     SQLAlchemy's driver suffix (`postgresql+asyncpg://`) and asyncpg's `ssl` parameter are
-    accepted. `variable` is the setting that the error message for a bad URI names; libpq's own
-    message is left out since it may quote a part of the password.
+    accepted. If the URI is bad, the error message names the setting `variable`; libpq's own message
+    is left out because it may quote part of the password.
     """
     libpq_uri = re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", uri)
     libpq_uri = re.sub(r"([?&])ssl=", r"\1sslmode=", libpq_uri)
@@ -82,10 +82,11 @@ def from_uri(
             "min_size": 0,
             "max_size": pool_size,
             "timeout": 3,
-            # Otherwise it waits longer after each attempt, and so do pages when the server is back.
+            # Otherwise the pool waits longer after each attempt, and pages wait with it even when
+            # the server is back.
             "reconnect_timeout": 0,
         }
     else:
-        # A new connection doubles a page's time: its server process must read the catalogs first.
+        # Connecting anew doubles a page's time: the server process must first read the catalogs.
         entry["CONN_MAX_AGE"] = 3600
     return entry

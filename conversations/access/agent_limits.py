@@ -1,11 +1,11 @@
 """
-Agent access: a user sees the conversations of all agents or, if an admin has limited one of their
-groups, of certain agents.
+Agent access: a user sees the conversations of all agents or, if an admin has limited one of the
+user's groups, of certain agents only.
 
-During a request, every statement on the agent database sees only the rows that the limit allows,
-so no page, file or query can forget it. A statement that cannot be limited is refused. Code that
-writes reads the rows within the limit first, then writes inside `lifted()`. Commands and other
-programs have no request and no limit. A new thread needs the request's context.
+During a request, every statement on the agent database sees only the rows that the limit allows, so
+no page, file or query can forget it. A statement that cannot be limited is refused. Code that
+writes first reads the rows within the limit, then writes inside `lifted()`. Commands and other
+programs have no request and therefore no limit. A new thread needs the request's context.
 """
 
 import re
@@ -22,24 +22,25 @@ from ..agentdb import revision
 
 _request: ContextVar = ContextVar("limited_request", default=None)
 
-# Looks up each row's session by primary key: a join could become a hash of all sessions.
+# Looks up each row's session by primary key: PostgreSQL could turn a join into a hash of all
+# sessions.
 OF_SESSION = "SELECT * FROM {} WHERE (SELECT true FROM sessions WHERE sessions.id = {}.session_id)"
 OF_AGENT = "SELECT * FROM {} WHERE {} = {}"
 TABLES = ("agents", "sessions", "runs", "tasks", "chat_messages", "model_call_stats")
 NAMES_TABLE = re.compile(rf"\b({'|'.join(TABLES)})\b", re.IGNORECASE)
-# A name with its schema would get around the limit.
+# With a schema in front of its name, a table would be read without the limit.
 QUALIFIED = re.compile(rf'\.\s*"?({"|".join(TABLES)})\b', re.IGNORECASE)
-# Rows read through a limit would not be locked.
+# Rows are read through a subquery, where FOR UPDATE would not lock them.
 LOCKING = re.compile(r"\bFOR\s+(NO\s+KEY\s+)?(UPDATE|SHARE|KEY\s+SHARE)\b", re.IGNORECASE)
 READING = re.compile(r"\s*(?:(SELECT\b|\()|(WITH\b)|COPY\s*\((?=\s*SELECT\b))", re.IGNORECASE)
 
 
 class NotLimited(PermissionDenied):
-    """A statement that cannot be limited, from a user who has a limit."""
+    """A user with a limit tried to run a statement that cannot be limited."""
 
 
 def agents() -> frozenset[UUID] | None:
-    """The agents whose conversations may be read now; None for all."""
+    """The agents whose conversations may be read at the moment; None means all."""
     request = _request.get()
     if request is None:
         return None
@@ -47,7 +48,7 @@ def agents() -> frozenset[UUID] | None:
 
 
 def middleware(get_response):
-    """Applies the user's limit to all that the request reads."""
+    """Applies the user's limit to everything that the request reads."""
 
     def limited(request):
         with reading_for(request):
@@ -66,14 +67,14 @@ def reading_for(request):
 
 
 def lifted():
-    """For rows already read within the limit, or results that no user sees."""
+    """For rows that were read within the limit, and for results that no user sees."""
     return reading_for(None)
 
 
 def limited_tables(allowed: frozenset[UUID]) -> str:
     """A WITH clause that replaces each table with the rows the limit allows."""
     ids = [str(agent) for agent in sorted(allowed)]
-    # With `=`, an index yields one agent's sessions by last activity.
+    # With `=` instead of ANY, an index gives one agent's sessions by last activity.
     any_of = f"'{ids[0]}'::uuid" if len(ids) == 1 else f"ANY('{{{','.join(ids)}}}'::uuid[])"
     queries = {
         "agents": OF_AGENT.format("agents", "id", any_of),
@@ -87,7 +88,7 @@ def limited_tables(allowed: frozenset[UUID]) -> str:
 
 
 def confined(query, connection):
-    """The statement, within the request's limit."""
+    """The statement, rewritten to stay within the request's limit."""
     allowed = agents()
     if allowed is None:
         return query

@@ -13,7 +13,7 @@ class ConversationAccess(PermissionRequiredMixin):
         response = super().dispatch(request, *args, **kwargs)
         if response.status_code == 200 and "session_id" in kwargs:
             details = {"page": request.resolver_match.url_name}
-            # Any request can say that htmx sent it: a file is one all the same.
+            # Any client can claim to be htmx, so only views that have fragments count as parts.
             is_part = isinstance(self, FragmentMixin) and wants_fragment(request)
             if is_part and refreshes_itself(request):
                 details["by"] = "an open page"
@@ -21,12 +21,15 @@ class ConversationAccess(PermissionRequiredMixin):
         return response
 
 
-# Filters with which a user could guess what was said, or by whom.
-WORDS = ("search", "external_id", "external_id_is", "external_id_of", "error")
+# With these filters, a user could guess at what was said, or by whom.
+WORDS = (
+    *("search", "external_id", "external_id_is", "external_id_of", "error"),
+    *("node", "tool", "model", "type"),
+)
 
 
 def audit_search(request, filters, *, again: bool, **details):
-    """Records the search in the audit trail if the filters are valid and hold such words."""
+    """Records the search in the audit trail if the filters are valid and one of WORDS is used."""
     typed = [name for name in WORDS if filters.data.get(name)]
     if typed and filters.is_valid():
         if refreshes_itself(request):

@@ -1,6 +1,6 @@
 """
-Who sees personal data masked, and the one way around it: to reveal one conversation for a while,
-with a reason that the audit trail keeps.
+Decides who sees personal data masked, and provides the one way around it: revealing a conversation
+for a while, with a reason that the audit trail records.
 """
 
 import time
@@ -22,14 +22,14 @@ from privacy.stand_ins import shortened
 from ..models import Session
 
 REVEALED_FOR = timedelta(minutes=30)
-# Per user; the oldest go first.
+# Per user; the oldest are dropped first.
 MOST_REVEALED = 50
 KEY = "revealed_conversations"
 
 
 @dataclass
 class PersonalData:
-    """How a request sees it: masked, revealed `until` then, or (neither) never masked."""
+    """How a request sees it: masked, revealed until `until`, or never masked if neither is set."""
 
     masked: bool = False
     until: datetime | None = None
@@ -97,8 +97,8 @@ class ReasonForm(forms.Form):
         min_length=5,
         max_length=500,
         error_messages={
-            "required": "Write why you need to see it.",
-            "min_length": "Write why you need to see it, in at least five letters.",
+            "required": "Say why you need to see it.",
+            "min_length": "Say why you need to see it, in at least five letters.",
         },
     )
 
@@ -109,7 +109,7 @@ class RevealView(PermissionRequiredMixin, View):
     permission_required = ("conversations.view_session", "conversations.reveal_session")
 
     def get(self, request, session_id):
-        # Signing in leads back here.
+        # After signing in, the browser returns here with a GET.
         return self.back(session_id)
 
     def post(self, request, session_id):
@@ -123,7 +123,7 @@ class RevealView(PermissionRequiredMixin, View):
         if not form.is_valid():
             context = {"form": form, "session_id": session_id, "state": request.GET.urlencode()}
             return render(request, "conversations/access/reveal.html", context, status=400)
-        # Record first: what the audit trail cannot keep is not shown.
+        # Record first: nothing is shown that the audit trail could not record.
         record(request, Act.REVEALED, session_id=session_id, reason=form.cleaned_data["reason"])
         remember(request, session_id)
         return self.back(session_id)

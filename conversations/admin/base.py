@@ -20,17 +20,17 @@ from ..agentdb import revision
 from ..changes import edits
 from ..models import PAYLOADS, Agent, Session
 
-# Rows are listed of this many conversations with one external id, the newest.
+# A search by external id lists the rows of this many conversations, the newest ones.
 MOST_CONVERSATIONS = 100
 
 
 class AgentRowAdmin(RecordedViews, BigTableAdmin):
     form = edits.EditForm
-    # Lines of the form. Editable ones are inputs for users who may edit.
+    # The form's lines. For users who may edit, editable ones are inputs.
     lines = ()
-    # Indexed columns in which a uuid is looked up, one after the other.
+    # Indexed columns in which a searched UUID is looked up, one after another.
     named_by = ("id",)
-    # Those whose rows are listed by time: there are few, or an index has that order.
+    # Columns whose hits are sorted by time: there are few, or an index has that order.
     in_time_by = ("session_id", "run_id")
 
     # Columns
@@ -54,7 +54,7 @@ class AgentRowAdmin(RecordedViews, BigTableAdmin):
         return [name for name in self.get_fields(request, obj) if name not in inputs]
 
     def input_for(self, line, row) -> str | None:
-        """The editable field that a line shows, if any."""
+        """The name of the editable field that a line shows, if any."""
         column = getattr(line, "__name__", line)
         for name in edits.EDITABLE[self.model]:
             if column in (name, f"{name}_id"):
@@ -65,14 +65,14 @@ class AgentRowAdmin(RecordedViews, BigTableAdmin):
     # Rows
 
     def get_queryset(self, request):
-        """For lists: only the columns they show."""
+        """For lists: reads only the columns that they show."""
         shown = {getattr(name, "__name__", name) for name in self.get_list_display(request)}
         columns = {each.attname for each in self.model._meta.concrete_fields}
         rows = self.model.objects.only("id", *(columns & shown))
         return rows.annotate(agent_name=F("agent__name")) if "agent_name" in shown else rows
 
     def get_object(self, request, object_id, from_field=None):
-        """For a form: a whole row, its long texts cut in SQL."""
+        """For a form: a whole row, with long texts cut in SQL."""
         try:
             pk = uuid.UUID(object_id)
         except ValueError:
@@ -122,7 +122,7 @@ class AgentRowAdmin(RecordedViews, BigTableAdmin):
         return self.has_view_permission(request) and super().has_module_permission(request)
 
     def has_view_permission(self, request, obj=None):
-        """Not for users who see personal data masked: forms read rows unmasked."""
+        """Not for users who see personal data masked, because forms read rows unmasked."""
         return not masking.is_active() and super().has_view_permission(request, obj)
 
     def may_edit(self, request) -> bool:
@@ -139,25 +139,25 @@ class AgentRowAdmin(RecordedViews, BigTableAdmin):
 
     def changeform_view(self, request, object_id=None, form_url="", extra_context=None):
         """
-        Django's, without its transaction around everything: save_edit() has its own, and the audit
-        trail must know how that ends.
+        Django's own view without its transaction around everything: save_edit() has its own, and
+        the audit trail must know how that one ends.
         """
         if self.may_edit(request) and not self.has_change_permission(request):
             if request.method == "POST":
                 return error_response(request, *NO_WRITING)
-            messages.info(request, "This site was set up to read the agent database only.")
+            messages.info(request, "This site is set up only to read the agent database.")
         arguments = (request, object_id, form_url, extra_context)
         try:
             try:
                 response = self._changeform_view(*arguments)
             except edits.Conflict:
-                # It changed after the form was checked: check again to say what.
+                # The row changed after the form was checked: check again to say what changed.
                 response = self._changeform_view(*arguments)
         except edits.Conflict:
             return error_response(request, *BUSY)
         except ChangeRefused as refused:
             return error_response(request, *refused.args)
-        # A response that closes a popup has no form.
+        # The response that closes a popup has no form.
         context = getattr(response, "context_data", None) or {}
         if request.method == "POST" and "adminform" in context:
             if context["adminform"].form.conflict:
@@ -167,7 +167,7 @@ class AgentRowAdmin(RecordedViews, BigTableAdmin):
         return response
 
     def record_view(self, request, row):
-        # What an agent is told is nobody's conversation.
+        # An agent's row is not part of any conversation.
         if self.model is not Agent:
             super().record_view(request, row, session_id=edits.conversation_of(row))
 
@@ -178,7 +178,7 @@ class AgentRowAdmin(RecordedViews, BigTableAdmin):
         obj.was_edited = edits.save_edit(request, form)
 
     def log_change(self, request, obj, message):
-        """Logs to Django's own history too, by id only: no names or external ids."""
+        """Writes to Django's history too, by id only: no names and no external ids."""
         from django.contrib.admin.models import CHANGE, LogEntry  # needs the user model
 
         if obj.was_edited:
@@ -202,6 +202,6 @@ class AgentRowAdmin(RecordedViews, BigTableAdmin):
 
 def by_external_id(rows, external_id):
     newest = Session.objects.with_external_id(external_id).newest_first()
-    # Looked up first: with a join the planner would choose where to begin.
+    # Looked up first: in a join, the planner would choose where to start.
     named = list(newest.values_list("pk", flat=True)[:MOST_CONVERSATIONS])
     return rows.filter(session_id__in=named).order_by("created_at", "id")

@@ -1,7 +1,7 @@
 """
-Cells of lists and lines of forms in the admin panel, as callables for Django's admin.
+Cells of the admin panel's lists and lines of its forms, as callables for Django's admin.
 
-Each is named after the column it reads, so AgentRowAdmin can leave out what a database lacks.
+Each has the name of the column it reads, so that AgentRowAdmin can leave out missing columns.
 """
 
 from django.contrib import admin
@@ -19,12 +19,12 @@ SHOWN = 2_000
 
 
 def field(name: str, words, label: str | None = None):
-    """A cell of a list or a line of a form, unless the database lacks the column."""
+    """A cell in a list or a line in a form; left out if the database lacks the column."""
 
     @admin.display(description=label or name.replace("_", " "))
     def display(row):
         value = getattr(row, name)
-        # Django writes "None" if a form's line has no value.
+        # Django would show None as "None" on a form's line.
         return "-" if value in (None, "") else words(value)
 
     display.__name__ = name
@@ -45,7 +45,7 @@ def cut(value) -> str:
 
 
 def change_link(model):
-    """A link to the form of the row a column refers to."""
+    """A link to the form of the row that a column refers to."""
     name = f"{model._meta.model_name}_id"
     address = f"admin:conversations_{model._meta.model_name}_change"
     return field(
@@ -56,7 +56,7 @@ def change_link(model):
 
 
 def conversation(where: str = "session_id", query: str = ""):
-    """A link to the conversation's page, at this row."""
+    """A link to the conversation's page, scrolled to this row."""
 
     @admin.display(description="conversation")
     def display(row):
@@ -71,7 +71,7 @@ def conversation(where: str = "session_id", query: str = ""):
 
 
 def long_text(name: str, up_to: int = SHOWN):
-    """The beginning of a payload or text, with a link to all of it."""
+    """The beginning of a payload or text, with a link to the whole of it."""
 
     @admin.display(description=name.replace("_", " "))
     def display(row):
@@ -98,7 +98,7 @@ def whole_of(row, name, length, up_to):
     if length > up_to:
         said.append(f"The first {up_to:,} of {length:,} characters.")
     if name in edits.EDITABLE.get(type(row), ()) and length > edits.LONGEST_TEXT:
-        said.append("Too long to be edited here.")
+        said.append("Too long to edit here.")
     if url := payload_url(row, name):
         said.append(format_html('<a href="{}">Open it</a>', url))
     return format_html("<p>{}</p>", format_html_join(" ", "{}", zip(said)))
@@ -115,9 +115,9 @@ def payload_url(row, name) -> str | None:
 
 
 def rows_of(column: str, *models):
-    """Links to the lists of the rows that belong to this one."""
+    """Links to the lists of rows that belong to this row."""
 
-    @admin.display(description="its rows")
+    @admin.display(description="related rows")
     def display(row):
         links = (
             (

@@ -1,6 +1,7 @@
 """
-The six tables in the admin panel. Lists read from `agents`, without payloads; an editable form
-reads its row from the database it writes to. edits.py says what may be edited, and how.
+The six tables in the admin panel. Lists read from `agents`, without payloads. An editable form
+reads its row from the database that it writes to. changes/edits.py defines what may be edited, and
+how.
 """
 
 from django.contrib import admin
@@ -29,7 +30,7 @@ from .columns import (
 )
 
 EXTERNAL_ID = lazy_external_id_label(inside=True)
-# An agent has no page of its own.
+# Agents have no page of their own, so their form shows more.
 SHOWN_OF_AGENT = 20_000
 
 
@@ -55,7 +56,7 @@ class AgentAdmin(AgentRowAdmin):
         time("updated_at"),
         rows_of("agent_id", Session, ChatMessage, Task, ModelCall),
     ]
-    search_help_text = "An id, or a part of a name."
+    search_help_text = "Search by id, or by part of the name."
 
     def text_searches(self, term):
         yield lambda rows: rows.filter(name__contains_text=term)
@@ -84,7 +85,7 @@ class SessionAdmin(AgentRowAdmin):
     raw_id_fields = ["agent"]
     named_by = ("id", "agent_id")
     search_help_text = format_lazy(
-        "Its id, its agent's, or its {}, or how that begins.", EXTERNAL_ID
+        "Search by id, by the agent's id, or by {} or the beginning of it.", EXTERNAL_ID
     )
 
     def text_searches(self, term):
@@ -107,7 +108,7 @@ class RunAdmin(AgentRowAdmin):
         rows_of("run_id", Task, ChatMessage, ModelCall),
     ]
     named_by = ("id", "session_id")
-    search_help_text = format_lazy("Its id, or its conversation's id or {}.", EXTERNAL_ID)
+    search_help_text = format_lazy("Search by id, or by the conversation's id or {}.", EXTERNAL_ID)
 
 
 @admin.register(Task)
@@ -138,7 +139,8 @@ class TaskAdmin(AgentRowAdmin):
     ]
     named_by = ("id", "run_id", "session_id", "agent_id")
     search_help_text = format_lazy(
-        "Its id, that of its run, conversation or agent, its {}, or the URI of a tool.", EXTERNAL_ID
+        "Search by id, by the id of the run, conversation or agent, by {}, or by a tool's URI.",
+        EXTERNAL_ID,
     )
 
     def text_searches(self, term):
@@ -171,7 +173,7 @@ class ChatMessageAdmin(AgentRowAdmin):
     named_by = ("id", "session_id", "run_id", "agent_id")
     in_time_by = ("session_id", "run_id", "agent_id")
     search_help_text = format_lazy(
-        "Its id, that of its run, conversation or agent, or its {}.", EXTERNAL_ID
+        "Search by id, by the id of the run, conversation or agent, or by {}.", EXTERNAL_ID
     )
 
 
@@ -183,7 +185,7 @@ class ModelCallAdmin(AgentRowAdmin):
         text("call_type"),
         text("model"),
         "response_code",
-        # Not the recorded total, which leaves out what some providers count apart.
+        # Not the recorded total, in which some providers leave out a part.
         field("tokens_count", intcomma, "tokens"),
         DURATION,
         time("created_at"),
@@ -219,7 +221,7 @@ class ModelCallAdmin(AgentRowAdmin):
     named_by = ("id", "session_id", "run_id", "agent_id")
     in_time_by = ("session_id", "run_id", "agent_id")
     search_help_text = format_lazy(
-        "Its id, that of its run, conversation or agent, or its {}.", EXTERNAL_ID
+        "Search by id, by the id of the run, conversation or agent, or by {}.", EXTERNAL_ID
     )
 
     def get_queryset(self, request):

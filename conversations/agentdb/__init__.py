@@ -1,1 +1,1 @@
-"""The agent database as the runtime creates it: revision, types, conventions."""
+"""How the runtime writes the agent database: revision, types, conventions."""

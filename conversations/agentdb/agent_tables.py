@@ -1,4 +1,4 @@
-"""The agent runtime's tables; we create them only where there is no runtime: locally, in tests."""
+"""Creates the agent runtime's tables where there is no runtime: locally and in tests."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ DDL = Path(__file__).with_suffix(".sql")
 
 
 def create_agent_tables(connection: psycopg.Connection, schema: str = "") -> bool:
-    """Create them at revision 0006 if `agents` is missing; True if they were created."""
+    """Create them at revision 0006 if `agents` is missing; True if this call created them."""
     if schema:
         name = sql.Identifier(schema)
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))

@@ -1,5 +1,5 @@
 -- The agent runtime's tables at revision 0006, for the local database and the tests.
--- Unqualified names: the caller sets search_path to the schema that should hold them.
+-- Table names carry no schema: the caller sets search_path to the schema that should hold them.
 
 CREATE TABLE alembic_version (
     version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY

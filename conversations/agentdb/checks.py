@@ -1,4 +1,4 @@
-"""`manage.py check`: does the agent database look as the models expect?"""
+"""`manage.py check`: whether the agent database is as the models expect."""
 
 import re
 
@@ -45,7 +45,7 @@ def agent_database(app_configs, databases=None, **kwargs):
         if settings.AGENT_SCHEMA in others:
             message += f" Behind PgBouncer, {alter_role('search_path', settings.AGENT_SCHEMA)}"
         elif others:
-            message += f" KAVALAI_DB_SCHEMA={others[0]} would find them."
+            message += f" Set KAVALAI_DB_SCHEMA={others[0]} to find them."
         return [checks.Error(message, id="conversations.E002")]
     problems = settings_not_taken() + not_found_by_edits(list(found))
     for model in models:
@@ -66,7 +66,7 @@ def agent_database(app_configs, databases=None, **kwargs):
         problems.append(
             checks.Warning(
                 f"The agent database is at revision {version or 'unknown'}; "
-                f"known are {revision.KNOWN_REVISIONS[0]} to {revision.KNOWN_REVISIONS[-1]}.",
+                f"this site knows {revision.KNOWN_REVISIONS[0]} to {revision.KNOWN_REVISIONS[-1]}.",
                 id="conversations.W001",
             )
         )
@@ -74,7 +74,7 @@ def agent_database(app_configs, databases=None, **kwargs):
 
 
 def settings_not_taken() -> list[checks.Warning]:
-    """Settings that the connection asked for and PgBouncer did not pass on."""
+    """Settings that the connection asked for but PgBouncer did not pass on."""
     connection = connections["agents"]
     asked = dict(OPTION.findall(connection.settings_dict["OPTIONS"].get("options", "")))
     wanted = {name: asked[name] for name in (*READING, "statement_timeout") if name in asked}
@@ -84,7 +84,7 @@ def settings_not_taken() -> list[checks.Warning]:
     if not missing:
         return []
     statements = " ".join(alter_role(name, wanted[name]) for name in missing)
-    message = f"The agent database does not take what this site asks for. {statements}"
+    message = f"The agent database ignores settings that this site asks for. {statements}"
     return [checks.Warning(message, id="conversations.W002")]
 
 
@@ -97,13 +97,13 @@ def not_found_by_edits(tables: list[str]) -> list[checks.Warning]:
             cursor.execute(FOUND, [tables])
             if cursor.fetchone()[0] == len(tables):
                 return []
-        message = f"Edits do not find the agent database's tables in {where()}."
+        message = f"Edits cannot find the agent database's tables in {where()}."
         if schema := settings.AGENT_SCHEMA:
             statement = alter_role("search_path", schema, "agents_write")
             message += f" Behind PgBouncer, {statement}"
     except DatabaseError as error:
         reason = str(error).strip().splitlines()[0]
-        message = f"The agent database does not answer where edits go: {reason}"
+        message = f"The agent database does not answer edits: {reason}"
     return [checks.Warning(message, id="conversations.W003")]
 
 
@@ -132,7 +132,7 @@ def readable_tables(tables: list[str]) -> set[str]:
 
 
 def schemas_with_sessions() -> list[str]:
-    """Schemas that hold a table of the runtime's, to hint at KAVALAI_DB_SCHEMA."""
+    """Schemas that hold a table of the runtime, as a hint for KAVALAI_DB_SCHEMA."""
     with connections["agents"].cursor() as cursor:
         cursor.execute(
             "SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "

@@ -2,8 +2,9 @@
 SQL that differs only in its parameters, built once per process.
 
 Django takes longer to build the largest statements than PostgreSQL takes to run them: 9 ms for the
-rows of the list, 12 for the columns of its file, 5 for a condition on all kinds of problems, 3 for
-runs, 3 together for the steps and the model calls of a conversation. Only these are built here.
+list's rows, 12 ms for the columns of its export, 5 ms for a condition on all kinds of problems,
+3 ms for runs, and 3 ms for a conversation's steps and model calls together. Only these are built
+here, and those that read thousands of rows as tuples anyway.
 """
 
 import json
@@ -18,12 +19,12 @@ from django.db.models.expressions import RawSQL
 
 from . import revision
 
-# The annotations of with_summary() that are JSON.
+# Annotations of with_summary() that hold JSON.
 COUNTS = ("message_counts", "run_counts", "task_counts", "model_call_counts")
 
 
 class Placeholder(str):
-    """Stands for a named parameter until the statement runs."""
+    """Marks the place of a named parameter until the statement runs."""
 
 
 def one(name: str) -> RawSQL:
@@ -36,8 +37,8 @@ def some(name: str) -> RawSQL:
 
 def by_id(build: Callable[..., QuerySet], **given: uuid.UUID | list[uuid.UUID]) -> dict:
     """
-    {id: row} of the queryset that `build` returns for `given`: an id, or a list of ids for use
-    with `__in`. `build` gets SQL in their place.
+    {id: row} for the queryset that `build` returns. Each keyword in `given` is an id, or a list of
+    ids for use with `__in`; `build` gets SQL placeholders instead of the values.
     """
     if not all(given.values()):
         return {}
@@ -51,7 +52,7 @@ def by_id(build: Callable[..., QuerySet], **given: uuid.UUID | list[uuid.UUID]) 
 
 
 def tuples(build: Callable[..., QuerySet], **given: uuid.UUID | list[uuid.UUID]) -> list[tuple]:
-    """Like by_id(), for a values_list(). Values are as psycopg reads them: JSON is text."""
+    """Like by_id(), but for a values_list(). Values are as psycopg reads them: JSON is text."""
     if not all(given.values()):
         return []
     model, sql, params = filled(build, given)
@@ -68,8 +69,8 @@ def filled(build, given: dict) -> tuple[type[Model], str, list]:
 
 def condition(build: Callable[..., QuerySet], *args: Any) -> RawSQL:
     """
-    Reuses the WHERE clause of the queryset `build(*args)` as a condition on another queryset of
-    the same table. Not for use in a subquery, where Django renames tables.
+    Reuse the WHERE clause of the queryset `build(*args)` as a condition on another queryset of the
+    same table. Not for use in a subquery, where Django renames tables.
     """
     sql, params = where(build, args, revision.known())
     return RawSQL(sql, params, output_field=BooleanField())  # noqa: S611
@@ -77,8 +78,8 @@ def condition(build: Callable[..., QuerySet], *args: Any) -> RawSQL:
 
 def subqueries(build: Callable[[], QuerySet]) -> dict[str, RawSQL]:
     """
-    The subqueries that `build` annotates, as annotations of another queryset of the same table. Not
-    for use in a subquery, either.
+    Reuse the subqueries that `build` annotates as annotations of another queryset of the same
+    table. Not for use in a subquery either.
     """
     return {
         name: RawSQL(sql, params, output_field=field)  # noqa: S611
@@ -112,12 +113,12 @@ def annotated(build, known) -> dict[str, tuple[str, tuple, Field]]:
 
 
 def compiler(queryset):
-    """For the queryset's own server: SQL differs between versions of PostgreSQL."""
+    """The compiler for the queryset's server: SQL differs between PostgreSQL versions."""
     return queryset.query.get_compiler(queryset.db)
 
 
 def forget():
-    """Build them again: the tables may have changed while one was built."""
+    """Drop all compiled SQL: the tables may have changed while it was being built."""
     statement.cache_clear()
     where.cache_clear()
     annotated.cache_clear()

@@ -3,21 +3,29 @@
 from datetime import UTC, datetime
 
 import psycopg
-from psycopg.types.datetime import TimestamptzLoader
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
+# psycopg's loader in C, if it has one, is seven times as fast as the one in Python that Django
+# extends.
+Fastest = psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, Format.TEXT)
 
 
-class ClampedLoader(TimestamptzLoader):
-    """Clamps PostgreSQL's times, which reach to infinity, to Python's range."""
+class ClampedLoader(Loader):
+    """Clamps PostgreSQL's times, which reach to infinity, to the range of Python's datetime."""
 
-    # Django replaces a loader whose zone is not the connection's.
+    # Django replaces a loader whose time zone differs from the connection's.
     timezone = UTC
+
+    def __init__(self, oid, context=None):
+        super().__init__(oid, context)
+        self.fastest = Fastest(oid, context)
 
     def load(self, data):
         try:
-            return super().load(data).astimezone(UTC)
+            return self.fastest.load(data).astimezone(UTC)
         except (psycopg.DataError, OverflowError):
             text = bytes(data)
             early = text.startswith(b"-") or text.endswith(b"BC")
@@ -25,5 +33,5 @@ class ClampedLoader(TimestamptzLoader):
 
 
 def clamp_times(connection, **kwargs):
-    """In our own database too: whoever wrote such a time there would hide the audit trail."""
+    """Our own database too: a time beyond Python's range would make the audit trail unreadable."""
     connection.connection.adapters.register_loader("timestamptz", ClampedLoader)

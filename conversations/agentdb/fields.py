@@ -1,4 +1,4 @@
-"""Columns as the agent runtime fills them."""
+"""Field types for columns as the agent runtime fills them."""
 
 from django.db import models
 from django.db.models.lookups import BuiltinLookup
@@ -9,9 +9,9 @@ from privacy import masking
 
 class PayloadField(models.JSONField):
     """
-    A jsonb column in which "no value" may be SQL NULL or JSON null: both read as None.
+    A jsonb column in which SQL NULL and JSON null both mean "no value"; both are read as None.
 
-    The lookup `has_value` tells them from values in SQL, without reading the payload.
+    The lookup `has_value` tells both from real values in SQL, without reading the payload.
     """
 
     def from_db_value(self, value, expression, connection):
@@ -26,7 +26,7 @@ class SecondsField(models.FloatField):
 
 
 class CutTextField(models.TextField):
-    """A text that SQL cut to `length`; if it did, its end is masked as one that was cut off."""
+    """A text that SQL may have cut to `length`; if so, it is masked as one with a cut end."""
 
     def __init__(self, length: int):
         super().__init__()
@@ -48,7 +48,7 @@ class PayloadTextField(models.TextField):
 
 
 class BooleanLookup(BuiltinLookup):
-    """A lookup that takes True or False; `template` is its condition in SQL."""
+    """A lookup that takes True or False; `template` is its SQL condition."""
 
     prepare_rhs = False
     template: str
@@ -64,7 +64,7 @@ class BooleanLookup(BuiltinLookup):
 
 @PayloadField.register_lookup
 class HasValue(BooleanLookup):
-    """Checks the stored size first: comparing a large value would have to fetch it."""
+    """Checks the stored size first, because comparing a large value means fetching all of it."""
 
     lookup_name = "has_value"
     template = (
@@ -74,7 +74,7 @@ class HasValue(BooleanLookup):
 
 @models.TextField.register_lookup
 class ContainsText(BuiltinLookup):
-    """Case-insensitive substring by ILIKE, which a trigram index on the plain column supports."""
+    """Case-insensitive substring with ILIKE, which a trigram index on the plain column supports."""
 
     lookup_name = "contains_text"
 

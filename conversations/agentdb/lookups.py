@@ -1,6 +1,6 @@
 """
-Lookups that compare texts in their normal form. In a database that is not UTF8, whose texts cannot
-be normalised, they ignore the case and nothing else.
+Lookups that compare texts in their normal form. Databases with an encoding other than UTF8 cannot
+normalise texts; there, these lookups only ignore case.
 """
 
 from itertools import chain
@@ -13,12 +13,12 @@ from privacy import hits
 from . import normal_form
 from .search_terms import Term, whole
 
-# Conditions that an index is asked for, the longest terms first: each costs planning time.
+# How many conditions may use an index, longest terms first: each costs planning time.
 MOST_INDEXED = 3
-# Of external ids. A B-tree refuses entries of more than 2,704 bytes, and with them the INSERT.
+# For external ids. A B-tree rejects entries of more than 2,704 bytes, and the INSERT with them.
 NAME_LENGTH = 600
-# A database whose locale is C lowers ASCII alone: there, capital letters are searched as typed.
-# PostgreSQL's planner works out which.
+# In a database with the locale C, lower() changes only ASCII, so other capital letters are searched
+# for as typed. PostgreSQL's planner evaluates which of the two it is.
 EITHER = """CASE WHEN lower('Ж' COLLATE "default") = 'ж' THEN %s ELSE %s END"""
 
 
@@ -32,7 +32,7 @@ def is_utf8(connection) -> bool:
 
 
 def can_hold(connection, text: str) -> bool:
-    """Whether a database that is not UTF8 has these characters: PostgreSQL refuses others."""
+    """Whether a database that is not UTF8 has these characters; PostgreSQL rejects others."""
     name = encoding(connection)
     if name == "SQL_ASCII" or text.isascii():
         return True
@@ -44,12 +44,12 @@ def can_hold(connection, text: str) -> bool:
 
 
 def name_sql(column: str) -> str:
-    """The normal form of an external id."""
+    """SQL for the normal form of an external id."""
     return f"left(btrim({normal_form.sql(column)}), {NAME_LENGTH})"
 
 
 def placeholder(*values: str) -> tuple[str, list[str]]:
-    """`values`: the value and, if it differs, that for databases which lower ASCII alone."""
+    """`values`: the value and, if it differs, the value for databases that lower only ASCII."""
     given = list(dict.fromkeys(values))
     return "%s" if len(given) == 1 else EITHER, given
 
@@ -57,7 +57,7 @@ def placeholder(*values: str) -> tuple[str, list[str]]:
 def holds_sql(
     connection, text: str, terms: tuple[Term, ...], normal_sql=normal_form.sql
 ) -> tuple[str, list[str]]:
-    """A condition, with its parameters: the SQL expression `text` holds all of the terms."""
+    """(condition, parameters): whether the SQL expression `text` contains all terms."""
 
     def pattern(words: str) -> str:
         return f"%{connection.ops.prep_for_like_query(words)}%"
@@ -87,14 +87,14 @@ class NormalLookup(BuiltinLookup):
     prepare_rhs = False
 
     def as_sql(self, compiler, connection):
-        # Without parameters, since the condition names it more than once.
+        # Must not have parameters, because the condition repeats the column.
         column, _ = self.process_lhs(compiler, connection)
         return self.condition(column, connection)
 
 
 @models.TextField.register_lookup
 class Holds(NormalLookup):
-    """All of these `Term`s, in any order and place. An index on the normal form supports it."""
+    """Contains all of these `Term`s, in any order. An index on the normal form supports it."""
 
     lookup_name = "holds"
 
@@ -103,7 +103,7 @@ class Holds(NormalLookup):
 
 
 class ErrorTextField(models.TextField):
-    """What an error says, by an expression that is long."""
+    """The text of an error; the SQL expression for it is long."""
 
 
 @ErrorTextField.register_lookup
@@ -115,8 +115,8 @@ class ErrorHolds(Holds):
 @models.TextField.register_lookup
 class HoldsOpenly(NormalLookup):
     """
-    Holds nothing that is masked, or matches all regular expressions of one of these lists, which
-    are from `privacy.hits`.
+    Contains nothing to mask, or matches all regular expressions in one of these lists, which come
+    from `privacy.hits`.
     """
 
     lookup_name = "holds_openly"
@@ -127,7 +127,7 @@ class HoldsOpenly(NormalLookup):
 
 class NameLookup(NormalLookup):
     operator: str
-    # What follows what was typed, in a pattern.
+    # Appended to the typed value to make it a pattern.
     rest = ""
 
     def condition(self, column, connection):
@@ -147,7 +147,7 @@ class NameLookup(NormalLookup):
 
 @models.TextField.register_lookup
 class IsNamed(NameLookup):
-    """An external id that is this one, in any case."""
+    """The external id equals this one, ignoring case."""
 
     lookup_name = "is_named"
     operator = "="
@@ -155,7 +155,7 @@ class IsNamed(NameLookup):
 
 @models.TextField.register_lookup
 class IsNamedFrom(NameLookup):
-    """One that begins like this, in any case."""
+    """The external id begins with this, ignoring case."""
 
     lookup_name = "is_named_from"
     operator = "LIKE"

@@ -1,13 +1,13 @@
 """
 The normal form in which texts and searches are compared: `normalised()` in Python, `sql()` in SQL.
 
-Both come from the tables below and agree on every character of Unicode 13, the oldest version among
-PostgreSQL 14 to 18. Letters are compared without case and however they are composed; quotes, white
-space and digits in one spelling; characters without a width are left out; JSON's `\\uXXXX` is its
-letter.
+Both are made from the tables below and agree on every character of Unicode 13, the oldest version
+that PostgreSQL 14 to 18 use. The normal form ignores case and how letters are composed, writes
+quotes, white space and digits in one way, leaves out zero-width characters, and turns JSON's
+`\\uXXXX` into its letter.
 
-Our indexes are built on the SQL: whoever changes it or a table has every operator rebuild them. It
-must never raise, whatever the text, or the runtime could not write that text.
+Our indexes are built on the SQL: whoever changes it or a table makes every operator rebuild them.
+It must not raise for any text, or the runtime could not write that text.
 """
 
 import json
@@ -17,25 +17,25 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from functools import cache
 
-# The tables. Their characters are those of a text that was decomposed (NFD) and lowered.
+# The tables. Their characters are those of text that was decomposed (NFD) and lowered before.
 
-# As regular expressions of both languages write them: soft hyphen, joiners, marks of direction,
+# Ranges of a regular expression, valid in both languages: soft hyphen, joiners, direction marks,
 # variation selectors, byte order mark.
 DROPPED = (
     r"\u00ad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
     r"\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef"
 )
 OTHER_SPACES = r"\t-\r\x1c-\x1f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-# Not single spaces, which need no work.
+# Single spaces are left out because they need no work.
 SPACES = f"[ {OTHER_SPACES}]{{2,}}|[{OTHER_SPACES}]"
-# {what stands for them: characters}
+# {replacement: characters}
 COMMON = {
     '"': "\u00ab\u00bb\u201c\u201d\u201e\u201f\uff02",
     "'": "\u00b4\u02bc\u2018\u2019\u201a\u201b\u2039\u203a\uff07",
     "i": "\u0131",
     "\u03c3": "\u03c2",
 }
-# The rest is looked for only in texts that hold some of it. Each zero is followed by its nine.
+# Searched for only in texts that contain some of these. After each zero come its nine digits.
 ZEROS = (
     "\u0660\u06f0\u07c0\u0966\u09e6\u0a66\u0ae6\u0b66\u0be6\u0c66\u0ce6\u0d66\u0de6\u0e50\u0ed0"
     "\u0f20\u1040\u1090\u17e0\u1810\u1946\u19d0\u1a80\u1a90\u1b50\u1bb0\u1c40\u1c50\ua620\ua8d0"
@@ -45,18 +45,18 @@ ZEROS = (
     "\U0001d7ec\U0001d7f6\U0001e140\U0001e2f0\U0001e950\U0001fbf0"
 )
 DIGITS = {str(value): "".join(chr(ord(zero) + value) for zero in ZEROS) for value in range(10)}
-# Other shapes of one letter, and the letters.
+# Variant shapes of a letter, and the plain letters.
 SHAPES = ("ſµϐϑϕϖϰϱϵᲀᲁᲂᲃᲄᲅᲆᲇᲈ", "sμβθφπκρεвдосттъѣꙋ")
-# One letter that stands for several.
+# Single letters that stand for several.
 SEVERAL = {
     **{"ß": "ss", "ŉ": "'n", "ẚ": "aʾ", "ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl"},
     **{"ﬅ": "st", "ﬆ": "st", "և": "եւ", "ﬓ": "մն", "ﬔ": "մե", "ﬕ": "մի", "ﬖ": "վն", "ﬗ": "մխ"},
 }
-# Of other letters, these alone become one of the above.
+# Apart from the letters above, only these become one of them when lowered.
 BEFORE_LOWERING = "ẛẞ"
 
-# An escape of JSON, without its backslash: neither half a pair nor the character 0, which
-# PostgreSQL cannot hold. A pair stands for one character.
+# A JSON escape without its backslash, but not half a surrogate pair, nor the character 0, which
+# PostgreSQL cannot store. A pair stands for one character.
 HEX = "[0-9a-fA-F]"
 HIGH, LOW = rf"u[dD][89abAB]{HEX}{{2}}", rf"u[dD][c-fC-F]{HEX}{{2}}"
 SINGLE = rf"u(?!0000|[dD][89a-fA-F]){HEX}{{4}}"
@@ -64,7 +64,7 @@ SINGLE = rf"u(?!0000|[dD][89a-fA-F]){HEX}{{4}}"
 
 @cache
 def as_class(characters: str) -> str:
-    """A class of a regular expression, as both languages understand it, in ASCII."""
+    """A regular expression's character class, in ASCII, as both languages understand it."""
     codes = sorted(map(ord, characters))
     pieces, first = [], 0
     for place, code in enumerate(codes, 1):
@@ -85,8 +85,8 @@ NEEDS_FOLDING = rf"[^ -~]|  |{ESCAPED}"
 NEEDS_MORE_THAN_SPACES = rf"[^\x01-\x7f]|{ESCAPED}"
 RARE = as_class("".join([*DIGITS.values(), SHAPES[0], *SEVERAL, BEFORE_LOWERING]))
 NEEDS_ALL = f"{RARE}|{ESCAPED}"
-# A text of more bytes is only lowered, and only its first characters count: PostgreSQL cannot
-# allocate more than 1 GB for what it makes of it.
+# A text of more bytes is only lowered, and only its beginning counts: PostgreSQL cannot allocate
+# more than 1 GB for intermediate results.
 LONG = 4_000_000
 FIRST_OF_LONG = 50_000_000
 FIRST_OF_ERROR = 100_000
@@ -94,8 +94,8 @@ FIRST_OF_ERROR = 100_000
 
 def sql(text: str) -> str:
     """
-    The normal form of the SQL expression `text`. Only texts that hold a character which needs it
-    take the costly ways.
+    SQL for the normal form of the SQL expression `text`. Only texts with characters that need them
+    go through the expensive steps.
     """
     text = f"({text})"
     lowered = f'lower({text} COLLATE "C")'
@@ -112,8 +112,8 @@ def sql(text: str) -> str:
 
 def error_sql(text: str) -> str:
     """
-    The same for errors: few rows have one, but `text` is a longer expression, which this repeats
-    less. Only the first letters of an error count.
+    The same for errors, repeating `text` less often: few rows have an error, but the expression for
+    it is longer. Only the beginning of an error counts.
     """
     text = f"left({text}, {FIRST_OF_ERROR})"
     all_of_it = common_sql(rare_sql(letters_sql(unescaped_sql(text))))
@@ -121,7 +121,7 @@ def error_sql(text: str) -> str:
 
 
 def is_plain_sql(text: str) -> str:
-    """Whether lower() alone makes the normal form, letter by letter."""
+    """Whether lower() alone gives the normal form."""
     return f'{text} COLLATE "C" !~ {literal(NEEDS_FOLDING)}'
 
 
@@ -139,8 +139,8 @@ def spaces_sql(sql: str) -> str:
 
 def unescaped_sql(sql: str) -> str:
     """
-    unistr() raises at any backslash but those of its own escapes. So all are doubled, and then
-    those alone made single again that begin an escape which it knows.
+    unistr() raises at any backslash that does not begin one of its own escapes. So all backslashes
+    are doubled first, and those that begin an escape it understands are made single again.
     """
     begins = r"(?<!\\)((?:\\\\\\\\)*)\\\\"
     sql = rf"""replace({sql} COLLATE "C", '\', '\\')"""
@@ -150,7 +150,7 @@ def unescaped_sql(sql: str) -> str:
 
 
 def letters_sql(sql: str) -> str:
-    """Decomposed and lowered; ASCII first, whose letter i is its own in Turkish and Lithuanian."""
+    """Decomposed and lowered; ASCII first, because Turkish and Lithuanian lower I differently."""
     return f'lower(lower(normalize({sql}, NFD) COLLATE "C") COLLATE "default") COLLATE "C"'
 
 
@@ -167,7 +167,7 @@ def common_sql(sql: str) -> str:
     for by, characters in COMMON.items():
         sql = replaced_sql(sql, as_class(characters), by)
     sql = replaced_sql(sql, f"[{DROPPED}]+", "")
-    # A capital letter of Turkish leaves its dot behind.
+    # The Turkish capital İ leaves its dot behind.
     return f"normalize({replaced_sql(spaces_sql(sql), DOTTED, 'i')}, NFC)"
 
 
@@ -192,7 +192,7 @@ def normalised(text: str) -> str:
 
 
 def without_lowering(text: str) -> str:
-    """The normal form in a database whose locale is C: it lowers the letters of ASCII alone."""
+    """The normal form in a database with the locale C, which lowers only ASCII letters."""
     text = ESCAPE.sub(lambda found: found[1] + letter(found[2]), text)
     return folded(text, lower=lambda letters: letters.translate(ASCII_LOWER))
 
@@ -211,9 +211,9 @@ def letter(escape: str) -> str:
 
 # Positions
 
-# Letters that are one letter of the normal form each. Those left out only take longer.
+# Letters that are exactly one letter of the normal form. Any that are missing only take longer.
 REGULAR = r"!-\[\]-~À-ÖØ-Þà-öø-ÿĀ-įĲ-ňŊ-žΆ-ΡΣ-ρσ-ώЀ-ҁҊ-ԯא-תء-يぁ-ゖァ-ヺ一-鿿가-힣"
-# What joins the letter before it: marks, vowels of Korean, characters that are left out.
+# What joins the letter before it: marks, Korean vowels, characters that are left out.
 JOINS = re.compile(rf"[{DROPPED}\u1160-\u11ff]")
 UNITS = re.compile(
     rf"(?P<plain>[{REGULAR}]+(?: [{REGULAR}]+)*(?=[{REGULAR} ]|\Z))"
@@ -223,13 +223,13 @@ UNITS = re.compile(
 
 
 class Positions:
-    """The normal form of a text, and where each piece of it stands in the text."""
+    """The normal form of a text, and the position of each piece of it in the text."""
 
     def __init__(self, text: str):
-        # Of each piece: its start in the normal form and in the text.
+        # For each piece, its start in the normal form and in the text.
         self.starts: list[int] = []
         self.sources: list[int] = []
-        # Whether each of its characters is one of the text.
+        # Whether each character of the piece is a single character of the text.
         self.is_plain: list[bool] = []
         self.pieces: list[str] = []
         self.length = 0
@@ -253,7 +253,7 @@ class Positions:
         self.add(folded(joined), source, is_plain=False)
 
     def add(self, piece: str, source: int, *, is_plain: bool):
-        # A space after a space: one run of white space.
+        # A space after a space belongs to the same run of white space.
         if piece.startswith(" ") and self.pieces and self.pieces[-1].endswith(" "):
             piece, source = piece[1:], source + is_plain
         if piece:
@@ -264,7 +264,7 @@ class Positions:
             self.length += len(piece)
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Where in the text stands what is at these places of the normal form."""
+        """The part of the text that became the normal form between these positions."""
         first = bisect_right(self.starts, start) - 1
         last = bisect_right(self.starts, end - 1) - 1
         begins, ends = self.sources[first], self.sources[last + 1]
@@ -281,7 +281,7 @@ def joins(words: str) -> bool:
 
 
 def spans(text: str, terms: Iterable[str]) -> list[tuple[int, int]]:
-    """Where the text holds any of these terms in normal form: in order, and apart."""
+    """The parts of the text whose normal form is one of these terms: in order, not overlapping."""
     normal = normalised(text)
     found = []
     for term in terms:
@@ -292,7 +292,7 @@ def spans(text: str, terms: Iterable[str]) -> list[tuple[int, int]]:
     if not found:
         return []
     found.sort()
-    # Letter by letter the same, unless white space was drawn together.
+    # Positions are the same as in the text, unless the text has more to normalise than its case.
     if not (text.isascii() and "\\u" not in text and len(normal) == len(text)):
         positions = Positions(text)
         found = [positions.span(*places) for places in found]

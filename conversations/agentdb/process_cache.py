@@ -1,14 +1,14 @@
-"""Answers about the agent database that a process keeps for a minute."""
+"""Facts about the agent database that each process caches for a minute."""
 
 import functools
 import time
 
-# Its columns and indexes may change while the site is up.
+# The database's columns and indexes may change while the site is up.
 SECONDS = 60
 
 
 class CachedForAMinute:
-    """A function without arguments whose answer is at most SECONDS seconds old."""
+    """A function without arguments whose result may be up to SECONDS seconds old."""
 
     def __init__(self, look):
         functools.update_wrapper(self, look)
@@ -17,12 +17,12 @@ class CachedForAMinute:
 
     def __call__(self):
         now = time.monotonic()
-        # One tuple, since threads share it.
+        # A single tuple, because threads share it.
         kept = self.kept
         if kept is None or now - kept[0] > SECONDS:
             kept = self.kept = (now, self.look())
         return kept[1]
 
     def forget(self):
-        """Look again at the next use."""
+        """Call the function again at the next use."""
         self.kept = None

@@ -1,6 +1,6 @@
 """
-Which columns the agent database has. Revisions 0002 to 0006 differ; each process asks once a
-minute, since the runtime may be upgraded while the site is up.
+Which columns the agent database has. Revisions 0002 to 0006 differ. Each process asks once a
+minute, because the runtime may be upgraded while the site is up.
 """
 
 from django.db import connections, models
@@ -8,7 +8,7 @@ from django.db import connections, models
 from .process_cache import CachedForAMinute
 
 KNOWN_REVISIONS = ("0002", "0003", "0004", "0005", "0006")
-# Columns added after 0002; all others must be there.
+# Columns added after 0002; all others must exist.
 ADDED_LATER = {
     "model_call_stats": {
         "cached_prompt_tokens",
@@ -25,11 +25,16 @@ COLUMNS = """
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
     WHERE c.oid = to_regclass(quote_ident(c.relname))
       AND c.relname = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT 'pg_extension', extname FROM pg_extension WHERE extname = 'citus'
 """
 
 
 def read_columns(tables: list[str]) -> dict[str, set[str]]:
-    """{table: its columns} as this connection's search_path finds them; a query each time."""
+    """
+    {table: its columns} on this connection's search_path; runs a query each time. If Citus is
+    installed, {"pg_extension": {"citus"}} is in there, too, which saves another query.
+    """
     found: dict[str, set[str]] = {}
     with connections["agents"].cursor() as cursor:
         cursor.execute(COLUMNS, [tables])
@@ -40,7 +45,7 @@ def read_columns(tables: list[str]) -> dict[str, set[str]]:
 
 @CachedForAMinute
 def columns() -> dict[str, set[str]]:
-    """{table: its columns} of the tables in which revisions differ."""
+    """{table: its columns} for the tables that differ between revisions."""
     return read_columns(list(ADDED_LATER))
 
 
@@ -53,7 +58,7 @@ def known() -> frozenset[tuple[str, str]]:
 
 
 def missing_fields(model: type[models.Model]) -> tuple[str, ...]:
-    """Names of the model's fields that this agent database lacks."""
+    """Names of the model's fields that this agent database does not have."""
     table = model._meta.db_table
     if table not in ADDED_LATER:
         return ()
@@ -64,7 +69,7 @@ def missing_fields(model: type[models.Model]) -> tuple[str, ...]:
 
 
 def has_run_durations() -> bool:
-    """0006: a run that ended has a duration, so a failed one can be told from a running one."""
+    """0006: a run that ended has a duration, which tells failed runs from running ones."""
     return "duration_seconds" in columns().get("runs", set())
 
 
@@ -80,5 +85,10 @@ def has_token_details() -> bool:
 
 
 def has_task_order() -> bool:
-    """0004: a task has its place in the run and names the task that called it."""
+    """0004: a task has its position in the run and names the task that called it."""
     return "seq" in columns().get("tasks", set())
+
+
+def is_distributed() -> bool:
+    """Citus keeps the tables on several workers."""
+    return "citus" in columns().get("pg_extension", set())

@@ -1,19 +1,19 @@
-"""What a search looks for: words in any order, and phrases in quotes, in normal form."""
+"""Parses a search into words in any order and quoted phrases, in normal form."""
 
 import re
 from functools import lru_cache
 
 from .normal_form import normalised, without_lowering
 
-# A quote begins a phrase at the start of a word, and ends it at the end of one; any other is a
-# character like all others.
+# A quote at the start of a word begins a phrase, and one at the end of a word ends it. Any other
+# quote is an ordinary character.
 TERM = re.compile(r'(?<!\S)"(?=[^"]*[^"\s])([^"]+)"(?!\S)|(\S+)')
 
 
 class Term(str):
     """A word or phrase in normal form."""
 
-    # What it is where the database lowers ASCII alone, and where it is not UTF8.
+    # The term where the database lowers only ASCII, and where its encoding is not UTF8.
     unlowered: str
     typed: str
 
@@ -26,11 +26,11 @@ class Term(str):
 
 @lru_cache(maxsize=100)
 def terms(search: str) -> tuple[Term, ...]:
-    """Each once, in the order typed, without those that another one holds."""
+    """The terms without repeats, in the order typed, except those that another term contains."""
     normal, unlowered, typed = (
         parts(form) for form in (normalised(search), without_lowering(search), search)
     )
-    # Curly quotes make phrases in the normal form alone.
+    # Curly quotes make phrases only in the normal form.
     typed = typed if len(typed) == len(normal) else unlowered
     found = [*map(Term.of, normal, unlowered, typed)]
     return tuple(
@@ -45,7 +45,7 @@ def terms(search: str) -> tuple[Term, ...]:
 
 
 def whole(search: str) -> Term:
-    """All that was typed, as one term."""
+    """The whole search as one term."""
     return Term.of(normalised(search).strip(), without_lowering(search).strip(), search.strip())
 
 

@@ -1,4 +1,4 @@
-"""Pieces of SQL that import no model, so that modules which models.py imports can use them."""
+"""Pieces of SQL. Imports no models, so that modules imported by models.py can use it."""
 
 import re
 
@@ -12,7 +12,7 @@ COLUMN = re.compile(r"\{([a-z_]+)\}")
 
 
 def with_columns(template: str, **columns: str) -> str:
-    """SQL with its {column}s filled in, by default with their bare names."""
+    """SQL with its {column}s filled in, by default with their plain names."""
     return COLUMN.sub(lambda found: columns.get(found[1], found[1]), template)
 
 
@@ -26,7 +26,7 @@ class Template(Func):
     def as_sql(self, compiler, connection):
         compiled = [compiler.compile(each)[0] for each in self.get_source_expressions()]
         columns = dict(zip(self.columns, compiled, strict=True))
-        # The driver takes a percent sign for a placeholder.
+        # The driver would take a percent sign for a placeholder.
         return with_columns(self.sql, **columns).replace("%", "%%"), []
 
 
@@ -41,20 +41,20 @@ def any_of(queryset: QuerySet) -> Q:
 
 
 def cut_text(text, length: int) -> Left:
-    """The first characters of a text, with personal data masked."""
+    """The first `length` characters of a text, with personal data masked."""
     return Left(text, length, output_field=CutTextField(length))
 
 
 def payload_json(field: str, length: int | None = None):
-    """A payload as JSON text, whole or cut to a length, with personal data masked."""
+    """A payload as JSON text, whole or cut to `length`, with personal data masked."""
     whole = Cast(field, PayloadTextField())
     return Left(whole, length, output_field=PayloadTextField(length)) if length else whole
 
 
 def payload_text(field: str, length: int, *path: str):
     """
-    The text of a payload, or of the value at a path in it, cut to a length: a string without
-    its quotes, anything else as JSON; None for JSON null.
+    The text of a payload, or of the value at `path` in it, cut to `length`: a string without its
+    quotes, anything else as JSON; None for JSON null.
     """
     steps = "{" + ",".join(path) + "}"
     return cut_text(

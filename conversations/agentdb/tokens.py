@@ -1,18 +1,18 @@
 """
-What the token columns of a model call mean. Each provider's client fills them in its own way:
+What the token columns of a model call mean. Each provider's client fills them differently:
 
-- OpenAI's, Ollama's and most others: `prompt_tokens` include what the cache held, and
-  `completion_tokens` the reasoning;
-- Gemini's: the completion leaves the reasoning ("thoughts") out;
-- Anthropic's: the prompt leaves the cache out, and `cached_prompt_tokens` are reads and writes
-  together;
-- embeddings of all providers: `total_tokens` alone, or 0 where the client learned no number.
+- OpenAI, Ollama and most others: `prompt_tokens` include cached tokens, and `completion_tokens`
+  include reasoning;
+- Gemini: `completion_tokens` leave out the reasoning ("thoughts");
+- Anthropic: `prompt_tokens` leave out cached tokens, and `cached_prompt_tokens` are reads and
+  writes together;
+- embeddings of all providers: only `total_tokens`, which are 0 where the client did not learn them.
 
-The provider is told by the model's prefix, else by its name: the table below says what genai-prices
-says, so that tokens do not depend on whether that is installed. Of any other model, and of a call
-whose numbers contradict its provider's way, only the total is known.
+The provider follows from the model's prefix, or else from its name. The table below agrees with
+genai-prices, so that tokens do not depend on whether that is installed. For other models, and for
+calls whose numbers contradict their provider's rule, only the total is known.
 
-`normalised()` says it in Python, and `total_sql()` in SQL that adds up: they agree to the last
+`normalised()` is the rule in Python, and `total_sql()` in SQL, for sums: they agree to the last
 token.
 """
 
@@ -26,14 +26,14 @@ from . import revision
 
 @dataclass(frozen=True)
 class Provider:
-    """Those who fill the columns in one way. Both patterns are for Python and PostgreSQL alike."""
+    """Providers that fill the columns in the same way. Patterns work in Python and PostgreSQL."""
 
-    # The prefixes that kavalai's own clients write: told from others without a pattern.
+    # Prefixes that kavalai's own clients write, which can be recognised without a pattern.
     own: tuple[str, ...]
-    # What stands before the first slash of `model`, and what a `model` without a slash is like.
+    # Patterns for what comes before the first slash of `model`, and for a `model` without a slash.
     prefix: str
     name: str
-    # prompt_tokens leave out the cached ones, which are reads and writes together.
+    # prompt_tokens leave out cached tokens, which are reads and writes together.
     cache_apart: bool = False
     # completion_tokens leave out the reasoning.
     reasoning_apart: bool = False
@@ -47,7 +47,7 @@ class Provider:
         return self.cache_apart or self.reasoning_apart
 
 
-# The first that matches is the one.
+# The first match counts.
 PROVIDERS = (
     Provider(
         own=("anthropic",),
@@ -85,14 +85,14 @@ COLUMNS = (
 
 
 class Tokens(NamedTuple):
-    """One call's tokens; None is unknown."""
+    """The tokens of one call; None means unknown."""
 
-    # With what was read from the cache or written to it.
+    # Includes tokens read from the cache or written to it.
     input: int | None = None
     cache_read: int | None = None
-    # Where the columns do not tell which.
+    # Used where the columns do not tell reads from writes.
     cache_read_or_written: int | None = None
-    # With the reasoning.
+    # Includes reasoning.
     output: int | None = None
     reasoning: int | None = None
     total: int | None = None
@@ -124,7 +124,7 @@ def normalised(
     """
     One call's columns as Tokens. `has_details`: whether the database has the last two columns.
 
-    total_sql() says the same: change both together.
+    total_sql() follows the same rule: change both together.
     """
     provider = provider_of(model)
     p, c, t, h, r = prompt or 0, completion or 0, total or 0, cached or 0, reasoning or 0
@@ -136,7 +136,7 @@ def normalised(
     ):
         return Tokens(total=t if t > 0 else max(p, 0) + max(c, 0))
     if provider.is_apart and not is_embedding and not has_details:
-        # What is recorded leaves out a part.
+        # The recorded numbers leave out a part.
         return Tokens()
     given, answered = prompt, completion
     if is_embedding:
@@ -149,21 +149,21 @@ def normalised(
     whole = given is not None and answered is not None
     total = given + answered if whole else max(t, given or 0, answered or 0)
     read, read_or_written = (None, cached) if provider.cache_apart else (cached, None)
-    # By place: names would take half as long again, and a file asks for every call.
+    # Positional, because keywords would take half as long again and an export does this per call.
     return Tokens(given, read, read_or_written, answered, reasoning, total)
 
 
 # The same in SQL, with {column} for a column of model_call_stats, and without percent signs, which
-# the driver takes for placeholders. Kavalai's own prefixes are told without a pattern, which takes
-# some microseconds for each call.
+# the driver takes for placeholders. Kavalai's own prefixes are compared without a pattern, which
+# would take some microseconds per call.
 
 IS_EMBEDDING = f"{{call_type}} = '{EMBEDDING}'"
 
 
 def total_sql() -> str:
-    """SQL for a call's total; NULL is unknown."""
-    # Said once where it can be: PostgreSQL reads and plans it all, whatever the calls are like.
-    # least() and greatest() pass over NULL.
+    """SQL for a call's total tokens; NULL means unknown."""
+    # Avoids repeating itself, because PostgreSQL parses and plans all of it for any call. least()
+    # and greatest() ignore NULL.
     p, c, t, h, r = (f"{{{name}}}::bigint" for name in COLUMNS)
     has_details = revision.has_token_details()
     if not has_details:
@@ -190,14 +190,14 @@ def total_sql() -> str:
     total = f"coalesce(CASE {whens}END, {unclear})"
     if has_details:
         return total
-    # What is recorded leaves out a part.
+    # The recorded numbers leave out a part.
     apart = " OR ".join(is_of(provider) for provider in PROVIDERS if provider.is_apart)
     is_partial = f"NOT {IS_EMBEDDING} AND NOT coalesce({is_negative}, false) AND ({apart})"
     return f"CASE WHEN {is_partial} THEN NULL ELSE {total} END"
 
 
 def is_of(provider: Provider) -> str:
-    """Condition on calls that those before `provider` have left."""
+    """A condition on the calls that match no provider before `provider`."""
     later = PROVIDERS[PROVIDERS.index(provider) + 1 :]
     of_later = " OR ".join(map(is_own, later))
     pattern = f"{{model}} COLLATE \"C\" ~* '{provider.pattern}'"

@@ -1,4 +1,4 @@
-"""An admin's edits of a row: only changes are written, and never over somebody else's."""
+"""An admin's edits of a row: writes only what changed, and never over somebody else's change."""
 
 import json
 import re
@@ -18,17 +18,18 @@ from backoffice.error_pages import refusals
 from ..access import agent_limits
 from ..models import Agent, ChatMessage, Session
 from .locking import LOCK_SECONDS
+from .telling import tell
 
 EDITABLE = {
     Agent: ("name", "description"),
     Session: ("external_id", "agent"),
     ChatMessage: ("role", "content"),
 }
-# Edited as one line, unless they already hold several.
+# Edited in a one-line input, unless the value already has several lines.
 SHORT = {"name", "external_id", "role"}
-# A form of 2.5 MB is refused; a character takes up to four bytes.
+# Forms of more than 2.5 MB are refused, and a character takes up to four bytes.
 LONGEST_TEXT = 500_000
-# PostgreSQL limits an index entry, here with the agent's id, to 2,704 bytes.
+# PostgreSQL limits an index entry to 2,704 bytes; this one also holds the agent's id.
 LONGEST_EXTERNAL_ID = 600
 AUDITED_CHARACTERS = 200
 NEWLINE = re.compile(r"\r\n?|\n")
@@ -39,14 +40,14 @@ class Conflict(Exception):
 
 
 def stored(row, name: str):
-    """The column's value: the id if the field is a foreign key."""
+    """The column's value; for a foreign key, the id."""
     return getattr(row, row._meta.get_field(name).attname)
 
 
 def fingerprint(row) -> str:
     """
-    A hash of each editable value, by which a form tells whether its row has changed. Keyed, so
-    that nobody can test guesses of a text against it.
+    A hash of each editable value, which tells a form whether its row has changed. Keyed, so that
+    nobody can use it to test guesses at a text.
     """
     return " ".join(
         salted_hmac(
@@ -60,8 +61,8 @@ def fingerprint(row) -> str:
 
 def merged(before: str | None, after: str, *, nullable: bool) -> str | None:
     """
-    The text to store when a form that showed `before` came back with `after`. Browsers send
-    CRLF for every line break, and "" for NULL: neither is a change.
+    The text to store after a form showed `before` and sent `after`. Browsers send CRLF for every
+    line break and "" for NULL: neither counts as a change.
     """
     after = NEWLINE.sub("\n", after)
     if after == NEWLINE.sub("\n", before or ""):
@@ -80,7 +81,7 @@ class EditForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         row = self.instance
         names = EDITABLE.get(type(row), ())
-        # Not read if nothing may be edited.
+        # Reads the values only if some may be edited.
         self.before = {}
         if self.fields.keys() & set(names):
             self.before = {name: stored(row, name) for name in names}
@@ -91,16 +92,16 @@ class EditForm(forms.ModelForm):
             field = self.fields.get(name)
             if isinstance(field, forms.CharField):
                 field.strip = False
-                # What was empty may stay so; see clean_text().
+                # An empty value may stay empty; see clean_text().
                 field.required = False
                 field.widget = text_widget(name, value or "")
 
     def is_multipart(self):
-        # URL-encoded, a letter of three bytes would take nine.
+        # URL-encoded, a three-byte character would take nine bytes.
         return True
 
     def changed_by_others(self, row) -> list[str]:
-        """The fields in which `row` is not what the form was opened with."""
+        """The fields in which `row` differs from what the form was opened with."""
         names = EDITABLE[type(row)]
         seen = self.data.get("fingerprint", "").split()
         if len(seen) != len(names):
@@ -127,15 +128,15 @@ class EditForm(forms.ModelForm):
         if after == before:
             pass
         elif after == "" and not model_field.blank:
-            self.add_error(name, "This must not be empty.")
+            self.add_error(name, "This cannot be empty.")
         elif name == "external_id" and len(after or "") > LONGEST_EXTERNAL_ID:
-            self.add_error(name, f"At most {LONGEST_EXTERNAL_ID} characters fit into its index.")
+            self.add_error(name, f"Must be at most {LONGEST_EXTERNAL_ID} characters long.")
         if name in self.cleaned_data:
             self.cleaned_data[name] = after
 
     @property
     def changed_data(self):
-        """Compares what would be stored: a browser's CRLF is no change."""
+        """Compares values as they would be stored: a browser's CRLF is not a change."""
         return [
             name
             for name, before in self.before.items()
@@ -159,8 +160,8 @@ def conflict_message(row, names):
         ((row._meta.get_field(name).verbose_name, brief(stored(row, name))) for name in names),
     )
     return format_html(
-        "Somebody else has changed this row since you opened it: {}. Nothing was saved. What you "
-        'wrote is still below: copy it, <a href="">open the row afresh</a> and edit that.',
+        "Somebody else changed this row after you opened it: {}. Nothing was saved. Your text is "
+        'still below: copy it, <a href="">reload the row</a> and edit that.',
         now,
     )
 
@@ -174,13 +175,16 @@ def brief(value) -> str:
 
 def save_edit(request, form: EditForm) -> bool:
     """
-    Write what the form changed, and who changed it. False if nothing changed. Raises Conflict or
-    ChangeRefused, and then leaves the row as it was.
+    Write what the form changed, and record who changed it. Returns False if nothing changed. Raises
+    Conflict or ChangeRefused, leaving the row as it was.
     """
     row, changed = form.instance, form.changed_data
     if not changed:
         return False
     rows = type(row).objects.using("agents_write").filter(pk=row.pk)
+    if isinstance(row, ChatMessage):
+        # Otherwise Citus would have to lock it on all workers, which it refuses to.
+        rows = rows.filter(session_id=row.session_id)
     details = {
         "table": row._meta.db_table,
         "row": str(row.pk),
@@ -195,15 +199,17 @@ def save_edit(request, form: EditForm) -> bool:
         time_limit("agents_write", TimeBudget(LOCK_SECONDS)),
         agent_limits.lifted(),
     ):
-        # no_key: the runtime may go on adding rows that refer to this one.
+        # no_key: the runtime may still add rows that refer to this one.
         locked = rows.select_for_update(no_key=True).only(*form.before).first()
         if locked is None or form.changed_by_others(locked):
             raise Conflict
         try:
             rows.update(**values)
         except IntegrityError as error:
-            # The chosen agent is gone.
+            # The chosen agent no longer exists.
             raise Conflict from error
+        if session_id := conversation_of(row):
+            tell([session_id])
     return True
 
 
@@ -212,7 +218,7 @@ def conversation_of(row):
 
 
 def audited(row, name: str, value):
-    """What an audit entry keeps of a value; never what was said, nor an external id itself."""
+    """What the audit trail keeps of a value: never a message's text or an external id itself."""
     if value is None:
         return None
     if isinstance(row, ChatMessage) and name == "content":

@@ -1,8 +1,8 @@
 """
-Erasing conversations: their rows go, their model calls keep nothing but numbers.
+Erases conversations: deletes their rows, and keeps only the numbers of their model calls.
 
-The runtime's foreign keys delete runs, tasks and messages with their session. Model calls have
-none: like the runtime's own purge, we blank their payloads and keep their token counts.
+The runtime's foreign keys delete runs, tasks and messages together with their session. Model calls
+have none: like the runtime's own purge, we blank their payloads and keep their token counts.
 """
 
 import uuid
@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from django.db import connections
 
 from ..agentdb import revision
-from .locking import OF_SESSIONS
+from .locking import lock_rows, of_sessions
+from .telling import tell
 
-OF_CALLS = OF_SESSIONS["model_call_stats"]
 BLANKED = """
     UPDATE model_call_stats SET request_data = NULL, response_data = NULL
     WHERE ({of_calls}) AND (request_data IS NOT NULL OR response_data IS NOT NULL)
@@ -37,10 +37,10 @@ CALLS = "SELECT count(*) FROM model_call_stats WHERE {of_calls}"
 
 @dataclass(frozen=True)
 class Counts:
-    """How many rows go, by kind, and how many model calls stay without their payloads."""
+    """How many rows are deleted, by kind, and how many model calls lose their payloads."""
 
     going: dict[str, int]
-    # None before 0005, when a model call does not name its conversation.
+    # None before revision 0005, in which model calls do not name their conversation.
     model_calls: int | None
     ids: list[uuid.UUID]
 
@@ -49,37 +49,37 @@ class Counts:
 
 
 def count(ids: list[uuid.UUID], using: str) -> Counts:
-    """What erasing these conversations would affect now, in the database `using`."""
+    """What erasing these conversations would affect at the moment, in the database `using`."""
     with connections[using].cursor() as cursor:
 
         def number(statement):
             return cursor.execute(statement, {"ids": ids}).fetchone()[0]
 
         going = {name: number(statement) for name, statement in GOING.items()}
-        return Counts(
-            going,
-            number(CALLS.format(of_calls=OF_CALLS)) if revision.has_model_call_links() else None,
-            ids,
-        )
+        model_calls = None
+        if revision.has_model_call_links():
+            model_calls = number(CALLS.format(of_calls=of_sessions("model_call_stats")))
+        return Counts(going, model_calls, ids)
 
 
 def erase(ids: list[uuid.UUID], before: datetime | None = None) -> Counts:
     """
-    Needs a transaction on agents_write. Skips ids that are unknown or gone by now, and
-    conversations last active at or after `before`.
+    Needs a transaction on agents_write. Skips ids that do not exist (any more), and conversations
+    whose last activity was at or after `before`.
     """
     using = "agents_write"
     with connections[using].cursor() as cursor:
-        cursor.execute(LOCKED, {"ids": ids, "before": before})
-        ids = [session_id for (session_id,) in cursor.fetchall()]
+        ids = [session_id for (session_id,) in lock_rows(cursor, LOCKED, ids, before=before)]
         counts = count(ids, using)
         if counts.model_calls:
-            cursor.execute(BLANKED.format(of_calls=OF_CALLS), {"ids": ids})
+            of_calls = of_sessions("model_call_stats")
+            cursor.execute(BLANKED.format(of_calls=of_calls), {"ids": ids})
         cursor.execute(DELETED, {"ids": ids})
+    tell(ids, erased=True)
     return counts
 
 
-# Model calls that the runtime wrote while their conversation was erased, or afterwards.
+# Model calls that the runtime wrote while their conversation was being erased, or later.
 
 LATE = """
     model_call_stats.session_id = ANY(%(ids)s)
@@ -88,7 +88,8 @@ LATE = """
 """
 LATE_COUNTED = f"SELECT session_id, count(*) FROM model_call_stats WHERE {LATE} GROUP BY 1"  # noqa: S608
 LATE_BLANKED = f"UPDATE model_call_stats SET request_data = NULL, response_data = NULL WHERE {LATE}"  # noqa: S608
-# By the runtime's index on created_at. A run may last, and a session be committed after its calls.
+# Follows the runtime's index on created_at. Recent calls are skipped: a run may take long, and its
+# session may be committed after its calls.
 STEP = """
     SELECT created_at, id, session_id, request_data IS NOT NULL OR response_data IS NOT NULL
     FROM model_call_stats
@@ -100,7 +101,7 @@ STEP_ROWS = 5_000
 
 
 def sessions_of_old_calls(using: str) -> Iterator[list[uuid.UUID]]:
-    """Which conversations model calls were for that still hold a payload, some at a time."""
+    """The conversations of old model calls that still hold a payload, in batches."""
     after, last_id = datetime.min.replace(tzinfo=UTC), uuid.UUID(int=0)
     while True:
         with connections[using].cursor() as cursor:
@@ -114,12 +115,12 @@ def sessions_of_old_calls(using: str) -> Iterator[list[uuid.UUID]]:
 
 
 def late_calls(ids: list[uuid.UUID], using: str) -> dict[uuid.UUID, int]:
-    """{conversation: how many of its model calls hold a payload} of those that are erased."""
+    """{conversation: number of its model calls with a payload}, for erased conversations only."""
     with connections[using].cursor() as cursor:
         return dict(cursor.execute(LATE_COUNTED, {"ids": ids}).fetchall())
 
 
 def blank_late_calls(ids: list[uuid.UUID]) -> int:
-    """Needs a transaction on agents_write. Conversations that still exist are left alone."""
+    """Needs a transaction on agents_write. Skips conversations that still exist."""
     with connections["agents_write"].cursor() as cursor:
         return cursor.execute(LATE_BLANKED, {"ids": ids}).rowcount

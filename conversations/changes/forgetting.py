@@ -1,6 +1,6 @@
 """
-The audit trail can read external ids only as long as a conversation has them, and what was searched
-for only for a while; afterwards it has nothing but fingerprints.
+The audit trail can read an external id only as long as some conversation has it, and a searched
+text only for a while. After that, it keeps only fingerprints.
 """
 
 import json
@@ -22,15 +22,15 @@ from ..models import Agent, Session
 
 BATCH = 100
 EVERY_SECONDS = 3600
-# Of masked texts nobody can tell whether they are some conversation's id.
+# A masked text cannot be compared with external ids.
 NOT_MASKED = ~Q(folded="")
 
 
 @contextmanager
 def forgetting(ids: list):
     """
-    For the erasure of these conversations: afterwards their external ids go, unless another
-    conversation has them. If that fails, forget_old() does it.
+    Wraps the erasure of these conversations. Afterwards the audit trail forgets their external ids,
+    unless other conversations have them. If that fails, forget_old() does it later.
     """
     with agent_limits.lifted():
         sessions = Session.objects.using(primary()).filter(pk__in=ids, external_id__isnull=False)
@@ -42,7 +42,7 @@ def forgetting(ids: list):
 
 
 def former_external_ids(ids: list) -> set[str]:
-    """Those that they had before somebody edited them."""
+    """External ids that the conversations had before somebody edited them."""
     edits = Entry.objects.filter(act=Act.EDITED, session_id__in=ids)
     changes = edits.values_list("details__before", "details__after")
     found = {each for pair in changes for each in texts.FINGERPRINT.findall(json.dumps(pair))}
@@ -50,18 +50,18 @@ def former_external_ids(ids: list) -> set[str]:
 
 
 def forget(external_ids: Iterable[str]):
-    """Those that no conversation has, with the searched texts that are their beginning."""
+    """Forget ids that no conversation has, and searched texts that are the beginning of one."""
     for batch in batches(external_ids):
         texts.forget(batch - existing(batch))
 
 
 def forget_old():
-    """For the thread of jobs, since others may delete and edit conversations too."""
+    """Run by the thread of jobs, because other programs may delete and edit conversations too."""
     forget(Text.objects.filter(NOT_MASKED, is_external_id=True).values_list("value", flat=True))
     bound = timezone.now() - timedelta(days=settings.AUDIT_TEXT_DAYS)
     old = Text.objects.filter(~NOT_MASKED | Q(is_external_id=False), at__lt=bound)
     for batch in batches(old.values_list("value", flat=True)):
-        # A whole external id stays as long as its conversation.
+        # A complete external id is kept as long as its conversation exists.
         old.filter(value__in=batch - existing(batch)).delete()
 
 
@@ -73,7 +73,7 @@ def batches(values: Iterable[str]) -> Iterator[set[str]]:
 
 def existing(external_ids: set[str]) -> set[str]:
     with agent_limits.lifted():
-        # By agent first, as in with_external_id().
+        # Names agents because the runtime's index begins with the agent, as in with_external_id().
         agents = Agent.objects.using(primary()).values("pk")
         sessions = Session.objects.using(primary()).order_by()
         sessions = sessions.filter(agent_id__in=agents, external_id__in=external_ids)
@@ -81,5 +81,5 @@ def existing(external_ids: set[str]) -> set[str]:
 
 
 def primary() -> str:
-    """A replica may not know yet what was erased a moment ago."""
+    """Not a replica, which may not know yet what was just erased."""
     return "agents_write" if "agents_write" in settings.DATABASES else "agents"

@@ -1,6 +1,6 @@
 """
-What looks like words that are being redacted, and would be left: forms with other endings, parts of
-a name, other spellings and separators. Somebody decides about each.
+Finds texts that resemble redacted words but would be left: other endings, parts of a name, other
+spellings and separators. The admin decides about each.
 """
 
 import re
@@ -13,13 +13,13 @@ from itertools import takewhile
 from ..agentdb.conventions import REDACTED
 from .spellings import FEWEST_DIGITS, Normal, Words, normalised, number_letters, plain
 
-# How many are told apart.
+# How many different forms are collected.
 MOST_KNOWN = 2_000
-# A longer text is no name.
+# A text with more words is not a name.
 MOST_PARTS = 4
 SHORTEST_PART = 3
 LONGEST_ENDING = 4
-# With fewer letters, one changed makes another word.
+# In shorter words, changing one letter makes another word.
 LONG = 5
 FEWEST_NEAR_DIGITS = FEWEST_DIGITS - 1
 COUNTRY_CODE = 3
@@ -37,7 +37,7 @@ class Form:
 
 
 class Letters(dict):
-    """For str.translate(): each letter without its marks."""
+    """A table for str.translate() that maps each letter to the letter without marks."""
 
     def __missing__(self, code: int) -> int:
         self[code] = ord(unicodedata.normalize("NFD", chr(code))[0])
@@ -48,17 +48,17 @@ BARE = Letters({ord(one): ord(other) for one, other in zip("øłđħ", "oldh", s
 
 
 def bare(normal: str) -> str:
-    """Letter by letter without marks."""
+    """The text without marks, still one character for each character."""
     return normal if normal.isascii() else normal.translate(BARE)
 
 
 class Near:
-    """Collects from the texts that look() is given."""
+    """Collects similar forms from the texts passed to look()."""
 
     def __init__(self, words: str):
         self.words = Words([words])
         self.normal = normalised(words).strip()
-        # Of an e-mail address, what may be a name.
+        # In an e-mail address, only the part before the @ may be a name.
         found = WORD.findall(self.normal.partition("@")[0])
         self.parts = [part for part in found if len(part) >= SHORTEST_PART]
         if len(found) > MOST_PARTS:
@@ -71,7 +71,7 @@ class Near:
         self.is_cut = False
 
     def look(self, text: str):
-        """At a text as it is stored."""
+        """Search a text as it is stored."""
         if not self.longer and not self.other:
             return
         form = Normal(plain(text).replace(REDACTED, GONE * len(REDACTED)))
@@ -110,12 +110,12 @@ class Near:
         self.times[key] += 1
 
     def forms(self) -> list[Form]:
-        """The most frequent first."""
+        """Most frequent first."""
         return [Form(self.spelled[key], times) for key, times in self.times.most_common()]
 
 
 def longer_forms(normal: str, parts: list[str]) -> Iterator[str]:
-    """Patterns of what holds the words: with an ending, or with a country code in front."""
+    """Patterns for longer forms: the words with an ending, or with a country code in front."""
     if parts:
         yield rf"(?<![^\W_]){re.escape(normal)}[^\W\d_]{{1,{LONGEST_ENDING}}}(?![^\W_])"
     if digits := number(normal):
@@ -123,11 +123,11 @@ def longer_forms(normal: str, parts: list[str]) -> Iterator[str]:
 
 
 def other_forms(normal: str, parts: list[str]) -> Iterator[str]:
-    """Patterns of the same letters or digits joined otherwise, in a text without marks."""
+    """Patterns for the same letters or digits joined differently, in a text without marks."""
     if len(parts) > 1:
         bare_parts = [*map(bare, parts)]
         yield rf"(?<![^\W_]){NAME_JOINT.join(bare_parts)}(?![^\W_])"
-        # The last name first.
+        # With the last name first.
         yield rf"(?<![^\W_]){bare_parts[-1]},? ?{NAME_JOINT.join(bare_parts[:-1])}(?![^\W_])"
     if digits := number(normal):
         yield rf"[+(]{{0,2}}(?<!\d){JOINT.join(digits)}(?!\d)"
@@ -140,13 +140,13 @@ def other_forms(normal: str, parts: list[str]) -> Iterator[str]:
 
 
 def number(normal: str) -> str:
-    """The digits of what is one number and nothing else."""
+    """The digits, if the text is a single number and nothing else."""
     digits = "".join(re.findall("[0-9]", normal)).removeprefix("00")
     return digits if len(digits) >= FEWEST_NEAR_DIGITS and not WORD.search(normal) else ""
 
 
 def without(text: str, places: Iterable[tuple[int, int]]) -> str:
-    """The text, as long as before, with these places blanked."""
+    """The text with these places blanked; its length stays the same."""
     places = list(places)
     if not places:
         return text
@@ -161,7 +161,7 @@ def find_gone(text: str) -> Iterator[tuple[int, int]]:
 
 
 def is_one_letter_off(one: str, other: str) -> bool:
-    """Whether one letter was changed, added or left out, or two changed places."""
+    """Whether one letter was changed, added or left out, or two letters were swapped."""
     if abs(len(one) - len(other)) > 1:
         return False
     short, long = sorted((one, other), key=len)

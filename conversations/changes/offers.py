@@ -1,4 +1,4 @@
-"""What the redaction of a conversation offers to remove besides the words that somebody wrote."""
+"""Personal data that the page for redacting offers to remove, besides the words typed there."""
 
 import re
 import uuid
@@ -12,7 +12,7 @@ from privacy.stand_ins import CARD, EMAIL, IBAN, PHONE
 from . import redaction
 from .spellings import normalised, plain
 
-# No page reads more of a conversation, in characters, than this for what it offers.
+# How many characters of a conversation a page searches for offers.
 LOOKED_AT = 2_000_000
 NAMES = {
     EMAIL: "E-mail address",
@@ -24,7 +24,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Offer:
-    """Personal data, and how often it occurs. `token` names it in a form without telling it."""
+    """Personal data and how often it occurs. `token` stands for it in a form, revealing nothing."""
 
     kind: str
     text: str
@@ -33,14 +33,14 @@ class Offer:
 
 
 class Offers:
-    """Collects from the texts that look() is given."""
+    """Collects personal data from the texts passed to look()."""
 
     def __init__(self, session_id: uuid.UUID):
         self.session_id = session_id
         self.known: dict[str, Offer] = {}
 
     def look(self, text: str):
-        """At a text as it is stored, even if its reader sees it masked."""
+        """Search a text as it is stored, even if the user sees it masked."""
         for kind, words in personal_data.found(masking.raw(text)):
             key = key_of(kind, words)
             offer = self.known.get(key)
@@ -49,14 +49,14 @@ class Offers:
             self.known[key] = replace(offer, times=offer.times + 1)
 
     def all(self) -> list[Offer]:
-        """The most frequent first."""
+        """Most frequent first."""
         return sorted(self.known.values(), key=lambda offer: -offer.times)
 
 
 def look(session_id: uuid.UUID, using: str, *finders) -> bool:
     """
-    Show each finder the texts of the conversation, up to LOOKED_AT characters. Returns whether
-    that was all of it.
+    Pass the conversation's texts to each finder, up to LOOKED_AT characters. Returns whether that
+    was the whole conversation.
     """
     left = LOOKED_AT
     for table in redaction.places():
@@ -71,11 +71,11 @@ def look(session_id: uuid.UUID, using: str, *finders) -> bool:
 
 
 def key_of(kind: str, words: str) -> str:
-    """The same for the same data, however it is written."""
+    """Equal for the same data, however it is written."""
     normal = normalised(plain(words)).strip()
     return normal if kind == EMAIL else re.sub(r"[^0-9a-z]", "", normal)
 
 
 def token(session_id: uuid.UUID, key: str) -> str:
-    """Keyed, so that nobody can test guesses of personal data against it."""
+    """Keyed, so that nobody can use it to test guesses at personal data."""
     return salted_hmac("conversations.offers", f"{session_id} {key}").hexdigest()[:20]

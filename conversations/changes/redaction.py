@@ -1,6 +1,6 @@
 """
-Removes words from a conversation wherever the runtime has stored them: in messages, within the JSON
-of runs, tasks and model calls, in the names of tasks and in the external id.
+Removes words from a conversation wherever the runtime has stored them: in messages, in the JSON of
+runs, tasks and model calls, in task names and in the external id.
 """
 
 import uuid
@@ -15,9 +15,10 @@ from privacy import masking
 
 from ..agentdb import revision
 from ..agentdb.conventions import REDACTED
-from .locking import OF_SESSIONS, lock
+from .locking import lock, of_sessions
 from .replacing import replaced
 from .spellings import Words
+from .telling import tell
 
 SHORTEST = 2
 # {table: (label, columns of text, columns of JSON)}
@@ -32,7 +33,7 @@ PLACES = {
     ),
     "model_call_stats": ("model calls", (), ("request_data", "response_data")),
 }
-# {table: {column of text or JSON: why it holds no words of people}}
+# {table: {column of text or JSON: why it never contains people's words}}
 NOT_COVERED = {
     "tasks": {"node_type": "the runtime's own names of kinds of nodes"},
     "model_call_stats": {
@@ -44,19 +45,18 @@ NOT_COVERED = {
         "an agent belongs to no conversation",
     ),
 }
-# Pages and the runtime tell messages apart by these.
+# Roles that are kept, because pages and the runtime depend on them.
 ROLES = {"user", "assistant", "system", "tool", "developer"}
-# The runtime's indexes take no more than 2,704 bytes of a value.
+# The runtime's indexes accept at most 2,704 bytes of a value.
 INDEXED = {"external_id", "parent_task_name", "tool_uri"}
 LONGEST_INDEXED = 2_500
-WHICH = {"sessions": "id = ANY(%(ids)s)", **OF_SESSIONS}
-# Rows are read some at a time: so many, or of so many bytes as they are stored.
+# Rows are read in batches, limited by number and by stored size in bytes.
 ROWS, BYTES = 200, 500_000
 
 
 @dataclass(frozen=True)
 class Found:
-    """How often the words occur in one kind of row, and in how many rows."""
+    """How often the words occur in rows of one kind, and in how many of these rows."""
 
     label: str
     times: int
@@ -65,14 +65,15 @@ class Found:
 
 def redact_all(session_id: uuid.UUID, words: str | list[str]) -> list[Found]:
     """
-    redact() in the transaction on agents_write, while nobody else writes to the conversation. Looks
-    twice: a model call may have been added during the first look.
+    redact() in the transaction on agents_write, while nobody else writes to the conversation. Runs
+    twice, because a model call may have been added during the first pass.
     """
     lock([session_id])
     seen: set[uuid.UUID] = set()
     looks = [
         redact(session_id, words, using="agents_write", write=True, seen=seen) for _ in range(2)
     ]
+    tell([session_id])
     return added(*looks)
 
 
@@ -93,10 +94,10 @@ def redact(
     seen: set[uuid.UUID] | None = None,
 ) -> list[Found]:
     """
-    Replace the words, one text or several, by REDACTED everywhere in the conversation; without
-    `write`, only count them. Writing needs a transaction. Neither updated_at nor any other column
-    is touched. Rows that are `seen` are left alone, since REDACTED may hold the words itself, and
-    others are added to them.
+    Replace the words (one text or several) with REDACTED everywhere in the conversation; without
+    `write`, only count them. Writing needs a transaction. updated_at and all other columns stay the
+    same. Rows in `seen` are skipped, because REDACTED may itself contain the words; the rows that
+    were processed are added to it.
     """
     seen = set() if seen is None else seen
     wanted = Words([words] if isinstance(words, str) else words)
@@ -118,7 +119,7 @@ def redact(
             times += of_row
             rows += bool(of_row)
             if changed and write:
-                update(table, row_id, changed, using)
+                update(table, session_id, row_id, changed, using)
         if times or table != "sessions":
             found.append(Found(label, times, rows))
     return found
@@ -130,7 +131,7 @@ def fitting(column: str, text: str) -> str:
 
 
 def places() -> dict[str, tuple[str, tuple, tuple]]:
-    """PLACES without what this agent database lacks."""
+    """PLACES without tables and columns that this agent database lacks."""
     found = {}
     for model in apps.get_app_config("conversations").get_models():
         table = model._meta.db_table
@@ -143,12 +144,13 @@ def places() -> dict[str, tuple[str, tuple, tuple]]:
 
 
 def rows_of(table, session_id, using, *, lock=False) -> Iterator[tuple[uuid.UUID, dict[str, str]]]:
-    """(id, {column: text}) of each row, as much at a time as memory has room for."""
+    """(id, {column: text}) for each row, reading only as much at a time as fits into memory."""
     columns = [name for each in places()[table][1:] for name in each]
     names = [sql.Identifier(name) for name in columns]
     size = sql.SQL(" + ").join(sql.SQL("coalesce(pg_column_size({}), 0)").format(n) for n in names)
     texts = sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names)
-    parts = {"table": sql.Identifier(table), "which": sql.SQL(WHICH[table])}
+    which = "id = ANY(%(ids)s)" if table == "sessions" else of_sessions(table)
+    parts = {"table": sql.Identifier(table), "which": sql.SQL(which)}
     sizes = sql.SQL("SELECT id, {size} FROM {table} WHERE {which} ORDER BY created_at, id")
     some = sql.SQL("SELECT id, {texts} FROM {table} WHERE ({which}) AND id = ANY(%(some)s){lock}")
     some = some.format(texts=texts, lock=sql.SQL(" FOR UPDATE" if lock else ""), **parts)
@@ -156,7 +158,7 @@ def rows_of(table, session_id, using, *, lock=False) -> Iterator[tuple[uuid.UUID
         cursor.execute(sizes.format(size=size, **parts), {"ids": [session_id]})
         for ids in batches(cursor.fetchall()):
             cursor.execute(some, {"ids": [session_id], "some": ids})
-            # Some may be gone by now.
+            # Some rows may be gone by now.
             rows = {row_id: values for row_id, *values in cursor.fetchall()}
             for row_id in ids:
                 texts_of_row = zip(columns, rows.pop(row_id, ()), strict=False)
@@ -164,7 +166,7 @@ def rows_of(table, session_id, using, *, lock=False) -> Iterator[tuple[uuid.UUID
 
 
 def holds(column: str, text: str | None) -> bool:
-    """Whether words may be removed from it."""
+    """Whether words may be removed from this text."""
     return bool(text) and not (column == "role" and text in ROLES)
 
 
@@ -180,7 +182,7 @@ def batches(sizes: Iterable[tuple[uuid.UUID, int]]) -> Iterator[list[uuid.UUID]]
         yield batch
 
 
-def update(table, row_id, changed: dict[str, str], using):
+def update(table, session_id, row_id, changed: dict[str, str], using):
     assignments = sql.SQL(", ").join(
         sql.SQL("{} = %s" if name in PLACES[table][1] else "{} = %s::jsonb").format(
             sql.Identifier(name)
@@ -188,5 +190,10 @@ def update(table, row_id, changed: dict[str, str], using):
         for name in changed
     )
     statement = sql.SQL("UPDATE {} SET {} WHERE id = %s").format(sql.Identifier(table), assignments)
+    values = [*changed.values(), row_id]
+    if revision.is_distributed() and table != "sessions":
+        # Otherwise Citus would update all shards.
+        statement += sql.SQL(" AND session_id = %s")
+        values.append(session_id)
     with connections[using].cursor() as cursor:
-        cursor.execute(statement, [*changed.values(), row_id])
+        cursor.execute(statement, values)

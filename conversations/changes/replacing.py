@@ -1,6 +1,6 @@
 """
-Replaces words in a text so that JSON stays JSON: in a document, and in documents within a text or
-within a string, only strings change, and a number becomes one. Everything else stays the same, to
+Replaces words in a text so that JSON stays JSON. In a document, or a document inside a text or a
+string, only strings change, and a number with a hit becomes a string. All else stays the same to
 the byte.
 """
 
@@ -17,7 +17,7 @@ from .spellings import Step, Words, merged
 
 @dataclass(frozen=True, order=True)
 class Edit:
-    """Write `by` in place of what is at text[start:end]."""
+    """Replace text[start:end] with `by`."""
 
     start: int
     end: int
@@ -25,7 +25,7 @@ class Edit:
 
 
 def replaced(text: str, words: Words, *, is_json: bool) -> tuple[str, int]:
-    """The text without the words, and how often they were in it."""
+    """(the text without the words, the number of places where they were)"""
     found = edits(text, words, is_json=is_json)
     return applied(text, found), len(found)
 
@@ -39,7 +39,7 @@ def applied(text: str, found: list[Edit]) -> str:
 
 
 def edits(text: str, words: Words, *, is_json: bool = False) -> list[Edit]:
-    """In order and apart. `is_json` says that the text is JSON, and has to stay so as a whole."""
+    """In order, not overlapping. `is_json`: the text is one JSON document and must stay one."""
     rest = deque(words.spans(text))
     if not rest:
         return []
@@ -63,7 +63,8 @@ def edits(text: str, words: Words, *, is_json: bool = False) -> list[Edit]:
 
 
 def documents(text: str) -> Iterator[tuple[int, int]]:
-    """Where in a text are JSON documents that hold more than numbers; or the whole of it is one."""
+    """(start, end) of the text if it is JSON, else of each JSON document inside it that is not just
+    a list of numbers."""
     start = len(text) - len(text.lstrip())
     if text[start : start + 1] in ("{", "[", '"') and json_text.is_json(text):
         yield start, len(text.rstrip())
@@ -79,10 +80,10 @@ class Key:
 
 
 def document_edits(text, start, end, spans, words) -> Iterator[Edit]:
-    """Of the strings and numbers of a document that hold the words, or a part of a span."""
+    """Edits for the document's strings and numbers that overlap with the spans."""
     keys: list[list[Key]] = [[]]
     place, at = start, 0
-    # A string, of which the next token says whether it is a key.
+    # The last string, until the next token shows whether it is a key.
     string: Key | None = None
     while place < end and (token := json_text.TOKEN.match(text, place)):
         kind, place = token.lastgroup, token.end()
@@ -123,7 +124,7 @@ def document_edits(text, start, end, spans, words) -> Iterator[Edit]:
 
 
 def string_edits(text, start, end, crossing, words) -> list[Edit]:
-    """Within the quotes of a string; `crossing` are parts of spans that go beyond them."""
+    """Edits inside a string's quotes; `crossing` are parts of spans that go beyond the quotes."""
     step = Step.of_string(text[start:end])
     found = []
     for edit in edits(step.after, words):
@@ -141,7 +142,7 @@ def string_edits(text, start, end, crossing, words) -> list[Edit]:
 
 
 def unlike(text: str, keys: list[Key]) -> Iterator[Edit]:
-    """The edits of an object's keys, which stay apart: two of a name would be one."""
+    """Edits for an object's keys that keep them different: equal keys would become one."""
     if not any(key.found for key in keys):
         return
     names = {
@@ -162,7 +163,7 @@ def unlike(text: str, keys: list[Key]) -> Iterator[Edit]:
         last = key.found[-1]
         suffix = "" if other == name else f" {number}"
         if suffix and last.end < key.end - 1:
-            # At the end of the name, which is a part that stays.
+            # Goes to the end of the name, which is not part of any edit.
             yield last
             yield Edit(key.end - 1, key.end - 1, suffix)
         else:

@@ -1,9 +1,9 @@
 """
-Finds words in a text however they are spelled there: in any case and normal form, with any spaces
-and dashes, and with their letters escaped as JSON, HTML or an address has them, at any depth.
+Finds words in a text however they are spelled: in any case and normal form, with any spaces and
+dashes, and with letters escaped as in JSON, HTML or URLs, at any depth.
 
-A text is compared as it is, and then with its escapes decoded, once more for each depth. What is
-found there is traced back, so that a span of the text itself holds whole escapes.
+A text is searched as it is, and again each time its escapes have been decoded one level further.
+Each hit is traced back to a span of the original text that contains whole escapes only.
 """
 
 import html
@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from ..agentdb import normal_form
 from ..agentdb.conventions import REDACTED
 
-# JSON in JSON doubles its backslashes each time, so a text of megabytes has fewer levels.
+# JSON inside JSON doubles its backslashes each time, so even megabytes have fewer levels.
 MOST_LEVELS = 16
 MOST_QUERY_LEVELS = 3
 
@@ -38,24 +38,23 @@ SHORT = {rf"\{name}": each for name, each in zip('"\\/bfnrt', '"\\/\b\f\n\r\t', 
 JSON_ESCAPE = re.compile(
     rf"\\(?:u[dD][89abAB]{HEX}{{2}}\\u[dD][c-fC-F]{HEX}{{2}}|u{HEX}{{4}}|.)", re.DOTALL
 )
-# The value of a form or query, where a plus is a space.
+# A value in a form or query string, where a plus stands for a space.
 QUERY_VALUE = re.compile(r"(?<=[\w\]]=)[^\s&\"'<>\\]+")
 
-# Beyond the normal form: dashes alike, and full-width letters.
+# Treated as equal beyond the normal form: dashes, and full-width letters.
 DASHES = "\u058a\u05be\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\ufe58\ufe63\uff0d"
 ALIKE = {
     **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)},
     **{ord(dash): "-" for dash in DASHES},
 }
 
-# A number, with or without letters, that people write in groups of their own choice.
+# A number, perhaps with letters, which people write in groups of any size.
 NUMBER = re.compile(r"[+(]*[0-9a-z][0-9a-z ./()-]*")
 FEWEST_DIGITS, MOST_LETTERS = 6, 64
 JOINT = r"[ ./()-]{0,3}"
 
-# Whether a text may have other letters and digits of ASCII than those that are seen: in another
-# shape, with something between two of them that is left out, or with either escaped. Most letters,
-# marks and emoji are harmless.
+# Whether a text may spell ASCII letters and digits differently from how they look: in another
+# shape, with ignored characters in between, or escaped. Most letters, marks and emoji are harmless.
 HARMLESS = (
     r"00[ace-f]|00b|00d[0-9a-e]|01[0125-6]|014[0-8a-f]|013[2-9a-f]|017[0-9a-e]|04|05[0-57]"
     r"|20[13ab]|202[0-7]|21[013-9]|2[2-9a-f]|3|[4-8]|9|ac|ad|a[ef]|[bc]|d[0-7]|d83[cde]|d[c-f]"
@@ -65,7 +64,7 @@ MAY_HIDE = re.compile(
     r"|%(?i:2[356]|3\d|[46][1-9a-f]|[57][0-9a]|5c|[c-f])"
     rf"|[{normal_form.DROPPED}\u0130\u0131\u0307\u212a\uff01-\uff5e]|{normal_form.RARE}"
 )
-# What the normal form leaves out, or writes with several letters.
+# Characters that the normal form drops or writes with several letters.
 MAY_SHIFT = re.compile(rf"[{normal_form.DROPPED}\u0130\u0307]|{normal_form.RARE}")
 PIECE = 4_000
 BETWEEN_WORDS = re.compile(r"[A-Za-z0-9](?=[ ,:;\"][A-Za-z0-9])")
@@ -76,7 +75,7 @@ UNICODE_ESCAPE = re.compile(rf"\\+u({HEX}{{4}})")
 
 
 def decoded(escape: str) -> str:
-    """What an escape stands for; itself if it is none."""
+    """What an escape stands for; the text itself if it is not an escape."""
     if len(escape) == 2:
         return SHORT.get(escape, escape)
     if escape[0] == "\\":
@@ -90,7 +89,7 @@ def decoded(escape: str) -> str:
 
 
 class Step:
-    """A text with some of its parts replaced, and where each place of one is in the other."""
+    """A text with some parts replaced, and a mapping of positions before and after."""
 
     def __init__(self, text: str, parts: Iterable[tuple[int, int, str]]):
         self.starts: list[int] = []
@@ -111,7 +110,7 @@ class Step:
 
     @classmethod
     def decoding(cls, text: str) -> "Step":
-        """Each escape, once."""
+        """Decodes each escape once."""
         if not any(mark in text for mark in "\\&%"):
             return cls(text, ())
         parts = ((*found.span(), decoded(found[0])) for found in ESCAPE.finditer(text))
@@ -119,7 +118,7 @@ class Step:
 
     @classmethod
     def of_string(cls, content: str) -> "Step":
-        """Each escape of the source of a JSON string, which is between its quotes."""
+        """Decodes each escape of a JSON string, given the source between its quotes."""
         found = JSON_ESCAPE.finditer(content)
         return cls(content, ((*each.span(), decoded(each[0])) for each in found))
 
@@ -137,8 +136,8 @@ class Step:
 
     def whole(self, start: int, end: int) -> tuple[int, int] | None:
         """
-        The span, and all of an escape such as \\n that it begins or ends in: it may be no escape,
-        as in C:\\new. None if it cuts one that nobody writes by chance.
+        The span, extended over an escape such as \\n that it begins or ends in: it may not be an
+        escape at all, as in C:\\new. None if the span cuts an escape that nobody writes by chance.
         """
         for place in (start, end):
             index = bisect_left(self.starts, place) - 1
@@ -149,7 +148,7 @@ class Step:
         return start, end
 
     def forward(self, start: int, end: int) -> tuple[int, int]:
-        """The same span after the step, of one that cuts no part."""
+        """The span's position after the step, if the span cuts no replaced part."""
         return self._moved(start), self._moved(end)
 
     def _moved(self, place: int) -> int:
@@ -161,7 +160,7 @@ class Step:
         return self.after_ends[index] + place - self.ends[index]
 
     def back(self, start: int, end: int) -> tuple[int, int]:
-        """What of the text before a span after it comes from."""
+        """The part of the text before the step that a span after the step comes from."""
         first = bisect_right(self.after_starts, start) - 1
         last = bisect_left(self.after_starts, end) - 1
         if first >= 0:
@@ -176,7 +175,7 @@ class Step:
 
 
 def steps(text: str) -> list[Step]:
-    """Decoding it again and again, until nothing is escaped."""
+    """Decodes the text level by level until nothing is escaped."""
     found: list[Step] = []
     while len(found) < MOST_LEVELS:
         step = Step.decoding(found[-1].after if found else text)
@@ -188,8 +187,8 @@ def steps(text: str) -> list[Step]:
 
 def decodings(text: str) -> Iterator[tuple[list[Step], int]]:
     """
-    The steps of decoding it, and then those with a plus of a query taken for a space: a query may
-    be what was encoded. After how many steps a text is that has not been seen before.
+    (steps, the number of them whose text was seen before): first plain decoding, then decoding with
+    each plus in a query string read as a space, once for each level that may hold a query string.
     """
     down = steps(text)
     yield down, 0
@@ -200,7 +199,7 @@ def decodings(text: str) -> Iterator[tuple[list[Step], int]]:
 
 
 def plain(text: str) -> str:
-    """The text without any escapes."""
+    """The text with all escapes decoded."""
     found = steps(text)
     return found[-1].after if found else text
 
@@ -214,7 +213,7 @@ def alike(normal: str) -> str:
 
 
 def quickly_normalised(text: str) -> str:
-    """The normal form as far as letters go, where MAY_HIDE finds nothing."""
+    """The normal form as far as letters go, for texts in which MAY_HIDE finds nothing."""
     if "\\u" in text:
         text = UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
     text = text.lower()
@@ -222,24 +221,24 @@ def quickly_normalised(text: str) -> str:
 
 
 def forms(words: str) -> Iterator[str]:
-    """The words in normal form: as they are, and decoded if they are escaped themselves."""
+    """The words in normal form, as they are and, if they are escaped, decoded."""
     yield normalised(words).strip()
     for step in steps(words):
-        # A backslash before a letter need not be an escape.
+        # Then a backslash before a letter was probably not meant as an escape.
         if any(letter < " " for letter in set(step.after) - set(step.before)):
             return
         yield normalised(step.after).strip()
 
 
 def number_letters(normal: str) -> str:
-    """The letters and digits of a number; nothing if it is none."""
+    """The letters and digits of a number; empty if the text is not a number."""
     letters = "".join(RUN.findall(normal)) if NUMBER.fullmatch(normal) else ""
     is_number = sum(map(str.isdigit, letters)) >= FEWEST_DIGITS and len(letters) <= MOST_LETTERS
     return letters if is_number else ""
 
 
 def number_pattern(normal: str) -> re.Pattern:
-    """Finds it in groups of any kind, unless it is a part of a longer one."""
+    """Finds the number with any grouping, unless it is part of a longer one."""
     letters = number_letters(normal)
     sign = "[+(]{0,2}" if normal[0] in "+(" else ""
     before, after = ("0-9" if letters[place].isdigit() else "0-9a-z" for place in (0, -1))
@@ -247,23 +246,23 @@ def number_pattern(normal: str) -> re.Pattern:
 
 
 class Words:
-    """What to look for: any of several texts."""
+    """The texts to look for."""
 
     def __init__(self, texts: Iterable[str]):
         literals = {form for text in texts for form in forms(text) if form}
         self.literals = sorted(literals, key=len, reverse=True)
         numbers = [form for form in literals if number_letters(form)]
         self.patterns = [number_pattern(form) for form in numbers]
-        # What a text holds that holds these, unless it may hide them.
+        # Each text that contains the words contains one of these, unless MAY_HIDE matches it.
         self.runs = [max(LETTERS.findall(form), key=len, default="") for form in self.literals]
         self.loose = [
             re.compile(LOOSE_JOINT.join(number_letters(form)), re.IGNORECASE) for form in numbers
         ]
-        # They may hold what stands between the strings of JSON.
+        # The words may include punctuation that stands between JSON strings.
         self.may_cross = any(set(form) & set('"{}[],:') for form in literals)
 
     def may_be_in(self, text: str) -> bool:
-        """Quickly; in doubt they may."""
+        """A quick check; True if in doubt."""
         if not self.literals:
             return False
         if not all(self.runs):
@@ -276,7 +275,7 @@ class Words:
         )
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where they are, in order and apart; never a part of an escape or of "[redacted]"."""
+        """Where the words are: in order, not overlapping, never part of an escape or [redacted]."""
         if not self.may_be_in(text):
             return []
         found = {
@@ -289,12 +288,12 @@ class Words:
         return merged(span for span in found if not is_in_redacted(text, *span))
 
     def spans_at(self, text: str) -> Iterator[tuple[int, int]]:
-        """Of a text that is not decoded any further."""
+        """Hits in a text without decoding it further."""
         form = Normal(text)
         yield from map(form.span, self.places(form.normal))
 
     def places(self, normal: str) -> Iterator[tuple[int, int]]:
-        """In a text that is in normal form."""
+        """Hits in a text that is in normal form."""
         for literal in self.literals:
             yield from occurrences(normal, literal)
         for pattern in self.patterns:
@@ -302,18 +301,18 @@ class Words:
 
 
 class Normal:
-    """The normal form of a text, which maps back; pieces without a hit are not read twice."""
+    """A text's normal form, mapped back to the text; pieces without a hit are read only once."""
 
     def __init__(self, text: str):
         self.text = text
         cuts = [0]
-        # Where nothing is joined or drawn together.
+        # Cut only where no characters combine across the cut.
         while found := BETWEEN_WORDS.search(text, cuts[-1] + PIECE):
             cuts.append(found.end())
         self.cuts = [*cuts, len(text)]
         pieces = [text[each:end] for each, end in pairwise(self.cuts)]
         normal = [normal_form.normalised(piece) for piece in pieces]
-        # Letter by letter the same.
+        # Pieces whose positions are the same in text and normal form.
         self.are_level = [*map(is_level, pieces, normal)]
         self.starts = [0, *accumulate(map(len, normal))]
         self.normal = alike("".join(normal))
@@ -335,7 +334,7 @@ class Normal:
 
 
 def is_level(text: str, normal: str) -> bool:
-    """Whether each letter of a text is one of its normal form, in the same place."""
+    """Whether the characters of text and normal form correspond one to one."""
     if len(text) != len(normal) or "\\u" in text:
         return False
     return text.isascii() or (unicodedata.is_normalized("NFC", text) and not MAY_SHIFT.search(text))
@@ -350,8 +349,8 @@ def occurrences(text: str, part: str) -> Iterator[tuple[int, int]]:
 
 def trace(span: tuple[int, int], down: list[Step], level: int) -> tuple[int, int] | None:
     """
-    Where a span of this level is in the text. Escapes of deeper levels stay whole as well: half
-    of one would be left where its JSON is read.
+    The span of the text that a span at this level comes from. Escapes of deeper levels stay whole
+    too: half of one would remain where its JSON is read.
     """
     for step in down[level:]:
         if not (whole := step.whole(*span)):
@@ -373,7 +372,7 @@ def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def is_in_redacted(text: str, start: int, end: int) -> bool:
-    """Whether it is a part of words that were removed before, and not all of them."""
+    """Whether the span is part of an earlier [redacted], but not all of it."""
     length = len(REDACTED)
     if end - start >= length:
         return False

@@ -27,26 +27,26 @@ from .near import Form, Near
 from .offers import Offer, Offers, look
 from .spellings import Words
 
-# To erase more than this at once there is manage.py purge.
+# Larger numbers are erased with manage.py purge.
 MOST_AT_ONCE = 1_000
-# Suggestions of each kind on the page of a redaction, and what of them may be chosen.
+# Suggestions of each kind that the page for redacting shows, and limits for those chosen.
 MOST_SHOWN = 30
 MOST_CHOSEN, LONGEST_CHOSEN = 500, 1_000
 
 
 STILL_WRITING = (
-    "This conversation was still being written to. The runtime may write the words again: look "
-    "once more when the run has ended."
+    "This conversation was still being written to, so the runtime may write the words again. "
+    "Check again when the run has ended."
 )
 LATE_CALLS = (
-    "The runtime was still writing to it. Model calls that it records now are kept until "
-    "manage.py purge removes what was said in them."
+    "The runtime was still writing to this conversation. Model calls that it records now keep "
+    "their text until manage.py purge removes it."
 )
 
 
 @contextmanager
 def changing():
-    """For a change of conversations that were read within the user's limit before."""
+    """For changing conversations that were first read within the user's limit."""
     with (
         agent_limits.lifted(),
         time_limit("agents_write", TimeBudget(locking.CHANGE_SECONDS)),
@@ -68,7 +68,7 @@ class RedactForm(forms.Form):
     def clean_words(self):
         words = self.cleaned_data["words"].replace("\r\n", "\n")
         if words and len(words.strip()) < redaction.SHORTEST:
-            raise forms.ValidationError("Write at least two characters to look for.")
+            raise forms.ValidationError("Type at least two characters.")
         return words
 
     def clean(self):
@@ -79,12 +79,12 @@ class RedactForm(forms.Form):
         if len(sizes) > MOST_CHOSEN or any(
             not redaction.SHORTEST <= size <= LONGEST_CHOSEN for size in sizes
         ):
-            raise forms.ValidationError("Choose from the list, or write the words above.")
+            raise forms.ValidationError("Choose from the list, or type the words above.")
         return cleaned
 
 
 class ChangeView(ConversationAccess, FormView):
-    """If the database refuses a change, a page says so."""
+    """Shows a page if the database refuses a change."""
 
     def dispatch(self, request, *args, **kwargs):
         if "agents_write" not in settings.DATABASES and self.has_permission():
@@ -96,7 +96,7 @@ class ChangeView(ConversationAccess, FormView):
 
 
 class RedactView(ChangeView):
-    """Redacts a message, or words of it, in everything recorded about its conversation."""
+    """Redacts a message, or words in it, in everything recorded about its conversation."""
 
     permission_required = ("conversations.view_session", "conversations.redact_session")
     template_name = "conversations/changes/redact.html"
@@ -115,7 +115,7 @@ class RedactView(ChangeView):
         return super().get_context_data(**kwargs)
 
     def suggestions(self, words: str, near_chosen=(), chosen=()) -> dict:
-        """For the page: what might be removed as well, with what is chosen first."""
+        """Similar forms and personal data for the page, with those already chosen first."""
         session_id = self.message.session_id
         offers, near = Offers(session_id), Near(words)
         is_whole = look(session_id, "agents", offers, near)
@@ -132,18 +132,18 @@ class RedactView(ChangeView):
         }
 
     def chosen(self, form) -> list[Offer]:
-        """What of the offers was chosen; raises ValidationError if it is not there any more."""
+        """The chosen offers; raises ValidationError if one no longer occurs."""
         tokens, everything = form.cleaned_data["offers"], form.cleaned_data["all_offers"]
         if not tokens and not everything:
             return []
         offers = Offers(self.message.session_id)
         look(self.message.session_id, "agents", offers)
         if tokens - {offer.token for offer in offers.all()}:
-            raise forms.ValidationError("The conversation has changed: choose from the list again.")
+            raise forms.ValidationError("The conversation has changed. Choose from the list again.")
         return [offer for offer in offers.all() if everything or offer.token in tokens]
 
     def count(self, typed: list[str], known: list[str]) -> list[redaction.Found]:
-        """How often it occurs. What was typed is looked for in the texts as they are shown."""
+        """How often the words occur. Typed words are searched for in texts as shown to the user."""
         session_id = self.message.session_id
         if not masking.is_active():
             return redaction.redact(session_id, [*typed, *known], using="agents", write=False)
@@ -167,7 +167,7 @@ class RedactView(ChangeView):
         if form.cleaned_data["confirmation"].strip() != self.word:
             found = self.count(typed, known)
             if "confirm" in self.request.POST:
-                form.add_error("confirmation", f"Type “{self.word}” to go on.")
+                form.add_error("confirmation", f"Type “{self.word}” to confirm.")
             context = self.get_context_data(
                 form=form,
                 found=found,
@@ -176,14 +176,14 @@ class RedactView(ChangeView):
                 **self.suggestions(words, near, {offer.token for offer in chosen}),
             )
             return self.render_to_response(context)
-        # The audit trail may keep only the words' length.
+        # The audit trail may keep no more than the length of the words.
         change = recorded_change(
             self.request,
             Act.REDACTED,
             session_id=session_id,
             characters=sum(map(len, [*typed, *known])),
         )
-        # Only if it has to: what is written until the page answers may hold the words again.
+        # Only if the external id changes: an entry that this page writes later may hold the words.
         external_id = masking.raw(self.message.session.external_id or "")
         ids = [session_id] if Words([*typed, *known]).spans(external_id) else []
         with forgetting.forgetting(ids), change as details, refusals(), changing():
@@ -207,7 +207,7 @@ class EraseForm(forms.Form):
 
     def clean_confirmation(self):
         if self.cleaned_data["confirmation"] != self.words:
-            raise forms.ValidationError(f"Type “{self.words}” to go on.")
+            raise forms.ValidationError(f"Type “{self.words}” to confirm.")
         return self.words
 
 
@@ -228,11 +228,11 @@ class EraseView(ChangeView):
 
     @property
     def words(self) -> str:
-        """What must be typed: it names what goes, so a form for something else is refused."""
+        """What must be typed: it names what is erased, so a form for something else is refused."""
         return f"erase {str(self.session.pk)[:8]}"
 
     def others(self) -> int:
-        """How many other conversations share the external id; 0 if masked: a link would show it."""
+        """How many other conversations have the external id; 0 if masked: a link would show it."""
         if not self.session.external_id or masking.is_active():
             return 0
         same = Session.objects.with_external_id(self.session.external_id)
@@ -270,12 +270,12 @@ class EraseView(ChangeView):
         return redirect("conversations:list")
 
     def named(self) -> uuid.UUID | None:
-        """The conversation that the audit trail names."""
+        """The conversation that the audit entry names."""
         return self.session.pk
 
 
 class EraseAllView(EraseView):
-    """Erases every conversation of one external id, whatever its agent."""
+    """Erases all conversations with one external id, whatever their agents."""
 
     @cached_property
     def external_id(self) -> str:
@@ -303,14 +303,14 @@ class EraseAllView(EraseView):
         return response
 
     def record_guess(self):
-        """Either answer tells whether a conversation has this external id."""
+        """Either response reveals whether a conversation has this external id."""
         query = urlencode({"external_id": self.request.GET.get("external_id", "")})
         page = self.request.resolver_match.url_name
         record(self.request, Act.SEARCHED, page=page, query=query)
 
     @property
     def words(self):
-        # If their number changes, the typed words do not match and the form is shown again.
+        # If the number changes, the typed words no longer match and the form is shown again.
         return f"erase {len(self.ids)} conversation{'' if len(self.ids) == 1 else 's'}"
 
     def get_context_data(self, **kwargs):

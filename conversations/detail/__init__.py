@@ -1,1 +1,1 @@
-"""One conversation: its transcript, runs, tasks and payloads."""
+"""The pages of one conversation: its transcript, runs, tasks and payloads."""

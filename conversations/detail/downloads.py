@@ -1,10 +1,11 @@
-"""Downloads of a conversation: as text, as Markdown, or all of it as JSON."""
+"""Downloads of a conversation: its messages as text or Markdown, or everything as JSON."""
 
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 
 from django.http import Http404, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
@@ -19,22 +20,51 @@ from ..agentdb.fields import PayloadField
 from ..agentdb.sql import payload_json
 from ..display.readable import shown
 from ..models import ChatMessage, Run, Session, Task
+from ..templatetags.desk import status_kind
+from .reasons import Entry
+from .transcript import transcript
 
 ROWS_AT_ONCE = 100
+# Of a conversation: each page of it reads where all of its messages are.
+ITEMS = 1_000
+# Characters. Gunicorn sends each piece of a download on its own.
+BLOCK = 65_536
 SPEAKERS = {"user": "User", "assistant": "Agent"}
 
 
-def in_batches(queryset) -> Iterator:
-    """Rows in the queryset's order, few at a time: payloads run to megabytes."""
-    keys = list(queryset.values_list("pk", flat=True))
+def in_blocks(texts: Iterable[str]) -> Iterator[str]:
+    """The first text at once, so that the download begins; then larger pieces."""
+    block, size, enough = [], 0, 0
+    for text in texts:
+        block.append(text)
+        size += len(text)
+        if size >= enough:
+            yield "".join(block)
+            block, size, enough = [], 0, BLOCK
+    yield "".join(block)
+
+
+def batched(keys: list) -> Iterator[list]:
     for place in range(0, len(keys), ROWS_AT_ONCE):
-        batch = keys[place : place + ROWS_AT_ONCE]
+        yield keys[place : place + ROWS_AT_ONCE]
+
+
+def in_batches(queryset) -> Iterator:
+    """The rows in order, fetched a few at a time because payloads can take up megabytes."""
+    for batch in batched(list(queryset.values_list("pk", flat=True))):
         rows = queryset.order_by().filter(pk__in=batch).in_bulk()
         yield from (rows[key] for key in batch if key in rows)
 
 
+def whole_messages(keys: list) -> Iterator[ChatMessage | None]:
+    """The messages in this order; None for one that was erased since."""
+    for batch in batched(keys):
+        rows = ChatMessage.objects.in_bulk(batch)
+        yield from (rows.get(key) for key in batch)
+
+
 class TranscriptView(ConversationAccess, View):
-    """What was said, as plain text or Markdown."""
+    """The messages as plain text or Markdown."""
 
     forms = ("txt", "md")
 
@@ -43,33 +73,55 @@ class TranscriptView(ConversationAccess, View):
             raise Http404
         session = get_object_or_404(Session, pk=session_id)
         response = StreamingHttpResponse(
-            self.lines(session, form, timezone.get_current_timezone()),
+            in_blocks(self.lines(session, form, timezone.get_current_timezone())),
             content_type="text/plain; charset=utf-8",
         )
         response["Content-Disposition"] = f'inline; filename="conversation-{session_id}.{form}"'
         return response
 
     def lines(self, session, form, zone):
-        # The middleware that sets the viewer's zone ends before the stream begins.
+        # The response streams after the middleware that sets the viewer's time zone has ended.
         with timezone.override(zone):
             yield from self.lines_in_zone(session, form)
 
     def lines_in_zone(self, session, form):
         mark = "# " if form == "md" else ""
         yield f"{mark}{session.external_id or 'Conversation'} ({session.pk})\n"
-        for message in in_batches(ChatMessage.objects.filter(session=session).oldest_first()):
-            who = SPEAKERS.get(message.role, message.role)
-            when = exact(message.created_at)
-            yield f"\n**{who}**, {when}\n\n" if form == "md" else f"\n{who}, {when}\n"
-            yield f"{shown(message.content, role=message.role)}\n"
+        start, total = 0, 1
+        while start < total:
+            page = transcript(session.pk, start=start, items=ITEMS, fold=1)
+            messages = whole_messages(
+                [each.pk for entry in page.entries for each in entry.messages]
+            )
+            for entry in page.entries:
+                for message in islice(messages, len(entry.messages)):
+                    yield from self.said(message, form)
+                if entry.ends:
+                    yield from self.outcome(entry, form)
+            start, total = page.end, page.total
+
+    def said(self, message: ChatMessage | None, form):
+        if message is None:  # Erased since.
+            return
+        who, when = SPEAKERS.get(message.role, message.role), exact(message.created_at)
+        yield f"\n**{who}**, {when}\n\n" if form == "md" else f"\n{who}, {when}\n"
+        yield f"{shown(message.content, role=message.role)}\n"
+
+    def outcome(self, entry: Entry, form):
+        """Says what came in place of an answer."""
+        if status := status_kind(entry.run.status):
+            words = " ".join([status.outcome, *entry.reasons])
+            yield f"\n> {words}\n" if form == "md" else f"\n[{words}]\n"
 
 
 class ConversationJsonView(ConversationAccess, View):
-    """The contract's SessionDetails as JSON, streamed; payloads as they are in the database."""
+    """The contract's SessionDetails as streamed JSON, with payloads exactly as they are stored."""
 
     def get(self, request, session_id):
         get_object_or_404(Session.objects.only("pk"), pk=session_id)
-        response = StreamingHttpResponse(self.parts(session_id), content_type="application/json")
+        response = StreamingHttpResponse(
+            in_blocks(self.parts(session_id)), content_type="application/json"
+        )
         name = f"conversation-{session_id}.json"
         response["Content-Disposition"] = f'attachment; filename="{name}"'
         return response
@@ -97,14 +149,14 @@ def payload_names(model) -> list[str]:
 
 
 def with_payload_texts(queryset):
-    """Payloads as text: never parsed, however deep."""
+    """Read payloads as text, unparsed: they may be nested deeper than a parser allows."""
     names = payload_names(queryset.model)
     texts = {f"{name}_text": payload_json(name) for name in names}
     return queryset.defer(*names).annotate(**texts)
 
 
 def plain(value):
-    """Ids and times as text; a duration that JSON cannot hold as null."""
+    """Ids and times as text; NaN and infinite durations, which JSON does not allow, as null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""One task, and one large column of a row: as a page, a fragment or the text itself."""
+"""One task, and one payload of a row: as a page, a fragment or plain text."""
 
 from django.db.models import Exists, F, OuterRef
 from django.http import Http404, HttpResponse
@@ -16,7 +16,7 @@ from .titles import OF_CONVERSATION, of_conversation
 
 
 def payload_rows(kwargs):
-    """The conversation's rows of the URL's kind; 404 if they lack the URL's field."""
+    """The conversation's rows of the kind in the URL; 404 if that kind has no such field."""
     model, conversation, fields = PAYLOADS.get(kwargs["kind"], (None, None, ()))
     if kwargs["field"] not in fields:
         raise Http404
@@ -24,7 +24,7 @@ def payload_rows(kwargs):
         raise Http404
     rows = model.objects.filter(**{conversation: kwargs["session_id"]})
     if model is ModelCall:
-        # It has no foreign key: of an erased conversation one may have been written afterwards.
+        # Without a foreign key, the runtime may write a call after its conversation was erased.
         rows = rows.filter(Exists(Session.objects.filter(pk=OuterRef("session_id"))))
     return rows
 
@@ -57,7 +57,9 @@ class PayloadView(ConversationAccess, FragmentMixin, DetailView):
 
     def get_object(self):
         field = self.kwargs["field"]
-        row, payloads = read_payloads(payload_rows(self.kwargs), self.kwargs["row_id"], (field,))
+        rows = payload_rows(self.kwargs)
+        raw = "raw" in self.request.GET
+        row, payloads = read_payloads(rows, self.kwargs["row_id"], (field,), raw=raw)
         self.payload = payloads[field]
         return row
 
@@ -72,7 +74,7 @@ class PayloadView(ConversationAccess, FragmentMixin, DetailView):
 
 
 class PayloadFileView(ConversationAccess, View):
-    """The whole payload as text: to read in the browser, or as a file with `?download`."""
+    """The whole payload as text, shown in the browser or, with `?download`, saved as a file."""
 
     def get(self, request, row_id, field, **kwargs):
         is_json = field not in PLAIN_TEXT

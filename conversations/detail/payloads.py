@@ -1,4 +1,4 @@
-"""The large columns: read only when somebody opens one, and no further than a page shows."""
+"""Payloads (the large columns): read only when somebody opens one, and only what a page shows."""
 
 import re
 from dataclasses import dataclass
@@ -14,25 +14,29 @@ from privacy import masking
 from ..agentdb.sql import cut_text, payload_json
 from ..models import PAYLOAD_LABELS, PLAIN_TEXT, large_columns
 
-# A tree of 500 nodes fits into this many characters, whatever the payload's size.
+# Characters that are read for a tree: enough for 500 nodes, however large the payload is.
 TREE_TEXT = 262_144
 TEXT_UP_TO = 20_000
-# Bytes of HTML for the texts of all payloads on a page.
+# Bytes of HTML for the payloads on a page, taken together.
 ROOM = 150_000
 
-# A text may begin with a bracket too: [Note], or [phone] from masking.
+# Text may also begin with a bracket: [Note], or [phone] from masking.
 JSON_BEGINS = re.compile(r'\s*(?:\{\s*(?:["}]|$)|\[\s*(?:[\[{"\]\d-]|true|false|null|$))')
 
 
 @dataclass
 class Payload:
-    """One large column, as much of it as a page shows: a tree of JSON, or plain text."""
+    """As much of a payload as a page shows: a JSON tree or plain text."""
 
     name: str
-    # In characters, roughly bytes.
+    # Characters of the whole payload; roughly its bytes.
     length: int
     tree: json_text.Tree | None = None
     text: str | None = None
+
+    @property
+    def is_json(self) -> bool:
+        return self.name not in PLAIN_TEXT
 
     @property
     def label(self) -> str:
@@ -43,8 +47,12 @@ class Payload:
         return self.tree.whole if self.tree else len(self.text) == self.length
 
 
-def read_payloads(queryset, pk, fields: tuple[str, ...]):
-    """(row, {field: Payload}); payloads are cut in SQL, since they run to megabytes."""
+def read_payloads(queryset, pk, fields: tuple[str, ...], *, raw: bool = False):
+    """
+    Return (row, {field: Payload}). Payloads can take up megabytes, so they are cut in SQL.
+
+    `raw` leaves JSON as text instead of a tree.
+    """
     annotations = {}
     for field in fields:
         plain = field in PLAIN_TEXT
@@ -61,7 +69,7 @@ def read_payloads(queryset, pk, fields: tuple[str, ...]):
         text = getattr(row, f"{field}_text")
         payload = payloads[field] = Payload(field, getattr(row, f"{field}_length") or 0)
         is_whole = len(masking.raw(text) or "") == payload.length
-        if field in PLAIN_TEXT:
+        if field in PLAIN_TEXT or raw:
             if is_whole:
                 payload.length = len(text or "")
             payload.text = fitting_text(text, room)
@@ -74,12 +82,12 @@ def fitting_text(text, room: int):
     """As much of the text as fits into `room` bytes of HTML."""
     if text is None or len(escape(text).encode()) <= room:
         return text
-    # An escaped letter takes up to six bytes.
+    # An escaped character takes up to six bytes.
     return text[: room // 6]
 
 
 def fitting(tree: json_text.Tree, room: int) -> json_text.Tree:
-    """The tree with its longest values cut until its texts take no more than `room` bytes."""
+    """The tree, with its longest values cut until it fits into `room` bytes."""
 
     def size():
         return sum(len(escape(f"{node.key or ''}{node.value}").encode()) for node in tree.nodes)
@@ -97,7 +105,7 @@ def fitting(tree: json_text.Tree, room: int) -> json_text.Tree:
 
 
 def inner_json(text: str) -> str:
-    """The runtime keeps a model call's JSON as a JSON string: show what is inside."""
+    """The runtime stores a model call's JSON inside a JSON string: unwrap it."""
     if text.startswith('"'):
         kind, source = next(json_text.tokens(text))
         inner = json_text.whole_part(source if kind == "cut" else source[:-1])

@@ -1,4 +1,4 @@
-"""A whole conversation on one page, for paper."""
+"""A whole conversation on one page, for printing."""
 
 from django.http import Http404
 from django.views.generic import DetailView
@@ -9,10 +9,11 @@ from .transcript import transcript
 from .tries import done_in, tries
 from .views import position, render_messages
 
-# More messages and ends of runs are in further parts; a longer message is cut, and so are those for
-# which no room is left, in bytes of HTML.
+# Messages and ends of runs in one part; more of them go into further parts.
 ITEMS = 500
+# Longer messages are cut.
 FOLD = 20_000
+# Bytes of HTML; once they are used up, the remaining messages are cut.
 ROOM = 1_000_000
 
 

@@ -1,4 +1,4 @@
-"""Why a run gave no answer: the words of its problems, where the answer would be."""
+"""Why a run gave no answer: the texts of its problems, shown where the answer would be."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,27 +14,27 @@ NAME_LENGTH = 60
 REASON_LENGTH = 500
 REASONS_SHOWN = 3
 REASONS_READ = 300
-# Bytes of HTML; when they are used up, the rest is cut shorter.
+# Bytes of HTML; once they are used up, the remaining reasons are cut shorter.
 ROOM_FOR_REASONS = 60_000
 SHORT = 120
 
 
 @dataclass
 class Entry:
-    """A run, or a part of it, with its messages; or (run None) messages without a run."""
+    """A run or part of it with its messages, or (if run is None) messages outside any run."""
 
     run: Run | None = None
     messages: list[ChatMessage] = field(default_factory=list)
-    # The names of its first steps.
+    # Names of the run's first steps.
     steps: list[str] = field(default_factory=list)
-    # Whether the run ends on this page, so that its outcome and steps are shown.
+    # Whether the run ends here; its outcome and steps are shown after its last message.
     ends: bool = False
-    # Whether it ends here without any message; the time of that where another day begins with it.
+    # Whether the run has no messages at all; if another day begins with it, `day` is its time.
     is_silent: bool = False
     day: datetime | None = None
-    # Whether messages of this run stand above those of another one.
-    goes_on: bool = False
-    # What failed and its words, most telling first.
+    # Whether this run began further up, above messages of another run.
+    is_continuation: bool = False
+    # What failed and the error text, most informative first.
     reasons: list[str] = field(default_factory=list)
     failed_calls: list[ModelCall] = field(default_factory=list)
 
@@ -44,7 +44,7 @@ class Entry:
 
 
 def failed_calls(session_id, run_ids: Iterable) -> list[ModelCall]:
-    """The model calls of these runs that failed, each with its `words` and without payloads."""
+    """Failed model calls of these runs, each with its error text (`words`), without payloads."""
     if not revision.has_model_call_links():
         return []
     calls = ModelCall.objects.filter(kinds.any_problem("ModelCall"), session_id=session_id)
@@ -54,7 +54,7 @@ def failed_calls(session_id, run_ids: Iterable) -> list[ModelCall]:
 
 
 def add_reasons(session_id, entries: Iterable[Entry]):
-    """For runs that gave no answer, the words that came with each problem, cut in SQL."""
+    """Add each problem's error text to the runs that gave no answer. Texts are cut in SQL."""
     unanswered = {
         entry.run.pk: entry for entry in entries if entry.run.status not in ("completed", "running")
     }

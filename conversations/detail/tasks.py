@@ -1,4 +1,4 @@
-"""Tasks in the order people read them, tool calls under the step that made them."""
+"""Tasks in reading order, with tool calls under the step that made them."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -8,10 +8,10 @@ from ..models import Task
 
 def nested(tasks: list[Task]) -> list[Task]:
     """
-    Tasks of a run in order, each tool call moved under the task that made it.
+    Return a run's tasks with each tool call moved under the task that made it (its caller).
 
-    The caller is the last task of that name before the call, else the first one after it that
-    no task called. Sets `depth`, 0 if there is no caller.
+    The caller is the last task before the call that has the name in parent_task_name or, failing
+    that, the first such task after it that itself has no caller. Sets `depth`: 0 without a caller.
     """
     places = defaultdict(list)
     for place, task in enumerate(tasks):

@@ -1,4 +1,4 @@
-"""Which conversation a page is about, as its title and heading name it; see detail/_title.html."""
+"""What titles and headings need to name a conversation; see detail/_title.html."""
 
 import uuid
 
@@ -10,7 +10,7 @@ from privacy import masking
 from ..models import Agent, Session, labelled
 from ..summaries import summaries
 
-# For rows with a session_id.
+# Annotations for rows with a session_id.
 OF_CONVERSATION = {
     "external_id": F("session__external_id"),
     "agent_name": F("session__agent__name"),
@@ -18,7 +18,7 @@ OF_CONVERSATION = {
 
 
 def of_conversation(row) -> dict:
-    """Of a row with these annotations."""
+    """The conversation of a row that has the annotations OF_CONVERSATION."""
     label = labelled(row.agent_name, None)
     return {"pk": row.session_id, "external_id": row.external_id, "agent_label": label}
 
@@ -30,7 +30,7 @@ def of_session(session_id: uuid.UUID) -> Session | None:
 
 
 def with_summary(session_id: uuid.UUID) -> Session:
-    """A conversation as the list shows it, its agent told from others of the same name."""
+    """A conversation as the list shows it, and whether its agent shares its name with another."""
     for session in summaries([session_id]):
         same = Agent.objects.filter(name=masking.raw(session.agent_name))
         session.has_namesake = same.exclude(pk=session.agent_id).exists()

@@ -1,4 +1,4 @@
-"""One conversation as staff read it: runs in time order, each with its messages and steps."""
+"""One conversation as staff read it: messages in time order, and each run's outcome and steps."""
 
 import uuid
 from collections.abc import Iterable
@@ -18,22 +18,24 @@ from ..summaries import run_summaries
 from .reasons import NAME_LENGTH, Entry, add_reasons
 
 ITEMS_PER_PAGE = 80
+# If only this many are left at the beginning, they join the next page.
+FEW = 20
 NAMES_SHOWN = 24
-# A longer message is shortened; the rest is read when somebody opens it.
+# Longer messages are cut here; the rest is read when somebody opens it.
 FOLD = 3000
 GAP = timedelta(minutes=5)
-# Bytes of HTML; when they are used up, the rest of the page is cut shorter.
+# Bytes of HTML; once they are used up, the remaining messages are cut shorter.
 ROOM_FOR_MESSAGES = 100_000
 
 
 @dataclass
 class Place:
-    """Where a message, or (message_id None) the end of a run, stands in the conversation."""
+    """The position of a message or, if message_id is None, of the end of a run."""
 
     at: datetime
     run_id: uuid.UUID | None
     message_id: uuid.UUID | None = None
-    # The end of a run without messages.
+    # Whether it is the end of a run without messages.
     is_silent: bool = False
 
 
@@ -43,6 +45,8 @@ class Transcript:
     start: int
     end: int
     total: int
+    # Where the request said that this part ends, because the next part is already shown.
+    until: int | None = None
 
     @property
     def left(self) -> int:
@@ -54,19 +58,28 @@ class Transcript:
 
     @property
     def previous(self) -> int:
-        return max(self.start - ITEMS_PER_PAGE, 0)
+        before = self.start - ITEMS_PER_PAGE
+        return before if before > FEW else 0
+
+    @property
+    def is_long(self) -> bool:
+        return self.total > ITEMS_PER_PAGE
+
+    @property
+    def newest(self) -> int:
+        """The start of the page that ends with the newest item."""
+        return max(self.total - ITEMS_PER_PAGE, 0)
 
 
 def outline(session_id, runs: dict[uuid.UUID, datetime] | None = None) -> list[Place]:
     """
-    The order of everything in a conversation, from ids and times alone: messages by time, also
-    where runs overlap, and each run's end behind its last message. `runs`: when each began, if that
-    was read already.
+    The order of everything in a conversation, read from ids and times alone: messages by time, even
+    if runs overlap, and the end of each run after its last message. `runs` maps each run's id to
+    when it began; pass it if you have it, to save a query.
     """
     if runs is None:
-        runs = dict(Run.objects.filter(session_id=session_id).values_list("pk", "created_at"))
-    messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()
-    said = list(messages.values_list("pk", "run_id", "created_at"))
+        runs = dict(tuples(run_places, session_id=session_id))
+    said = tuples(message_places, session_id=session_id)
     last = {run_id: message_id for message_id, run_id, _ in said if run_id in runs}
     silent = [(at, run_id) for run_id, at in runs.items() if run_id not in last]
     silent.sort(reverse=True)
@@ -80,10 +93,20 @@ def outline(session_id, runs: dict[uuid.UUID, datetime] | None = None) -> list[P
     return places + [Place(*each, is_silent=True) for each in reversed(silent)]
 
 
+def run_places(session_id) -> QuerySet:
+    return Run.objects.filter(session_id=session_id).values_list("pk", "created_at")
+
+
+def message_places(session_id) -> QuerySet:
+    messages = ChatMessage.objects.filter(session_id=session_id).oldest_first()
+    return messages.values_list("pk", "run_id", "created_at")
+
+
 def transcript(
     session_id,
     *,
-    start: int = 0,
+    start: int | None = 0,
+    until: int | None = None,
     message_id=None,
     run_id=None,
     items: int = ITEMS_PER_PAGE,
@@ -91,23 +114,23 @@ def transcript(
     runs: dict[uuid.UUID, datetime] | None = None,
 ) -> Transcript:
     """
-    One page of a conversation: from an item on, or the page that holds a message or a run's end.
+    One page of a conversation: the items from `start` (to `until`, if given); the page with this
+    message or the end of this run; or, if `start` is None and neither was found, the newest page.
     `runs` as in outline().
 
-    A constant number of queries; reads no payloads, and only as much of a message as is shown.
+    The number of queries is constant. No payloads are read, and messages only as far as shown.
     """
     places = outline(session_id) if runs is None else outline(session_id, runs)
     if message_id or run_id:
         wanted = (message_id, None) if message_id else (None, run_id)
-        found = next(
-            (
-                number
-                for number, place in enumerate(places)
-                if (place.message_id, None if place.message_id else place.run_id) == wanted
-            ),
-            0,
-        )
-        start = found // items * items
+        for number, place in enumerate(places):
+            if (place.message_id, None if place.message_id else place.run_id) == wanted:
+                start = number // items * items
+                break
+    if start is None:
+        start = max(len(places) - items, 0)
+    if until is not None:
+        items = min(max(until - start, 0), ITEMS_PER_PAGE + FEW)
     shown = places[start : start + items]
     run_ids = {place.run_id for place in shown if place.run_id}
     runs = run_summaries(session_id, run_ids)
@@ -118,17 +141,17 @@ def transcript(
     begun = {place.run_id for place in places[:start] if place.run_id}
     date = None
     for place in shown:
-        # A run erased between two queries has no row.
+        # A run that was erased between the two queries has no row.
         if place.run_id and place.run_id not in runs:
             continue
         run = runs[place.run_id] if place.run_id else None
         if run is None or not entries or entries[-1].run is not run:
-            # Where runs overlap, each of them is told in parts.
+            # If runs overlap, each of them is shown in several parts.
             is_apart = previous is not None and previous.run_id != place.run_id
-            entries.append(Entry(run, goes_on=is_apart and place.run_id in begun))
+            entries.append(Entry(run, is_continuation=is_apart and place.run_id in begun))
             begun.add(place.run_id)
         entry = entries[-1]
-        # The first thing on a page has its date, and each day's.
+        # A date stands above the first item of the page and above the first of each day.
         day = place.at if local(place.at).date() != date else None
         if place.message_id is None:
             entry.ends, entry.is_silent = True, place.is_silent
@@ -143,11 +166,11 @@ def transcript(
     ended = [entry for entry in entries if entry.ends]
     add_steps(session_id, ended)
     add_reasons(session_id, ended)
-    return Transcript(entries, start, start + len(shown), len(places))
+    return Transcript(entries, start, start + len(shown), len(places), until)
 
 
 def shortened(session_id, ids: list, fold: int) -> dict[uuid.UUID, ChatMessage]:
-    """{id: message with the beginning of its text, and the text's length}"""
+    """{id: message, annotated with the beginning of its text and the length of all of it}"""
     messages = ChatMessage.objects.filter(session_id=session_id, pk__in=ids).defer("content")
     found = messages.annotate(text=cut_text("content", fold), length=Length("content"))
     return {message.pk: message for message in found}
@@ -156,7 +179,7 @@ def shortened(session_id, ids: list, fold: int) -> dict[uuid.UUID, ChatMessage]:
 def mask_cut(message: ChatMessage):
     if masking.is_active():
         is_whole = message.length == len(masking.raw(message.text))
-        # A length above the text's means that there is more to show.
+        # The page offers the rest of the message if its length exceeds that of the text.
         message.length = (
             len(message.text) if is_whole else max(message.length, len(message.text) + 1)
         )
@@ -170,7 +193,7 @@ def add_steps(session_id, entries: Iterable[Entry]):
 
 
 def first_steps(session_id, run_ids) -> QuerySet:
-    """Cut in SQL: a run may have thousands of steps, a name any length."""
+    """Limited in SQL: a run may have thousands of steps, and a name may have any length."""
     tasks = Task.objects.filter(session_id=session_id, run_id__in=run_ids).in_order()
     place = Window(RowNumber(), partition_by="run_id", order_by=tasks.query.order_by)
     shown = tasks.annotate(place=place).filter(place__lte=NAMES_SHOWN).order_by("run_id", "place")

@@ -1,4 +1,4 @@
-"""How the runs of a conversation went, and what had been done before one of them failed."""
+"""How the runs of a conversation went, and what was done before one of them failed."""
 
 import uuid
 from collections.abc import Callable
@@ -6,29 +6,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-from django.db.models import Count, Q, QuerySet, Subquery, UUIDField, Value, Window
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, UUIDField, Value, Window
 
 from ..agentdb.compiled import by_id, tuples
 from ..models import Run, Session, Task
 from ..problems import kinds, outcomes
 from .steps import Part, called, excerpts
 
-# Tool calls that are listed, and letters of their arguments and results.
 CALLS_SHOWN = 50
+# Characters of arguments and of results.
 LENGTH = 80
 MOST_TRIES = 100
-# The tasks that call tools: those of agents, and steps of the workflow itself.
+# Node types that call tools: an agent's calls, and steps of the workflow itself.
 CALLS = ("tool_call", "function")
 PIECES = ("args", "result")
 
 
 @dataclass(frozen=True)
 class Tries:
-    """When each run began, oldest first, and their history; see problems/outcomes.py."""
+    """When each run began, oldest first, and the history from problems/outcomes.py."""
 
     runs: dict[uuid.UUID, datetime]
     history: str
-    # The newest run with the kind of problem that was asked for.
+    # The newest run with the kind of problem given to tries().
     problem_run: uuid.UUID | None
 
     @property
@@ -40,11 +41,11 @@ class Tries:
         return outcomes.outcome_of(self.history)
 
     def last(self) -> list[uuid.UUID]:
-        """The last run without an answer, and those before it since one that had an answer."""
+        """The last run without an answer, and the unanswered runs directly before it."""
         return self.among(outcomes.last_tries(self.history))
 
     def until(self, run_id: uuid.UUID) -> list[uuid.UUID]:
-        """The same up to this run, if it has no answer."""
+        """The same for this run in place of the last one; empty if it has an answer."""
         end = list(self.runs).index(run_id) + 1 if run_id in self.runs else 0
         found = outcomes.last_tries(self.history[:end])
         return self.among(found) if found.stop == end else []
@@ -54,28 +55,28 @@ class Tries:
 
 
 def tries(session_id: uuid.UUID, problem: str = "") -> Tries:
-    """One query. `problem`: the kind that `problem_run` has, or "any"."""
-    rows = tuples(runs_with(problem), session=session_id)
-    runs = {pk: began for pk, began, *_ in rows}
-    history, problem_run = rows[0][2:] if rows else ("", None)
-    return Tries(runs, history, problem_run)
+    """One query. `problem` is the kind of problem for `problem_run`, or "any"."""
+    rows = tuples(session_with(problem), session=session_id)
+    ids, times, history, problem_run = rows[0] if rows else ([], [], "", None)
+    return Tries(dict(zip(ids, times, strict=True)), history, problem_run)
 
 
 @cache
-def runs_with(problem: str) -> Callable[..., QuerySet]:
-    """Built once per process: Django takes ten times as long for it as PostgreSQL."""
+def session_with(problem: str) -> Callable[..., QuerySet]:
+    """Cached: building this query takes Django ten times as long as PostgreSQL takes to run it."""
 
     def build(session) -> QuerySet:
-        runs = Run.objects.filter(session_id=session)
-        history = Session.objects.filter(pk=session).annotate(all=outcomes.whole_history("pk"))
+        runs = Run.objects.filter(session_id=OuterRef("pk"))
         newest = runs.filter(kinds.in_run(problem) if problem else Q())
         newest = newest.order_by("-created_at", "-pk").values("pk")[:1]
-        # Neither refers to the row, so that each is computed once.
-        found = runs.annotate(
-            history=Subquery(history.values("all")),
+        # All subqueries refer to one row of sessions, so PostgreSQL computes each only once.
+        found = Session.objects.filter(pk=session).annotate(
+            ids=ArraySubquery(runs.oldest_first().values("pk")),
+            times=ArraySubquery(runs.oldest_first().values("created_at")),
+            history=outcomes.whole_history("pk"),
             problem_run=Subquery(newest) if problem else Value(None, UUIDField()),
         )
-        return found.oldest_first().values_list("pk", "created_at", "history", "problem_run")
+        return found.values_list("ids", "times", "history", "problem_run")
 
     return build
 
@@ -93,14 +94,14 @@ class Done:
     tries: int
     calls: list[Call]
     left_out: int
-    # Tries of which nothing was recorded.
+    # The number of tries for which nothing was recorded.
     unknown: int
-    # Before 0004 the runtime did not record what tools its agents called.
+    # Before revision 0004, the runtime did not record which tools its agents called.
     may_lack_calls: bool
 
 
 def done_in(session_id: uuid.UUID, run_ids: list[uuid.UUID]) -> Done | None:
-    """What succeeded in these runs; None without runs. One query, whose payloads are cut in SQL."""
+    """What succeeded in these runs; None without runs. One query; payloads are cut in SQL."""
     run_ids = run_ids[-MOST_TRIES:]
     if not run_ids:
         return None
@@ -111,22 +112,22 @@ def done_in(session_id: uuid.UUID, run_ids: list[uuid.UUID]) -> Done | None:
     return Done(
         tries=len(run_ids),
         calls=[Call(task.pk, tuple(called(task, vars(task), LENGTH))) for task in shown],
-        left_out=rows[0].in_all - len(shown) if rows else 0,
-        # Where not all rows were read, those of some runs are among the others.
+        left_out=rows[0].total - len(shown) if rows else 0,
+        # If not all rows were read, we cannot tell which runs have none.
         unknown=len(run_ids) - len(recorded) if len(calls) <= CALLS_SHOWN else 0,
         may_lack_calls=any(task.seq is None for task in rows),
     )
 
 
 def succeeded(session, runs) -> QuerySet:
-    """Tool calls that succeeded. And a task of each run, so that one without any is noticed."""
+    """Successful tool calls, and one task of each run, to notice runs without tasks."""
     tasks = Task.objects.filter(session_id=session, run_id__in=runs)
     one_each = tasks.order_by("run_id", "created_at").distinct("run_id").values("pk")
     flags = {kind.flag: False for kind in kinds.problems("Task")}
     is_call = Q(node_type__in=CALLS, **flags)
     found = tasks.with_problems().annotate(
         succeeded=is_call,
-        in_all=Window(Count("pk", filter=is_call)),
+        total=Window(Count("pk", filter=is_call)),
         **excerpts(columns=("inputs", "output"), pieces=PIECES),
     )
     found = found.filter(Q(succeeded=True) | Q(pk__in=one_each)).without_payloads()

@@ -14,11 +14,11 @@ from ..display.message_text import message_text
 from ..display.readable import shown
 from ..model_calls.costs import totals
 from ..models import ChatMessage, Session
-from ..selection.conditions import with_hits
 from ..selection.filters import ConversationFilter
 from ..selection.find import find, next_newer
 from ..selection.matching import Matching
 from ..selection.pagination import Cursor
+from ..selection.words import with_hits
 from .reasons import SHORT
 from .titles import OF_CONVERSATION, of_conversation, with_summary
 from .transcript import FOLD, ROOM_FOR_MESSAGES, transcript
@@ -38,12 +38,12 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
 
     def get_context_data(self, **kwargs):
         conversation = self.object
-        # The list's filters and place: they lead back to it, and to its neighbours.
+        # The list's filters and cursor: links lead back to the list and to its other rows.
         filters = self.request.GET.copy()
-        for name in ("source", "m", "run", "from"):
+        for name in ("source", "m", "run", "from", "until"):
             filters.pop(name, None)
         came_from = ConversationFilter(filters, queryset=Session.objects.all())
-        # The newer and older links reveal other matches of that search.
+        # The links Newer and Older reveal other conversations that match the search.
         audit_search(self.request, came_from, again=False)
         term = self.request.GET.get("search", "")
         focus = self.focus(term)
@@ -51,17 +51,22 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
         problem = came_from.form.cleaned_data.get("problem") if came_from.is_valid() else ""
         found = tries(conversation.pk, problem) if problem or conversation.problems else None
         runs = found and found.runs
+        is_newest = False
         if "from" in self.request.GET:
-            # An open page asks for a part of it, whose message stays marked.
+            # An open page loads another part; the message in focus stays marked in it.
             start = position(self.request.GET["from"])
-            page = transcript(conversation.pk, start=start, runs=runs)
+            until = position(self.request.GET["until"]) if "until" in self.request.GET else None
+            if until is not None and until <= start:
+                raise Http404
+            page = transcript(conversation.pk, start=start, until=until, runs=runs)
         else:
             start = 0
-            # Who comes from a problem is led to it; what was searched for is marked all the same.
+            # From a list filtered by problem, open at the problem; search hits are marked as usual.
             place = {"message_id": focus, "run_id": run_id}
             if found and found.problem_run and not run_id and "m" not in self.request.GET:
                 place = {"run_id": found.problem_run}
-            page = transcript(conversation.pk, runs=runs, **place)
+            page = transcript(conversation.pk, start=None, runs=runs, **place)
+            is_newest = page.is_long and not any(place.values())
         if start and not page.entries:
             raise Http404
         newer, older = neighbours(came_from.matching, conversation)
@@ -72,9 +77,10 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
             kwargs |= {"tries": found, "done": done_in(conversation.pk, found.last())}
         return super().get_context_data(
             transcript=page,
+            is_newest=is_newest,
             problem_run=found and found.problem_run,
             query=query,
-            # Keeps the list and the view as source on links to this conversation.
+            # For links to this conversation: keeps the list and the choice of plain source.
             state="&".join(part for part in (query, "source" if as_source else "") if part),
             term=term,
             focus=focus,
@@ -93,7 +99,7 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
             raise Http404 from None
 
     def focus(self, term: str):
-        """The message to scroll to: the one named, else the first that holds the search term."""
+        """The message to scroll to: the one in the URL, or else the first search hit."""
         messages = ChatMessage.objects.filter(session_id=self.object.pk)
         if named := self.named("m"):
             return named
@@ -106,7 +112,7 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
 
 
 def render_messages(page, focus, term, as_source, room=ROOM_FOR_MESSAGES, *, on_paper=False):
-    """The messages as HTML; once the page's room is used up, the rest is cut to a line."""
+    """Set each message's `html`. Once the page's room is used up, the rest are cut to a line."""
     for entry in page.entries:
         for message in entry.messages:
             if room <= 0 and message.pk != focus:
@@ -129,7 +135,7 @@ def position(text: str) -> int:
 
 
 def neighbours(matching: Matching, conversation):
-    """(id of the list's next newer conversation, of its next older), None if not found in time."""
+    """Ids of the next newer and next older match; None if there is none or it takes too long."""
     place = Cursor(conversation.updated_at, conversation.pk)
     above, below = None, []
     with timeouts_ignored():

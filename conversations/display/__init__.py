@@ -1,1 +1,1 @@
-"""Untrusted text as HTML that is safe to show; charts."""
+"""Turns untrusted text into HTML that is safe to show; draws charts."""

@@ -1,4 +1,4 @@
-"""Counts per day or hour, laid out as bars of an SVG."""
+"""Lays out counts per day or hour as small bars without an axis of their own."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ SHORTEST_BAR = 2
 
 @dataclass(frozen=True)
 class Bar:
-    """The problems from `start` on; `whole` unless some of them may be missing."""
+    """The problems from `start` on; `whole` is False if some of them may be missing."""
 
     start: datetime
     number: int
@@ -24,8 +24,8 @@ class Bar:
 @dataclass
 class Trend:
     """
-    Problems on each day, or in each hour, as bars: two paths of an SVG, and the same in words.
-    `most` is the number of the highest bar, of its own or of all trends on a page.
+    The problems of each day or hour as bars: two SVG paths, and the same in words. `most` is the
+    height of the highest bar, in this trend or in all trends on the page.
     """
 
     all: list[Bar]
@@ -55,7 +55,7 @@ class Trend:
         )
 
     def incomplete(self) -> str:
-        """The first bars, of which problems may be missing."""
+        """Covers the first bars, in which problems may be missing."""
         number = sum(not each.whole for each in self.all)
         return bar(0, min(number * BAR_STEP, self.width), HEIGHT) if number else ""
 
@@ -72,7 +72,7 @@ class Trend:
         return ", ".join(found)
 
     def named(self, start: datetime) -> str:
-        """12 Nov, or 14:00; with its zone, since an hour may come twice."""
+        """12 Nov, or 14:00 with its time zone, because an hour may occur twice."""
         here = local(start)
         return f"{here:%H:%M} {here.tzname()}" if self.by_hour else f"{here.day} {here:%b}"
 

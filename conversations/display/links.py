@@ -1,4 +1,4 @@
-"""The addresses in a text that become links: http, https, and mailto where that was written."""
+"""Finds addresses in a text that become links: http, https and explicit mailto."""
 
 import re
 from collections.abc import Iterator
@@ -9,27 +9,27 @@ from django.utils.safestring import SafeString, mark_safe
 
 from .marks import marked
 
-# What ends an address: white space, quotes, punctuation of Chinese and Japanese, and characters
-# that show nothing or turn the text round.
+# Characters that end an address: white space, quotes, Chinese and Japanese punctuation, and
+# characters that are invisible or change the direction of text.
 OUTSIDE = (
     r"\s<>\"\x00-\x20\x7f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff«»“”„‟"
     r"。，、；：！？「」『』【】《》〈〉（）"
 )
-# What makes it a part of something else: a word, another scheme, the value of an HTML attribute.
+# What shows that it is part of something else: a word, another scheme, an HTML attribute's value.
 PART_OF = r"""[A-Za-z0-9\x00-\x08\x0e-\x1f]|="|='|blob:|view-source:|filesystem:"""
 NO_PART = "".join(f"(?<!{each})" for each in PART_OF.split("|"))
 ADDRESS = re.compile(
     rf"{NO_PART}(?:https?://(?=[\w\[])|mailto:(?=[^{OUTSIDE}@]++@\w))[^{OUTSIDE}]++",
     re.IGNORECASE,
 )
-# Punctuation at the end belongs to the sentence; a bracket does where it was opened outside.
+# Punctuation at the end belongs to the sentence, and so does a bracket that was opened outside.
 PUNCTUATION = frozenset(".,;:!?'*_~|`’‘…")
 OPENING = {")": "(", "]": "[", "}": "{"}
 ATTRIBUTES = 'target="_blank" rel="noopener noreferrer nofollow"'
 
 
 def length(address: str) -> int:
-    """How much of what looks like an address is one."""
+    """How much of what looks like an address really is one."""
     closing = {each: address.count(each) - address.count(OPENING[each]) for each in OPENING}
     end = len(address)
     while end and (last := address[end - 1]):
@@ -44,15 +44,15 @@ def length(address: str) -> int:
 
 
 def addresses(text: str) -> Iterator[tuple[int, int]]:
-    """The (start, end) of each."""
+    """The (start, end) of each address."""
     for found in ADDRESS.finditer(text):
         yield found.start(), found.start() + length(found[0])
 
 
 def as_typed(text: str, term: str = "", *, is_cut: bool = False) -> SafeString:
     """
-    The text, to the letter, with its addresses as links and the term marked. An address at the end
-    of a text that was cut is not whole, and no link.
+    The text exactly as written, with its addresses as links and the search term marked. An address
+    at the end of a text that was cut is incomplete, so it is not a link.
     """
     pieces, done = [], 0
     for start, end in addresses(text):
@@ -69,7 +69,7 @@ def as_typed(text: str, term: str = "", *, is_cut: bool = False) -> SafeString:
 
 
 class Linkify:
-    """What markdown-it's rule "linkify" asks of the package linkify-it-py."""
+    """Does for markdown-it's rule "linkify" what the package linkify-it-py usually does."""
 
     def pretest(self, text: str) -> bool:
         return "://" in text or "mailto:" in text.lower()

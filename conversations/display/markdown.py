@@ -1,7 +1,7 @@
 """
 The Markdown of agents: CommonMark with tables, ~~strikethrough~~, task lists and bare addresses as
-links. Raw HTML stays text, images become links, and nothing that was said is left out, as
-CommonMark would do with link definitions, cells beyond a table's head or numbers of lists.
+links. Raw HTML stays text and images become links. Nothing that was said is dropped, whereas
+CommonMark drops link definitions, cells beyond a table's header, and list numbers.
 """
 
 import re
@@ -19,18 +19,18 @@ from markdown_it.token import Token
 
 from .links import ADDRESS, Linkify, length
 
-# No relative links: they would lead to our own pages.
+# No relative links, which would lead to our own pages.
 LINK = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
-# The parser leaves out what lies deeper.
+# The parser drops whatever is nested deeper.
 DEEPEST = 50
-# Headings of a message must not compete with the page's.
+# Headings in a message must not compete with those of the page.
 SHIFTED = {"h1": "h4", "h2": "h5", "h3": "h6", "h4": "h6", "h5": "h6"}
 LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 TASK = re.compile(r"\[([ xX])\](?=\s)")
 BOXES = {" ": "☐", "x": "☑", "X": "☑"}
 FORMULA_ENDS = {"(": r"\)", "[": r"\]"}
 LONGEST_FORMULA = 2_000
-# A price begins with a dollar too: a formula has neither a space at its ends nor a digit behind it.
+# A price begins with a dollar too, but a formula has no space at either end and no digit after it.
 DOLLARS = re.compile(
     r"\$\$(?:\\.|[^\\$])++\$\$|\$(?![\s$])(?=[^$]*[\\^_{])(?:\\.|[^\\$])++(?<!\s)\$(?!\d)",
     re.DOTALL,
@@ -47,7 +47,7 @@ def parser() -> MarkdownIt:
     markdown.enable(["table", "strikethrough", "linkify"])
     markdown.disable("reference")
     markdown.linkify = Linkify()
-    # A link that would lead nowhere stays as it was written.
+    # Links that would lead nowhere stay as they were written.
     markdown.validateLink = lambda address: bool(LINK.match(address))
     markdown.normalizeLinkText = lambda address: address
     markdown.block.ruler.at("table", whole_table, {"alt": ["paragraph", "reference"]})
@@ -78,7 +78,7 @@ def image_as_link(self, tokens, place, options, env):
 
 
 def whole_table(state, start, end, silent):
-    """The rule for tables, with the cells that a row has beyond the head's."""
+    """The rule for tables, plus the cells of a row that the header has no column for."""
     before = len(state.tokens)
     if not table(state, start, end, silent):
         return False
@@ -90,7 +90,7 @@ def whole_table(state, start, end, silent):
             line = token.map[0]
         columns += token.type == "th_open"
         if token.type == "tr_close" and line > start:
-            # An empty cell at each end stands for the row's own bars.
+            # The row's own bars at its ends cause an empty first and last cell.
             cells = escapedSplit(getLine(state, line).strip())
             cells = cells[1 if cells[0] == "" else 0 :]
             for cell in cells[columns : -1 if cells[-1:] == [""] else None]:
@@ -106,7 +106,7 @@ def whole_table(state, start, end, silent):
 
 
 def list_as_numbered(state, start, end, silent):
-    """The rule for lists, but for a number such as 007, which a list would shorten."""
+    """The rule for lists, but not for a number such as 007, which a list would shorten."""
     place = state.bMarks[start] + state.tShift[start]
     if state.src.startswith("0", place) and state.src[place + 1 : place + 2].isdigit():
         return False
@@ -117,7 +117,7 @@ def list_as_numbered(state, start, end, silent):
 
 
 def formula(state, silent):
-    r"""A formula in $…$, $$…$$ or \begin{…} stays as it is."""
+    r"""A formula in $…$, $$…$$ or \begin{…} stays as written."""
     pattern = {"$": DOLLARS, "\\": ENVIRONMENT}.get(state.src[state.pos])
     end = min(state.pos + LONGEST_FORMULA, state.posMax)
     found = pattern.match(state.src, state.pos, end) if pattern else None
@@ -127,7 +127,7 @@ def formula(state, silent):
 
 
 def as_it_is(state, end: int, silent: bool):
-    """The text up to there, with its line breaks."""
+    """Keep the text up to `end`, including its line breaks."""
     if not silent:
         for number, line in enumerate(state.src[state.pos : end].split("\n")):
             if number:
@@ -138,7 +138,7 @@ def as_it_is(state, end: int, silent: bool):
 
 
 def escape_or_formula(state, silent):
-    r"""A formula in \(…\) or \[…\] stays as it is; so does the backslash of \\, \( and the like."""
+    r"""Keeps a formula in \(…\) or \[…\] as written, and the backslash of \\, \( and so on."""
     place = state.pos
     if state.src[place] != "\\":
         return False
@@ -154,7 +154,7 @@ def escape_or_formula(state, silent):
 
 
 def bare_address(state, silent):
-    """The rule "linkify" for what holds "://": before what is emphasis in another text."""
+    """The rule "linkify" for text with "://"; comes before emphasis is looked for."""
     if not state.src.startswith("://", state.pos) or state.linkLevel > 0:
         return False
     scheme = next((each for each in SCHEMES if state.pending.lower().endswith(each)), "")
@@ -173,7 +173,7 @@ def bare_address(state, silent):
 
 
 def emphasis_or_times(state, silent):
-    """The stars of 100*100/400*56 and 2**10 multiply."""
+    """Keeps the stars of 100*100/400*56 and 2**10, which mean multiplication."""
     if silent or state.src[state.pos] not in "*_":
         return False
     if not multiplies(state):
@@ -204,13 +204,13 @@ def emphasis_is_open(state) -> bool:
     return opened > sum(each.close and not each.open for each in recent)
 
 
-# What was said
+# Nothing dropped
 
 
 def as_said(state):
-    """Puts back what rendering would leave out, and renders what CommonMark does not know."""
+    """Restores what rendering would drop, and renders what CommonMark does not know."""
     tokens: list[Token] = []
-    # Of each list around this place: its next number, None for one with bullets.
+    # For each surrounding list: its next number, or None if it has bullets.
     numbers: list[int | None] = []
     in_cell = False
     for place, token in enumerate(state.tokens):
@@ -248,7 +248,7 @@ def text(content: str) -> Token:
 
 
 def language(fence: Token) -> list[Token]:
-    """A line that says what stands beside the fence, such as its language."""
+    """A line with the text beside the fence, such as the name of a language."""
     words = text(unescapeAll(fence.info).strip())
     children = [Token("em_open", "em", 1), words, Token("em_close", "em", -1)]
     return [
@@ -259,7 +259,7 @@ def language(fence: Token) -> list[Token]:
 
 
 def new_list(item: Token, number: int) -> list[Token]:
-    """An end and a start, where a list's numbers do not go on one by one."""
+    """Ends a list and starts another where the numbers do not continue."""
     level = item.level - 1
     return [
         Token("ordered_list_close", "ol", -1, level=level, block=True),
@@ -268,7 +268,7 @@ def new_list(item: Token, number: int) -> list[Token]:
 
 
 def begin_item(item: Token, following: list[Token]):
-    """A box for a task, and a number that a list would shorten."""
+    """Adds a task's checkbox, or a number that a list would shorten."""
     if [each.type for each in following] != ["paragraph_open", "inline"]:
         return
     children = following[1].children
@@ -284,7 +284,7 @@ def begin_item(item: Token, following: list[Token]):
 
 
 def with_line_breaks(children: list[Token]) -> list[Token]:
-    """In a cell of a table, <br> is the only way to break a line."""
+    """In a table cell, <br> is the only way to break a line."""
     found = []
     for child in children:
         lines = LINE_BREAK.split(child.content) if child.type == "text" else []
@@ -298,10 +298,7 @@ def with_line_breaks(children: list[Token]) -> list[Token]:
 
 
 def with_whole_links(children: list[Token]) -> list[Token]:
-    """
-    A link without words gets its address for words. An image in a link, two links in one, stands
-    behind it.
-    """
+    """A link without text shows its address; an image inside a link becomes a link after it."""
     found: list[Token] = []
     link, images = None, []
     for child in children:

@@ -1,4 +1,4 @@
-"""Text as safe HTML, with the words of a search in <mark>."""
+"""Text as safe HTML, with search hits in <mark>."""
 
 import re
 from bisect import bisect_right
@@ -13,16 +13,16 @@ from ..agentdb.search_terms import terms, whole
 
 
 def as_plain_text(content: str, term: str = "") -> SafeString:
-    """The text itself, with what was searched for marked."""
+    """The text itself, with search hits marked."""
     return mark_safe(marked_text(content, term))  # noqa: S308
 
 
 def marked(html: str, term: str) -> str:
-    """The HTML with what was searched for in <mark>, never inside a tag but across tags."""
+    """The HTML with search hits in <mark>: never inside a tag, but possibly across tags."""
     if not term.strip():
         return html
     parts = re.split(r"(<[^>]*>)", html)
-    # Match the text, not its entities.
+    # Search the text, not its HTML entities.
     texts = [unescape(part) for part in parts[::2]]
     found = hits("".join(texts), term)
     start = 0
@@ -33,17 +33,17 @@ def marked(html: str, term: str) -> str:
 
 
 def marked_text(text: str, term: str) -> str:
-    """The text as HTML with the words of `term` in <mark>, whatever their spelling in the text."""
+    """The text as HTML with hits for `term` in <mark>, however they are spelled in the text."""
     return with_marks(text, hits(text, term) if term else [])
 
 
 def hits(text: str, term: str) -> list[tuple[int, int]]:
-    # Words that stand side by side as typed are one.
+    # If the words occur together exactly as typed, they are one hit.
     return spans(text, [*terms(term), whole(term)])
 
 
 def with_marks(text: str, found: list[tuple[int, int]], offset: int = 0) -> str:
-    """The text as HTML with marks; `offset` is where it begins in what the places refer to."""
+    """The text as HTML with marks; `offset` is its position in the text that `found` refers to."""
     pieces, done = [], 0
     first = bisect_right(found, offset, key=itemgetter(1))
     for start, end in islice(found, first, None):

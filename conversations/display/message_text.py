@@ -1,8 +1,8 @@
 """
-What strangers and models wrote, as HTML that is safe to show: what agents say as Markdown or a tree
-of JSON, and what people type as they typed it.
+Shows what strangers and models wrote as safe HTML: agents' messages as Markdown or a JSON tree, and
+people's messages exactly as they typed them.
 
-An allow-list sanitises what becomes of Markdown.
+An allow-list sanitises the rendered Markdown.
 """
 
 import re
@@ -25,10 +25,10 @@ from .marks import as_plain_text, marked
 from .parts import parts
 from .readable import AGENT, PROGRAMS
 
-# Rendering is linear but slow, about 2 µs a character; longer texts stay plain text.
+# Rendering time is proportional to length, but 2 µs per character: longer texts stay plain text.
 MARKDOWN_UP_TO = 32_768
 
-# The limits of a tree where it should be whole: on the message's own page, and on paper.
+# The limits of a JSON tree that should be complete: on the message's own page, and when printed.
 WHOLE = {"max_nodes": 10_000, "max_string": 1_000_000}
 ALL_OPEN = {"opened": 50}
 VISIBLE = re.compile(r">\s*[^<\s]")
@@ -42,7 +42,7 @@ ATTRIBUTES = {
     "code": {"class"},
     "ol": {"start"},
 }
-# Each text has the direction of its own first letter; code runs from left to right.
+# Each text's direction follows its first letter; code always runs from left to right.
 DIRECTIONS = {
     tag: {"dir": "ltr" if tag in ("pre", "code") else "auto"}
     for tag in ("h4", "h5", "h6", "p", "blockquote", "li", "th", "td", "pre", "code")
@@ -69,16 +69,16 @@ def grows(content: str) -> bool:
 
 
 def as_markdown(content: str, term: str = "") -> SafeString:
-    """The text rendered and sanitised, with the term marked where it is visible."""
+    """The text rendered and sanitised, with the search term marked where it is visible."""
     return formatted(content, term) or as_plain_text(content, term)
 
 
 def formatted(content: str, term: str = "", *, is_cut: bool = False) -> SafeString | None:
-    """The same; None where it stays plain text: it is too long, or Markdown would show nothing."""
+    """The same, or None to show plain text: it is too long, or rendered it would show nothing."""
     if len(content) > MARKDOWN_UP_TO or grows(content):
         return None
     html = rendered(content, is_cut=is_cut)
-    # Many links may have one long address, and a text of nothing but markup shows nothing.
+    # Many links can share one long address, and a text that is all markup shows nothing.
     if not html or len(html) > 30 * len(content) + 1000 or not VISIBLE.search(html):
         return None
     return mark_safe(marked(CLEANER.clean(html), term))  # noqa: S308
@@ -86,8 +86,8 @@ def formatted(content: str, term: str = "", *, is_cut: bool = False) -> SafeStri
 
 def rendered(content: str, *, is_cut: bool = False) -> str:
     """
-    The Markdown as HTML, empty if it is nested too deep. Personal data is masked in what the page
-    shows: in the source, markup and escapes may stand between its letters.
+    The Markdown as HTML; empty if it is nested too deep. Personal data is masked in the text that
+    the page shows, because in the source, markup and escapes may stand between its letters.
     """
     source = masking.raw(content)
     tokens = parser().parse(source)
@@ -101,7 +101,7 @@ def rendered(content: str, *, is_cut: bool = False) -> str:
 def mask_tokens(tokens: list[Token], is_cut: bool):
     blocks = [token for token in tokens if token.type in ("inline", "fence", "code_block")]
     texts = [shown_text(block) for block in blocks]
-    # All of them at once: what one is about may stand in the one before.
+    # Masks all of them together: one block may say what a number in the next one is.
     lines = mask("\n".join(texts), cut_end=is_cut).split("\n")
     for block, text in zip(blocks, texts, strict=True):
         number = text.count("\n") + 1
@@ -110,7 +110,7 @@ def mask_tokens(tokens: list[Token], is_cut: bool):
 
 
 def shown_text(block: Token) -> str:
-    """The text of a block as the page shows it."""
+    """A block's text as the page shows it."""
     if block.children is None:
         return block.content
     breaks = ("softbreak", "hardbreak")
@@ -118,7 +118,7 @@ def shown_text(block: Token) -> str:
 
 
 def mask_block(block: Token, text: str, masked: str):
-    """Put the masked text, without markup, into a block that shows personal data."""
+    """Put the masked text, without markup, into a block that would show personal data."""
     block.info = mask(block.info)
     if block.children is None:
         block.content = masked
@@ -132,10 +132,10 @@ def message_text(
     message, content, term, as_source, length: int | None = None, *, on_paper: bool = False
 ):
     """
-    A message as safe HTML: the source if asked for; the text of its parts; what a program wrote in
-    JSON as a tree; what an agent said as Markdown; else what was typed, to the letter.
+    A message as safe HTML: the source if `as_source`; else the text of its parts; a program's JSON
+    as a tree; an agent's text as Markdown; anything else exactly as typed.
 
-    `content` is the whole message, or the beginning of one of `length` characters.
+    `content` is the whole message, or the beginning of one with `length` characters.
     """
     if as_source:
         return text_block(as_plain_text(content, term), "source")
@@ -161,7 +161,7 @@ def part_text(role: str, text: str, term: str, is_cut: bool) -> SafeString:
 
 
 def markdown_block(source: str, typed: str, term: str, is_cut: bool) -> SafeString:
-    """What an agent said; `typed`, its masked text, where Markdown is not rendered."""
+    """An agent's text; `typed`, its masked text, is shown if Markdown cannot be rendered."""
     if (html := formatted(source, term, is_cut=is_cut)) is not None:
         return text_block(html, "markdown")
     return text_block(as_typed(typed, term, is_cut=is_cut), "markdown plain")
@@ -176,7 +176,7 @@ def masked(text: str, is_cut: bool = False) -> str:
 
 
 def is_tree(source: str, is_cut: bool) -> bool:
-    """Whether it is an object or a list, or a text of which json.dumps() spelt out some letters."""
+    """Whether it is a JSON object, a list, or a text in which json.dumps() escaped letters."""
     begins = source.lstrip()[:1]
     if begins == '"' and not ("\\" in source and source.isascii()):
         return False
@@ -186,10 +186,10 @@ def is_tree(source: str, is_cut: bool) -> bool:
 def json_tree(
     message, source: str, term: str, is_cut: bool, on_own_page: bool, on_paper: bool
 ) -> SafeString:
-    """The tree of a message; where it has limits, they lead to the whole message."""
+    """A message as a tree; if parts are left out, it links to the whole message."""
     text = mask_json(source, cut_end=is_cut) if masking.is_active() else source
     limits = WHOLE if on_own_page or on_paper else {}
-    # Nothing opens on paper, and what was searched for must not be hidden.
+    # Everything is open on paper, where nothing can be opened, and if there are hits to be seen.
     tree = json_text.tree(text, **limits, **(ALL_OPEN if on_paper or term.strip() else {}))
     page = reverse("conversations:message", args=[message.session_id, message.pk])
     context = {"tree": tree, "term": term}

@@ -1,6 +1,6 @@
 """
-Messages of several parts, as OpenAI, Anthropic and Gemini write them in JSON: their text, and a
-note of what else there was.
+Messages with several parts, in the JSON of OpenAI, Anthropic and Gemini: their text, and a note
+about what else they contain.
 """
 
 from collections import Counter
@@ -10,14 +10,14 @@ from django.template.defaultfilters import pluralize
 
 from backoffice import json_text
 
-# {type of a part: the key of its text}
+# {type of part: key of its text}
 TEXTS = {
     **dict.fromkeys(("text", "input_text", "output_text", "summary_text"), "text"),
     "refusal": "refusal",
 }
 IMAGE, SOUND, VIDEO, FILE = "image", "audio recording", "video", "file"
 CALL, RESULT, THOUGHT = "tool call", "tool result", "thought"
-# {type of a part: (what it is, keys of which it has one)}
+# {type of part: (what it is, keys of which it has at least one)}
 OTHERS = {
     **dict.fromkeys(
         ("image", "image_url", "input_image", "output_image", "image_file"),
@@ -52,10 +52,10 @@ OTHERS = {
     ),
     "search_result": ("search result", {"content", "source"}),
 }
-# What a part alone, outside of a list, may have beside its text: anything else is an object that
-# somebody made, with more to read.
+# What a single part, outside a list, may have besides its text. With anything else, it is an object
+# that somebody made, with more in it to read.
 BESIDE_TEXT = {"type", "id", "annotations", "citations", "cache_control", "logprobs"}
-# Gemini's parts name their kind by a key.
+# Gemini's parts have a key that names their kind.
 GEMINI = {
     "inline_data": FILE,
     "file_data": FILE,
@@ -68,20 +68,20 @@ BESIDE = {"thought", "thought_signature", "video_metadata", "media_resolution"}
 MEDIA = {"image": IMAGE, "audio": SOUND, "video": VIDEO}
 WORDS = ("transcript",)
 NAMES = ("filename", "file_name", "display_name", "displayName", "title", "name")
-# What stands around the parts of one message; `MESSAGE` is the type of such an item among others.
+# Keys of the object around a message's parts. MESSAGE is the type of such an object among others.
 MESSAGE = "message"
 ROUND = {
     *("content", "parts", "role", "type", "id", "model", "name", "status"),
     *("stop_reason", "stop_sequence", "usage", "container", "phase"),
 }
-# Any text of parts has one of these.
+# Every text with parts contains one of these.
 HINTS = ('"type"', '"text"', '"parts"', '"inline', '"file', '"function')
 
 
 @dataclass(frozen=True)
 class Parts:
     text: str
-    # What else there was: "2 images, file report.pdf".
+    # What else it contains, such as "2 images, file report.pdf".
     note: str
 
     def __str__(self):
@@ -89,7 +89,7 @@ class Parts:
 
 
 def parts(content: str) -> Parts | None:
-    """The parts of a message, perhaps of its beginning; None if it is not made of parts."""
+    """The parts of a message or of its beginning; None if it does not consist of parts."""
     if content.lstrip()[:1] not in ("[", "{"):
         return None
     if not any(name in content for name in HINTS):
@@ -116,7 +116,7 @@ def parts(content: str) -> Parts | None:
             others.append((kind, name))
         if text:
             texts.append(text)
-    # The last one may be cut short.
+    # The last part may have been cut off.
     if unknown and not json_text.is_json(content) and unknown[-1] is items[-1]:
         del unknown[-1]
     for item in unknown:
@@ -145,7 +145,7 @@ def items_of(value) -> list:
 
 
 def flat(items: list) -> list:
-    """The items with the parts of each message among them; none if several people speak."""
+    """The items, with nested messages replaced by their parts; empty if several people speak."""
     found, speakers = [], set()
     for item in items:
         inner = item.get("content") if isinstance(item, dict) else None
@@ -158,7 +158,7 @@ def flat(items: list) -> list:
 
 
 def part(item) -> tuple[str, str, str] | None:
-    """(text, what else it is, its name) of a part; None if it is not known."""
+    """(text, what else it is, its name) of a part; None if its type is unknown."""
     if not isinstance(item, dict):
         return None
     kind = item.get("type")
@@ -177,7 +177,7 @@ def part(item) -> tuple[str, str, str] | None:
 
 
 def spoken(item: dict) -> str:
-    """What was said in a recording, where its words stand beside it."""
+    """What was said in a recording, if it comes with a transcript."""
     return first_text([item, *(each for each in item.values() if isinstance(each, dict))], WORDS)
 
 
@@ -196,7 +196,7 @@ def snake_case(name: str) -> str:
 
 
 def described(noun: str, item: dict) -> tuple[str, str]:
-    """What a part is, by its media type if it is a file, and its name."""
+    """What a part is (a file's kind follows from its media type), and its name."""
     around = [item, *(value for value in item.values() if isinstance(value, dict))]
     name = ""
     if noun in (FILE, CALL):
@@ -224,5 +224,5 @@ def noted(others: list[tuple[str, str]]) -> str:
 
 
 def encodable(text: str) -> str:
-    """JSON may hold half a surrogate pair, which no page can encode."""
+    """Replaces half surrogate pairs, which JSON may contain but no page can encode."""
     return text.encode("utf-8", "replace").decode()

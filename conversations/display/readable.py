@@ -1,6 +1,6 @@
 """
-Messages as people read them. The runtime writes a workflow's output as JSON with ASCII letters
-alone, so that "tühistatud" is stored as "t\\u00fchistatud".
+Messages as people read them. The runtime writes a workflow's output as JSON in ASCII, so
+"tühistatud" is stored as "t\\u00fchistatud".
 """
 
 import json
@@ -13,24 +13,24 @@ from privacy.personal_data import mask
 
 from .parts import parts
 
-# A pair is one character beyond the first 65,536.
+# A surrogate pair is one character beyond the first 65,536.
 ESCAPED = re.compile(
     r"(?<!\\)((?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4})"
 )
-# What a cut leaves of an escape, and of the second of a pair.
+# What a cut may leave of an escape, or of the second half of a pair.
 SPLIT = re.compile(
     r"(?<!\\)((?:\\\\)*)(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"
 )
 AGENT = "assistant"
-# What these roles say in JSON, no person typed.
+# JSON in messages with these roles was written by a program, not typed by a person.
 PROGRAMS = (AGENT, "system", "developer", "tool", "function")
 TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def readable(content: str, role: str = AGENT) -> str:
     """
-    The message as people read it, perhaps cut off: the text of its parts with a note of the others,
-    or a program's JSON with the letters that it spells out; else unchanged.
+    The message (perhaps cut off) as people read it: the text of its parts with a note about the
+    others, or a program's JSON with its escaped letters decoded; else unchanged.
     """
     if content.lstrip()[:1] not in ("{", "[", '"'):
         return content
@@ -42,19 +42,19 @@ def readable(content: str, role: str = AGENT) -> str:
 
 
 def spells_letters(content: str, role: str) -> bool:
-    """Whether this message, perhaps cut off, is JSON of a program: people's is as they typed it."""
+    """Whether this message (perhaps cut off) is a program's JSON. People's JSON stays as typed."""
     return role in PROGRAMS and json_text.is_beginning(content)
 
 
 def letters(json_source: str) -> str:
-    """A piece of JSON with the letters that it spells out; its end may be cut within one."""
+    """A piece of JSON with its escaped letters decoded; it may be cut off within an escape."""
     if "\\" not in json_source:
         return json_source
     return ESCAPED.sub(lambda found: found[1] + letter(found[2]), SPLIT.sub(r"\1", json_source))
 
 
 def letter(escape: str) -> str:
-    """The character of an escape; the escape itself where JSON needs it or nobody could see it."""
+    """The escaped character; the escape itself if JSON needs it or the character is invisible."""
     character = json.loads(f'"{escape}"')
     hidden = category(character) in ("Cc", "Cs", "Zl", "Zp") or character in TURNING
     return escape if character in '"\\' or hidden else character
@@ -62,8 +62,8 @@ def letter(escape: str) -> str:
 
 def shown(text, length: int | None = None, role: str = AGENT, *, cut_start: bool = False):
     """
-    A text of the agent database as people read it, masked; `length` is what SQL cut it to. Letters
-    that JSON spells out would hide personal data: they are read first.
+    A text from the agent database as people read it, masked; `length` is what SQL cut it to.
+    Escaped letters are decoded first, because they would hide personal data.
     """
     source = masking.raw(text)
     words = readable(source, role) if source else source

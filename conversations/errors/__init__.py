@@ -1,1 +1,1 @@
-"""The page Errors: what went wrong lately, grouped by message."""
+"""The page Errors: recent problems, grouped by message."""

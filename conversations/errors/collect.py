@@ -1,4 +1,4 @@
-"""Reads the problems of a period, grouped by PostgreSQL."""
+"""Reads the problems of a period and lets PostgreSQL group them."""
 
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import TimeBudget, time_limit
 from privacy import masking
 
+from ..agentdb import revision
 from ..indexes import state
 from ..models import Agent, Session
 from ..problems import kinds
@@ -21,33 +22,34 @@ from ..selection.look_back import widen
 from .periods import Shown
 
 GROUPS = 100
-# To sort by what is known only of groups that were read, this many are read.
+# Some orders depend on facts that are only known for groups that were read, so read this many.
 CANDIDATES = 1_000
 ORDERS = {"count": "number DESC", "rising": "number DESC", "new": "first DESC", "last": "last DESC"}
-# Models that a group opens into.
+# How many names (such as models) a group opens into.
 NAMES = 20
 AGENTS = 3
-# Problems of each kind. To normalise and group the words of this many of three kinds takes a
-# second if all are long and different.
+# How many problems of each kind are read. If all texts are long and different, normalising and
+# grouping this many of three kinds takes a second.
 NEWEST = 10_000
 
-# The share of the time that the indexes may take before it looks back without them.
+# The share of the time in which the indexes must answer; then we look back without them.
 INDEXED_SHARE = 0.7
 FIRST_SEEN_SECONDS = 1
-# Conversations in the first look.
+# How many conversations the first pass reads.
 FIRST_LOOK = 200
-# A conversation's updated_at may be a little older than its last rows.
+# A conversation's updated_at may be slightly older than its last rows.
 SLACK = timedelta(days=1)
 
 Sql = tuple[str, list]
-# A kind, the SQL after FROM with a `failure` and its `session`, and its parameters.
+# A kind, SQL to follow FROM that defines `failure` and its `session`, and the SQL's parameters.
 Source = tuple[Kind, str, list]
 
 
 class Row(NamedTuple):
     """
-    Of GROUPED: a group; the number of one of the names in it, with how many there are as `total`;
-    or what was read of a kind, with the number that was read as `total`.
+    A row of GROUPED. level "group": a group. "name": what failed, within a group that counts
+    several names together; `total` is how many names there are. "kind": a summary of the rows read
+    for one kind; `total` is how many were read.
     """
 
     level: str
@@ -67,13 +69,18 @@ class Row(NamedTuple):
     is_cut: bool
 
 
-# OFFSET 0: looks up each session by primary key; the planner expects more problems than there
-# are, and read all sessions, a million of them in 0.2 s.
+# OFFSET 0 makes PostgreSQL look up each session by primary key. The planner expects more problems
+# than there are, and used to read all sessions, a million of them in 0.2 s.
 WITH_SESSION = """
     ({rows}) AS failure,
     LATERAL (SELECT agent_id FROM sessions WHERE id = failure.session_id OFFSET 0) AS session
 """
-# OFFSET 0: problems of one session after the other, never a hash of whole tables.
+# Citus refuses OFFSET in such a subquery.
+WITH_DISTRIBUTED_SESSION = """
+    ({rows}) AS failure
+    JOIN (SELECT id AS pk, agent_id FROM sessions) AS session ON session.pk = failure.session_id
+"""
+# OFFSET 0 makes it read the problems of one session after another, never a hash of whole tables.
 OF_SESSIONS = """
     ({sessions}) AS session, LATERAL ({rows} OFFSET 0) AS failure
     ORDER BY failure.created_at DESC LIMIT {newest}
@@ -84,16 +91,17 @@ def from_indexes(
     asked: list[Kind], sessions: QuerySet | None, shown: Shown, order: str, seconds: float
 ) -> list[Row] | None:
     """
-    The rows of GROUPED; None if that takes too long. Of problems with words, those of the period
-    before are not read: earlier() counts them in an index.
+    The rows of GROUPED; None if that takes too long. For problems with error texts, the period
+    before is not read: earlier() counts them in an index.
     """
     sources = []
+    with_session = WITH_DISTRIBUTED_SESSION if revision.is_distributed() else WITH_SESSION
     for kind in asked:
         rows = failures_of(kind, shown.since if kind.words else shown.before.since, shown.until)
         if sessions is not None:
             rows = rows.filter(session_id__in=sessions.values("pk"))
         rows_sql, params = compiled(rows.order_by("-created_at")[:NEWEST])
-        sources.append((kind, WITH_SESSION.format(rows=rows_sql), params))
+        sources.append((kind, with_session.format(rows=rows_sql), params))
     with timeouts_ignored(), time_limit(Session.objects.db, seconds):
         return grouped(sources, shown, order)
     return None
@@ -103,10 +111,10 @@ def look_back(
     asked: list[Kind], sessions: QuerySet, shown: Shown, order: str, budget: TimeBudget
 ) -> tuple[list[Row], datetime | None]:
     """
-    (the rows of GROUPED, how far back it looked if that was not to the period before).
+    (rows of GROUPED, how far back they go if that is not as far as the period before).
 
-    Each look starts over with the newest conversation: what was read before is cached, and the
-    database groups all of it at once.
+    Each pass starts again with the newest conversation: what earlier passes read is cached, and the
+    database has to group everything at once anyway.
     """
     newest = sessions.order_by("-updated_at").values_list("updated_at", flat=True)
 
@@ -135,7 +143,7 @@ def walked(kind: Kind, sessions: QuerySet, shown: Shown) -> Source:
 
 
 def failures_of(kind: Kind, since: datetime, until: datetime) -> QuerySet:
-    """session_id, created_at and the columns of the words of each problem."""
+    """session_id, created_at and the columns of the error text for each problem."""
     rows = kind.rows() if kind.words else kind.rows_without_reason()
     rows = rows.filter(created_at__gte=since, created_at__lt=until)
     if not kind.words:
@@ -147,12 +155,12 @@ def failures_of(kind: Kind, since: datetime, until: datetime) -> QuerySet:
 
 
 def as_it_is(name: str) -> Func:
-    """A bare column: Django would cast jsonb to text."""
+    """The plain column: Django would cast jsonb to text."""
     return Func(F(name), template="%(expressions)s", output_field=TextField())
 
 
-def told(kind: Kind) -> dict[str, str]:
-    """SQL of a `failure`: what failed, what it said and, for masking, its id."""
+def failure_columns(kind: Kind) -> dict[str, str]:
+    """SQL on a `failure`: what failed, its whole error text and, if masking, its id."""
     if not kind.words:
         return {"who": "NULL", "said": "NULL", "id": "NULL"}
     parts = {name: f"failure.its_{name}" for name in kind.words.columns}
@@ -165,10 +173,10 @@ def compiled(queryset: QuerySet) -> Sql:
     return sql, list(params)
 
 
-# A session has one agent, so counts per agent add up. Of a kind that counts what failed with the
-# same words together, whatever it was, `names` has each of them. The rows without words say how
-# many problems each kind has and how far back they go. OFFSET 0: each text is read, and taken
-# apart, once.
+# A session has one agent, so counts per agent can be added up. Kinds with `any_who` count equal
+# texts together, whatever failed; `names` has a row for each thing that failed. The rows at the end
+# say how many problems of each kind were read and how far back they go. OFFSET 0 makes PostgreSQL
+# read and parse each text only once.
 GROUPED = """
     WITH failures AS MATERIALIZED (
         SELECT kind, who, {words} AS words, id, {is_cut} AS is_cut, session_id, created_at,
@@ -230,7 +238,8 @@ FAILURES = """
 
 def grouped(sources: list[Source], shown: Shown, order: str) -> list[Row]:
     each = (
-        FAILURES.format(kind=kind.name, source=source, **told(kind)) for kind, source, _ in sources
+        FAILURES.format(kind=kind.name, source=source, **failure_columns(kind))
+        for kind, source, _ in sources
     )
     numbers = range(1, len(shown.starts) + 1)
     is_cut = f"coalesce(length({sentence('marked')}) >= {LENGTH}, false)"
@@ -256,22 +265,29 @@ def grouped(sources: list[Source], shown: Shown, order: str) -> list[Row]:
         return [Row(*row) for row in cursor.fetchall()]
 
 
-# Calls outlive their conversations. LIMIT 1: one session after the other, never all of them.
+# Model calls outlive their conversations. LIMIT 1 looks up one session at a time, never all.
 EARLIER = """
-    SELECT who, words, (SELECT created_at FROM {same} ORDER BY created_at LIMIT 1),
+    SELECT {who}, {words}, (SELECT created_at FROM {same} ORDER BY created_at LIMIT 1),
            (SELECT count(*) FROM {same} AND created_at >= %(since)s AND created_at < %(until)s)
-    FROM unnest(%(who)s::text[], %(words)s::text[]) AS wanted (who, words)
+    {wanted}
 """
 SAME = """
-    {table} WHERE ({condition}) AND {message} = wanted.words{same_who} AND coalesce((
+    {table} WHERE ({condition}) AND {message} = {words}{same_who} AND coalesce((
         SELECT true FROM sessions WHERE id = {table}.session_id{of_agent} LIMIT 1), false)
 """
+ALL_AT_ONCE = {
+    "who": "wanted.who",
+    "words": "wanted.words",
+    "wanted": "FROM unnest(%(who)s::text[], %(words)s::text[]) AS wanted (who, words)",
+}
+# For Citus, which does not run a subquery for each of some values.
+ONE_BY_ONE = {"who": "%(who)s::text", "words": "%(words)s::text", "wanted": ""}
 
 
 def earlier(rows: list[Row], agent: Agent | None, before: Period) -> dict[tuple, tuple]:
     """
-    {(kind, who, words): (when it was first seen, how often in the period before)}, as far as our
-    indexes find it in time. They hold the words, which are not taken apart again.
+    {(kind, who, words): (first seen, number in the period before)}, as far as our indexes give it
+    in time. The indexes hold normalised texts, so nothing has to be parsed again.
     """
     alias = Session.objects.db
     found = {}
@@ -279,22 +295,27 @@ def earlier(rows: list[Row], agent: Agent | None, before: Period) -> dict[tuple,
         wanted = [tuple(map(masking.raw, row[2:4])) for row in rows if row.kind == kind.name]
         if not wanted or not state.is_ready(kind.message_index_name):
             continue
+        parts = ONE_BY_ONE if revision.is_distributed() else ALL_AT_ONCE
+        who_sql = kind.words.name_sql()
         same = SAME.format(
             table=kind.table,
             condition=kind.where,
             message=kind.words.message_sql(),
-            same_who="" if kind.words.any_who else f" AND {kind.words.name_sql()} = wanted.who",
+            words=parts["words"],
+            same_who="" if kind.words.any_who else f" AND {who_sql} = {parts['who']}",
             of_agent=" AND agent_id = %(agent)s" if agent else "",
         )
-        who, words = map(list, zip(*wanted, strict=True))
-        values = {"who": who, "words": words, "since": before.since, "until": before.until}
+        asked = wanted if revision.is_distributed() else [map(list, zip(*wanted, strict=True))]
+        values = {"since": before.since, "until": before.until}
+        values |= {"agent": agent.pk} if agent else {}
         with (
             timeouts_ignored(),
-            time_limit(alias, FIRST_SEEN_SECONDS),
+            time_limit(alias, TimeBudget(FIRST_SEEN_SECONDS)),
             connections[alias].cursor() as cursor,
         ):
-            sql = EARLIER.format(same=same).replace("%", "%%").replace("%%(", "%(")
-            cursor.execute(sql, values | ({"agent": agent.pk} if agent else {}))
-            for name, text, moment, count in cursor:
-                found[kind.name, masking.raw(name), masking.raw(text)] = moment, count
+            sql = EARLIER.format(same=same, **parts).replace("%", "%%").replace("%%(", "%(")
+            for who, words in asked:
+                cursor.execute(sql, {**values, "who": who, "words": words})
+                for name, text, moment, count in cursor:
+                    found[kind.name, masking.raw(name), masking.raw(text)] = moment, count
     return found

@@ -1,8 +1,8 @@
 """
-The problems of a period, grouped by message, and compared with the period before.
+The problems of a period, grouped by message and compared with the period before.
 
-Our indexes hold the problems and nothing else. Without them, errors() looks through the newest
-conversations, as far back as time allows, and says how far.
+Our indexes cover just the problems. Without them, errors() reads the newest conversations as far
+back as time allows, and says how far that was.
 """
 
 from dataclasses import dataclass, field
@@ -20,15 +20,15 @@ from . import collect, periods
 from .collect import Row
 from .periods import Shown
 
-# A group is rising with this many times as many problems as in the period before, and this many
-# more.
+# A group is rising if it has this many times as many problems as in the period before, and at least
+# this many more.
 RISING_TIMES = 1.5
 RISING_MORE = 3
 
 
 @dataclass(frozen=True)
 class Name:
-    """What failed, of a group that counts the same words together whatever failed with them."""
+    """What failed, in a group that counts equal texts together whatever failed."""
 
     name: str
     number: int
@@ -40,10 +40,11 @@ class Name:
 @dataclass(frozen=True)
 class Group:
     """
-    Problems of one kind with one normalised message; of runs without words, all of a kind.
+    Problems of one kind with the same normalised message; for runs without an error text, all
+    problems of one kind.
 
-    `first` is the first problem ever if `first_is_known`, else the first one looked at. `since`:
-    older ones were not counted. `before`: how many there were in the period before, if known.
+    `first` is the first problem ever if `first_is_known`, else the first one that was read.
+    `since`: older ones were not counted. `before`: the number in the period before, if known.
     """
 
     kind: str
@@ -58,7 +59,7 @@ class Group:
     before: int | None
     agents: list[Agent]
     agents_count: int
-    # The message, or the id of one of the problems if the message may not be shown.
+    # The message, or if that may not be shown, the id of one of the problems.
     link: str
     trend: Trend
     names: list[Name] = field(default_factory=list)
@@ -82,7 +83,7 @@ class Group:
 
     @property
     def more(self) -> int:
-        """How many more than in the period before; less than 0 if fewer, 0 if that is unknown."""
+        """The difference to the period before: negative if there are fewer, 0 if unknown."""
         return 0 if self.before is None else self.number - self.before
 
     @property
@@ -99,8 +100,8 @@ SORTS = {
 @dataclass(frozen=True)
 class Errors:
     """
-    `reached`: older conversations were not looked at; `capped`: kinds with more than NEWEST
-    problems, which were grouped only back to the given moment.
+    `reached`: older conversations were not read. `capped`: kinds with more than NEWEST problems,
+    and the moment back to which these were counted.
     """
 
     groups: list[Group] = field(default_factory=list)
@@ -108,7 +109,7 @@ class Errors:
     groups_left_out: int = 0
     reached: datetime | None = None
     capped: dict[str, datetime] = field(default_factory=dict)
-    # The highest of all bars.
+    # The height of the highest bar of all groups.
     most: int = 0
 
     @property
@@ -124,11 +125,11 @@ def errors(
     order: str = "count",
 ) -> Errors:
     """
-    Problems of a period: of every kind, or one of `kinds.problems()`; of one agent. The most
-    frequent first, or in the `order` of collect.ORDERS.
+    Problems of a period: of all kinds or one of `kinds.problems()`, of all agents or one. The most
+    frequent come first, unless `order` names another of collect.ORDERS.
 
-    Raises OperationalError if not even the newest conversations can be looked at within that
-    many seconds.
+    Raises OperationalError if the time in `seconds` is not even enough for the newest
+    conversations.
     """
     budget = TimeBudget(seconds)
     shown = shown or periods.named(periods.DEFAULT)
@@ -139,7 +140,7 @@ def errors(
         rows = collect.from_indexes(
             asked, sessions if agent else None, shown, order, seconds * collect.INDEXED_SHARE
         )
-    # Whether earlier() has yet to count the problems of the period before.
+    # Whether earlier() still has to count the problems of the period before.
     uncounted = rows is not None
     if rows is None:
         rows, reached = collect.look_back(asked, sessions, shown, order, budget)
@@ -147,7 +148,7 @@ def errors(
 
 
 class Assembly:
-    """Makes groups of the rows that were read."""
+    """Builds groups from the rows that were read."""
 
     def __init__(self, rows: list[Row], reached, shown: Shown, agent, uncounted: bool):
         self.shown, self.reached, self.uncounted = shown, reached, uncounted
@@ -182,7 +183,7 @@ class Assembly:
         )
 
     def whole_since(self, kind: str) -> datetime | None:
-        """Older problems of this kind were not read, since there are so many."""
+        """The moment back to which this kind is complete, if there were too many to read all."""
         read = self.kinds[kind]
         return read.first if read.total == collect.NEWEST else None
 
@@ -193,7 +194,7 @@ class Assembly:
         link_who = who
         if len(names) == 1:
             who = masking.raw(names[0].who)
-        # Of runs, there are no words.
+        # Runs without an error text have no name either.
         message = "" if who is None else f"{who}: {words}"
         shown = shown_message(message, row.is_cut)
         link = f"{who}: {words}" if shown == message else row.id
@@ -216,7 +217,7 @@ class Assembly:
             is_new=known[0] is not None and first >= self.shown.new_since,
             since=max(self.shown.since, self.whole_since(row.kind) or self.shown.since),
             before=self.before(row, known[1], whole_since),
-            # An agent deleted between two queries has no name.
+            # An agent that was deleted between the two queries has no name.
             agents=[self.agents[pk] for pk in row.agents if pk in self.agents],
             agents_count=row.agents_count,
             link=NO_REASON if who is None else link,
@@ -233,7 +234,7 @@ class Assembly:
 
     def before(self, row: Row, counted: int | None, whole_since: datetime) -> int | None:
         if self.uncounted and row.words is not None and row.who is not None:
-            # The newest that are counted are not all of this period.
+            # If the counted problems do not cover all of this period, a comparison would mislead.
             return counted if whole_since <= self.shown.since else None
         return row.before if whole_since <= self.shown.before.since else None
 

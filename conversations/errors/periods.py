@@ -1,4 +1,4 @@
-"""The periods that the page Errors can show, each with the one before that it is compared to."""
+"""The periods that the page Errors can show, each with the earlier one that it is compared to."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,21 +26,21 @@ HOUR = timedelta(hours=1)
 @dataclass(frozen=True)
 class Shown:
     """
-    What the page shows: from the first of `starts` on and before `until`, with a bar from each of
-    `starts` on. `before`: the period to compare with.
+    What the page shows: from the first of `starts` until just before `until`, with a bar beginning
+    at each of `starts`. `before` is the period to compare with.
     """
 
     starts: list[datetime]
     now: datetime
     before: Period
-    # On pages: "in the last 7 days", "compared with the 7 days before".
+    # As pages write it: "in the last 7 days", "compared with the 7 days before".
     label: str
     compared: str
     by_hour: bool = False
 
     @property
     def until(self) -> datetime:
-        """What was written just now is counted: the first whole second after that."""
+        """The next whole second, so that problems written just now are included."""
         return self.now.replace(microsecond=0) + timedelta(seconds=1)
 
     @property
@@ -49,7 +49,7 @@ class Shown:
 
     @property
     def axis(self) -> dict[str, str]:
-        """The ends of the bars' axis in words."""
+        """Labels for the two ends of the bars' axis."""
         start, end = map(timezone.localtime, (self.since, self.now))
         if self.by_hour:
             return {"start": f"{start:%H:%M}", "end": f"{end:%H:%M}"}
@@ -57,12 +57,12 @@ class Shown:
 
     @property
     def new_since(self) -> datetime:
-        """What was first seen after this is new: today, or in the last 24 hours."""
+        """Whatever was first seen after this is new: today, or in the last 24 hours."""
         return max(self.since, self.now - DAY)
 
 
 def day_starts(today, days: int) -> list[datetime]:
-    """The first moments of the last days in the viewer's time zone, today's at the end."""
+    """When each of the last days began in the viewer's time zone, ending with today."""
     each = (today - timedelta(days=back) for back in reversed(range(days)))
     return [timezone.localtime(in_utc(datetime.combine(day, time.min))) for day in each]
 
@@ -74,7 +74,7 @@ def in_utc(local: datetime) -> datetime:
 
 
 def hours(since: datetime, until: datetime) -> Iterator[datetime]:
-    """Each hour that begins before the end: 25 of the day on which clocks go back."""
+    """Each hour that begins before `until`: 25 of them on the day on which clocks go back."""
     since = since.astimezone(UTC)
     yield since
     while (since := since + HOUR) < until:
@@ -82,7 +82,7 @@ def hours(since: datetime, until: datetime) -> Iterator[datetime]:
 
 
 def named(name: str) -> Shown:
-    """One of CHOICES, as of now."""
+    """One of CHOICES, relative to now."""
     now = timezone.now()
     if name == "24h":
         return Shown(
@@ -97,7 +97,7 @@ def named(name: str) -> Shown:
     local = timezone.localtime(now)
     back = timedelta(days=days)
     starts = day_starts(local.date(), days)
-    # By the clock: to the same time of day, also if clocks have changed in between.
+    # Ends at the same time of day, even if clocks have changed in between.
     before = Period(
         day_starts(local.date() - back, days)[0], in_utc(local.replace(tzinfo=None) - back)
     )
@@ -120,7 +120,7 @@ def named(name: str) -> Shown:
 
 
 def parameters(since: datetime, until: datetime) -> dict[str, str]:
-    """A period as the list's filters take it: a day's first moment is that day."""
+    """The period as parameters of the list; if it begins with a day, `problem_from` is that day."""
     zone = str(timezone.get_current_timezone())
     since = since.astimezone(UTC)
     local = timezone.localtime(since)

@@ -8,6 +8,7 @@ from django.views.generic import TemplateView
 from ..access.conversation_access import ConversationAccess
 from ..models import Agent
 from ..problems import kinds
+from ..problems.kinds import Kind
 from ..selection.filtered_page import FilteredPageMixin
 from ..selection.find import SHARE_OF_TIMEOUT
 from ..selection.forms import StrictForm, query_string, with_agent_as_stored
@@ -22,6 +23,11 @@ SORTS = [
 ]
 
 
+def kind_label(kind: Kind) -> str:
+    """A run with a recorded reason is counted under that; here, only those without one are left."""
+    return kind.label if kind.words else f"{kind.label}, no reason"
+
+
 class ErrorFilterForm(StrictForm):
     """An invalid filter is explained and matches nothing, as in the list."""
 
@@ -32,7 +38,7 @@ class ErrorFilterForm(StrictForm):
         widget=AgentSelect,
         error_messages={"invalid_choice": "There is no such agent."},
     )
-    # Set by links.
+    # Set by links only.
     period = forms.ChoiceField(required=False, choices=periods.CHOICES, widget=forms.HiddenInput)
     sort = forms.ChoiceField(required=False, choices=SORTS, widget=forms.HiddenInput)
     kind = forms.ChoiceField(required=False, widget=forms.HiddenInput)
@@ -40,10 +46,10 @@ class ErrorFilterForm(StrictForm):
     def __init__(self, data):
         super().__init__(with_agent_as_stored(data))
         self.fields["agent"].queryset = Agent.objects.only("name").order_by("name", "id")
-        self.fields["kind"].choices = [(kind.name, kind.label) for kind in kinds.problems()]
+        self.fields["kind"].choices = [(kind.name, kind_label(kind)) for kind in kinds.problems()]
 
     def query(self, *left_out: str, **others: str) -> str:
-        """The filters as a query string, without empty ones and `left_out`, plus `others`."""
+        """The filters as a query string: without empty ones and `left_out`, with `others`."""
         return query_string(
             {name: self.data.get(name, "") for name in self.fields if name not in left_out} | others
         )
@@ -95,7 +101,18 @@ class ErrorsView(ConversationAccess, FilteredPageMixin, TemplateView):
             "sorts": self.links("sort", SORTS, "count"),
             "shown": self.shown,
             "newest": collect.NEWEST,
+            "of_kind": self.of_kind(),
         }
+
+    def of_kind(self) -> dict | None:
+        """For a kind that is counted here only without a reason: the list of all of them."""
+        name = self.form.is_valid() and self.form.cleaned_data["kind"]
+        if not name or kinds.named(name).words:
+            return None
+        agent = self.form.cleaned_data["agent"]
+        since_until = periods.parameters(self.shown.since, self.shown.until)
+        query = {"problem": name} | since_until | ({"agent": str(agent.pk)} if agent else {})
+        return {"kind": kinds.named(name), "query": query_string(query)}
 
     def links(self, name: str, choices: list, default: str = "") -> list[dict]:
         chosen = self.form.data.get(name, "") or default
@@ -114,7 +131,7 @@ class ErrorsView(ConversationAccess, FilteredPageMixin, TemplateView):
 
 def group_row(group: groups.Group, agent: Agent | None, shown: periods.Shown) -> dict:
     def query(error: str) -> str:
-        """The list's query string that shows the conversations of an error."""
+        """The query string of the list that shows the conversations with an error."""
         of_agent = {"agent": str(agent.pk)} if agent else {}
         since_until = periods.parameters(group.since, shown.until)
         return query_string({"problem": group.kind, "error": error} | since_until | of_agent)

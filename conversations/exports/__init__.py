@@ -1,1 +1,1 @@
-"""The list's conversations as files."""
+"""Exports: the list's conversations as files."""

@@ -1,4 +1,4 @@
-"""How a row becomes a line of a file: CSV without formulas, or JSON."""
+"""Turns rows into lines of a file: CSV without formulas, or JSON."""
 
 import json
 import re
@@ -9,14 +9,14 @@ from enum import StrEnum
 from ..display.parts import HINTS
 from ..display.readable import AGENT, readable
 
-# Spreadsheets recognise UTF-8 by it.
+# By this, spreadsheets recognise UTF-8.
 BOM = "\ufeff"
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t"}
-# What a spreadsheet takes for the start of a formula, or drops in front of one.
+# Characters that a spreadsheet takes for the start of a formula, or drops before one.
 FORMULA_STARTS = "=+@\t\r\n＝＋－＠-"
-# JSON has no raw control characters.
+# Never occurs in JSON, which has no raw control characters.
 JSON_DELIMITER = "\x01"
-# Letters that JSON allows in its strings and some readers of lines take for ends of a line.
+# Characters that JSON allows in strings, but that some programs take for the end of a line.
 LINE_ENDS = {each.encode(): b"\\u%04x" % ord(each) for each in "\u0085\u2028\u2029"}
 MAY_END_LINE = re.compile(b"|".join(LINE_ENDS))
 
@@ -25,19 +25,19 @@ def any_of(letters: str) -> bytes:
     return b"(?:" + b"|".join(re.escape(each.encode()) for each in letters) + b")"
 
 
-# Such a cell gets an apostrophe in front, even if it begins with some: removing one from each cell
-# that matches gives every text back.
+# Such a cell gets an apostrophe in front, even if it already begins with one: whoever removes one
+# apostrophe from each cell that matches gets every text back.
 STARTS_FORMULA = re.compile(b"\"?'*" + any_of(FORMULA_STARTS))
 
 
 class Kind(StrEnum):
-    # Our own, and never a formula: ids and words, times in ISO 8601, dates; and what JSON writes
-    # without quotes.
+    # From us, and never a formula: ids and words, times in ISO 8601, dates, and whatever JSON
+    # writes without quotes.
     OURS = "ours"
     TIME = "time"
     DATE = "date"
     PLAIN = "plain"
-    # Untrusted.
+    # Untrusted text.
     TEXT = "text"
     JSON = "json"
 
@@ -49,28 +49,29 @@ UNTRUSTED = (Kind.TEXT, Kind.JSON)
 class Column:
     name: str
     kind: Kind
-    sql: str
-    # What somebody said: files for people have it as they read it.
+    # Empty in tables that no statement reads.
+    sql: str = ""
+    # Whether it is a message. Files for people show messages in readable form.
     is_said: bool = False
-    # Computes the value from what `sql` gives. Such columns are the last ones of a file.
+    # Computes the value from the result of `sql`. Such columns come last in a file.
     compute: Callable[[str], str | None] | None = None
 
     def value(self, given: str | None) -> str | None:
         return self.compute(given) if self.compute and given is not None else given
 
 
-# Changes an untrusted text on its way into a file.
+# Changes an untrusted text before it is written to a file.
 Change = Callable[[Column, str], str]
 
 
-# What people read otherwise is JSON with a string: letters that it spells out, or a message of
-# several parts. Few records of CSV hold quotes, and one of these.
+# A message reads differently if it is JSON with escaped letters in a string, or with several parts.
+# Few CSV records contain quotes and one of these.
 QUOTES = b'""'
 READ_OTHERWISE = (b"\\u", *(each.replace('"', '""').encode() for each in HINTS))
 
 
 def as_read(columns: list[Column], values: list[str | None]) -> list[str | None]:
-    """The values with messages as people read them; a file without roles has agents' alone."""
+    """The values with messages in readable form; without a role column, only agents' messages."""
     named = dict(zip((column.name for column in columns), values, strict=True))
     role = named.get("role", AGENT) or ""
     return [
@@ -81,9 +82,9 @@ def as_read(columns: list[Column], values: list[str | None]) -> list[str | None]
 
 class CsvLines:
     """
-    COPY's rows as records of RFC 4180 without formulas.
+    Turns COPY's rows into records of RFC 4180 without formulas.
 
-    COPY gives what computed columns are made of in front of the others.
+    COPY puts the inputs of computed columns before all other columns.
     """
 
     def __init__(self, columns: list[Column], separator: str = ","):
@@ -93,9 +94,9 @@ class CsvLines:
         self.separator = separator
         self.between = separator.encode()
         letters = re.escape(self.between)
-        # Without quotes, no cell begins with the separator.
+        # A cell that begins with the separator has quotes.
         bare = FORMULA_STARTS.replace(separator, "")
-        # With a first letter that is always the same, a search takes a seventh of the time.
+        # If the pattern begins with a fixed character, a search takes a seventh of the time.
         self.may_hold_formula = re.compile(
             letters + b"(?:\"'*" + any_of(FORMULA_STARTS) + b"|'*" + any_of(bare) + b")"
         )
@@ -104,18 +105,18 @@ class CsvLines:
 
     def __call__(self, row: memoryview) -> bytes:
         """
-        A record ends with CR and LF, COPY's row with LF alone. The protocol promises one message
+        A record ends with CR and LF, COPY's row with only LF. The protocol guarantees one message
         per row, so only the last byte ends the record.
         """
         if row[-1] != ord("\n"):
-            raise ValueError("COPY gave a part of a row.")
+            raise ValueError("COPY returned only part of a row.")
         record = bytes(row[:-1])
         ends = b""
         for column in self.computed:
             cell = self.first_cell(record)
             record = record[len(cell) + 1 :]
             ends += self.between + self.cell(column.value(text(cell))).encode()
-        # The cells of other records are not looked at.
+        # Only records that contain one of these are split into cells.
         may_differ = self.has_said and QUOTES in record
         if may_differ and any(each in record for each in READ_OTHERWISE):
             texts = [text(cell) for cell in self.cells(record)]
@@ -123,7 +124,7 @@ class CsvLines:
         return self.without_formulas(record) + ends + b"\r\n"
 
     def record(self, values: list[str | None]) -> bytes:
-        """The stored columns' values and the computed ones' as a record."""
+        """A record of the stored columns' values and the computed columns' values."""
         stored, computed = values[: len(self.stored)], values[len(self.stored) :]
         record = self.without_formulas(self.joined(as_read(self.stored, stored)))
         return b"".join([record, *(self.between + self.cell(each).encode() for each in computed)])
@@ -132,7 +133,7 @@ class CsvLines:
         return self.separator.join(map(self.cell, values)).encode()
 
     def cell(self, value: str | None) -> str:
-        """As COPY writes it: an empty text as quotes, NULL as nothing."""
+        """A cell as COPY writes it: empty text as quotes, NULL as nothing."""
         if value is None:
             return ""
         if value and not self.needs_quotes.search(value):
@@ -152,7 +153,7 @@ class CsvLines:
         return cells
 
     def without_formulas(self, record: bytes) -> bytes:
-        # Few records may hold a formula; the cells of the others are not looked at.
+        # Few records may contain a formula; only these are split into cells.
         if not self.may_hold_formula.search(self.between + record):
             return record
         cells = []
@@ -164,16 +165,16 @@ class CsvLines:
 
 
 def text(cell: bytes) -> str | None:
-    """What COPY wrote as a cell."""
+    """The value of a cell that COPY wrote."""
     value = cell.decode()
     return value[1:-1].replace('""', '"') if value.startswith('"') else value or None
 
 
 class JsonLines:
     """
-    Lines of rows that are JSON objects.
+    Turns COPY's rows, which are JSON objects, into lines.
 
-    COPY gives what computed columns are made of in front of the object.
+    COPY puts the inputs of computed columns before the object.
     """
 
     def __init__(self, columns: list[Column]):
@@ -190,7 +191,7 @@ class JsonLines:
 
 
 def json_line(line: bytes) -> bytes:
-    """JSON as one line to every reader: nothing outside its strings changes."""
+    """Make JSON a single line for every program: nothing outside its strings changes."""
     return MAY_END_LINE.sub(lambda found: LINE_ENDS[found[0]], line)
 
 
@@ -206,7 +207,7 @@ def member(column: Column, value: str | None) -> str:
 
 @dataclass(frozen=True)
 class Values:
-    """The values of rows that come as JSON arrays of texts, with the untrusted ones changed."""
+    """The values of rows that are JSON arrays of texts, with untrusted values changed."""
 
     columns: list[Column]
     change: Change | None
@@ -221,7 +222,7 @@ class Values:
 
 
 class Rewriting:
-    """Lines of rows that come as JSON arrays of texts; changes the untrusted ones."""
+    """Turns rows that are JSON arrays of texts into lines, changing untrusted values."""
 
     def __init__(self, columns: list[Column], form: str, change: Change, separator: str = ","):
         self.columns = columns

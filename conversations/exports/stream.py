@@ -1,4 +1,4 @@
-"""Streams an export: one transaction, one COPY, blocks of bytes at constant memory."""
+"""Streams an export: one transaction, one COPY, blocks of bytes, constant memory."""
 
 import errno
 import select
@@ -25,23 +25,23 @@ from .files import File
 from .workbook import TooManyRows
 
 BLOCK = 65_536
-# After this long a block is sent, however small.
+# After this many seconds a block is sent, however small it is.
 SECONDS = 1
 CANCEL_SECONDS = 5
-# How long it works before it gives way. Blocks sent in advance are read faster than they were made:
-# with a shorter burst PostgreSQL would work all the time.
+# How long it works before it gives way. The client reads buffered blocks faster than they were
+# made: with a shorter burst, PostgreSQL would never get a rest.
 BURST = 0.2
 REST_SECONDS = 8
-# Nobody watches an export, so it rests this many times as long as a search.
+# Nobody watches an export, so it rests this many times longer than a search.
 PATIENCE = 2
-# The share of its time limit after which it stops resting, so that rests cannot break it.
+# After this share of its time limit it stops resting, so that rests cannot make it fail.
 REST_SHARE = 0.5
 # A frozen server does not even enforce the time limit.
 SILENT_SECONDS = 10
-# How long a workbook's rows are counted before they are read.
+# How long a workbook's rows may take to count before they are read.
 COUNT_SECONDS = 2
-# The time limit of a page's query is too short. JIT-compiling a query of many subqueries takes
-# longer than its first rows.
+# An export needs more than a page's time limit. JIT compilation of a query with many subqueries
+# takes longer than its first rows.
 SETTINGS = """
     SELECT set_config('statement_timeout', %s, true), set_config('jit', 'off', true)
 """
@@ -55,13 +55,14 @@ class Export:
     """
     A file as blocks of bytes: iterate over it once, and close it in any case.
 
-    The constructor starts it, records an audit entry, and raises what goes wrong in the first
-    second: TooManyExports, or django.db's errors. The iteration raises later errors: a file that
-    ends without one is whole. A second entry records the rows and whether the file was whole.
+    The constructor starts it, records an audit entry, and raises errors of the first second:
+    TooManyExports, or django.db's errors. Iterating raises later errors: if it raises none, the
+    file is complete. A second audit entry records the number of rows and whether the file is
+    complete.
 
-    `is_wanted` is called while PostgreSQL takes its time. A workbook's first bytes are there once
-    prepare() is through; before, it raises TooManyRows where the workbook would have more rows than
-    it may. `total` is how many it will have, as far as that is known.
+    `is_wanted` is called while PostgreSQL is busy. A workbook's first bytes exist only after
+    prepare(), which raises TooManyRows if the workbook would have too many. `total` is its number
+    of rows, if known.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Export:
         EXPORTS_RUNNING.inc()
 
     def prepare(self) -> Iterator[int]:
-        """The numbers of rows that are read, until there is something to send."""
+        """Yields the number of rows read so far, until there is something to send."""
         try:
             while not self.first:
                 self.first = next(self.blocks)
@@ -106,18 +107,18 @@ class Export:
             self.close()
 
     def close(self):
-        """Cancels the query if it is still running."""
+        """Also cancels the query if it is still running."""
         if self.ended:
             return
         self.ended = True
         EXPORTS_RUNNING.dec()
         EXPORTS.labels("complete" if self.complete else "broken").inc()
         self.blocks.close()
-        # After an hour our connection may be gone.
+        # After an hour, our own connection may be gone.
         ours = connections["default"]
         if not ours.in_atomic_block:
             ours.close_if_unusable_or_obsolete()
-        # Whoever ends it may not do so as a part of the request.
+        # The export may end outside the request, and so without the request's time limit.
         with time_limit("default", settings.STATEMENT_TIMEOUT_SECONDS):
             record(
                 self.request,
@@ -157,7 +158,7 @@ class Export:
                 self.file.workbook.finish()
 
     def counted(self, connection) -> int | None:
-        """How many rows there are, if that is known in time."""
+        """The number of rows, if counting ends in time."""
         total = None
         with (
             timeouts_ignored(),
@@ -171,8 +172,8 @@ class Export:
         return total
 
     def copied(self, pgconn, statement: bytes) -> Iterator[bytes]:
-        # psycopg's own COPY waits forever, even for COPY to begin: PostgreSQL announces that only
-        # with the first rows.
+        # psycopg's own COPY would wait forever, even for COPY to begin: PostgreSQL announces that
+        # only with the first rows.
         arrival = select.poll()
         arrival.register(pgconn.socket, select.POLLIN)
         line = self.file.line
@@ -202,16 +203,16 @@ class Export:
             late = not length and time.monotonic() - began >= SECONDS
             if late or size >= BLOCK:
                 worked += time.monotonic() - began
-                # Perhaps empty: the constructor waits for the first.
+                # Even if empty, because the constructor waits for the first block.
                 yield b"".join(lines)
-                # To write is how else it is noticed.
+                # Otherwise, we would only notice by writing to the client.
                 if (late or self.file.workbook) and not self.is_wanted():
-                    raise ConnectionResetError(errno.ECONNRESET, "The client is gone.")
+                    raise ConnectionResetError(errno.ECONNRESET, "The client has left.")
                 silent = late and Watch.is_on and time.monotonic() - heard > SILENT_SECONDS
                 if silent and not greets(pgconn.socket):
                     raise Unanswered("The server does not answer.")
                 if worked > BURST:
-                    # PostgreSQL rests as well, once nobody reads its rows.
+                    # PostgreSQL rests too while nobody reads its rows.
                     at_most = min(REST_SECONDS, rested_by - time.monotonic())
                     give_way(worked * PATIENCE, at_most)
                     worked = 0.0
@@ -223,13 +224,13 @@ class Export:
 
 def check(result, pgconn):
     if result.status not in (pq.ExecStatus.COPY_OUT, pq.ExecStatus.COMMAND_OK):
-        # Makes the connection ready for more.
+        # So that the connection can be used again.
         rest(pgconn)
         raise errors.error_from_result(result, encoding="utf-8")
 
 
 def rest(pgconn):
-    """Read the rest of a statement's results."""
+    """Read the remaining results of a statement."""
     while result := pgconn.get_result():
         if result.status == pq.ExecStatus.COPY_OUT:
             while pgconn.get_copy_data(0)[0] > 0:
@@ -237,7 +238,7 @@ def rest(pgconn):
 
 
 def cancel(connection: psycopg.Connection):
-    """Leaves no query running: the connection is usable again, or closed."""
+    """Make sure that no query is running: afterwards, the connection is usable or closed."""
     if connection.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
         return
     try:

@@ -1,4 +1,4 @@
-"""The filtered list as a file, for users who may export."""
+"""Exports of the filtered list, for users who may export."""
 
 import json
 import time
@@ -15,8 +15,8 @@ from backoffice.client import CLIENT_CLOSED_REQUEST, Client
 from backoffice.error_pages import error_response
 from privacy import masking
 
-from .files import FILES, FORMS, export_file
-from .request import masked, parse
+from .files import FILES, FORMS, File, export_file
+from .request import ExportRequest, masked, parse
 from .stream import Export, TooManyExports
 from .workbook import TooManyRows, Workbook
 
@@ -24,25 +24,27 @@ RETRY_SECONDS = 60
 PROGRESS_SECONDS = 0.25
 
 
-class ExportView(PermissionRequiredMixin, View):
+class FileView(PermissionRequiredMixin, View):
+    """Answers with a file, or says why there is none."""
+
     permission_required = ("conversations.view_session", "conversations.export_session")
     # HEAD must not run the query.
     http_method_names = ["get"]
 
-    def get(self, request, name, form):
-        if name not in FILES or form not in FORMS:
-            raise Http404
-        asked = parse(request.GET, name, form)
+    def file(self, asked: ExportRequest, name: str, form: str, **options) -> File:
+        raise NotImplementedError
+
+    def answer(self, asked: ExportRequest, name: str, form: str):
+        request = self.request
         if asked.problem:
             return error_response(request, 400, "No file was created", asked.problem)
-        # Its dates are those of the page that leads here.
+        # Dates are in the time zone of the page that the user came from.
         timezone.activate(asked.filters.form.zone)
-        file = export_file(
+        file = self.file(
+            asked,
             name,
             form,
-            asked.filters.matching,
             site=request.build_absolute_uri(reverse("conversations:list")),
-            payloads=asked.payloads,
             separator=asked.separator,
             change=masked if masking.is_active() else None,
         )
@@ -59,7 +61,7 @@ class ExportView(PermissionRequiredMixin, View):
             if file.workbook and "X-Progress" in request.headers:
                 content = Progress(export, file.workbook)
             elif file.workbook:
-                # Until all of it is made, an error can still be a page.
+                # Until the workbook is complete, an error can still become a page.
                 for _ in export.prepare():
                     pass
         except TooManyExports:
@@ -75,27 +77,38 @@ class ExportView(PermissionRequiredMixin, View):
             response["Content-Length"] = str(file.workbook.size)
         day = timezone.localdate().isoformat()
         response["Content-Disposition"] = f'attachment; filename="{name}-{day}.{form}"'
-        # A proxy that buffers the file would hide its progress.
+        # A buffering proxy would hide the progress.
         response["X-Accel-Buffering"] = "no"
         return response
 
 
+class ExportView(FileView):
+    def get(self, request, name, form):
+        if name not in FILES or form not in FORMS:
+            raise Http404
+        return self.answer(parse(request.GET, name, form), name, form)
+
+    def file(self, asked: ExportRequest, name: str, form: str, **options) -> File:
+        matching = asked.filters.matching
+        return export_file(name, form, matching, payloads=asked.payloads, **options)
+
+
 class Progress:
     """
-    A workbook for static/export.js: lines of JSON that tell how far it is, and in the end its size
-    in bytes; an empty line; and the workbook. Or a line that says why there is none.
+    A workbook for static/export.js: lines of JSON with the progress and finally the size in bytes,
+    an empty line, then the workbook. Or a line that says why there is none.
     """
 
     def __init__(self, export: Export, workbook: Workbook):
         self.export, self.workbook = export, workbook
 
     def __iter__(self) -> Iterator[bytes]:
-        told = 0.0
+        reported = 0.0
         try:
             for rows in self.export.prepare():
-                if time.monotonic() - told > PROGRESS_SECONDS:
+                if time.monotonic() - reported > PROGRESS_SECONDS:
                     yield self.line(rows=rows, total=self.export.total)
-                    told = time.monotonic()
+                    reported = time.monotonic()
         except TooManyRows:
             yield self.line(problem=TOO_MANY_ROWS.format(settings.XLSX_MAX_ROWS))
             return
@@ -113,16 +126,16 @@ class Progress:
 
 def too_many(request):
     number = settings.EXPORTS_AT_ONCE
-    title = f"{number} exports are running already" if number > 1 else "An export is running"
-    text = "Try again when another one has ended."
+    title = f"{number} exports are already running" if number > 1 else "An export is running"
+    text = "Try again when another export has finished."
     response = error_response(request, 429, title, text)
     response["Retry-After"] = str(RETRY_SECONDS)
     return response
 
 
 TOO_MANY_ROWS = (
-    "An XLSX file may have {:,} rows here, and this one would have more. Filter the list further, "
-    "or take CSV, which has no limit."
+    "XLSX files are limited to {:,} rows here, and this one would have more. Filter the list "
+    "further, or download CSV, which has no limit."
 )
 
 
@@ -141,7 +154,7 @@ def no_room(request):
     return error_response(
         request,
         503,
-        "There is no room for this file",
-        "An XLSX file is made on the server before it is sent, and that has no room for it. Try "
-        "again later, or take CSV, which needs none.",
+        "No space left for this file",
+        "XLSX files are created on the server first, and it has run out of space. Try again later, "
+        "or download CSV, which needs no space there.",
     )

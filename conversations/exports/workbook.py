@@ -1,6 +1,6 @@
 """
-Rows as a workbook for spreadsheets. Nothing of XLSX can be sent before all of it is made, so it is
-made in a folder of temporary files.
+Writes rows to a workbook for spreadsheets. No part of an XLSX file can be sent before all of it is
+complete, so it is created in a temporary folder.
 """
 
 import fcntl
@@ -20,49 +20,50 @@ from xlsxwriter.worksheet import Worksheet
 
 from .lines import Kind, Values, as_read
 
-# What a sheet holds, in rows, and a cell, in units of UTF-16.
+# The limits of a sheet in rows, and of a cell in UTF-16 code units.
 SHEET_ROWS = 1_048_576
 CELL_LENGTH = 32_767
-# From here on a spreadsheet rounds whole numbers.
+# Spreadsheets round whole numbers from here on.
 ROUNDED_FROM = 2**53
 FIRST_YEAR = 1900
 TIME_FORMAT = "yyyy-mm-dd hh:mm:ss.000"
 DATE_FORMAT = "yyyy-mm-dd"
-# A cell of text that is edited stays text. Some spreadsheets show longer ones as ####.
+# With this format, text stays text when edited. Some spreadsheets show longer text as ####.
 TEXT_FORMAT = 49
 TEXT_FORMAT_UP_TO = 255
 WIDTHS = {Kind.OURS: 38, Kind.TIME: 25, Kind.DATE: 14, Kind.PLAIN: 12, Kind.TEXT: 40, Kind.JSON: 40}
 WIDEST_NAME = 45
 BLOCK = 65_536
-# A letter that XML lacks is spelt _x001F_, and so is the first letter of what looks like that.
+# A character that XML does not allow is written as _x001F_, and so is the underscore of text that
+# already looks like that.
 UNWRITABLE = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 LOOKS_ESCAPED = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
-# Folders of workbooks, and the file in each that its process holds locked.
+# Folders of workbooks, and the file in each that its process keeps locked.
 FOLDER = "desk-workbook-"
 LOCK = "lock"
 
 
 class TooManyRows(Exception):
-    """More rows than a workbook may have here."""
+    """More rows than a workbook may have."""
 
 
 class Sheet(Worksheet):
-    """A sheet of XlsxWriter in which any text is written so that it is read as it was."""
+    """A sheet of XlsxWriter that writes any text so that it reads back unchanged."""
 
     def _xml_rich_inline_string(self, string, attributes=()):
-        # A text like <r>…</r> would be taken for XML.
+        # Otherwise, text like <r>…</r> would be taken for XML.
         self._xml_inline_string(string, True, attributes)
 
     @staticmethod
     def _escape_control_characters(data: str) -> str:
-        # XlsxWriter leaves the second of two escapes that share a letter.
+        # XlsxWriter itself would miss the second of two escapes that share an underscore.
         data = LOOKS_ESCAPED.sub("_x005F_", data)
         return UNWRITABLE.sub(lambda found: f"_x{ord(found[0]):04X}_", data)
 
 
 class Workbook:
     """
-    Takes COPY's rows, each a JSON array of texts; `made()` goes around all of it.
+    Takes COPY's rows, each a JSON array of texts. All use must be inside `made()`.
 
     `site` is the absolute URL of the list; times are written in `zone`.
     """
@@ -71,16 +72,17 @@ class Workbook:
         self.name, self.values, self.zone, self.site, self.most = name, values, zone, site, most
         self.columns = values.columns
         self.has_said = any(column.is_said for column in self.columns)
-        self.conversation = [column.name for column in self.columns].index("session_id")
+        names = [column.name for column in self.columns]
+        self.conversation = names.index("session_id") if "session_id" in names else None
         self.rows = 0
         self.size = 0
 
     @contextmanager
     def made(self) -> Iterator[None]:
-        """Meanwhile its files are there."""
+        """Inside this block, the workbook's files exist."""
         with temporary_folder() as folder:
             self.path = folder / "workbook.xlsx"
-            # Nothing but write_string() writes what a stranger said.
+            # Text from strangers is only ever written with write_string().
             self.book = xlsxwriter.Workbook(
                 str(self.path), {"constant_memory": True, "tmpdir": str(folder)}
             )
@@ -93,7 +95,7 @@ class Workbook:
             yield
 
     def write(self, row: memoryview) -> bytes:
-        """Nothing to send yet."""
+        """Returns no bytes, because there is nothing to send yet."""
         if self.rows == self.most:
             raise TooManyRows
         if self.row == SHEET_ROWS:
@@ -131,7 +133,7 @@ class Workbook:
         self.sheet.freeze_panes(1, 0)
         for place, column in enumerate(self.columns):
             header = column.name
-            # People read these; programs read the other files.
+            # For people; programs use the other formats.
             if header == "external_id":
                 header = settings.EXTERNAL_ID_LABEL or header
             if column.kind in (Kind.TIME, Kind.DATE):
@@ -150,7 +152,7 @@ class Workbook:
 
     def put_text(self, place: int, value: str, values: list):
         if len(value) > CELL_LENGTH // 2:
-            value = self.fitted(value, values[self.conversation])
+            value = self.fitted(value, values)
         form = self.text if len(value) <= TEXT_FORMAT_UP_TO else None
         self.sheet.write_string(self.row, place, value, form)
 
@@ -165,7 +167,7 @@ class Workbook:
         try:
             moment = datetime.fromisoformat(value).astimezone(self.zone).replace(tzinfo=None)
         except (ValueError, OverflowError):
-            # Infinity, or a year that the calendar lacks.
+            # Infinity, or a year that the calendar does not have.
             self.put_text(place, value, values)
             return
         if moment.year < FIRST_YEAR:
@@ -184,15 +186,17 @@ class Workbook:
         else:
             self.sheet.write_datetime(self.row, place, day, self.date)
 
-    def fitted(self, text: str, conversation: str) -> str:
-        """The text, or its beginning with a note that says where all of it is."""
+    def fitted(self, text: str, values: list) -> str:
+        """The text, or its beginning with a note that links to the whole text."""
         units = text.encode("utf-16-le")
         if len(units) <= 2 * CELL_LENGTH:
             return text
-        link = f"{self.site}{conversation}/"
-        note = f" … [The first part of {len(text):,} characters. All of it: {link}]"
+        note = f" … [The first part of {len(text):,} characters.]"
+        if self.conversation is not None:
+            link = f"{self.site}{values[self.conversation]}/"
+            note = f"{note[:-1]} All of it: {link}]"
         room = CELL_LENGTH - len(note.encode("utf-16-le")) // 2
-        # No half of a letter at the end.
+        # Drops half a character at the end.
         return units[: 2 * room].decode("utf-16-le", errors="ignore") + note
 
 
@@ -201,11 +205,11 @@ class Workbook:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for the time of the block. Removes those of killed processes, too."""
+    """A folder that exists during the block. Also removes folders of processes that were killed."""
     remove_abandoned()
     with tempfile.TemporaryDirectory(prefix=FOLDER) as name:
         folder = Path(name)
-        # Locked before it has the name by which others look for it.
+        # Takes the lock before the file gets the name that other processes look for.
         unnamed = folder / f"{LOCK}.new"
         lock = os.open(unnamed, os.O_CREAT | os.O_RDWR, 0o600)
         try:
@@ -217,9 +221,9 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def remove_abandoned():
-    """Remove the folders of processes that ended without doing so: nobody holds their locks."""
+    """Remove folders whose processes ended without doing so: nobody holds their locks."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
-        # Another process may remove it meanwhile.
+        # Another process may remove the folder at the same time.
         with suppress(OSError):
             if folder.lstat().st_uid != os.getuid():
                 continue

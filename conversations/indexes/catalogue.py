@@ -1,8 +1,8 @@
 """
 Our optional indexes on the agent runtime's tables; their names begin with desk_.
 
-`manage.py agent_indexes` builds and drops them. Every page works without them, but then looks back
-only as far as its time limit allows.
+`manage.py agent_indexes` builds and drops them. Every page works without them, but then covers only
+as much of the past as its time limit allows.
 """
 
 import hashlib
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from ..agentdb import normal_form
 from ..agentdb.lookups import name_sql
+from ..agentdb.sql import with_columns
+from ..agentdb.step_names import TASK_NAME
 from ..problems import kinds
 from ..problems.kinds import Kind
 
@@ -26,7 +28,7 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """Kept in the index's comment, to recognise one that an older version of ours built."""
+        """Part of the index's comment: it tells us if an older version of ours built the index."""
         return hashlib.sha256(f"{self.table} {self.definition}".encode()).hexdigest()[:12]
 
     @property
@@ -39,7 +41,7 @@ class Index:
 
     @property
     def needs_utf8(self) -> bool:
-        """normalize() raises in a database of any other encoding: the runtime could not write."""
+        """normalize() raises in databases with another encoding: the runtime could not write."""
         return "normalize(" in self.definition
 
     def create(self, *, concurrently: bool) -> str:
@@ -76,8 +78,8 @@ OF_SESSIONS = (
 )
 
 
-# With session_id, it is read without the table. A BRIN index is a thousandth of the size, but needs
-# rows that lie in order, and took about seven times as long for a day.
+# With session_id in it, the index alone answers. A BRIN index would be a thousandth of the size,
+# but needs rows in physical order, and took about seven times as long for a day.
 OF_ACTIVITY = tuple(
     Index(
         f"desk_{table}_created_at",
@@ -89,12 +91,22 @@ OF_ACTIVITY = tuple(
 )
 
 
+# Without session_id: an index on an expression never answers alone, so it would only be larger.
+# Nodes and tools share it, since few have the same name.
+TASK_NAMES = Index(
+    "desk_tasks_name",
+    "tasks",
+    f"(({with_columns(TASK_NAME)}), created_at)",
+    "conversations that used one node or tool in a range of dates",
+)
+
+
 def of_kind(kind: Kind) -> Iterator[Index]:
-    """Indexes on the rows of this kind and, if it has words, on its words."""
+    """Indexes on the rows of this kind and, if it has error texts, on these."""
     rows = f"(session_id, created_at) WHERE {kind.where}"
     yield Index(kind.index_name, kind.table, rows, kind.purpose)
     if kind.words:
-        # No session_id: with it, the planner used this index to find a session's problems.
+        # Without session_id: with it, the planner chose this index to find a session's problems.
         message = f"({kind.words.message_sql()}, created_at) WHERE {kind.where}"
         purpose = "conversations with one error of the page Errors, and when it was first seen"
         yield Index(kind.message_index_name, kind.table, message, purpose)
@@ -105,16 +117,16 @@ def of_kind(kind: Kind) -> Iterator[Index]:
 
 
 def built_for(found: Iterable[Kind]) -> list[Index]:
-    """The most useful first. An index that kinds share is listed once."""
+    """The most useful first. An index shared by several kinds is listed once."""
     of_kinds = {index.name: index for kind in found for index in of_kind(kind)}
-    return [TRIGRAMS, *of_kinds.values(), *OF_SESSIONS, *OF_ACTIVITY]
+    return [TRIGRAMS, *of_kinds.values(), *OF_SESSIONS, *OF_ACTIVITY, TASK_NAMES]
 
 
 def indexes() -> list[Index]:
-    """All whose columns this agent database has."""
+    """All indexes whose columns this agent database has."""
     return built_for(kinds.known())
 
 
 def known_names() -> set[str]:
-    """For all revisions: the indexes that the command may remove."""
+    """Index names of all revisions, which the command may remove."""
     return {index.name for index in built_for(kinds.KINDS)}

@@ -1,6 +1,6 @@
 """
-Builds an index of ours on a partitioned table. CONCURRENTLY works only on the partitions, so each
-gets its own index, which is then attached to the table's. Nobody waits for the build.
+Builds one of our indexes on a partitioned table without blocking anyone. CONCURRENTLY works only on
+partitions, so each partition gets its own index, which is then attached to the table's index.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .catalogue import Index
 
-# One level of partitions, and whether each has its part of the index, whatever its name.
+# The partitions one level down, and whether each has its part of the index, whatever its name.
 PARTITIONS = """
     SELECT quote_ident(n.nspname), quote_ident(t.relname), t.relkind = 'r', EXISTS (
         SELECT FROM pg_inherits part JOIN pg_index x ON x.indexrelid = part.inhrelid
@@ -41,7 +41,7 @@ class Partition:
 @dataclass(frozen=True)
 class Step:
     statement: str
-    # It keeps others waiting, so it may take only a moment.
+    # It blocks others, so it must not take more than a moment.
     brief: bool
 
 
@@ -56,13 +56,13 @@ def left(cursor, table: str, name: str) -> dict[str, bool]:
 
 
 def part_name(index: Index, partition: Partition) -> str:
-    # The digest keeps us from attaching what an older version left.
+    # The digest keeps us from attaching parts that an older version left behind.
     named = f"{partition.schema}.{partition.table} {index.digest}"
     return f"{index.name}_{hashlib.sha256(named.encode()).hexdigest()[:8]}"
 
 
 def steps(cursor, index: Index, *, exists: bool) -> Iterator[Step]:
-    """The steps still to do; with `exists`, the table's index is there."""
+    """The remaining steps; `exists`: whether the table's index exists already."""
     found = partitions(cursor, index)
     made = left(cursor, index.table, index.name)
     if not exists:

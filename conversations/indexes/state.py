@@ -1,4 +1,4 @@
-"""Which of our indexes this database has, and whether they can be used."""
+"""Which of our indexes this database has, and whether they are usable."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from django.db import connections
 
 from privacy import masking
 
+from ..agentdb import revision
 from ..agentdb.process_cache import CachedForAMinute
 from ..problems import kinds
 from .catalogue import Index, indexes
@@ -23,10 +24,10 @@ STATES = """
 
 @dataclass(frozen=True)
 class State:
-    """An index of ours as the database has it; `size` in bytes."""
+    """One of our indexes as it is in the database; `size` in bytes, None if workers have it."""
 
     valid: bool
-    size: int
+    size: int | None
     comment: str
 
     def serves(self, index: Index) -> bool:
@@ -34,25 +35,25 @@ class State:
 
 
 def states(alias: str = "agents") -> dict[str, State]:
-    """{name: state} of every index there whose name begins with desk_; a query each time."""
+    """{name: state} of every index whose name begins with desk_; runs a query each time."""
     tables = sorted({kind.table for kind in kinds.KINDS} | {"sessions", "chat_messages"})
     with connections[alias].cursor() as cursor:
         cursor.execute(STATES, [tables])
         return {
-            name: State(valid, size, masking.raw(comment))
+            name: State(valid, None if revision.is_distributed() else size, masking.raw(comment))
             for name, valid, size, comment in cursor.fetchall()
         }
 
 
 @CachedForAMinute
 def ready() -> frozenset[str]:
-    """Names of our usable indexes; a running site picks up new ones."""
+    """Names of our usable indexes; a running site notices new ones."""
     there = states()
     wanted = ((index, there.get(index.name)) for index in indexes())
     return frozenset(index.name for index, state in wanted if state and state.serves(index))
 
 
-# For tests, and for the command that builds and drops them.
+# For tests, and for the command that builds and drops indexes.
 forget = ready.forget
 
 

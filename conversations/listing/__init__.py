@@ -1,1 +1,1 @@
-"""The list of conversations, and what it loads after it is shown."""
+"""The list of conversations, and what it loads later: counts, new arrivals and changed rows."""

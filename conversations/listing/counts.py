@@ -17,44 +17,43 @@ from privacy import masking
 from ..access import agent_limits
 from ..problems import kinds
 from ..querysets import SessionQuerySet
-from ..selection.conditions import QUICK_PROBES
 from ..selection.filters import ConversationFilter
 from ..selection.matching import Matching
 
-# Totals are exact up to here, and beyond if counting ends within its time limit.
+# Totals are exact up to this number, and above it if counting ends within its time limit.
 UP_TO = 10_000
 PROBLEM_UP_TO = 1_000
-# How long the page itself waits for its total.
+# The time limit for the total that the page itself shows.
 SECONDS = 0.1
-# Time limits of a count that waits for a work slot: of a total whose matches are so common that
-# UP_TO of them are found first, and of one problem.
+# Time limits for counts that wait for a work slot: one for a total that may reach UP_TO before the
+# time is up, one for the conversations with one problem.
 COMMON_SECONDS = 0.8
 PROBLEM_SECONDS = 0.4
-# All problems together.
+# The time limit for all problems together.
 PROBLEMS_SECONDS = 2
-# Counts are cached for this long, or for this many times as long as counting took.
+# Counts are cached for CACHE_SECONDS, or longer: CACHE_TIMES the time that counting took.
 CACHE_SECONDS = 10
 CACHE_TIMES = 60
 
 
 def of_list(filters: ConversationFilter, *, anew: bool = False) -> dict:
     """
-    {"total", "numbers", "as_of"}: full_total() and of_problems() under the filters, and when they
-    were counted. `anew`: not those that are cached.
+    {"total", "numbers", "as_of"}: full_total() and of_problems() under the filters, and the time
+    when they were counted. `anew` ignores the cache.
     """
     if agent_limits.agents() is not None:
         return counted(filters)
-    # Each page asks for these, and they cost more than the page. Where personal data is masked,
-    # less is found.
-    asked = f"{masking.is_active()} {filters.query()}"
-    key = f"counts-{hashlib.sha256(asked.encode()).hexdigest()}"
+    # Every page requests these counts, and they cost more than the page itself. The key includes
+    # masking because searches find less while personal data is masked.
+    question = f"{masking.is_active()} {filters.query()}"
+    key = f"counts-{hashlib.sha256(question.encode()).hexdigest()}"
     found = None if anew else cache.get(key)
     if found is None:
         began = time.monotonic()
         found = counted(filters)
         took = time.monotonic() - began
         client = current_client.get()
-        # Queries of a client that left are cancelled: their counts must not be cached.
+        # When a client leaves, its queries are cancelled, so its counts may be incomplete.
         if not (client and client.has_left):
             whole = found["total"] and None not in found["numbers"].values()
             cache.set(key, found, max(CACHE_SECONDS, took * CACHE_TIMES * bool(whole)))
@@ -71,15 +70,15 @@ def counted(filters: ConversationFilter) -> dict:
 
 
 def quick_total(matching: Matching) -> dict:
-    """The total up to UP_TO; empty if conditions narrow the list or time runs out."""
+    """The total up to UP_TO. Empty if the list has conditions or time runs out."""
     return {} if matching.conditions else total(count(matching.queryset(), SECONDS, UP_TO))
 
 
 def full_total(matching: Matching) -> dict:
-    """The exact total, or "at_least" UP_TO if words or problems are that common."""
+    """The exact total, or {"at_least": UP_TO} if that many matches are found first."""
     if matching.conditions:
-        # Rare problems are collected quickly; common words are found UP_TO times quickly.
-        rare = all(condition.probes == QUICK_PROBES for condition in matching.conditions)
+        # Rare problems are quick to collect, and common words quickly reach UP_TO.
+        rare = all(condition.is_quick for condition in matching.conditions)
         number = None
         if rare:
             number = count(matching.queryset(), PROBLEM_SECONDS, UP_TO, in_slot=True)
@@ -101,8 +100,9 @@ def total(number: int | None) -> dict:
 
 def of_problems(filters: ConversationFilter, few: int | None) -> dict[str, int | None]:
     """
-    {kind: number under the other filters}; PROBLEM_UP_TO + 1 means "more". `few`: how many
-    conversations match the other filters, if that was quick to count.
+    {kind: number of conversations that have it and match the other filters}. PROBLEM_UP_TO + 1
+    means "more". `few` is how many conversations match the other filters, if that was quick to
+    count.
     """
     budget = TimeBudget(PROBLEMS_SECONDS)
 
@@ -111,7 +111,7 @@ def of_problems(filters: ConversationFilter, few: int | None) -> dict[str, int |
         found = None
         if few is not None and few <= matching.conditions[0].probes:
             found = count(matching.queryset(probes=1), seconds(), PROBLEM_UP_TO)
-        # The problem's own condition, the last, is never probed: it is the rare one.
+        # The last condition is the problem itself. It is the rare one, so it is never probed.
         for probes in range(len(matching.conditions)):
             if found is None:
                 rows = matching.queryset(probes)
@@ -121,10 +121,10 @@ def of_problems(filters: ConversationFilter, few: int | None) -> dict[str, int |
     def seconds() -> float:
         return min(PROBLEM_SECONDS, budget.left())
 
-    # Problems first: if time runs out, only the other kinds go uncounted.
+    # Problems come first, so if time runs out, only kinds that are no problem go uncounted.
     known = sorted(kinds.known(), key=lambda kind: not kind.is_problem)
     numbers = {kind.name: number(kind.name) for kind in known}
-    # One kind alone may show that there are too many to count.
+    # If a single kind has more than PROBLEM_UP_TO, so has "any".
     most = max((numbers[kind.name] or 0 for kind in kinds.problems()), default=0)
     if filters.data.get("error"):
         most = 0
@@ -135,8 +135,8 @@ def count(
     rows: SessionQuerySet, seconds: float, up_to: int | None = None, *, in_slot: bool = False
 ) -> int | None:
     """
-    How many rows there are, at most `up_to` + 1; None if it takes too long. `in_slot`: waits for a
-    work slot, since it may look through the whole history.
+    The number of rows, at most `up_to` + 1, or None if counting takes too long. With `in_slot`, it
+    first waits for a work slot: for counts that may read the whole history.
     """
     if seconds <= 0:
         return None

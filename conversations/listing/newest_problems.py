@@ -1,4 +1,4 @@
-"""The newest problem of each conversation in the list, or the one filtered for, in words."""
+"""Describes the newest problem of each conversation in the list, or the one filtered for."""
 
 import uuid
 
@@ -20,13 +20,13 @@ from ..selection.filters import ConversationFilter
 from .snippets import read
 
 LENGTH_SHOWN = 160
-# The sentence is looked for once, in what the newest problem of each conversation said.
+# The sentence is only searched for in the newest problem of each conversation.
 FAILURES = """
-    SELECT session_id, run_id = (
-        SELECT id FROM runs WHERE session_id = failure.session_id
-        ORDER BY created_at DESC, id DESC LIMIT 1
-    ), kind, who, {sentence}
-    FROM (SELECT session.id AS session_id, failure.*
+    SELECT session_id, of_last_run, kind, who, {sentence}
+    FROM (SELECT session.id AS session_id, kind, who, said, run_id = (
+              SELECT id FROM runs WHERE session_id = session.id
+              ORDER BY created_at DESC, id DESC LIMIT 1
+          ) AS of_last_run
           FROM (SELECT id FROM sessions WHERE id = ANY(%(ids)s)) AS session,
           LATERAL (SELECT * FROM ({each}) AS failures ORDER BY created_at DESC LIMIT 1) AS failure
           OFFSET 0) AS failure
@@ -36,7 +36,8 @@ EACH_FAILURE = """
             created_at
      FROM {table} WHERE session_id = session.id AND ({condition}) ORDER BY created_at DESC LIMIT 1)
 """
-# OFFSET 0: looks at the problems of a session, never at all that have these words.
+# OFFSET 0 keeps the planner reading the problems of one session. Without it, the planner may read
+# all problems with these words.
 EACH_ASKED_FOR = """
     (SELECT kind, who, said, run_id, created_at
      FROM (SELECT '{kind}' AS kind, left({who}, {who_length}) AS who, {name} AS name,
@@ -49,8 +50,8 @@ EACH_ASKED_FOR = """
 
 def newest_problems(sessions: list[Session], filters: ConversationFilter) -> dict[uuid.UUID, str]:
     """
-    {id: the newest problem in words} for the sessions that have one; where the filters ask for
-    an error, for problems of a time or for a kind that has words, the newest of these.
+    {session id: its newest problem in words} for the sessions that have one. If the filters name an
+    error, a period or a kind of problem that has words, it is the newest that matches them.
     """
     ids = [session.pk for session in sessions if session.problems]
     if not ids:
@@ -62,7 +63,7 @@ def newest_problems(sessions: list[Session], filters: ConversationFilter) -> dic
         [kind] = [kind for kind in runs if kind.name == chosen] or runs[:1]
         return dict.fromkeys(ids, kind.wordless)
     asked_for, values = conditions(error, filters)
-    told = kinds.with_words()
+    known = kinds.with_words()
     each = [
         (EACH_ASKED_FOR if asked_for else EACH_FAILURE).format(
             kind=kind.name,
@@ -74,7 +75,7 @@ def newest_problems(sessions: list[Session], filters: ConversationFilter) -> dic
             name=kind.words.name_sql(),
             asked_for=asked_for,
         )
-        for kind in [kind for kind in told if kind.name == chosen] or told
+        for kind in [kind for kind in known if kind.name == chosen] or known
     ]
     if not each:
         return {}
@@ -98,7 +99,7 @@ def newest_problems(sessions: list[Session], filters: ConversationFilter) -> dic
 
 
 def conditions(error: str | None, filters: ConversationFilter) -> tuple[str, dict]:
-    """SQL of a `failure` that the filters ask for, and its parameters; empty for any."""
+    """The filters' SQL condition on a `failure`, with its parameters. Empty if any will do."""
     found, values = [], {}
     if error:
         who, _, values["words"] = error.partition(": ")
@@ -117,9 +118,9 @@ def conditions(error: str | None, filters: ConversationFilter) -> tuple[str, dic
 
 
 def newest_problem(status, of_last_run, kind, named, words) -> str:
-    """run failed: provider said 500; tool restart_device: device offline"""
+    """For example "run failed: provider said 500" or "tool restart_device: device offline"."""
     failed = status == kinds.FAILED.name and of_last_run
-    # What its model call said explains a failed run best.
+    # The error of its model call explains a failed run best, so the model's name is left out.
     parts = [
         kinds.FAILED.one if failed else "",
         "" if failed and kind.model == "ModelCall" else named,

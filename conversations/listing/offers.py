@@ -1,4 +1,4 @@
-"""What would find more, for a search that found nothing."""
+"""Links to wider searches, for a search that found nothing."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,14 @@ from ..selection.filters import ConversationFilter
 from ..selection.forms import DATES
 from ..selection.named import SHORTEST_BEGINNING
 
-# With more words, none of them is to blame.
+# If a search has more words than this, leaving out one of them hardly helps.
 MOST_WORDS = 5
 
 
 @dataclass(frozen=True)
 class Offer:
     label: str
-    # The list's query string.
-    query: str
+    query: str  # The list's query string.
 
 
 def offers(filters: ConversationFilter) -> list[Offer]:
@@ -33,7 +32,7 @@ def wider(filters: ConversationFilter, search: str):
     words = terms(search)
     if any(" " in word for word in words):
         separate = " ".join(word for term in words for word in term.split())
-        yield Offer("Take the words in quotes one by one", filters.query(search=separate))
+        yield Offer("Search without the quotes", filters.query(search=separate))
     for left_out in words if 1 < len(words) <= MOST_WORDS else ():
         rest = " ".join(quoted(word) for word in words if word != left_out)
         yield Offer(f"Leave out “{left_out}”", filters.query(search=rest))
@@ -42,8 +41,8 @@ def wider(filters: ConversationFilter, search: str):
     others = given - {"search", "scope", "evals", "tz", *DATES}
     if others:
         yield Offer("Search without the other filters", filters.query(*others))
-    # Longer ones are looked for anyway. For people who see no personal data, only a whole external
-    # id finds anything.
+    # Searches that are long enough already look for external ids. People who do not see personal
+    # data can only find whole external ids.
     short = len(whole(search)) < SHORTEST_BEGINNING
     if "external_id" not in given and short and not masking.is_active():
         label = f"{external_id_label()} that begins with “{search.strip()}”"

@@ -1,8 +1,8 @@
 """
-What a list that is open waits for, and what has come of it.
+How an open list finds out what has changed.
 
-The end of a run moves nothing that an index of the runtime holds. So a page carries the ids of
-runs that were unfinished when it was made, and asks for their states.
+When a run ends, no indexed column of the runtime changes. So a page keeps the ids of the runs that
+were unfinished when it was made, and asks for their states.
 """
 
 import uuid
@@ -27,13 +27,13 @@ from ..selection.pagination import Cursor
 MOST_RUNS = 200
 UP_TO = 99
 SECONDS = 0.3
-# Ids are sent in headers: a URL of 200 would be longer than gunicorn and proxies accept, and a form
-# would need a token, which signing in anew makes invalid.
+# Ids are sent in headers. A URL with 200 of them would be longer than gunicorn and proxies accept,
+# and a form would need a CSRF token, which becomes invalid when the user signs in again.
 SHOWN_RUNS, AWAITED_RUNS, ROWS = "X-Shown-Runs", "X-Awaited-Runs", "X-Rows"
 
 
 def now() -> Cursor:
-    """Above every conversation that was active before this moment."""
+    """A cursor above every conversation so far."""
     return Cursor(timezone.now(), uuid.UUID(int=0))
 
 
@@ -45,7 +45,7 @@ def parsed(text: str) -> uuid.UUID:
 
 
 def ids_in(request, header: str) -> list[uuid.UUID]:
-    """The ids in one of the headers above; BadRequest if they are none, or too many."""
+    """The ids in one of the headers above. BadRequest if one is malformed or there are too many."""
     found = [parsed(part) for part in request.headers.get(header, "").split(",") if part]
     if len(found) > MOST_RUNS:
         raise BadRequest("Too many ids.")
@@ -54,8 +54,8 @@ def ids_in(request, header: str) -> list[uuid.UUID]:
 
 def note_runs(rows: list[Session], states: dict[uuid.UUID, dict[str, str]] | None = None) -> int:
     """
-    Notes on each row its unfinished runs, {run id: state}, and returns how many these are. The list
-    does not know their states: the first question then asks for these rows.
+    Set `unfinished`, {run id: state}, on each row, and return the number of these runs. The list
+    does not know the `states`, so they are empty, and the page soon fetches these rows again.
     """
     room = MOST_RUNS
     for row in rows:
@@ -67,8 +67,10 @@ def note_runs(rows: list[Session], states: dict[uuid.UUID, dict[str, str]] | Non
 
 def awaited_runs(matching: Matching, most: int) -> tuple[list[uuid.UUID], bool]:
     """
-    (unfinished runs of the newest conversations that the conditions leave out now and may not when
-    a run has ended, at most so many; whether they could be looked for).
+    (at most `most` unfinished runs, whether they could be looked for).
+
+    These are runs of the newest conversations that do not meet the conditions yet, but may do so
+    when the run has ended.
     """
     if not matching.conditions:
         return [], True
@@ -83,7 +85,7 @@ def awaited_runs(matching: Matching, most: int) -> tuple[list[uuid.UUID], bool]:
 
 
 def with_unfinished_runs() -> SessionQuerySet:
-    # With a LIMIT, the index is read once: the planner cannot probe each conversation.
+    # The LIMIT makes the planner read the index once instead of probing it for each conversation.
     runs = Run.objects.unfinished().order_by()
     return Session.objects.filter(pk__in=runs.values("session_id")[:MOST_ROWS])
 
@@ -95,7 +97,7 @@ def newest_unfinished_run() -> SessionQuerySet:
 
 
 def came_to_match(matching: Matching, runs: list[uuid.UUID]) -> set[uuid.UUID]:
-    """The conversations of awaited runs that match by now."""
+    """The conversations of these awaited runs that match now."""
     if not runs or not matching.conditions:
         return set()
     sessions = Run.objects.filter(pk__in=runs).order_by().values("session_id")
@@ -107,9 +109,9 @@ def came_to_match(matching: Matching, runs: list[uuid.UUID]) -> set[uuid.UUID]:
 
 
 def newer(matching: Matching, since: Cursor) -> dict[uuid.UUID, datetime]:
-    """{id: updated_at} of conversations above a place of the list, at most UP_TO + 1."""
+    """{id: updated_at} of matching conversations above a cursor, at most UP_TO + 1."""
     found = matching.base.newer_than(since.updated_at, since.id)
-    # There are few of them: probing each is quicker than collecting.
+    # There are few of them, so probing each is quicker than collecting all matches.
     found = found.filter(*(condition.as_probe() for condition in matching.conditions))
     with timeouts_ignored(), time_limit(found.db, SECONDS):
         return dict(found.newest_first().values_list("pk", "updated_at")[: UP_TO + 1])

@@ -1,7 +1,7 @@
-"""Why a row matches a search, which the list shows below its summary: passages, and ids."""
+"""The passages and ids that match a search, shown below each row of the list."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import connections
 from django.urls import reverse
@@ -15,30 +15,36 @@ from ..agentdb import normal_form, revision
 from ..agentdb.lookups import holds_sql, is_utf8, openly_sql
 from ..agentdb.normal_form import spans
 from ..agentdb.search_terms import Term, terms, whole
-from ..display.marks import as_plain_text
+from ..display.marks import as_plain_text, hits
 from ..display.readable import letters, readable, spells_letters
+from ..display.without_markdown import without_markdown
 from ..models import Session
 from ..problems import kinds
-from ..selection.conditions import countings
 from ..selection.named import Named
+from ..selection.words import countings
 
 SECONDS = 1
 SNIPPETS = 3
 BEFORE, AFTER = 50, 130
 MARGIN = 40
+# This many characters of a preview are in view even on a telephone.
+IN_VIEW = 30
 
 
 @dataclass(frozen=True)
 class Snippet:
-    """A match of the search term: whose words, as safe HTML with the term marked, and its page."""
+    """A match: its source, the passage as safe HTML with the match marked, and its page."""
 
     label: str
     html: str
     url: str
+    # Whether the row's preview of the first or the last message shows the same passage.
+    is_repeated: bool = False
 
 
-# The text around all that was typed or else a term's first hit. A text whose normal form may have
-# another length is read in pieces that overlap by more than a term: the first that holds the term.
+# The text around the whole search if it occurs, or else around the first hit of its longest term.
+# If the normal form of a text may differ in length, positions cannot be used. Then the text is read
+# in pieces that overlap by more than a term, and the first piece with the term is taken.
 HITS = """
     SELECT session.id, hit.id, hit.label, left(words, {begin}), excerpt, cut_before, cut_after
     FROM (SELECT id FROM sessions WHERE id = ANY(%s)) AS session,
@@ -50,31 +56,37 @@ HITS = """
         ORDER BY created_at, id LIMIT {limit}
     ) AS hit,
     LATERAL (
-        SELECT substr(words, greatest(at - {before}, 1), {length}) AS excerpt,
-               at > {before} + 1 AS cut_before,
-               length(words) >= greatest(at - {before}, 1) + {length} AS cut_after
-        FROM (SELECT coalesce(nullif(strpos(lower(words), %s), 0), strpos(lower(words), %s)) AS at)
-            AS place
-        WHERE {is_plain}
-        UNION ALL
-        (SELECT piece, number > 0, length(words) > number * {step} + {piece}
-         FROM generate_series(0, length(words) / {step}) AS number,
-         LATERAL (SELECT substr(words, number * {step} + 1, {piece}) AS piece OFFSET 0) AS pieces
-         WHERE NOT {is_plain} AND strpos({normal_piece}, %s) > 0 LIMIT 1)
+        SELECT CASE WHEN is_plain THEN substr(words, greatest(at - {before}, 1), {length})
+                    ELSE piece END AS excerpt,
+               CASE WHEN is_plain THEN at > {before} + 1 ELSE number > 0 END AS cut_before,
+               CASE WHEN is_plain THEN length(words) >= greatest(at - {before}, 1) + {length}
+                    ELSE length(words) > number * {step} + {piece} END AS cut_after
+        FROM (SELECT {is_plain} AS is_plain OFFSET 0) AS spelling,
+        LATERAL (
+            SELECT CASE WHEN is_plain THEN
+                coalesce(nullif(strpos(lower(words), %s), 0), strpos(lower(words), %s))
+            END AS at OFFSET 0
+        ) AS place,
+        generate_series(0, CASE WHEN is_plain THEN 0 ELSE length(words) / {step} END) AS number,
+        LATERAL (
+            SELECT CASE WHEN NOT is_plain THEN substr(words, number * {step} + 1, {piece}) END
+                AS piece OFFSET 0
+        ) AS pieces
+        WHERE is_plain OR strpos({normal_piece}, %s) > 0 LIMIT 1
     ) AS around
 """
 # Enough to tell whether a message is JSON.
 BEGIN = 20
 STEP = 8_000
-# A term of 200 letters may be spelled in as many escapes.
+# The overlap has room for a term of 200 letters with each letter spelled as an escape.
 PIECE = STEP + 2_500
 
 
 def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UUID, list[Snippet]]:
     """
-    {session id: the first places that hold the text}; some may be missing if time runs out.
+    {session id: the first passages with the text}. Some may be missing if time runs out.
 
-    `query` is the list's query string: it leads back from a message.
+    `query` is the list's query string, for the way back from a message to the list.
     """
     found: dict[uuid.UUID, list[Snippet]] = {}
     connection = connections[Session.objects.db]
@@ -107,7 +119,7 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
                 if name == "message":
                     excerpt = readable_part(excerpt, masking.raw(begin), label)
                 html = marked_excerpt(excerpt, text, cut_before, cut_after)
-                # Not reverse(), which takes a tenth of the list's time for 150 snippets.
+                # reverse() would take a tenth of the list's time for 150 snippets.
                 url = (
                     f"{list_url}{session_id}/?{query}&m={row_id}"
                     if name == "message"
@@ -118,7 +130,7 @@ def snippets(ids: list, text: str, everywhere: bool, query: str) -> dict[uuid.UU
 
 
 def named_by(row: Session, named: Named, text: str, query: str) -> list[Snippet]:
-    """The ids by which the search names the row's conversation."""
+    """The row's ids that the search contains."""
     found = []
     if hit := named.by_id.get(row.pk):
         kind, row_id = hit
@@ -132,7 +144,7 @@ def named_by(row: Session, named: Named, text: str, query: str) -> list[Snippet]
 
 
 def named_address(session_id, kind: str, row_id, query: str) -> str:
-    """Where the page of a conversation shows the row that has this id."""
+    """The URL where this run, task, message or conversation is shown."""
     if kind == "task":
         return reverse("conversations:task", args=[session_id, row_id])
     place = {"run": f"run={row_id}", "message": f"m={row_id}"}.get(kind)
@@ -141,7 +153,7 @@ def named_address(session_id, kind: str, row_id, query: str) -> str:
 
 
 def places(everywhere: bool):
-    """(kind of page that shows it, parameters of HITS) for all that is searched."""
+    """(kind of page that shows a hit, parameters of HITS) for each place that is searched."""
     messages = {"table": "chat_messages", "label": "role", "words": "content", "condition": "true"}
     yield "message", messages
     if not everywhere:
@@ -169,14 +181,14 @@ def payload_url(name: str, session_id, row_id) -> str:
 
 
 def readable_part(excerpt: str, begin: str, role: str) -> str:
-    """A part of a message as people read it; `begin` is the message's beginning."""
+    """A part of a message as people read it. `begin` is the beginning of the message."""
     if excerpt.startswith(begin):
         return readable(excerpt, role)
     return letters(excerpt) if spells_letters(begin, role) else excerpt
 
 
 def marked_excerpt(excerpt: str, text: str, cut_before: bool, cut_after: bool) -> str:
-    """What stands around the first hit, with all hits in it marked."""
+    """The text around the first hit, with all hits in it marked."""
     start, end = first_hit(excerpt, text)
     first, last = max(start - BEFORE - MARGIN, 0), end + AFTER + MARGIN
     cut_before, cut_after = cut_before or first > 0, cut_after or last < len(excerpt)
@@ -185,18 +197,43 @@ def marked_excerpt(excerpt: str, text: str, cut_before: bool, cut_after: bool) -
         shown = masking.cut(shown, len(shown) + (not cut_after), cut_start=cut_before)
         start, end = first_hit(shown, text)
     first, last = max(start - BEFORE, 0), end + AFTER
-    line = " ".join(shown[first:last].split())
+    line = " ".join(in_plain_words(shown[first:last], text).split())
     before = "…" if (cut_before or first) and not line.startswith(personal_data.CUT) else ""
     return as_plain_text(f"{before}{line}{'…' if last < len(shown) else ''}", text)
 
 
+def in_plain_words(excerpt: str, text: str) -> str:
+    """Remove Markdown's signs, unless the search is for these signs."""
+    plain = without_markdown(excerpt)
+    return plain if len(hits(plain, text)) >= len(hits(excerpt, text)) else excerpt
+
+
+def marked_in_previews(row: Session, found: list[Snippet], text: str) -> list[Snippet]:
+    """If a preview shows the same words as a snippet, mark the term there, and the repetition."""
+    for name in ("first_message", "last_message"):
+        words = " ".join((getattr(row, name) or "").split())
+        if not any(end <= IN_VIEW for _, end in hits(words, text)):
+            continue
+        preview = as_plain_text(words, text)
+        repeated = [each for each in found if each.html.strip("…") in preview]
+        if repeated:
+            setattr(row, name, preview)
+            found = [
+                replace(each, is_repeated=each.is_repeated or each in repeated) for each in found
+            ]
+    return found
+
+
 def longest(words: tuple[Term, ...]) -> Term:
-    """The one that says most: an excerpt shows its first hit."""
+    """The longest term says most, so excerpts show its first hit."""
     return max(words, key=len)
 
 
 def first_hit(excerpt: str, text: str) -> tuple[int, int]:
-    """Of all that was typed, else of the longest word, else of any; (0, 0) if there is none."""
+    """
+    (start, end) of the first hit of the whole search, else of its longest word, else of any word;
+    (0, 0) if there is none.
+    """
     words = terms(text)
     for wanted in ([whole(text)], [longest(words)], words):
         if found := spans(excerpt, wanted):
@@ -205,7 +242,7 @@ def first_hit(excerpt: str, text: str) -> tuple[int, int]:
 
 
 def read(sql: str, values: list) -> list[tuple]:
-    """The rows; none if that takes too long: a page without them is better than no page."""
+    """The rows, or none if that takes too long: a page without them is better than no page."""
     alias = Session.objects.db
     with timeouts_ignored(), time_limit(alias, SECONDS), connections[alias].cursor() as cursor:
         cursor.execute(sql, values)

@@ -1,9 +1,10 @@
-"""What the browser calls the list: "3 failed · Conversations"."""
+"""The list's title in the browser, such as "3 failed · Conversations"."""
 
 from django.utils.text import Truncator
 
 from ..problems import kinds
 from ..problems.messages import shown_message
+from ..selection.forms import STEPS
 
 LONGEST = 60
 
@@ -18,8 +19,8 @@ def cut(text: str) -> str:
 
 def parts(filters, total: dict):
     """
-    The filters that say most, each in a few words; `total` as the list shows it. What was typed
-    stays as it was typed: a stand-in would tell whose it is.
+    The most telling filters, each in a few words. `total` is the one that the list shows. Text that
+    the user typed is not masked, since its stand-in would reveal whose it is.
     """
     given = filters.form.cleaned_data if filters.is_valid() else {}
     if filters.person:
@@ -38,5 +39,8 @@ def parts(filters, total: dict):
             yield f"{label}: {number:,}" if status == label else f"{number:,} {status}"
     if (error := given.get("error")) and filters.message:
         yield error if filters.message == error else shown_message(filters.message)
+    for name in STEPS:
+        if called := given.get(name):
+            yield called
     if agent := given.get("agent"):
         yield filters.agent_labels.get(agent.pk, str(agent))

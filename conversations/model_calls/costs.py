@@ -1,10 +1,10 @@
-"""Model calls of a run or a conversation: each without its payloads, and their totals."""
+"""The model calls of a run or conversation, without payloads, and their totals."""
 
 import uuid
 from dataclasses import dataclass
 
 from django.db import connections
-from django.db.models import Case, Value, When
+from django.db.models import Case, QuerySet, Value, When
 
 from privacy import masking
 
@@ -14,7 +14,7 @@ from ..prices import Used, cost, price_list, used, values_of, values_sql
 from ..problems import kinds
 
 SHOWN = 200
-# Seconds that a call may take: neither negative nor NaN, which PostgreSQL sorts last, nor infinite.
+# A plausible duration in seconds: not negative, infinite, or NaN (which PostgreSQL sorts last).
 LIKELY = "duration_seconds BETWEEN 0 AND 1e9"
 
 
@@ -36,16 +36,20 @@ def model_calls(session_id, run_id) -> list[ModelCall]:
     if not revision.has_model_call_links():
         return []
     calls = ModelCall.objects.filter(session_id=session_id, run_id=run_id)
-    failed = Case(When(kinds.any_problem("ModelCall"), Value(True)), default=Value(False))
-    calls = calls.defer("request_data", "response_data").annotate(failed=failed)
-    shown = list(calls.order_by("created_at", "pk")[:SHOWN])
-    for call in shown:
+    return with_costs(calls.order_by("created_at", "pk")[:SHOWN])
+
+
+def with_costs(calls: QuerySet) -> list[ModelCall]:
+    """The calls without requests and responses, each with whether it `failed` and its `cost`."""
+    failed = Case(When(kinds.MODEL_ERROR.by_predicate(), then=Value(True)), default=Value(False))
+    found = list(calls.defer("request_data", "response_data").annotate(failed=failed))
+    for call in found:
         call.cost = cost({masking.raw(call.model): [values_of(call)]})
-    return shown
+    return found
 
 
 def totals(session_id: uuid.UUID, run_id: uuid.UUID | None = None) -> Totals | None:
-    """Sums of the calls of a conversation, or of one of its runs; None without calls."""
+    """Totals for the model calls of a conversation, or of one of its runs; None without calls."""
     if not revision.has_model_call_links():
         return None
     statement = f"""

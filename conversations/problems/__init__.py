@@ -1,1 +1,1 @@
-"""What can go wrong in a conversation, and the words that came with it."""
+"""What can go wrong in a conversation, and the text of its errors."""

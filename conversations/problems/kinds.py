@@ -1,8 +1,8 @@
 """
 The registry of problems: one object for each kind of problem that a conversation can have.
 
-Filter choices, counts, rows of the list, the page Errors, which steps of a run are marked, exports,
-our indexes and what the command drops all follow from KINDS: a new kind is one more object there.
+Filter choices, counts, rows of the list, the page Errors, the marks on a run's steps, exports, our
+indexes and the indexes that the command drops all follow from KINDS: to add a kind, add an object.
 """
 
 from collections.abc import Callable
@@ -33,9 +33,9 @@ class Status:
     """How pages describe a run with this status, which is the kind's name."""
 
     label: str
-    # For a conversation whose last run has it.
+    # For a conversation whose last run has this status.
     hint: str
-    # In place of the answer.
+    # Shown where the answer would be.
     outcome: str
     icon: str = "triangle-alert"
 
@@ -43,12 +43,12 @@ class Status:
 @dataclass(frozen=True)
 class Kind:
     """
-    One kind of problem, or of run that is not completed. `name` is its key in addresses, files
-    and counts.
+    One kind of problem, or of run that is not completed. `name` is its key in URLs, files and
+    counts.
     """
 
     name: str
-    # As a choice; and with a count: "1 tool call failed", "2 tool calls failed".
+    # As a filter's choice, then with a count: "1 tool call failed", "2 tool calls failed".
     label: str
     one: str
     many: str
@@ -56,23 +56,23 @@ class Kind:
     meaning: str
     # The model of its rows: "Run", "Task" or "ModelCall".
     model: str
-    # SQL condition on these rows, with {column} for a column: our index holds the rows.
+    # SQL condition on these rows, with {column} for a column; our index covers the rows it matches.
     predicate: str
-    # What that index is for, as agent_indexes shows it.
+    # What the index is for, as agent_indexes shows it.
     purpose: str
-    # The index's own name if it serves several kinds.
+    # Set if one index serves several kinds.
     index: str = ""
-    # The condition on rows if not the predicate: it narrows the index's rows, or is quicker.
+    # Replaces the predicate as the condition on rows if it must be narrower or is faster.
     narrowed: Callable[[], Q] | None = None
-    # Whether this database has the columns.
+    # Whether this database has the columns it needs.
     is_known: Callable[[], bool] = lambda: True
     is_problem: bool = True
-    # The words that come with it, and the noun in front of the name of what said them.
+    # The error text that comes with it, and a noun for what reported it, such as "tool".
     words: Words | None = None
     noun: str = ""
-    # On the page Errors, if no words were recorded.
+    # Shown on the page Errors if no error text was recorded.
     wordless: str = "No reason was recorded"
-    # Its class in app.css.
+    # The class in app.css.
     pill: str = "problem"
     status: Status | None = None
 
@@ -99,28 +99,32 @@ class Kind:
 
     @property
     def flag(self) -> str:
-        """The annotation that says whether a row is of this kind."""
+        """The annotation that says whether a row has this kind of problem."""
         return f"is_{self.name}"
 
     def condition(self) -> Q:
-        """Matches the rows of this kind."""
+        """Matches rows of this kind."""
         return self.narrowed() if self.narrowed else self.by_predicate()
 
     def by_predicate(self) -> Q:
-        """Matches the rows that the index holds."""
+        """Matches the rows that our index covers."""
         return Q(Template(f"({self.predicate})", BooleanField()))
 
     def rows(self) -> QuerySet:
-        """The rows of this kind, each with a session_id."""
+        """Rows of this kind, each with a session_id."""
         return rows(self.model).filter(self.condition())
 
-    def rows_without_reason(self) -> QuerySet:
-        """Of runs: a run with a problem that has words counts as that problem only."""
-        rows = self.rows()
+    def covered_rows(self) -> QuerySet:
+        """Rows that our index covers: all of this kind, perhaps with others."""
+        return rows(self.model).filter(self.by_predicate())
+
+    def rows_without_reason(self, runs: QuerySet | None = None) -> QuerySet:
+        """Of these runs, or else of this kind: those without an error text that says more."""
+        found = self.rows() if runs is None else runs
         for reason in with_words():
             reasons = reason.rows().filter(session_id=OuterRef("session_id"), run_id=OuterRef("pk"))
-            rows = rows.filter(~Exists(reasons))
-        return rows
+            found = found.filter(~Exists(reasons))
+        return found
 
     def counted(self, count: int) -> str:
         return f"{count} {self.one if count == 1 else self.many}"
@@ -130,13 +134,13 @@ class Kind:
 
 
 def run_signs() -> tuple[Q, Q, Q]:
-    """Conditions on Run, from 0006 on: it answered, it ended, it shows signs of life."""
+    """Conditions on Run from 0006 on: it answered, it ended, it shows signs of life."""
     of_run = {"session_id": OuterRef("session_id"), "run_id": OuterRef("pk")}
     answered = any_of(rows("ChatMessage").filter(**of_run, role="assistant"))
-    # The database's clock, since the statement is built once and reused.
+    # Uses the database's clock, because the statement is built once and reused.
     since = Now() - INTERRUPTED_AFTER
     steps = rows("Task").filter(**of_run, updated_at__gt=since)
-    # 0006 includes 0005's links.
+    # Any database with 0006 also has the links that 0005 added.
     calls = rows("ModelCall").filter(**of_run, updated_at__gt=since)
     return (
         answered,
@@ -149,8 +153,8 @@ def no_result() -> tuple[Q, Q, Q]:
     """
     Conditions on Run: it has neither output nor answer, it ended, it shows signs of life.
 
-    A run whose workflow ends with an empty result still answered the person: it has an
-    assistant message, and is completed.
+    A run whose workflow ends with an empty result has still answered the customer: it has an
+    assistant message and counts as completed.
     """
     answered, ended, alive = run_signs()
     return Q(output_data__has_value=False) & ~answered, ended, alive
@@ -242,14 +246,14 @@ INTERRUPTED = Kind(
     ),
     **UNFINISHED,
 )
-# All that is known before 0006.
+# Before 0006, this is all we can tell.
 INCOMPLETE = Kind(
     name="incomplete",
     label="Run incomplete",
     one="run incomplete",
     many="runs incomplete",
-    meaning="The run has no output. This database does not record when runs end, so it may have "
-    "failed, been interrupted or still be running.",
+    meaning="The run has no output. This database does not record when runs end, so the run may "
+    "have failed, been interrupted or still be running.",
     model="Run",
     predicate=NO_OUTPUT,
     purpose="runs without an output",
@@ -304,13 +308,13 @@ TOOL_ERROR = Kind(
     ),
     noun="tool",
 )
-# The original system's rule: anything counts but null and an empty list.
+# The original system's rule: everything counts except null and an empty list.
 TASK_ERROR = Kind(
     name="task_error",
     label="Task error",
     one="task error",
     many="task errors",
-    meaning="A task recorded an error of its own, in its field “errors”.",
+    meaning="A task recorded an error itself, in its field “errors”.",
     model="Task",
     predicate="{errors} NOT IN ('null'::jsonb, '[]'::jsonb)",
     purpose="tasks that recorded errors",
@@ -322,7 +326,7 @@ TASK_ERROR = Kind(
     noun="task",
 )
 
-# In the order in which they are shown.
+# In the order in which pages show them.
 KINDS = (FAILED, RUNNING, INTERRUPTED, INCOMPLETE, MODEL_ERROR, TOOL_ERROR, TASK_ERROR)
 ANY_LABEL = "Any problem"
 
@@ -332,7 +336,7 @@ def named(name: str) -> Kind:
 
 
 def known(model: str = "") -> list[Kind]:
-    """The kinds that this database's revision can tell, perhaps only of one model."""
+    """The kinds that this database's revision can tell apart, optionally of one model only."""
     return [kind for kind in KINDS if kind.is_known() and model in ("", kind.model)]
 
 
@@ -341,7 +345,7 @@ def problems(model: str = "") -> list[Kind]:
 
 
 def unfinished() -> Kind:
-    """The kind whose index holds the runs that may still end."""
+    """The kind whose index covers the runs that may still end."""
     return RUNNING if RUNNING.is_known() else INCOMPLETE
 
 
@@ -362,7 +366,7 @@ def choices() -> list[tuple[str, str]]:
 
 
 def any_problem(model: str) -> Q:
-    """Matches rows of the model that are a problem of any kind."""
+    """Matches rows of the model that have a problem of any kind."""
     found = Q()
     for kind in problems(model):
         found |= kind.condition()
@@ -370,7 +374,7 @@ def any_problem(model: str) -> Q:
 
 
 def in_run(name: str) -> Q:
-    """Matches runs with a problem of this kind or, for "any", of any kind."""
+    """Matches runs with a problem of this kind or, with "any", of any kind."""
     found = Q()
     for kind in problems() if name == "any" else [named(name)]:
         if kind.model == "Run":
@@ -382,7 +386,7 @@ def in_run(name: str) -> Q:
 
 
 def run_status() -> Case:
-    """The status as one expression that checks each sign at most once."""
+    """The run's status as one expression that evaluates each condition at most once."""
     whens = [When(output_data__has_value=True, then=Value("completed"))]
     default = INCOMPLETE.name
     if revision.has_run_durations():

@@ -1,15 +1,14 @@
 """
-The words that come with a problem, in SQL: all of them, their sentence, and that normalised.
+The error text of a problem, in SQL: the whole text, its sentence, and the sentence normalised.
 
-An error may be a sentence, a document with a sentence in it, a text that quotes such a document, or
-a traceback. A document is read as the text that it is written as, so that one set of regular
-expressions finds the sentence in all of them, with the statuses, codes and types that belong in
-front of it.
+An error may be a sentence, a JSON document that contains a sentence, a text that quotes such a
+document, or a traceback. We treat a document as plain text, so that one set of regular expressions
+finds the sentence in all of these, together with the statuses, codes and types to put in front.
 
-Indexes are built on these expressions: to change one means a new index. The runtime's INSERTs
-compute them, so nothing in them can fail, and regular expressions see texts of bounded length.
-PostgreSQL before 18 cannot hold an expression that takes more than 8 kB in its catalogue, and a
-connection keeps 32 regular expressions as compiled: these are 31.
+Indexes are built on these expressions: whoever changes one needs a new index. The runtime's INSERTs
+compute them, so nothing in them may fail, and regular expressions only see text of limited length.
+PostgreSQL before 18 cannot store an expression of more than 8 kB in its catalogue, and a connection
+caches 32 compiled regular expressions: we use 31.
 """
 
 from dataclasses import dataclass
@@ -26,53 +25,53 @@ from .normalising import normalised
 LENGTH = 300
 WHO_LENGTH = 60
 LABELS_LENGTH = 100
-# In front of a message's words, it stands for anything that failed. No name holds it.
+# Replaces the name in front of a message to mean "whatever failed". No name contains it.
 ANY_WHO = "…"
-# In place of a message, it stands for runs of which no words tell why. A message has a colon.
+# Replaces the message of runs whose reason is unknown. A message contains a colon.
 NO_REASON = "no reason was recorded"
-# What the runtime puts in front of a tool's words.
+# What the runtime puts in front of a tool's error text.
 TOOL_PREFIX = r"^Error:\s*(?:Error executing \w+ ''[^'']*'':\s*)?"
 
-# Characters that are looked at: of any text, and of what may be a document.
+# How many characters are examined: of any text, and of a text that may be a document.
 TEXT_LENGTH = 30_000
 DOCUMENT_LENGTH = 4_000
 
-# What may be more than a sentence.
+# Signs that a text may be more than a sentence.
 STRUCTURED = r"""\{|\[(?:null, )*["'']|TextContent\(|Traceback \(most|\n\s+at |shorter answer\."""
-# A document inside a string of a document, and that inside another one.
+# A document inside a string of another document, and one nested that way twice.
 QUOTED_DOCUMENT = r"""[{\[]\s*\\"|''[{\[]"""
 TWICE_QUOTED = r'[{\[]\s*\\\\\\"'
-# Of a traceback, the line after its last frame; of others, the first lines; of the runtime's own
-# error for an answer that was cut off, not the answer.
+# For a traceback, keep the line after its last frame; for others, the first lines. The runtime's
+# own error about an answer that was cut off is kept without the answer.
 TRACES = (
     r"^((?:[^\u0001]*\u0001)?).*Traceback \(most.*"
     r'\n[ |]*File "[^\n]*\n(?:[ \t|][^\n]*\n)*([^\s|][^\n]*).*$'
     r"|\n\s+at .*$|(shorter answer\.)\s*(?:\n|\\n).*$"
 )
-# The keys of the sentence in any case, the best first, each as JSON or Python writes it.
+# The keys that hold the sentence, in any case, best first, as JSON or Python writes them.
 SENTENCES = (
     r"""["''](?:err(?:or)?_?)?(?:message|msg)["'']\s*:""",
     r"""["''](?:detail|reason|(?:error_)?description)["'']\s*:""",
     r"""(?:["''](?:errors?|title|text|preview|exception|traceback|stack|details|messages|content)"""
     r"""["'']\s*:|\mtext=)""",
 )
-# No sentences of the problem: what the one who failed was asked, and details beside a message.
+# Not the problem's sentence: the input of whatever failed, and details next to a message.
 ASKED = "requests?|inputs?|params|parameters|arg(?:ument)?s|kwargs|headers|query"
 NO_SENTENCES = (
     rf"""["''](?:{ASKED})["'']\s*:\s*\{{[^{{}}]*\}}"""
     rf"""|["''](?:details|errors)["'']\s*:\s*\[\{{[^\[\]]*\}}\](?=.*{SENTENCES[0]})"""
 )
-# Words of a document that quote another one.
+# A string in a document that quotes another document.
 UP_TO_WORDS = (
     r"""\u0001((?:\d{3}: )?)[{\[].*?:\s*\[?"([A-Za-z](?:[^"\\{]|\\.)*\{\s*["''])"""
     r"""(?=.*(?:message|msg|detail|reason|error)["'']\s*:)"""
 )
-# A document from its beginning to the key, and the sentence.
+# A document from its beginning to the key, and then the sentence.
 UP_TO = r'\u0001(.*?)["\[]*(?:\{|TextContent\().*?'
 QUOTED = r"""(?:"((?:[^"\\]|\\.)+)(?:"|$)|''((?:[^''\\]|\\.)+)(?:''|$))"""
 LIST = r"\u0001((?:\d{3}: )?)[\s\[]*\[(?:null, )*"
 
-# The codes and types, in any case. A word, perhaps with a short number at its end, is no id; some
+# Codes and types, in any case. A word, perhaps ending in a short number, is not an id; some words
 # say nothing.
 NO_TYPES = "error|text|fail|failed|failure|exception|object|none|null"
 TYPE = rf"""(?!(?:{NO_TYPES})["''])[A-Z][A-Z_.-]*[0-9]{{0,5}}"""
@@ -82,24 +81,24 @@ LABEL = (
     rf"""(?:["'']({TYPE})["''](?=\s*(?:[,}}\]]|$))|["'']?([45]\d\d)["''\s,}}\]])"""
     r"""|["'']\w+["'']\s*:\s*["'']([\w.]+(?:Error|Exception))["''])(?=[^\u0001]*\u0001)"""
 )
-# From the second error of a list on.
+# Everything from the second error of a list on.
 NEXT_ERROR = r"""\},\s*\{[^{}]*["''](?:message|msg|detail|reason)["'']\s*:[^\u0001]*\u0001"""
-# The sentence that was found; else the document's words without their quotes: quoted text would be
-# left out.
+# The sentence that was found, else the document's strings without their quotes: later, quoted text
+# is left out.
 QUOTED_WORDS = (
     r"""^([^\u0004]*)\u0004+$|(\u0001|[{\[,:]\s*)["'']([^"''{}\[\]]*)["''](?=\s*[,:}\]]|\s*$)"""
 )
 # A character that JSON escapes, without its backslash.
 CONTROL = "(?:[bfnrt]|u00[01][0-9a-f])"
 STATUS_FIRST = r"^ ([^\d\u0001]*)(\u0002[45]\d\d )"
-# A status in front of a text; one that is told twice, there or among the labels; and a type.
+# A status in front of a text; a status given twice, there or among the labels; and a type.
 STATUS = r"^ ?([^\u0001]*)\u0001([45]\d\d)(?:: |:?\s*$)"
 STATUS_AGAIN = r"^[\s\u0002]*(\d{3})\M([^\u0001]*)\u0002\1\M ?"
 STATUS_IN_FRONT = (
     r"^\s*\u0002(\d{3})\M([^\u0001]*\u0001)(?:Error code: )?\1\M(?:\s*[:.-]\s*|\s+(?=[A-Z])|\s*$)"
 )
 TYPE_IN_FRONT = r"\m([A-Za-z]\S*)\s*\u0001\1\M[\s:.,-]{0,3}"
-# Between labels and sentence; in front of what is not to be left out; after a sentence.
+# Between labels and sentence; before what must not be left out; after a sentence; sentence found.
 MARK, STAYS, ENDS, FOUND = "chr(1)", "chr(2)", "chr(3)", "chr(4)"
 
 
@@ -118,7 +117,7 @@ def unquoted(text: str) -> str:
 
 
 def taken_apart(said: str) -> str:
-    """SQL of the labels in a structured text, MARK, and its sentence."""
+    """SQL that splits a structured text: its labels, MARK, its sentence."""
     start = f"left({said}, {2 * DOCUMENT_LENGTH})"
     text = (
         f"CASE WHEN {start} ~ '{TWICE_QUOTED}' THEN {unquoted(unquoted(start))}"
@@ -127,7 +126,7 @@ def taken_apart(said: str) -> str:
     )
     text = unmarked(replaced(text, TRACES, r"\2\3"), DOCUMENT_LENGTH)
     text = replaced(text, NO_SENTENCES, "", "g")
-    # The labels are found in the text before MARK, the sentence in that after it.
+    # Labels are taken from the text before MARK, the sentence from the text after it.
     text = f"regexp_replace({text}, '^.*$', '\\&' || {MARK} || '\\&')"
     text = f"regexp_replace({text}, '{UP_TO_WORDS}', {MARK} || '\\1\\2')"
     for start in (*(rf"{UP_TO}{key}\s*\[?" for key in SENTENCES), LIST):
@@ -144,7 +143,7 @@ def taken_apart(said: str) -> str:
 
 
 def marked(said: str, length: int = LENGTH) -> str:
-    """SQL of the labels of a text, MARK and its sentence, with what may be cut off later."""
+    """SQL for a text's labels, MARK and its sentence, with some extra length to cut later."""
     length += 2 * LABELS_LENGTH
     text = (
         f"CASE WHEN left({said}, {TEXT_LENGTH}) ~ '{STRUCTURED}' THEN {taken_apart(said)}"
@@ -157,7 +156,7 @@ def marked(said: str, length: int = LENGTH) -> str:
 
 
 def joined(marked: str) -> str:
-    """SQL of "labels: sentence"."""
+    """SQL for "labels: sentence"."""
     text = f"translate({marked}, {STAYS}, '')"
     text = f"regexp_replace({text}, '{TYPE_IN_FRONT}', '\\1' || {MARK})"
     text = f"btrim({text}, ' ' || chr(10) || {MARK})"
@@ -165,12 +164,12 @@ def joined(marked: str) -> str:
 
 
 def sentence(marked: str, length: int = LENGTH) -> str:
-    """SQL of the sentence with its labels, cut; NULL if nothing was said."""
+    """SQL for the sentence with its labels, cut to `length`; NULL if there is no error text."""
     return f"nullif(left({joined(marked)}, {length}), '')"
 
 
 def message(marked: str) -> str:
-    """SQL of the normalised sentence on one line: the same for problems that are the same."""
+    """SQL for the normalised sentence on one line, which is the same for equal problems."""
     words = f"left({joined(normalised(marked))}, {LENGTH})"
     words = replaced(words, r"\s+", " ", "g")
     return f"coalesce(btrim({words}), '')"
@@ -179,25 +178,25 @@ def message(marked: str) -> str:
 @dataclass(frozen=True)
 class Words:
     """
-    What failed and what it said, in SQL with {column} for one of the columns. The methods ending
-    in `_sql` fill the columns in, by default with their bare names.
+    SQL for what failed and what its error text says, with {column} for a column. The methods ending
+    in `_sql` fill in the columns, by default with their plain names.
     """
 
     columns: tuple[str, ...]
     who: str
     said: str
-    # Whether the page Errors counts the same words together, whatever failed with them.
+    # Whether the page Errors counts equal texts together, whatever failed.
     any_who: bool = False
 
     def who_sql(self, **columns: str) -> str:
         return with_columns(self.who, **columns)
 
     def name_sql(self, **columns: str) -> str:
-        """What failed, cut, on one line and without a colon that would seem to end it."""
+        """What failed: cut, on one line, and without a colon, which would seem to end the name."""
         return with_columns(self.name, **columns)
 
     def said_sql(self, **columns: str) -> str:
-        """All that was said; nothing, or NULL, if nothing was."""
+        """The whole error text; empty or NULL if there is none."""
         return with_columns(self.said, **columns)
 
     def message_sql(self, **columns: str) -> str:
@@ -209,11 +208,11 @@ class Words:
         return f"coalesce(left({who}, {WHO_LENGTH}), '')"
 
     def as_said(self) -> Template:
-        """All that was said, for a queryset of these rows."""
+        """The whole error text, for a queryset of these rows."""
         return Template(self.said, ErrorTextField())
 
     def as_sentence(self, length: int) -> Left:
-        """The sentence, cut, with personal data masked."""
+        """The sentence, cut to `length`, with personal data masked."""
         return cut_text(Template(sentence(marked(self.said, length), length)), length)
 
     def as_message(self) -> Template:
@@ -224,7 +223,7 @@ class Words:
 
 
 def shown_message(message: str, is_cut: bool = True) -> str:
-    """A message as this user may see it; `is_cut`: its words may exceed LENGTH."""
+    """A message as this user may see it; `is_cut`: its text may be longer than LENGTH."""
     if not masking.is_active():
         return message
     who, colon, words = masking.raw(message).partition(": ")

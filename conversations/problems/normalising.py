@@ -1,12 +1,12 @@
 """
-What two problems that are the same may differ in, as a regular expression of PostgreSQL's: numbers,
-ids and quoted text, but neither HTTP statuses nor types of errors.
+What may differ between two equal problems, as a PostgreSQL regular expression: numbers, ids and
+quoted text, but neither HTTP statuses nor error types.
 
-Single quotes are doubled: these stand in SQL strings.
+Single quotes are doubled because these stand inside SQL strings.
 """
 
-# An HTTP status is a 4xx or 5xx that follows one of these words, or that is first in a text, unless
-# it counts something: "500 items failed".
+# A 4xx or 5xx is an HTTP status if it follows one of these words, or if the text begins with it and
+# it is not an amount, as in "500 items failed".
 STATUS = r"[45]\d\d(?!\w|[.,/-]\w*\d)"
 WORD = "[Hh]ttp|HTTP|[Ss]tatus|STATUS|[Cc]ode|CODE|[Ee]rror|ERROR"
 AFTER_WORD = (
@@ -27,12 +27,12 @@ COUNTS_NOTHING = (
     r"\s+(?!(?:[KMGT]i?B|EUR|USD|GBP)\M)[A-Z]|"
     rf"\s+(?:{REASONS})\M)"
 )
-# Without the quotes around it.
+# Drops the quotes around it.
 AFTER_A_WORD = rf"""({AFTER_WORD})(?:"({STATUS}[^"]*)"|(?={STATUS}))"""
 IN_FRONT = r"^((?:[^\u0001]*\u0001)?[\s(\[<{]{0,4})"
 TYPE = r"\w*\d[\w.]*(?:Error|Exception|Warning)\M"
-# Quoted text, uuids, and words with digits, together with what joins them. What begins with \u0002
-# stays.
+# Quoted text, UUIDs, and words with digits together with the characters that join them. \u0002 in
+# front protects a word.
 VARIES = (
     r'"[^"]*"'
     r"|(?<!\w)''[^''\u0002]*''(?!\w)"
@@ -43,10 +43,10 @@ VARIES = (
 
 def normalised(marked: str) -> str:
     """
-    SQL of a text without what varies. \u0001 ends the words in front of the text itself.
+    SQL for a text without its varying parts. \u0001 separates labels from the text itself.
 
-    What stays is marked first, and the texts with a status or a type are few: to look behind each
-    word for what is in front of it, in one expression, took twenty times as long.
+    What must stay is marked first, because few texts have a status or a type. Looking back from
+    each word for what precedes it, in a single expression, took twenty times as long.
     """
     text = f"regexp_replace({marked}, '{AFTER_A_WORD}', '\\1' || chr(2) || '\\2', 'g')"
     text = f"regexp_replace({text}, '{IN_FRONT}(?={STATUS}{COUNTS_NOTHING})', '\\1' || chr(2))"

@@ -1,9 +1,9 @@
 """
-What the customer got: an answer, none, one after more tries, or nothing yet.
+What the customer got: an answer, no answer, an answer after more tries, or nothing yet.
 
-A conversation's history is a text with a letter for each of its runs as they began, and one more if
-the agent said something afterwards without a run. Filters, rows, pages and files tell the outcome
-from this text, by the same patterns in SQL and in Python.
+A conversation's history is a string with one letter per run, in the order in which they began, and
+one more letter if the agent wrote something afterwards outside a run. Filters, rows, pages and
+files derive the outcome from this string, with the same patterns in SQL and Python.
 """
 
 import re
@@ -19,21 +19,21 @@ from . import kinds
 from .kinds import Kind
 
 ANSWERED, UNANSWERED, RUNNING, SAID_LATER = "a", "u", "r", "s"
-# The last runs without an answer since one that had an answer.
+# The trailing runs without an answer, after the last run that had one.
 LAST_TRIES = re.compile(f"[{UNANSWERED}{RUNNING}]*{UNANSWERED}(?=[^{UNANSWERED}]*$)")
 
 
 @dataclass(frozen=True)
 class Outcome:
     """
-    One of the things that a customer can get. `name` is its key in addresses and files, `meaning` a
+    One of the things that a customer can get. `name` is its key in URLs and files, `meaning` a
     sentence for the page Help.
     """
 
     name: str
     label: str
     meaning: str
-    # Matches the histories that have it, in Python and in PostgreSQL; no two match one history.
+    # Matches the histories with this outcome, in Python and PostgreSQL; no history matches two.
     pattern: str
 
     def condition(self) -> Q:
@@ -41,11 +41,11 @@ class Outcome:
         return Q(Regex(history("pk"), self.pattern))
 
     def condition_where_known(self) -> Q:
-        """Matches sessions among those that have runs of these kinds(), a little quicker."""
+        """Matches sessions that have runs of these kinds(), slightly faster."""
         return Q(Regex(whole_history("pk"), self.pattern))
 
     def kinds(self) -> list[Kind]:
-        """Of which kinds such a conversation has runs; none if it need not have any."""
+        """The kinds of run that such a conversation has; empty if it may have none of them."""
         if self is WAITING:
             return [kinds.RUNNING]
         return [] if self is ALL_ANSWERED else kinds.problems("Run")
@@ -59,7 +59,7 @@ LATER = Outcome(
     "A run gave no answer, and a later one of the same conversation did.",
     "^[^r]*u[^r]*[as]$",
 )
-WAITING = Outcome("waiting", "Waiting for an answer", "A run is still going on.", "r")
+WAITING = Outcome("waiting", "Waiting for an answer", "A run has not ended yet.", "r")
 OUTCOMES = (ALL_ANSWERED, NONE, LATER, WAITING)
 
 
@@ -68,7 +68,7 @@ def named(name: str) -> Outcome:
 
 
 def known() -> list[Outcome]:
-    """Before 0006 nothing tells whether a run is still running."""
+    """Before revision 0006, we cannot tell whether a run is still running."""
     return [each for each in OUTCOMES if each is not WAITING or kinds.RUNNING.is_known()]
 
 
@@ -82,7 +82,7 @@ def outcome_of(history: str) -> Outcome | None:
 
 
 def last_tries(history: str) -> range:
-    """The places of the runs that LAST_TRIES matches."""
+    """The positions of the runs that LAST_TRIES matches."""
     found = LAST_TRIES.search(history)
     return range(*found.span()) if found else range(0)
 
@@ -103,7 +103,7 @@ def sentence(history: str) -> str:
         return (
             f"The customer got an answer later, after {more} more {'tries' if more > 1 else 'try'}."
         )
-    return "Nothing was run, so it is not known what the customer got."
+    return "There were no runs, so we cannot tell what the customer got."
 
 
 # In SQL
@@ -121,9 +121,9 @@ def letter() -> Case:
 
 
 def history(session: str) -> Case:
-    """The history of the session that this column names; that of a healthy one is "a"."""
+    """The history of the session in this column; for a healthy session, just "a"."""
     runs = rows("Run").filter(session_id=OuterRef(session))
-    # Our indexes hold the runs without a result: where there are none, no run has to be read.
+    # Our indexes cover the runs without a result: if there are none, no run has to be read.
     by_index = {kind.index_name: kind.by_predicate() for kind in kinds.known("Run")}
     without_result = Q()
     for predicate in by_index.values():
@@ -137,7 +137,7 @@ def history(session: str) -> Case:
 
 
 def whole_history(session: str) -> Concat:
-    """The same, each run read."""
+    """The same, by reading each run."""
     runs = rows("Run").filter(session_id=OuterRef(session)).order_by().values("session_id")
     letters = runs.annotate(letters=StringAgg(letter(), "", order_by=("created_at", "id")))
     later_runs = rows("Run").filter(
@@ -151,6 +151,6 @@ def whole_history(session: str) -> Concat:
 
 
 def name_sql(history: str) -> str:
-    """SQL of the outcome's name, from SQL of the history; NULL for a conversation without runs."""
+    """SQL for the outcome's name, from SQL for the history; NULL for conversations without runs."""
     whens = (f"WHEN {history} ~ '{each.pattern}' THEN '{each.name}'" for each in OUTCOMES)
     return f"CASE {' '.join(whens)} END"

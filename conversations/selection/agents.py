@@ -1,40 +1,39 @@
-"""Agents as people choose them: those of one name are told apart."""
+"""Labels for choosing agents that tell apart agents with the same name."""
 
 import uuid
 from collections import Counter
 
-from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
 from backoffice.databases.errors import timeouts_ignored
 from backoffice.databases.time_limits import time_limit
 from backoffice.words import elapsed_words
 
-from ..models import Agent, Session, labelled
+from ..agentdb.newest_sessions import newest_sessions
+from ..models import CUT, Session, labelled
 
-# Of more agents whose names others have too, the last activity is not looked for.
+# If more agents than this share their names, last activities are not looked up.
 MOST = 100
 SECONDS = 0.2
 
 
 def labels(agents: list[tuple[uuid.UUID, str]]) -> dict[uuid.UUID, str]:
-    """{id: name}, with the beginning of the id where others have the name."""
-    times = Counter(name for _, name in agents)
-    return {pk: labelled(name, pk if times[name] > 1 else None) for pk, name in agents}
+    """{id: name}, plus the beginning of the id if other agents' names look the same."""
+    times = Counter(name[:CUT] for _, name in agents)
+    return {pk: labelled(name, pk if times[name[:CUT]] > 1 else None) for pk, name in agents}
 
 
 def with_activity(found: dict[uuid.UUID, str]) -> dict[uuid.UUID, str]:
-    """labels() that say of those with an id how long ago their last conversation was active."""
+    """The labels(), saying for those with an id when their last conversation was active."""
     same = [pk for pk, label in found.items() if label.endswith(f" ({str(pk)[:8]})")]
     if not same or len(same) > MOST:
         return found
-    newest = Session.objects.filter(agent_id=OuterRef("pk")).order_by("-updated_at")
-    agents = Agent.objects.filter(pk__in=same)
-    with timeouts_ignored(), time_limit(agents.db, SECONDS):
-        last = dict(agents.values_list("pk", Subquery(newest.values("updated_at")[:1])))
+    using = Session.objects.db
+    with timeouts_ignored(), time_limit(using, SECONDS):
+        last = {agent: updated_at for agent, _, updated_at in newest_sessions(same, 1, using)}
         now = timezone.now()
-        told = {pk: f"{found[pk][:-1]}, {activity(last.get(pk), now)})" for pk in same}
-        return {**found, **told}
+        active = {pk: f"{found[pk][:-1]}, {activity(last.get(pk), now)})" for pk in same}
+        return {**found, **active}
     return found
 
 

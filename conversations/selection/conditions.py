@@ -1,93 +1,119 @@
 """
-Conditions on conversations that other tables decide: words, problems, errors.
+Conditions on conversations that depend on other tables: problems, errors, steps, and when something
+happened. Those on words are in `words`.
 
-Such a condition can be probed one conversation after the other, or all rows that meet it can be
-collected first. Which is quicker depends on how common they are, and where; see `find`.
+A condition can be checked for one conversation at a time (a probe), or all matching rows can be
+collected first. Which is faster depends on how common they are, and where; see `find`.
 """
 
-import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import connections
-from django.db.models import OuterRef, Q, QuerySet
+from django.db.models import BooleanField, DateTimeField, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 
-from privacy import hits, masking
+from privacy import masking
 
-from ..access import agent_limits
-from ..agentdb import compiled, normal_form, revision
-from ..agentdb.search_terms import Term, terms, whole
-from ..agentdb.sql import any_of
+from ..agentdb import compiled
+from ..agentdb.sql import Template, any_of
+from ..agentdb.step_names import IS_TOOL_CALL, MODEL_NAME, NAME_LENGTH, TASK_NAME
 from ..indexes import catalogue, state
-from ..models import ChatMessage, Run, Session, Task
+from ..models import ChatMessage, ModelCall, Run, Session, Task
 from ..problems import kinds, outcomes
 from ..problems.kinds import Kind
 from ..problems.messages import ANY_WHO, NO_REASON
 from ..problems.outcomes import Outcome
+from . import estimates
 
-# Conversations that are probed one by one before collecting is tried: a microsecond each if an
-# index holds only such rows, ten or more if messages are read.
+# How many conversations are probed before collecting is tried. A probe takes a microsecond if an
+# index holds only matching rows, and ten or more if messages have to be read.
 QUICK_PROBES = 5_000
 SLOW_PROBES = 200
 
-# pg_trgm needs three letters of a word, or two at its beginning or end, to look anything up.
-TRIGRAM = re.compile(r"[^\W_]{3}|[\W_][^\W_]{2}|[^\W_]{2}[\W_]")
-# More than any table has.
+# More rows than any table has.
 MOST_ROWS = 10**12
 
-# With more tools than this, every task is searched.
-MOST_TOOLS = 1_000
-NEXT_TOOL = "SELECT min(tool_uri) FROM tasks WHERE tool_uri > %s"
+UNINDEXED_TIME = "{created_at} + interval '0'"
 
 
 @dataclass(frozen=True)
 class Condition:
     """
-    A conversation meets it if any of the `sources()` has a row with its session_id.
+    A conversation matches if any of the `sources()` has a row with its session_id.
 
-    `indexed`: indexes of ours find all these rows. `probes`: how many conversations are probed
-    one by one before the rows are collected. `named`: ids of conversations that meet it anyway.
+    `indexed`: our indexes find all these rows. `probes`: how many conversations are probed before
+    the rows are collected. `named`: ids of conversations that match in any case. `covered_by`: the
+    names of indexes that have all these rows and few others. `until`: all these rows are from
+    before this time. `candidates`: all of these rows and more, faster to find.
     """
 
     sources: Callable[[], tuple[QuerySet, ...]]
     indexed: bool
     probes: int = SLOW_PROBES
     named: tuple[uuid.UUID, ...] = ()
+    covered_by: tuple[str, ...] = ()
+    until: datetime | None = None
+    candidates: Callable[[], tuple[QuerySet, ...]] | None = None
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a probe reads no more than an index has."""
+        return self.probes == QUICK_PROBES
 
     def as_subquery(self) -> Q:
-        """Lets PostgreSQL's planner choose between the two forms below."""
-        return Q(pk__in=self.session_ids())
+        """Leaves the choice between the two forms below to PostgreSQL's planner."""
+        return Q(pk__in=self.session_ids(self.sources()))
 
     def as_collected(self) -> Q:
-        """Collects all rows first: with a LIMIT, the planner cannot probe each conversation."""
-        return Q(pk__in=self.session_ids()[:MOST_ROWS])
+        """Collects all rows first: the LIMIT keeps the planner from probing each conversation."""
+        return Q(pk__in=self.session_ids(self.sources())[:MOST_ROWS])
+
+    def candidates_collected(self) -> Q:
+        """The same for the candidates: as_probe() must tell which of them match."""
+        return Q(pk__in=self.session_ids((self.candidates or self.sources)())[:MOST_ROWS])
+
+    def as_candidate(self, among: QuerySet | None = None) -> Q:
+        """
+        Collects the candidates, or only those among these sessions if hardly any has one. Those
+        that match must still be told apart, by as_probe().
+        """
+        rows = (self.candidates or self.sources)()
+        if among is not None:
+            within = {"session_id__in": among.order_by().values("pk")}
+            rows = tuple(each.filter(**within) for each in rows)
+        return Q(pk__in=self.session_ids(rows))
 
     def as_probe(self) -> Q:
-        """Probes one conversation after the other."""
+        """Probes one conversation after another."""
         found = is_one_of(self.named) if self.named else Q()
         for source in self.sources():
             found |= any_of(source.filter(session_id=OuterRef("pk")))
         return found
 
-    def session_ids(self) -> QuerySet:
-        first, *others = (source.order_by().values("session_id") for source in self.sources())
-        # With OR instead, PostgreSQL would go through all conversations.
+    def expected_rows(self) -> float:
+        planned = sum(estimates.expected_rows(source.order_by()) for source in self.sources())
+        # The planner cannot tell how many tool calls failed, and expects a hundred times too many.
+        indexed = estimates.entries(self.covered_by) if self.covered_by else None
+        return planned if indexed is None else min(planned, indexed)
+
+    def session_ids(self, sources: tuple[QuerySet, ...]) -> QuerySet:
+        first, *others = (source.order_by().values("session_id") for source in sources)
+        # A UNION, because with OR PostgreSQL would go through all conversations.
         if self.named:
             others.append(Session.objects.filter(is_one_of(self.named)).order_by().values("pk"))
         return first.union(*others, all=True) if others else first
 
 
-def is_one_of(ids: tuple[uuid.UUID, ...]) -> Q:
-    # As one parameter: a thousand take Django milliseconds each time.
+def is_one_of(ids: Iterable[uuid.UUID]) -> Q:
+    # A single parameter: a thousand parameters would cost Django milliseconds each time.
     return Q(pk__in=RawSQL("SELECT unnest(%s::uuid[])", [list(ids)]))
 
 
 @dataclass(frozen=True)
 class Problem(Condition):
-    """Holds no search words, so its SQL is built once and reused."""
+    """Contains no search words, so its SQL is built once and reused."""
 
     kinds: tuple[Kind, ...] = ()
 
@@ -105,33 +131,57 @@ def probed_sessions(found: tuple[Kind, ...]) -> QuerySet:
 
 @dataclass(frozen=True)
 class Period:
-    """From `since` on, and before `until`; without either, it has no such end."""
+    """From `since` (inclusive) to `until` (exclusive); None means no limit on that side."""
 
     since: datetime | None = None
     until: datetime | None = None
 
-    def within(self) -> dict[str, datetime]:
-        bounds = {"created_at__gte": self.since, "created_at__lt": self.until}
+    def within(self, column: str = "created_at") -> dict[str, datetime]:
+        bounds = {f"{column}__gte": self.since, f"{column}__lt": self.until}
         return {name: moment for name, moment in bounds.items() if moment}
 
 
 ANY_TIME = Period()
 
 
+def covered_rows(found: Iterable[Kind], period: Period = ANY_TIME) -> tuple[QuerySet, ...]:
+    """All rows of the period that our indexes on these kinds have."""
+    by_index = {kind.index_name: kind for kind in found}
+    return tuple(kind.covered_rows().filter(**period.within()) for kind in by_index.values())
+
+
 def has_problem(name: str, period: Period = ANY_TIME) -> Condition:
-    """A problem of this kind or, for "any", of any kind, that happened in the period."""
+    """A problem of this kind or, with "any", of any kind, that happened in the period."""
     found = tuple(kinds.problems()) if name == "any" else (kinds.named(name),)
-    indexed = all(state.is_ready(kind.index_name) for kind in found)
+    # A run that failed may have answered all the same, so the others are told apart faster.
+    found = tuple(sorted(found, key=lambda kind: kind.model == "Run"))
+    names = tuple({kind.index_name for kind in found})
+    indexed = all(map(state.is_ready, names))
     probes = QUICK_PROBES if indexed else SLOW_PROBES
     if within := period.within():
         rows = tuple(each.filter(**within) for each in rows_of(found))
-        return Condition(lambda: rows, indexed, probes)
-    return Problem(lambda: rows_of(found), indexed, probes, kinds=found)
+        return Condition(
+            lambda: rows,
+            indexed,
+            probes,
+            covered_by=names,
+            # How many problems the period has is hardly known, so they are collected.
+            until=None if period.since else period.until,
+            candidates=lambda: covered_rows(found, period),
+        )
+    return Problem(
+        lambda: rows_of(found),
+        indexed,
+        probes,
+        covered_by=names,
+        candidates=lambda: covered_rows(found),
+        kinds=found,
+    )
 
 
 @dataclass(frozen=True)
 class GotOutcome(Condition):
-    """Rows of a few kinds tell which conversations may have the outcome, their runs which do."""
+    """Rows of a few kinds give conversations that may match; their runs tell which do."""
 
     outcome: Outcome = outcomes.ALL_ANSWERED
 
@@ -143,7 +193,7 @@ class GotOutcome(Condition):
     def as_collected(self) -> Q:
         if not self.sources():
             return self.as_probe()
-        return super().as_collected() & self.outcome.condition_where_known()
+        return self.candidates_collected() & self.outcome.condition_where_known()
 
     def as_probe(self) -> Q:
         return Q(compiled.condition(sessions_that_got, self.outcome))
@@ -154,119 +204,97 @@ def sessions_that_got(outcome: Outcome) -> QuerySet:
 
 
 def got_outcome(name: str) -> GotOutcome:
-    """What the customer got, by its name among the outcomes."""
+    """The condition for an outcome, given its name."""
     outcome = outcomes.named(name)
     found = outcome.kinds()
-    # Most conversations were answered: there is nothing to collect.
+    # Most conversations were answered, so collecting them makes no sense.
     indexed = bool(found) and all(state.is_ready(kind.index_name) for kind in kinds.known("Run"))
     probes = QUICK_PROBES if indexed else SLOW_PROBES
-    return GotOutcome(lambda: rows_of(tuple(found)), indexed, probes, outcome=outcome)
+    return GotOutcome(
+        lambda: rows_of(tuple(found)),
+        indexed,
+        probes,
+        candidates=lambda: covered_rows(found),
+        outcome=outcome,
+    )
 
 
-def is_active(since: datetime | None, until: datetime | None) -> Condition:
+def is_active(period: Period) -> Condition:
     """
-    A message was written, or a run began, at `since` or later and before `until`.
+    A message was written or a run began in the period.
 
-    The session's own times cannot narrow it: `updated_at` is that of its last run's start, before
-    that run's last message, and in imported conversations `created_at` may follow the messages.
+    The session's own times do not help: `updated_at` is when its last run began, which is before
+    that run's last message, and in imported conversations `created_at` may be after the messages.
     """
-    within = Period(since, until).within()
+    within = period.within()
     indexed = all(state.is_ready(index.name) for index in catalogue.OF_ACTIVITY)
     return Condition(
         lambda: (ChatMessage.objects.filter(**within), Run.objects.filter(**within)),
         indexed,
         QUICK_PROBES if indexed else SLOW_PROBES,
+        until=period.until,
     )
 
 
-def message_contains(text: str, everywhere: bool, named: tuple[uuid.UUID, ...] = ()) -> Condition:
-    """
-    All words of the text are in a message or, `everywhere`, in an error or a tool's name; or the
-    conversation is one of those `named`.
-    """
-    sources = [with_hits(ChatMessage.objects.all(), "content", text)]
-    indexed = state.is_ready(catalogue.TRIGRAMS.name) and any(map(TRIGRAM.search, terms(text)))
-    if everywhere:
-        for kind in kinds.with_words():
-            failing = kind.rows().annotate(words=kind.words.as_said())
-            sources.append(with_hits(failing, "words", text))
-            indexed = indexed and state.is_ready(kind.words_index_name)
-        calls, by_name = tool_calls(text)
-        sources.append(calls)
-        indexed = indexed and by_name
-    return Condition(lambda: tuple(sources), indexed, named=named)
+@dataclass(frozen=True)
+class HasStep(Condition):
+    """`probed`: the same rows as the sources, in a form that no index on names or times helps."""
+
+    probed: tuple[QuerySet, ...] = ()
+
+    def as_probe(self) -> Q:
+        found = Q()
+        for rows in self.probed:
+            found |= any_of(rows.filter(session_id=OuterRef("pk")))
+        return found
 
 
-def with_hits(rows: QuerySet, field: str, text: str) -> QuerySet:
+def has_step(of: str, name: str, period: Period = ANY_TIME, *, failed: bool = False) -> HasStep:
     """
-    Rows in which all words of the text are found. For somebody who does not see personal data, a
-    hit in what is masked does not count.
+    A step of the period by this name: of a "node", "tool" or "model", as `agentdb.step_names` tells
+    them apart. With `failed`, one that had a problem.
     """
-    words = terms(text)
-    if not words:
-        return rows.none()
-    found = rows.filter(**{f"{field}__holds": words})
-    if masking.is_active():
-        found = found.filter(**{f"{field}__holds_openly": countings(text)})
-    return found
+    is_model = of == "model"
+    model = ModelCall if is_model else Task
+    column, comparison = "model" if is_model else "name", "exact"
+    if len(name) == NAME_LENGTH:
+        comparison = "startswith"
+    cut = Template(MODEL_NAME if is_model else TASK_NAME)
 
+    def by_column(rows: QuerySet) -> QuerySet:
+        return rows.filter(**{f"{column}__{comparison}": name})
 
-def countings(text: str) -> list[list[str]]:
-    """
-    Lists of regular expressions; hits count if all of one list match: those of the words, or that
-    of all that was typed, since a phone number that somebody knows is several words.
-    """
-    return [[hits.pattern(term) for term in found] for found in (terms(text), [whole(text)])]
+    def by_cut(rows: QuerySet) -> QuerySet:
+        return rows.annotate(step_name=cut).filter(step_name=name)
 
-
-def holds(name: str, text: str) -> bool:
-    """The same as with_hits() for a text that was read."""
-    found = terms(text)
-    normal = normal_form.normalised(masking.raw(name))
-    if not found or not all(term in normal for term in found):
-        return False
-    return not masking.is_active() or any(
-        all(has_counting_hit(masking.raw(name), term) for term in each)
-        for each in (found, [whole(text)])
+    # One source for each kind of problem: with OR, a probe would read some index as a whole.
+    sources = rows_of(tuple(kinds.problems(model.__name__))) if failed else (model.objects.all(),)
+    if not is_model:
+        called = Q(Template(IS_TOOL_CALL, BooleanField()))
+        sources = tuple(rows.filter(called if of == "tool" else ~called) for rows in sources)
+    # The runtime's index is on models as they are, ours on names that are cut.
+    to_collect, to_probe = (by_column, by_cut) if is_model else (by_cut, by_column)
+    collected = tuple(to_collect(rows).filter(**period.within()) for rows in sources)
+    # For each conversation, the planner would read all entries of the name or of the period.
+    moment = Template(UNINDEXED_TIME, DateTimeField())
+    probed = tuple(
+        to_probe(rows).annotate(moment=moment).filter(**period.within("moment")) for rows in sources
     )
-
-
-def has_counting_hit(name: str, term: Term) -> bool:
-    return any(hits.counts(name, *span) for span in normal_form.spans(name, [term]))
-
-
-def tool_uris() -> list[str] | None:
-    """
-    The tools that tasks have called; None if there are more than MOST_TOOLS. Each takes one step in
-    the runtime's index; on a sharded database a recursive query would have to name a session.
-    """
-    found = [""]
-    # No user sees these. Without an agent limit each tool takes one step; with one, many.
-    with agent_limits.lifted(), connections[Task.objects.db].cursor() as cursor:
-        while len(found) <= MOST_TOOLS:
-            cursor.execute(NEXT_TOOL, [found[-1]])
-            [name] = cursor.fetchone()
-            if name is None:
-                return found[1:]
-            found.append(masking.raw(name))
-    return None
-
-
-def tool_calls(text: str) -> tuple[QuerySet, bool]:
-    """(calls of tools whose name holds the text, whether the runtime's index finds them)"""
-    if not revision.has_task_order():
-        return with_hits(Task.objects.filter(node_type="tool_call"), "name", text), False
-    uris = tool_uris()
-    if uris is None:
-        return with_hits(Task.objects.all(), "tool_uri", text), False
-    return Task.objects.filter(tool_uri__in=[uri for uri in uris if holds(uri, text)]), True
+    indexed = is_model or state.is_ready(catalogue.TASK_NAMES.name)
+    return HasStep(
+        lambda: collected,
+        indexed,
+        QUICK_PROBES if indexed else SLOW_PROBES,
+        until=period.until,
+        probed=probed,
+    )
 
 
 def normalised_message(text: str) -> str | None:
     """
-    The message itself, or that of the problem whose id is given; None if there is none. A URL
-    holds an id if the message has personal data: a message never looks like an id. With ANY_WHO in
-    front of the id, whatever failed with these words.
+    The message itself, or the message of the problem whose id is given; None if there is none. URLs
+    contain an id if the message has personal data; a message never looks like an id. With ANY_WHO
+    before the id, the message applies whatever failed.
     """
     anything = text.startswith(f"{ANY_WHO}: ")
     try:
@@ -284,14 +312,14 @@ def normalised_message(text: str) -> str | None:
 
 def problem_is(message: str, problem: str, period: Period = ANY_TIME) -> Condition:
     """
-    Problems of the period with this message, of kind `problem` or else of all with words. With
-    ANY_WHO in front of the words, whatever failed with them; NO_REASON finds runs without words.
+    Problems of the period with this message, of the kind `problem` or else of all kinds that have
+    error texts. With ANY_WHO in the message, whatever failed. NO_REASON finds runs without one.
     """
     if message == NO_REASON:
         return no_reason(problem, period)
     who, colon, words = message.partition(": ")
-    told = kinds.with_words()
-    found = [kind for kind in told if kind.name == problem] or told
+    all_kinds = kinds.with_words()
+    found = [kind for kind in all_kinds if kind.name == problem] or all_kinds
 
     def rows(kind: Kind) -> QuerySet:
         same = kind.rows().filter(**period.within())
@@ -304,10 +332,25 @@ def problem_is(message: str, problem: str, period: Period = ANY_TIME) -> Conditi
     return Condition(lambda: tuple(map(rows, found)), indexed)
 
 
-def no_reason(problem: str, period: Period) -> Condition:
-    """Runs of this kind, or else of any that is a problem, for which no reason was recorded."""
+@dataclass(frozen=True)
+class NoReason(Condition):
+    """Nearly every run that failed has a reason, so its answer is only looked up if it has none."""
+
+    def as_collected(self) -> Q:
+        return self.candidates_collected() & self.as_probe()
+
+
+def no_reason(problem: str, period: Period) -> NoReason:
+    """Runs of this kind, or else of any problem kind, for which no reason was recorded."""
     runs = kinds.without_words()
     found = [kind for kind in runs if kind.name == problem] or runs
     rows = tuple(kind.rows_without_reason().filter(**period.within()) for kind in found)
+    covered = tuple(
+        kind.rows_without_reason(kind.covered_rows()).filter(**period.within()) for kind in found
+    )
     needed = (*found, *kinds.with_words())
-    return Condition(lambda: rows, all(state.is_ready(kind.index_name) for kind in needed))
+    return NoReason(
+        lambda: rows,
+        all(state.is_ready(kind.index_name) for kind in needed),
+        candidates=lambda: covered,
+    )

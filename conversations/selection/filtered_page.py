@@ -1,4 +1,4 @@
-"""The base of pages with results below filters."""
+"""The base of pages that show results below filters."""
 
 from django.db import OperationalError
 
@@ -9,25 +9,25 @@ from backoffice.metrics import database_failed
 
 from ..models import Session
 
-# Time limit for the filters of the page that says so.
+# The time limit for the filters on the page that says it took too long.
 TIMED_OUT_SECONDS = 0.5
 
 
 class FilteredPageMixin(FragmentMixin):
     """
-    A page of results below filters. If the results take too long, it says so with status 503 and
-    keeps the filters; when htmx replaces it, the address bar shows the filters' URL.
+    A page of results below filters. If the results take too long, it keeps the filters and says so,
+    with status 503. When htmx replaces the page, the address bar shows the URL with the filters.
     """
 
     def get(self, request, *args, **kwargs):
         try:
             return self.get_page(request, *args, **kwargs)
         except OperationalError as error:
-            # Our own database is not what the filters narrow.
+            # Filters cannot be blamed for our own database.
             if not is_timeout(error) or alias_of(error) == "default":
                 raise
             database_failed(error)
-        # If the agents' names take too long as well, the error page appears without filters.
+        # If even the agents' names take too long, the error page appears without filters.
         with time_limit(Session.objects.db, TimeBudget(TIMED_OUT_SECONDS)):
             context = self.filters_context() | {"timed_out": True, "retry": request.get_full_path()}
             return self.render_to_response(context, status=503).render()
@@ -36,11 +36,11 @@ class FilteredPageMixin(FragmentMixin):
         return super().get(request, *args, **kwargs)
 
     def filters_context(self) -> dict:
-        """The context that does not depend on results."""
+        """The part of the context that does not depend on results."""
         raise NotImplementedError
 
     def shown_query(self, context: dict) -> str:
-        """The query string that leads to what is shown, without the form's empty fields."""
+        """The query string of the page shown, without the form's empty fields."""
         raise NotImplementedError
 
     def render_to_response(self, context, **kwargs):

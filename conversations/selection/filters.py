@@ -1,29 +1,27 @@
-"""The list's URL parameters. An invalid one is explained and matches nothing."""
+"""The list's filters, as URL parameters. An invalid one is explained and matches nothing."""
 
 import uuid
 from dataclasses import replace
-from datetime import timedelta
 
 import django_filters
 from django.http import QueryDict
-from django.utils import timezone
 from django.utils.functional import cached_property
 
 from backoffice.databases.text import is_storable
-from backoffice.words import exact, external_id_label
+from backoffice.words import external_id_label
 from privacy import masking
 
+from ..agentdb.step_names import NAME_LENGTH
 from ..models import LONGEST_IN_ADDRESS, Agent, Session
 from ..problems import kinds, outcomes
-from ..problems.messages import shown_message
 from . import pasted
 from .conditions import (
     Condition,
     Period,
     got_outcome,
     has_problem,
+    has_step,
     is_active,
-    message_contains,
     normalised_message,
     problem_is,
 )
@@ -32,7 +30,11 @@ from .forms import (
     CREATED,
     DATES,
     PERIOD,
+    STEP_DETAILS,
+    STEP_PERIOD,
+    STEPS,
     ConversationFilterForm,
+    FilterSet,
     MomentFilter,
     TimeZoneFilter,
     query_string,
@@ -48,29 +50,28 @@ from .widgets import (
     QuickSelect,
     SearchInput,
 )
+from .words import message_contains
 
-# Links to activity in the last days: label, and how many days ago the first and the last were.
-ACTIVITY = (("Today", 0, 0), ("Yesterday", 1, 1), ("Last 7 days", 6, 0), ("Last 30 days", 29, 0))
-
+# The filters that small screens fold away.
+FOLDED = ("scope", "agent", "outcome", *CREATED, *ACTIVE)
 
 PLACEHOLDER = "Words, {}, or any id"
 
 
-class ConversationFilter(django_filters.FilterSet):
+class ConversationFilter(FilterSet):
     search = django_filters.CharFilter(
         method="filter_search",
         label="Search",
         help_text="Conversations with all of these words in their messages, in any order and in "
         "upper or lower case. Put a phrase in quotes. An id of any kind finds its conversation.",
-        widget=SearchInput(attrs={"maxlength": 200}),
         max_length=200,
         strip=False,
     )
     scope = django_filters.ChoiceFilter(
         method="filter_nothing",
         label="Search in",
-        help_text="“Errors and tools too” also searches what failed calls and tasks said, and the "
-        "names of tools.",
+        help_text="“Errors and tools too” also searches the error messages of failed calls and "
+        "tasks, and the names of tools.",
         empty_label="Messages",
         choices=[("all", "Errors and tools too")],
         widget=QuickSelect,
@@ -85,30 +86,30 @@ class ConversationFilter(django_filters.FilterSet):
     )
     external_id = django_filters.CharFilter(
         method="filter_external_id",
-        help_text="Conversations whose external id begins like this, in upper or lower case. It is "
-        "what your own systems call the person or the ticket.",
+        help_text="Conversations whose external id begins with this text, in upper or lower case. "
+        "The external id is what your own systems call the person or ticket.",
         max_length=200,
         strip=False,
         widget=HiddenInput,
     )
-    # Set by links: everything of one external id, to the letter.
+    # Set by links to one person: exactly this external id.
     external_id_is = django_filters.CharFilter(
         method="filter_external_id_is",
-        help_text="Everything of one person or ticket. Links to a person's page set it.",
+        help_text="All conversations of one person or ticket. Links to a person’s page set this.",
         max_length=LONGEST_IN_ADDRESS,
         strip=False,
         widget=HiddenInput,
     )
-    # The same for that of a conversation, where the address must not tell it.
+    # The same through one of their conversations, if the URL must not reveal the external id.
     external_id_of = django_filters.UUIDFilter(
         method="filter_external_id_is",
-        help_text="The same, for the person of a conversation.",
+        help_text="All conversations of the person or ticket in this conversation.",
         widget=HiddenInput,
     )
     outcome = django_filters.ChoiceFilter(
         method="filter_outcome",
         label="Customer got",
-        help_text="Conversations by what the customer got in the end, whatever went wrong before.",
+        help_text="What the customer got in the end, whatever went wrong on the way.",
         empty_label="Anything",
         choices=(),
         widget=QuickSelect,
@@ -140,21 +141,21 @@ class ConversationFilter(django_filters.FilterSet):
     tz = TimeZoneFilter(
         method="filter_nothing",
         label="Time zone",
-        help_text="What dates are read in: your own time zone, unless a link names another one.",
+        help_text="The time zone for dates: your own, unless the link you opened names another.",
     )
     # Set by links.
     problem = django_filters.ChoiceFilter(
         method="filter_problem",
         label="Problem",
-        help_text="Conversations with this kind of problem. The tabs above the list choose it.",
+        help_text="Conversations with this kind of problem. The tabs above the list set this.",
         choices=(),
         widget=HiddenInput,
     )
     error = django_filters.CharFilter(
         method="filter_error",
         label="Error",
-        help_text="Conversations in which something failed with this message. Links of the page "
-        "Errors set it.",
+        help_text="Conversations in which something failed with this message. Links on the Errors "
+        "page set this.",
         max_length=400,
         strip=False,
         widget=HiddenInput,
@@ -162,22 +163,72 @@ class ConversationFilter(django_filters.FilterSet):
     problem_from = MomentFilter(
         method="filter_problem",
         label="Problem from",
-        help_text="Conversations in which something went wrong then or later. Errors sets it.",
+        help_text="Conversations in which something went wrong at or after this time. Links on the "
+        "Errors page set this.",
         end=False,
         widget=HiddenInput,
     )
     problem_until = MomentFilter(
         method="filter_problem",
         label="Problem before",
-        help_text="Conversations in which something went wrong before then. Errors sets it.",
+        help_text="Conversations in which something went wrong before this time. Links on the "
+        "Errors page set this.",
+        end=True,
+        widget=HiddenInput,
+    )
+    node = django_filters.CharFilter(
+        method="filter_step",
+        label="Node",
+        help_text="Conversations in which this node of a workflow ran. Links on the page Slow and "
+        "failing set this.",
+        max_length=NAME_LENGTH,
+        strip=False,
+        widget=HiddenInput,
+    )
+    tool = django_filters.CharFilter(
+        method="filter_step",
+        label="Tool",
+        help_text="Conversations in which the agent called this tool. Links on the page Slow and "
+        "failing set this.",
+        max_length=NAME_LENGTH,
+        strip=False,
+        widget=HiddenInput,
+    )
+    model = django_filters.CharFilter(
+        method="filter_step",
+        label="Model",
+        help_text="Conversations in which the agent called this model. Links on the page Slow and "
+        "failing set this.",
+        max_length=NAME_LENGTH,
+        strip=False,
+        widget=HiddenInput,
+    )
+    step = django_filters.ChoiceFilter(
+        method="filter_nothing",
+        label="Step",
+        help_text="With a node, tool or model: conversations in which it failed.",
+        choices=[("failed", "failed")],
+        widget=HiddenInput,
+    )
+    step_from = MomentFilter(
+        method="filter_nothing",
+        label="Step from",
+        help_text="With a node, tool or model: conversations that used it at or after this time.",
+        end=False,
+        widget=HiddenInput,
+    )
+    step_until = MomentFilter(
+        method="filter_nothing",
+        label="Step before",
+        help_text="With a node, tool or model: conversations that used it before this time.",
         end=True,
         widget=HiddenInput,
     )
     evals = django_filters.ChoiceFilter(
         method="filter_evals",
         label="Evaluations",
-        help_text="Leaves out conversations whose external id begins with “eval:”: tests of an "
-        "agent, not people.",
+        help_text="Leaves out conversations whose external id begins with “eval:”. They are tests "
+        "of an agent, without a real person.",
         choices=[("hidden", "hidden")],
         widget=HiddenInput,
     )
@@ -201,9 +252,8 @@ class ConversationFilter(django_filters.FilterSet):
                 "Conversations with exactly this external id, in upper or lower case."
             )
         self.filters["external_id_is"].label = self.filters["external_id_of"].label = label
-        self.filters["search"].extra["widget"].attrs["placeholder"] = PLACEHOLDER.format(
-            external_id_label(inside=True)
-        )
+        placeholder = PLACEHOLDER.format(external_id_label(inside=True))
+        self.filters["search"].extra["widget"] = SearchInput({"placeholder": placeholder})
 
     def filter_search(self, queryset, name, value):
         everywhere = self.form.cleaned_data["scope"] == "all"
@@ -214,11 +264,11 @@ class ConversationFilter(django_filters.FilterSet):
 
     @cached_property
     def named(self) -> Named:
-        """What the search names by an id."""
+        """The conversations whose ids the search contains."""
         return named(self.form.cleaned_data.get("search") or "")
 
     def filter_problem(self, queryset, name, value):
-        """Dates of a problem alone ask for any problem."""
+        """Filter by kind and time. If only the time is given, any kind of problem matches."""
         problem = self.form.cleaned_data["problem"] or "any"
         self.conditions["problem"] = has_problem(problem, self.period)
         return queryset
@@ -236,9 +286,14 @@ class ConversationFilter(django_filters.FilterSet):
         )
 
     def filter_active(self, queryset, name, value):
-        start, end = (self.form.cleaned_data[date] for date in ("active_from", "active_until"))
-        self.conditions["active"] = is_active(start and start[0], end and end[0])
+        self.conditions["active"] = is_active(self.between(ACTIVE))
         return queryset
+
+    def filter_step(self, queryset, name, value):
+        period, failed = self.between(STEP_PERIOD), self.form.cleaned_data["step"] == "failed"
+        return self.meeting(
+            queryset, name, value, lambda: has_step(name, value, period, failed=failed)
+        )
 
     def meeting(self, queryset, name, value, condition):
         if not is_storable(value):
@@ -248,23 +303,27 @@ class ConversationFilter(django_filters.FilterSet):
 
     @property
     def period(self) -> Period:
-        """When the problem that the filters ask for happened."""
-        start, end = (self.form.cleaned_data[date] for date in PERIOD)
+        """When the problem must have happened."""
+        return self.between(PERIOD)
+
+    def between(self, dates: tuple[str, str]) -> Period:
+        start, end = (self.form.cleaned_data[date] for date in dates)
         return Period(start and start[0], end and end[0])
 
     @cached_property
     def message(self) -> str | None:
-        """The normalised message that the filter `error` asks for."""
+        """The normalised message in the filter `error`."""
         return normalised_message(self.form.cleaned_data["error"])
 
     def filter_external_id(self, queryset, name, value):
-        if not is_storable(value):
-            return queryset.none()
         spellings = pasted.spellings(value)
-        # By its beginning, one that is masked could be guessed letter by letter.
+        if not spellings or not is_storable(value):
+            return queryset.none()
+        # A prefix search would let users guess a masked external id letter by letter.
         if masking.is_active():
             return queryset.named(*spellings)
-        # What was typed counts if anything begins so, else what is left of it without dirt.
+        # Use the first spelling that any external id begins with, else the last one, which is
+        # cleaned up most.
         for spelling in spellings[:-1]:
             if Session.objects.named_from(spelling).exists():
                 return queryset.named_from(spelling)
@@ -278,12 +337,12 @@ class ConversationFilter(django_filters.FilterSet):
 
     @cached_property
     def person(self) -> str:
-        """The external id that all conversations have, as it is shown; empty if there is none."""
+        """The external id in the filter for one person, as pages show it, or an empty string."""
         given = self.form.cleaned_data if self.is_valid() else {}
         if session_id := given.get("external_id_of"):
             named = Session.objects.filter(pk=session_id).values_list("external_id", flat=True)
             return named.first() or ""
-        # As it was typed: a stand-in would tell whose it is.
+        # Not masked, since a stand-in would reveal whose it is.
         return given.get("external_id_is") or ""
 
     def filter_evals(self, queryset, name, value):
@@ -298,103 +357,71 @@ class ConversationFilter(django_filters.FilterSet):
 
     @cached_property
     def matching(self) -> Matching:
-        """The conversations that match; none if a filter is invalid."""
+        """The conversations that match, or none if a filter is invalid."""
         self.conditions: dict[str, Condition] = {}
         if not self.is_valid():
             return Matching(self.queryset.none())
         base = self.filter_queryset(self.queryset.all())
-        end = self.form.cleaned_data["end_date"]
-        return Matching(base, tuple(self.conditions.values()), until=end and end[0])
+        given = self.form.cleaned_data
+        return Matching(
+            base,
+            tuple(self.conditions.values()),
+            until=given["end_date"] and given["end_date"][0],
+            by_beginning=bool(given["external_id"]),
+        )
 
     def matching_problem(self, kind: str) -> Matching:
         """
-        Conversations with this problem that match the other filters; an error is one of the
-        problem that is chosen.
+        Conversations with this problem that match the other filters. The filter by error only
+        applies if this is the chosen problem.
         """
         matching = self.matching
-        names = ["search", "active", "outcome"]
+        names = ["search", "active", "outcome", *STEPS]
         if kind == self.form.cleaned_data["problem"]:
             names.append("error")
         others = [self.conditions[name] for name in names if name in self.conditions]
         return replace(matching, conditions=(*others, has_problem(kind, self.period)))
 
     def with_time(self) -> dict[str, str]:
-        """{name: query string} that adds a time to edit to each date filter."""
+        """{name of a date filter: query string that adds a time to it, which the user can edit}."""
         found = {}
-        for name in DATES:
+        for name in (*CREATED, *ACTIVE):
             if DATE.fullmatch(self.data.get(name, "")):
                 query = QueryDict(self.query(), mutable=True)
                 query[name] += "T23:59:59" if self.filters[name].extra["end"] else "T00:00"
                 found[name] = query.urlencode()
         return found
 
-    def has_rare(self) -> bool:
-        """Whether a filter is set that small screens fold away."""
-        return any(self.data.get(name) for name in ("outcome", *DATES))
+    def has_dates(self) -> bool:
+        return any(self.data.get(name) for name in DATES)
+
+    def folded_number(self) -> int:
+        """How many of the filters that small screens fold away are set."""
+        names = [name for name in FOLDED if name != "scope" or self.data.get("search")]
+        return sum(bool(self.data.get(name)) for name in names)
+
+    def folded_errors(self) -> bool:
+        """Whether a folded filter is invalid. Then the page must unfold them to show why."""
+        return any(name in self.errors for name in FOLDED)
 
     def zone_of_dates(self) -> dict | None:
-        """What dates are read in and, if that is not the viewer's zone, how to read them there."""
+        """The dates' time zone and, if that is not the viewer's, a link that uses the viewer's."""
         name, viewer = str(self.form.zone), str(self.form.viewer_zone)
         if self.data.get("tz") != name:
             return None
         other = {"name": viewer, "query": self.query("tz", tz=viewer)} if name != viewer else None
         return {"name": name, "other": other}
 
-    def activity_links(self) -> list[dict]:
-        """Days that are often asked for, in the zone of the other dates or else the viewer's."""
-        form = self.form
-        zone = form.zone if any(self.data.get(name) for name in CREATED) else form.viewer_zone
-        today = timezone.localdate(timezone=zone)
-        chosen = [self.data.get(name, "") for name in ACTIVE]
-        links = []
-        for label, first, last in ACTIVITY:
-            days = [str(today - timedelta(days=back)) for back in (first, last)]
-            query = self.query(*ACTIVE, "tz", **dict(zip(ACTIVE, days, strict=True)), tz=str(zone))
-            links.append(
-                {
-                    "label": label,
-                    "chosen": days == chosen and str(zone) == self.data.get("tz"),
-                    "query": query,
-                }
-            )
-        return links
-
-    def active(self) -> list[dict]:
-        """The active filters, each with the query string of the list without it."""
-        self.is_valid()
-        chips = []
-        for name, form_field in self.form.fields.items():
-            # Valid filters stay removable beside an invalid one.
-            value = self.form.cleaned_data.get(name)
-            if value in (None, "") or (name == "scope" and not self.data.get("search")):
-                continue
-            if name == "tz":
-                continue
-            text = self.data.get(name)
-            if name in ("external_id_is", "external_id_of"):
-                text = self.person or text
-            elif name == "agent":
-                text = self.agent_labels.get(value.pk, str(value))
-            elif name == "problem":
-                text = kinds.label(value)
-            elif name in ("scope", "outcome"):
-                text = dict(form_field.choices)[value]
-            elif name in PERIOD:
-                text = exact(value[0])
-            elif name == "error" and self.message not in (None, text):
-                # Of what somebody typed, a stand-in would tell whose it is.
-                text = shown_message(self.message)
-            chips.append({"label": form_field.label, "text": text, "without": self.query(name)})
-        return chips
-
     def query(self, *left_out: str, keep_cursor: bool = False, **others: str) -> str:
-        """The filters as a query string, without empty ones and `left_out`, plus `others`."""
+        """The filters as a query string: without empty ones and `left_out`, but with `others`."""
         names = set(self.filters) - set(left_out)
         if keep_cursor:
             names.add("after")
         if self.data.get("go") == "0":
             names.add("go")
         values = {name: self.data[name] for name in self.data if name in names} | others
+        if not any(values.get(name) for name in STEPS):
+            values = {name: value for name, value in values.items() if name not in STEP_DETAILS}
         if not any(values.get(name) for name in DATES):
             values.pop("tz", None)
         return query_string(values)

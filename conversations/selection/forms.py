@@ -3,7 +3,9 @@
 import re
 import uuid
 from contextlib import suppress
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from copy import copy
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import partial
 from urllib.parse import urlencode
 
 import django_filters
@@ -14,27 +16,37 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.functional import cached_property
 
 from backoffice import time_zones
+from backoffice.words import local
 
+from ..agentdb import revision
 from ..agentdb.search_terms import terms
+from .relative_periods import EXAMPLES, days_of
 from .widgets import HiddenInput, MomentInput
 
-# Parameters that are not filters: cursor, search sent by hand, newest row seen.
-OTHER_PARAMETERS = frozenset({"after", "go", "since"})
+# Parameters that are not filters: the cursors of the older and the newer page, whether the user
+# pressed Enter, and the newest row that the page shows.
+OTHER_PARAMETERS = frozenset({"after", "before", "go", "since"})
 SHORTEST_SEARCH = 2
-# Filters by date; `tz` names the zone that all of them are read in.
+# Filters by date. `tz` names the time zone for all of them.
 CREATED = ("start_date", "end_date")
 ACTIVE = ("active_from", "active_until")
-# When a problem happened; set by links.
+# When a problem happened. Only links set these.
 PERIOD = ("problem_from", "problem_until")
-DATES = (*CREATED, *ACTIVE, *PERIOD)
+# Steps by the name of what was called, when that was, and how it went. Only links set these.
+STEPS = ("node", "tool", "model")
+STEP_PERIOD = ("step_from", "step_until")
+STEP_DETAILS = ("step", *STEP_PERIOD)
+DATES = (*CREATED, *ACTIVE, *PERIOD, *STEP_PERIOD)
 
 
 class MomentField(forms.Field):
     """
-    A date, or a date and time, in the current time zone unless it names its own offset.
+    A date, a relative period, or a date and time, in the current time zone unless it names its own
+    offset.
 
-    Cleans to (aware datetime, whether it is included): a date's first moment or, for `end`, the
-    first moment after it. Of a time that comes twice, an end is the later one.
+    Cleans to (aware datetime, whether it is included). A date or a period becomes its first moment
+    or, with `end`, the first moment after it. If clocks went back and a time occurs twice, an end
+    is the later of the two.
     """
 
     widget = MomentInput
@@ -50,16 +62,14 @@ class MomentField(forms.Field):
         try:
             if not text.isascii():
                 raise ValueError
-            if day := parse_date(text):
-                if self.end:
-                    day += timedelta(days=1)
-                midnight = datetime.combine(day, time.min)
+            if days := days_named(text):
+                midnight = datetime.combine(days[self.end], time.min)
                 return time_zones.in_utc(midnight, timezone.get_current_timezone()), not self.end
-            # A plus sign in a pasted address arrives as a space.
+            # In a URL that somebody typed or pasted, a plus sign arrives as a space.
             moment = parse_datetime(re.sub(r" (\d\d:?\d\d)$", r"+\1", text))
             if moment is None:
                 raise ValueError
-            # At the calendar's ends a moment may not exist in UTC.
+            # At the ends of the calendar, the time may not exist in UTC.
             if timezone.is_aware(moment):
                 moment = moment.astimezone(UTC)
             else:
@@ -67,13 +77,35 @@ class MomentField(forms.Field):
                 moment = time_zones.in_utc(moment, zone, later=self.end)
         except (ValueError, OverflowError):
             raise forms.ValidationError(
-                "Write a date like 2026-11-23, or a date and time like 2026-11-23T14:30."
+                "Enter a date like 2026-11-23, a date and time like 2026-11-23T14:30, or a period "
+                f"like {EXAMPLES}."
             ) from None
         return moment, True
 
 
+def days_named(text: str) -> tuple[date, date] | None:
+    """A date or a relative period: its first day, and the day after its last."""
+    day = parse_date(text)
+    return (day, day + timedelta(days=1)) if day else days_of(text, timezone.localdate())
+
+
+def moment_words(typed: str, moment: datetime) -> str:
+    """
+    A valid value of a MomentField as people write it: 12 Nov 2026, or 12 Nov 2026, 14:00, or last
+    7 days.
+    """
+    typed = typed.strip()
+    if day := parse_date(typed):
+        return f"{day.day} {day:%b} {day.year}"
+    if days_of(typed, timezone.localdate()):
+        return typed.replace("-", " ")
+    here = local(moment)
+    clock = f"{here:%H:%M:%S}" if here.second else f"{here:%H:%M}"
+    return f"{here.day} {here:%b} {here.year}, {clock}"
+
+
 class TimeZoneField(forms.Field):
-    """The name of a zone, such as Europe/Tallinn, in which dates are read."""
+    """The name of the time zone for the date filters, such as Europe/Tallinn."""
 
     widget = HiddenInput
 
@@ -100,7 +132,7 @@ class MomentFilter(django_filters.Filter):
 
 
 def with_agent_as_stored(data: QueryDict) -> QueryDict:
-    """A form shows an agent as chosen only if its id is spelt as in the database."""
+    """Spell the agent's id as the database does: only then does the form show it as chosen."""
     with suppress(ValueError):
         if len(data.getlist("agent")) == 1:
             agent = str(uuid.UUID(data["agent"]))
@@ -110,7 +142,7 @@ def with_agent_as_stored(data: QueryDict) -> QueryDict:
 
 
 def with_zone_of_dates(data: QueryDict) -> QueryDict:
-    """Dates that name no zone are the viewer's; a zone without dates says nothing."""
+    """Add the viewer's time zone to dates without one, and remove a time zone without dates."""
     dates, zone = any(data.get(name) for name in DATES), data.get("tz", "")
     if dates and not zone:
         data = data.copy()
@@ -122,13 +154,13 @@ def with_zone_of_dates(data: QueryDict) -> QueryDict:
 
 
 def query_string(values: dict[str, str]) -> str:
-    """Leaves out empty values."""
-    # QueryDict.urlencode() takes ten times as long, and a list has a score of links.
+    """Encode the values that are not empty."""
+    # QueryDict.urlencode() takes ten times as long, and a list has about twenty links.
     return urlencode({name: value for name, value in values.items() if value})
 
 
 class StrictForm(forms.Form):
-    """Rejects misspelt and doubled parameters: they would silently widen results."""
+    """Rejects misspelt and repeated parameters, which would silently widen the results."""
 
     not_filters = frozenset()
 
@@ -141,25 +173,78 @@ class StrictForm(forms.Form):
         return super().clean()
 
 
-class ConversationFilterForm(StrictForm):
-    not_filters = OTHER_PARAMETERS
+class ZonedForm(StrictForm):
+    """Its dates are in the time zone that `tz` names, or else in the viewer's."""
 
     def __init__(self, data, *args, **kwargs):
         super().__init__(data, *args, **kwargs)
         self.viewer_zone = timezone.get_current_timezone()
-        # The page Help shows them. Here, each field would point to a description that is not there.
-        for field in self.fields.values():
-            field.help_text = ""
 
     @cached_property
     def zone(self) -> tzinfo:
-        """What dates are read in."""
         return time_zones.named(self.data.get("tz", "")) or self.viewer_zone
 
     def full_clean(self):
         with timezone.override(self.zone):
             super().full_clean()
 
+
+class DatedForm(ZonedForm):
+    """The filters of a list, with ranges of dates."""
+
+    not_filters = OTHER_PARAMETERS
+
+    def __init__(self, data, *args, fields: dict[str, forms.Field], **kwargs):
+        super().__init__(data, *args, **kwargs)
+        self.fields = fields
+        # Help texts are shown on the page Help. Here, each field would refer to a description that
+        # the page does not have.
+        for field in self.fields.values():
+            field.help_text = ""
+
+    def clean(self):
+        cleaned = super().clean()
+        for first, last in (CREATED, ACTIVE, PERIOD, STEP_PERIOD):
+            start, end = cleaned.get(first), cleaned.get(last)
+            # If the end is a date, end[0] is the first moment after it, which is not included.
+            if start and end and (start[0] > end[0] or (start[0] == end[0] and not end[1])):
+                self.add_error(last, "The end is before the start.")
+        return cleaned
+
+
+class Filters(dict[str, django_filters.Filter]):
+    """
+    A set's filters by name. django-filter copies them deeply for each request, with all that they
+    refer to, but a request only changes attributes and `extra`.
+    """
+
+    def __deepcopy__(self, memo):
+        return Filters({name: copied(each) for name, each in self.items()})
+
+
+def copied(given: django_filters.Filter) -> django_filters.Filter:
+    found = copy(given)
+    found.extra = {**given.extra}
+    # Binds it to the copy.
+    found.method = given.method
+    return found
+
+
+class FilterSet(django_filters.FilterSet):
+    """For a DatedForm."""
+
+    @classmethod
+    def get_filters(cls):
+        return Filters(super().get_filters())
+
+    def get_form_class(self):
+        # A class of these fields would copy all of them, and nothing else uses them.
+        return partial(
+            self._meta.form, fields={name: each.field for name, each in self.filters.items()}
+        )
+
+
+class ConversationFilterForm(DatedForm):
     def clean(self):
         cleaned = super().clean()
         search = cleaned.get("search")
@@ -168,9 +253,12 @@ class ConversationFilterForm(StrictForm):
             or sum(len(term.strip()) for term in terms(search)) < SHORTEST_SEARCH
         ):
             self.add_error("search", "Search for at least two characters.")
-        for first, last in (CREATED, ACTIVE, PERIOD):
-            start, end = cleaned.get(first), cleaned.get(last)
-            # A date as end is the first moment after it, which is not included.
-            if start and end and (start[0] > end[0] or (start[0] == end[0] and not end[1])):
-                self.add_error(last, "The end is before the start.")
+        if not any(cleaned.get(name) for name in STEPS):
+            for name in STEP_DETAILS:
+                if cleaned.get(name):
+                    self.add_error(name, "This needs a node, a tool or a model.")
+        if cleaned.get("model") and not revision.has_model_call_links():
+            self.add_error(
+                "model", "This database does not record which conversation called a model."
+            )
         return cleaned

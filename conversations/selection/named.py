@@ -1,4 +1,4 @@
-"""Conversations that a search names by an id: by a uuid, or by how an external id begins."""
+"""Finds conversations that a search names by an id: a UUID, or the beginning of an external id."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -15,18 +15,18 @@ from ..indexes import catalogue, state
 from ..models import ChatMessage, Run, Session, Task
 from . import pasted
 
-# At most this many by how their external ids begin, from so many characters on.
+# At most MOST are found by the beginning of an external id, if that has SHORTEST_BEGINNING letters.
 MOST = 1_000
 SHORTEST_BEGINNING = 3
-# Without an index of ours, or where half of all external ids begin so, looking takes longer.
+# Without our index, or if half of all external ids begin like this, it takes longer and is stopped.
 SECONDS = 0.3
 
 
 @dataclass(frozen=True)
 class Named:
     """
-    What a search names: `by_id`, {session id: (kind of row, its id)}, and the ids of the sessions
-    `by_external_id`. `more`: others have external ids that begin so too.
+    What a search names: `by_id` is {session id: (kind of row, its id)}, `by_external_id` the ids of
+    sessions. `more`: further sessions have external ids with that beginning.
     """
 
     by_id: dict[uuid.UUID, tuple[str, uuid.UUID]] = field(default_factory=dict)
@@ -42,11 +42,11 @@ NOTHING = Named()
 
 
 def named(text: str) -> Named:
-    if not text.strip() or not is_storable(text):
+    spellings = pasted.spellings(text)
+    if not spellings or not is_storable(text):
         return NOTHING
     by_id = {session: hit for row_id in pasted.ids(text) for session, hit in rows_with(row_id)}
-    spellings = pasted.spellings(text)
-    # By its beginning, one that is masked could be guessed letter by letter.
+    # Not if masked: an external id could be guessed letter by letter from its beginning.
     beginnings = [each for each in spellings if len(whole(each)) >= SHORTEST_BEGINNING]
     if masking.is_active() or not beginnings:
         return Named(by_id, frozenset(whole_ids(spellings)[:MOST]))
@@ -65,7 +65,7 @@ def whole_ids(spellings: list[str]):
     if state.is_ready(catalogue.EXTERNAL_IDS.name):
         found = Session.objects.named(*spellings)
     else:
-        # The runtime's own index has them as they are stored.
+        # The runtime's own index has external ids only as they are stored.
         cases = {case for each in spellings for case in (each, each.lower(), each.upper())}
         found = Session.objects.with_external_id(*sorted(cases))
     return found.newest_first().values_list("pk", flat=True)

@@ -1,6 +1,6 @@
 """
-The filters' widgets. Each writes its own HTML: Django's templates, one per field and per option,
-took a third of the list's time.
+The filters' widgets. Each writes its own HTML, since Django's templates for fields and options took
+a third of the list's time.
 """
 
 import re
@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from .agents import labels, with_activity
 
-# The formats of browsers' pickers, which write ASCII digits.
+# What browsers' date pickers send, always in ASCII digits.
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 TIME = re.compile(DATE.pattern + r"T[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 
@@ -36,12 +36,15 @@ class SearchInput(QuickInput):
 
 
 class MomentInput(QuickInput):
-    """A date picker, one with a time if the value has one, or text if it is neither."""
+    """
+    A date picker, a picker for date and time if the value has a time, or a text field if the value
+    is neither.
+    """
 
     def get_context(self, name, value, attrs):
         context = super().get_context(name, value, attrs)
         text = context["widget"]["value"] or ""
-        # A picker would drop typed text that is not a date.
+        # A picker would not show a value that is not a date.
         try:
             is_moment = parse_datetime(text) is not None
         except ValueError:
@@ -51,7 +54,7 @@ class MomentInput(QuickInput):
         elif is_moment and TIME.fullmatch(text):
             kind = "datetime-local"
             if len(text) > len("2026-11-23T14:30"):
-                # Otherwise no other second could be chosen.
+                # Without a step of 1, the picker would not accept other seconds.
                 context["widget"]["attrs"]["step"] = 1
         else:
             kind = "text"
@@ -62,7 +65,7 @@ class MomentInput(QuickInput):
 class QuickSelect(forms.Select):
     def render(self, name, value, attrs=None, renderer=None):
         chosen = str(value or "")
-        # html's escape: Django's takes ten times as long.
+        # html.escape(): Django's takes ten times as long.
         options = (
             f'<option value="{escape(key)}"{" selected" if key == chosen else ""}>'
             f"{escape(label)}</option>"
@@ -77,7 +80,7 @@ class QuickSelect(forms.Select):
 
 
 class AgentSelect(QuickSelect):
-    """For a ModelChoiceField of agents, without making an object of each."""
+    """For a ModelChoiceField of agents. Does not create a model instance for each agent."""
 
     @cached_property
     def labels(self) -> dict:

@@ -1,7 +1,7 @@
 """
-A row of the list of conversations, and the links of its files.
+The HTML of a row in the list of conversations, and the links to export files.
 
-Python instead of a template, which takes four times as long for fifty rows.
+This is Python, since a template takes four times as long for fifty rows.
 """
 
 import json
@@ -12,6 +12,7 @@ from django import template
 from django.template.defaultfilters import pluralize, truncatechars
 from django.utils.safestring import SafeString, mark_safe
 
+from ..problems import kinds
 from .desk import ago, icon, problem_text, status_hint, status_label
 
 register = template.Library()
@@ -21,13 +22,14 @@ ROW = """<li id="row-{id}"{again}{unfinished}>
     <span class="who"><b dir="auto">{agent}</b>{key}{evaluation}</span>
     <span class="said">{said}</span>
     {newest_problem}
-    <span class="state">{outcome}{status_pill}{problems}</span>
-    <span class="counts">{runs} {tasks} {messages} {errors}{tokens}</span>
+    {state}
+    <span class="counts">{counts}</span>
     <span class="when">{updated}<small>created {created}</small></span>
   </a>
   {person}{snippets}
 </li>
 """
+STATE = '<span class="state">{}</span>'
 AGAIN = mark_safe(' hx-swap-oob="outerMorph"')
 UNFINISHED = ' data-runs="{}"'
 KEY = ' <span class="key" dir="auto">{}</span>'
@@ -41,7 +43,7 @@ NEWEST_PROBLEM = '<span class="newest-problem" dir="auto">{}</span>'
 SNIPPET = '<li><a href="{}"><span class="label">{}</span> <span dir="auto">{}</span></a></li>'
 LABEL_LENGTH = 60
 FILE_LINK = '<a href="{}export/{}.{}{}" aria-label="{} as {}"{}>{}</a>'
-# (ending, separator, what it is, what is shown)
+# (file ending, separator, full name, link text)
 FILE_FORMS = (
     ("xlsx", "", "XLSX", "XLSX"),
     ("csv", "", "CSV", "CSV"),
@@ -52,8 +54,8 @@ FILE_FORMS = (
 WORKBOOK = mark_safe(" data-workbook")
 
 
-# Django's format_html() and format_html_join() look for lazy texts in each value first, which takes
-# most of a row's time.
+# These stand in for Django's format_html() and format_html_join(), which first check each value for
+# lazy text. That would take most of a row's time.
 
 
 def filled(template, *args, **kwargs):
@@ -72,8 +74,8 @@ def escaped(value):
 @register.simple_tag
 def conversation_row(row, list_url, place, again=False, problem=""):
     """
-    One of summaries(), with its newest problem, outcome, snippets and unfinished runs. `place` is
-    the list's query, `problem` its filter; `again`: for a page that shows the row already.
+    A row for one of summaries(), with its newest problem, outcome, snippets and unfinished runs.
+    `place` is the list's query and `problem` its filter. `again` replaces the row on an open page.
     """
     words = row.newest_problem
     return filled(
@@ -90,52 +92,67 @@ def conversation_row(row, list_url, place, again=False, problem=""):
         evaluation=EVALUATION if row.is_evaluation else "",
         said=said(row),
         newest_problem=filled(NEWEST_PROBLEM, words) if words else "",
-        outcome=outcome_pill(row.outcome) if row.problems and row.outcome else "",
-        status_pill=status_pill(row.status),
-        problems=joined("", "{}", map(problem_pill, row.problems_besides_status)),
-        runs=count(row.runs_count, "run"),
-        tasks=count(row.tasks_count, "task"),
-        messages=count(row.messages_count, "message"),
-        errors=count(row.errors_count, "error"),
-        tokens=tokens(row.tokens_count) if row.tokens_count else "",
+        state=state(row),
+        counts=counts(row),
         updated=ago(row.updated_at),
         created=ago(row.created_at),
         person=person(row, list_url),
-        snippets=snippets(row.snippets) if row.snippets else "",
+        snippets=snippets(row.snippets),
     )
 
 
-# Most rows hold the same few pieces.
+def state(row):
+    """What the customer got and what went wrong, or that a run goes on. Empty if all is well."""
+    if row.problems:
+        outcome = outcome_pill(row.outcome) if row.outcome else ""
+        return filled(STATE, joined("", "{}", [(outcome,), *map(problem_pill, row.problems)]))
+    return running_pill() if row.status == kinds.RUNNING.name else ""
+
+
+def counts(row):
+    found = (
+        (row.runs_count, "run"),
+        (row.tasks_count, "task"),
+        (row.messages_count, "message"),
+    )
+    pieces = [count(number, noun) for number, noun in found if number]
+    if row.tokens_count:
+        pieces.append(tokens(row.tokens_count))
+    return SafeString(" ".join(pieces))
+
+
+# The functions below cache their HTML, since most rows have the same few pieces.
 
 
 @cache
-def status_pill(status):
+def running_pill():
+    name = kinds.RUNNING.name
     html = '<span class="pill {}" title="{}">{}</span>'
-    return filled(html, status or "none", status_hint(status), status_label(status))
+    return filled(STATE, filled(html, name, status_hint(name), status_label(name)))
 
 
 @cache
 def outcome_pill(outcome):
-    html = '<b class="got {}" title="What the customer got">{}</b> '
+    html = '<b class="got {}" title="What the customer got">{}</b>'
     return filled(html, outcome.name, outcome.label)
 
 
 @lru_cache
 def problem_pill(problem):
-    """The arguments of joined() for one problem."""
-    return (filled(' <span class="pill problem">{}</span>', problem_text(problem)),)
+    """The HTML of one problem, as a row for joined()."""
+    pill = kinds.named(problem[0]).pill
+    return (filled(' <span class="pill {}">{}</span>', pill, problem_text(problem)),)
 
 
 @lru_cache
 def count(number, noun):
     """<b>14</b> tasks"""
-    bad = mark_safe(' class="bad"') if noun == "error" and number else ""
-    return filled("<span{}><b>{}</b> {}{}</span>", bad, number, noun, pluralize(number))
+    return filled("<span><b>{}</b>\N{NO-BREAK SPACE}{}{}</span>", number, noun, pluralize(number))
 
 
 def tokens(number):
-    # Not kept like the counts: most rows differ. A number needs no escaping.
-    return SafeString(f" <span><b>{number:,}</b> token{pluralize(number)}</span>")
+    # Not cached, since these numbers differ in most rows. A number needs no escaping.
+    return SafeString(f"<span><b>{number:,}</b>\N{NO-BREAK SPACE}token{pluralize(number)}</span>")
 
 
 def said(row):
@@ -150,29 +167,27 @@ def said(row):
 
 def person(row, list_url):
     query = row.person_query
-    shown = truncatechars(row.external_id, LABEL_LENGTH) if query else ""
-    return filled(PERSON, list_url, query, shown, icon("user")) if query else ""
+    return filled(PERSON, list_url, query, short(row.external_id), icon("user")) if query else ""
+
+
+def short(text):
+    # truncatechars() takes as long as the rest of the link, also for what is short enough.
+    return text if len(text) <= LABEL_LENGTH else truncatechars(text, LABEL_LENGTH)
 
 
 def snippets(found):
-    return filled(
-        '<ul class="snippets">{}</ul>',
-        joined(
-            "",
-            SNIPPET,
-            ((each.url, truncatechars(each.label, LABEL_LENGTH), each.html) for each in found),
-        ),
-    )
+    links = [(each.url, short(each.label), each.html) for each in found if not each.is_repeated]
+    return filled('<ul class="snippets">{}</ul>', joined("", SNIPPET, links)) if links else ""
 
 
 @register.simple_tag
 def export_links(list_url, query, file, label, payloads=False):
-    """A file of the list in each of its forms."""
+    """Links to one of the list's export files in each format."""
     links = []
     for ending, separator, what, shown in FILE_FORMS:
         parts = [query, "payloads=1" if payloads else "", separator and f"separator={separator}"]
-        asked = "&".join(filter(None, parts))
-        more = filled(' title="{}"', what) if separator else WORKBOOK if ending == "xlsx" else ""
-        asked = f"?{asked}" if asked else ""
-        links.append((list_url, file, ending, asked, label, what, more, shown))
+        parameters = "&".join(filter(None, parts))
+        extra = filled(' title="{}"', what) if separator else WORKBOOK if ending == "xlsx" else ""
+        parameters = f"?{parameters}" if parameters else ""
+        links.append((list_url, file, ending, parameters, label, what, extra, shown))
     return joined("\n  ", FILE_LINK, links)

@@ -16,12 +16,15 @@ from django.utils.http import urlencode
 
 from audit.models import Act, Entry
 from conversations.exports.files import FILES, FORMS
+from conversations.exports.tables import TABLE_FORMS
 from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, Session, Task
 from conversations.problems import outcomes
 from conversations.selection.pagination import EPOCH, Cursor
+from overview.slow import tables
 
 from ..support.addresses import ACCOUNT, PANEL, PIECE, SITE, make_examples, paths
 from ..support.admin_panel import form_url, list_url, open_form
+from ..support.figures import roll_up
 from ..support.histories import build_indexes
 from ..support.limited import (
     OURS,
@@ -50,18 +53,26 @@ MODELS = {
     "chatmessage": ChatMessage,
     "modelcall": ModelCall,
 }
-# What of a conversation an address names, by the name of its part.
-NAMED = {"session_id": Session, "run_id": Run, "message_id": ChatMessage, "task_id": Task}
+# What an address names, by the name of its part.
+NAMED = {
+    "agent_id": Agent,
+    "session_id": Session,
+    "run_id": Run,
+    "message_id": ChatMessage,
+    "task_id": Task,
+}
 KINDS = ("any", "running", "failed", "model_error", "tool_error", "task_error")
 # No content.
-OPEN = {"home", "favicon", "csp_report", "help:index", "help:document", "help:picture"}
+OPEN = {"favicon", "csp_report", "help:index", "help:document", "help:picture"}
 
 
 @pytest.fixture
 def sides(monkeypatch, settings):
     be_patient(monkeypatch)
     settings.STATEMENT_TIMEOUT_SECONDS = 60
-    return Side(OURS), Side(THEIRS)
+    found = Side(OURS), Side(THEIRS)
+    roll_up()
+    return found
 
 
 @pytest.fixture(params=ROLES)
@@ -136,6 +147,9 @@ def queries(ours: Side, theirs: Side) -> dict[str, list[dict]]:
     newest = Session.objects.get(pk=theirs.session.id)
     last = str(Cursor(newest.updated_at, newest.pk))
     asked = searches(theirs)
+    calls = [{}, {"agent": theirs.agent}, {"model": THEIRS}, {"type": THEIRS}]
+    calls += [{"status": status} for status in ("ok", "failed", "none", "500")]
+    calls += [{"slow": 0}, {"conversation": theirs.session.id}, {"run": theirs.named(Run)}]
     return {
         **{name: [{}] for name in OPEN},
         "conversations:list": [*asked, {"after": last}, {"after": last, "search": WORD}],
@@ -150,7 +164,21 @@ def queries(ours: Side, theirs: Side) -> dict[str, list[dict]]:
             *({"kind": kind} for kind in KINDS[2:]),
             *({"kind": kind, "agent": theirs.agent} for kind in KINDS[2:]),
         ],
+        "home": [{}],
+        "home_figures": [{}],
+        "home_charts": [{"period": period} for period in ("today", "7d", "30d")],
+        "home_rising": [{}],
+        "home_now": [{}],
+        "agents": [{}, {"period": "today", "sort": "cost"}, {"sort": "last"}, {"sort": "-name"}],
+        "slow": [{}, {"period": "today", "tools": "p95"}, {"agent": theirs.agent}],
+        "slow_file": [{}],
+        "summaries": [{}, {"by": "week", "agent": theirs.agent}],
+        "monitor": [{}],
+        "monitor_state": [{}],
         "conversations:export": [query for query in asked[::4] if "go" not in query],
+        "model_calls": calls,
+        "model_calls_totals": calls,
+        "model_calls_export": calls,
         "conversations:erase_all": [{"external_id": "shared"}, {"external_id": THEIRS}],
     }
 
@@ -164,6 +192,9 @@ def without_ids(ours: Side, theirs: Side):
             continue
         filled = {
             "conversations:export": itertools.product(FILES, FORMS),
+            "summaries": [(form,) for form in TABLE_FORMS],
+            "slow_file": itertools.product(tables.BY_NAME, TABLE_FORMS),
+            "model_calls_export": [(form,) for form in FORMS],
             "help:document": [("operating",)],
             "help:picture": [("list.png",)],
         }
@@ -220,6 +251,7 @@ def test_ones_own_is_there_and_shows_nothing_of_theirs(limited, sides):
             assert_tells_nothing(limited, theirs, url)
 
 
+@pytest.mark.slow
 def test_ones_own_page_shows_nothing_of_theirs_whatever_is_asked(limited_admin, sides):
     ours, theirs = sides
     detail = f"/conversations/{ours.session.id}/"
@@ -248,17 +280,24 @@ def test_what_names_no_row_tells_nothing_of_theirs(limited_admin, sides, indexed
 def test_every_page_is_the_same_without_theirs(limited_admin, sides):
     """Numbers too: counts, totals, groups of errors, how often, when first."""
     ours, theirs = sides
-    urls = [url for name, url in without_ids(ours, theirs) if name.startswith("conversations")]
+    urls = [
+        url
+        for name, url in without_ids(ours, theirs)
+        if name.startswith(("conversations", "home", "agent", "slow"))
+        if name.startswith(("conversations", "home", "model_calls", "monitor"))
+    ]
     # Whether words are found there is asked above; numbers are in every one of these.
     urls = [url for url in urls if not any(word in url for word in (SECRET, "scope", "search"))]
     with_theirs = [list(both_ways(limited_admin, url)) for url in urls]
     sql("DELETE FROM agents WHERE id = %s", [theirs.agent])
     sql("DELETE FROM model_call_stats WHERE id = ANY(%s)", [theirs.rows[ModelCall]])
+    roll_up()
     assert not Session.objects.filter(pk__in=theirs.rows[Session]).exists()
     for url, before in zip(urls, with_theirs, strict=True):
         assert list(both_ways(limited_admin, url)) == before, url
 
 
+@pytest.mark.slow
 def test_without_a_limit_all_of_it_is_found(admin_client, sides):
     """Or the tests above would find nothing wherever they look."""
     _, theirs = sides

@@ -163,7 +163,7 @@ def test_the_way_back_to_the_results_is_kept(support_client, session):
 
 def test_who_may_not_reveal_is_told_so(viewer_client, session):
     page = viewer_client.get(page_of(session)).content.decode()
-    assert "Your role may not see it" in page
+    assert "Your role does not include seeing it" in page
     assert '<form method="post" action="/conversations' not in page
     assert ask(viewer_client, session).status_code == 403
     assert not sees(viewer_client, session)

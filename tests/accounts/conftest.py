@@ -1,4 +1,4 @@
-"""A provider that the site signs people in at."""
+"""A running OpenID Connect provider, which the site is set up to use."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whatever the panel does to accounts and groups is in the audit trail, in the same transaction."""
+"""Every change to accounts and groups in the panel is in the audit log, in the same transaction."""
 
 import json
 
@@ -19,7 +19,7 @@ NO_LIMIT = {"agent_limit-TOTAL_FORMS": "0", "agent_limit-INITIAL_FORMS": "0"}
 
 
 def edited(table="accounts_user"):
-    """(row, before, after) of each, and who did it was the admin."""
+    """(row, before, after) of each edit. Checks that all were made by the admin."""
     entries = Entry.objects.filter(act=Act.EDITED, details__table=table).order_by("id")
     assert {each.username for each in entries} <= {"admin"}
     return [tuple(each.details[name] for name in ("row", "before", "after")) for each in entries]
@@ -41,7 +41,7 @@ def save(client, user, **changes):
     assert response.status_code == 302, response.content.decode()
 
 
-def test_making_one(admin_client):
+def test_adding_an_account_is_recorded(admin_client):
     form = {"username": "ann", "email": "ann@example.com", "usable_password": "true"}
     form |= {"password1": NEW, "password2": NEW}
     assert admin_client.post(f"{USERS}add/", form).status_code == 302
@@ -51,7 +51,7 @@ def test_making_one(admin_client):
     assert (after["groups"], after["password"]) == ([], True)
 
 
-def test_its_name_address_groups_and_whether_it_is_active(admin_client):
+def test_edits_of_an_account_are_recorded(admin_client):
     user = make_user(email="alice@example.com")
     viewer = Group.objects.get(name="Viewer")
     save(admin_client, user, groups=[viewer.pk])
@@ -68,7 +68,7 @@ def test_its_name_address_groups_and_whether_it_is_active(admin_client):
     ]
 
 
-def test_saving_without_a_change_is_none(admin_client):
+def test_saving_without_a_change_records_no_edit(admin_client):
     save(admin_client, make_user(email="alice@example.com"))
     assert edited() == []
 
@@ -82,7 +82,7 @@ def test_saving_without_a_change_is_none(admin_client):
         ({"usable_password": "true", "password1": NEW, "password2": "another"}, None),
     ],
 )
-def test_its_password_without_the_password(admin_client, form, told):
+def test_a_new_password_is_recorded_without_its_text(admin_client, form, told):
     user = make_user()
     admin_client.post(f"{USERS}{user.pk}/password/", form)
     assert edited() == ([("alice", {}, {"password": told})] if told else [])
@@ -96,7 +96,7 @@ def refreshed(user):
 
 
 @pytest.mark.parametrize("bulk", [False, True])
-def test_deleting_them(admin_client, bulk):
+def test_deleting_accounts_is_recorded(admin_client, bulk):
     users = [make_user("ann", email="ann@example.com"), make_user("bob")]
     if bulk:
         ids = [user.pk for user in users]
@@ -110,7 +110,7 @@ def test_deleting_them(admin_client, bulk):
     assert told == {"ann": ("ann@example.com", ["Support"], None), "bob": ("", ["Support"], None)}
 
 
-def test_groups_and_what_they_may(admin_client):
+def test_edits_of_groups_and_their_permissions_are_recorded(admin_client):
     may = Permission.objects.get(codename="export_session")
     form = {"name": "Takers", "permissions": [may.pk], **NO_LIMIT}
     assert admin_client.post(f"{GROUPS}add/", form).status_code == 302
@@ -127,7 +127,7 @@ def test_groups_and_what_they_may(admin_client):
     ]
 
 
-def test_who_a_colleague_is_is_not_masked(admin_client, settings):
+def test_entries_about_staff_accounts_are_not_masked(admin_client, settings):
     settings.MASK_PERSONAL_DATA = True
     user = make_user("alice@example.com", email="alice@example.com")
     save(admin_client, user, email="alice@new.example")
@@ -136,14 +136,14 @@ def test_who_a_colleague_is_is_not_masked(admin_client, settings):
 
 
 @pytest.mark.parametrize("act", ["save", "password", "delete", "delete several"])
-def test_what_cannot_be_told_is_not_done(admin_client, monkeypatch, act):
+def test_a_change_that_cannot_be_recorded_is_not_made(admin_client, monkeypatch, act):
     user = make_user(email="alice@example.com")
 
     def broken(*args, **kwargs):
         raise RuntimeError
 
-    for module in ("admin", "audited_admin"):
-        monkeypatch.setattr(f"accounts.{module}.record", broken)
+    for module in ("accounts.admin", "audit.panel"):
+        monkeypatch.setattr(f"{module}.record", broken)
     several = {"action": "delete_selected", "_selected_action": [user.pk], "post": "yes"}
     path, form = {
         "save": (f"{user.pk}/change/", user_form(user, groups=[])),

@@ -55,22 +55,22 @@ def test_an_admin_limits_a_group_to_agents_by_name(admin_client, group, agents):
     assert admin_client.get(group_url(group)).content.decode().count("checked") >= 2
 
 
-def test_a_group_that_is_saved_without_ticking_is_not_limited(admin_client, group, agents):
+def test_saving_a_group_without_ticked_agents_adds_no_limit(admin_client, group, agents):
     assert admin_client.post(group_url(group), form_of(group)).status_code == 302
     assert not AgentLimit.objects.exists()
     assert not Entry.objects.filter(act=Act.EDITED).exists()
 
 
-def test_the_last_agent_is_not_unticked_by_accident(admin_client, group, agents):
+def test_unticking_the_last_agent_is_refused(admin_client, group, agents):
     limited = AgentLimit.objects.create(group=group, agents=[agents[0].id])
     response = admin_client.post(group_url(group), form_of(group))
     assert response.status_code == 200
-    assert "For this group to see everything, delete the limit." in response.content.decode()
+    assert "To let this group see everything, delete the limit." in response.content.decode()
     limited.refresh_from_db()
     assert limited.agents == [agents[0].id]
 
 
-def test_a_limit_is_lifted_by_deleting_it(admin_client, group, agents):
+def test_deleting_a_limit_lifts_it(admin_client, group, agents):
     AgentLimit.objects.create(group=group, agents=[agents[0].id])
     form = form_of(group, agents[0].id, delete=True)
     assert admin_client.post(group_url(group), form).status_code == 302
@@ -78,10 +78,10 @@ def test_a_limit_is_lifted_by_deleting_it(admin_client, group, agents):
     assert Entry.objects.get(act=Act.EDITED).details["after"] is None
 
 
-def test_an_agent_that_has_gone_is_shown_by_its_id_and_can_be_removed(admin_client, group, agents):
+def test_a_deleted_agent_is_shown_by_its_id_and_can_be_unticked(admin_client, group, agents):
     gone = uuid.uuid4()
     AgentLimit.objects.create(group=group, agents=[agents[0].id, gone])
-    assert f"{gone} (gone)" in admin_client.get(group_url(group)).content.decode()
+    assert f"{gone} (no longer exists)" in admin_client.get(group_url(group)).content.decode()
     form = form_of(group, agents[0].id, gone)
     assert admin_client.post(group_url(group), form).status_code == 302
     assert gone in AgentLimit.objects.get().agents
@@ -89,17 +89,17 @@ def test_an_agent_that_has_gone_is_shown_by_its_id_and_can_be_removed(admin_clie
     assert AgentLimit.objects.get().agents == [agents[0].id]
 
 
-def test_what_is_no_agent_is_refused(admin_client, group, agents):
+def test_an_unknown_agent_is_refused(admin_client, group, agents):
     for wrong in (uuid.uuid4(), "x"):
         response = admin_client.post(group_url(group), form_of(group, wrong))
         assert response.status_code == 200
     assert not AgentLimit.objects.exists()
 
 
-def test_a_limited_group_is_not_deleted_before_its_limit(admin_client, group, agents):
+def test_a_group_with_a_limit_cannot_be_deleted(admin_client, group, agents):
     AgentLimit.objects.create(group=group, agents=[agents[0].id])
     url = group_url(group, "delete")
-    assert "Shop people sees certain agents only" in admin_client.get(url).content.decode()
+    assert "Shop people only sees certain agents" in admin_client.get(url).content.decode()
     admin_client.post(url, {"post": "yes"})
     assert Group.objects.filter(pk=group.pk).exists()
 

@@ -1,4 +1,4 @@
-"""Nobody locks themselves or everybody out of the panel, and the site's roles stay."""
+"""No admin can lock themselves or everybody out of the panel, and the site's roles stay."""
 
 import threading
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def boss(client):
-    """An admin who is signed in."""
+    """A signed-in admin."""
     user = make_user("boss", "Admin")
     let_in(client, user)
     return user
@@ -58,7 +58,7 @@ def test_nobody_deletes_themselves(client, boss):
     assert "deletelink" not in client.get(f"{USERS}{boss.pk}/change/").content.decode()
 
 
-def test_others_may_be_demoted_and_deleted(client, boss):
+def test_an_admin_can_demote_and_delete_others(client, boss):
     other, third = make_user("other", "Admin"), make_user("third", "Admin")
     assert client.post(f"{USERS}{other.pk}/change/", fields(other, groups=[])).status_code == 302
     assert client.post(f"{USERS}{other.pk}/delete/", {"post": "yes"}).status_code == 302
@@ -66,7 +66,7 @@ def test_others_may_be_demoted_and_deleted(client, boss):
     assert list(get_user_model().objects.all()) == [boss]
 
 
-def test_nobody_takes_their_own_password_without_another_way_in(client, boss):
+def test_nobody_removes_their_own_password_without_another_way_to_sign_in(client, boss):
     url = f"{USERS}{boss.pk}/password/"
     form = {"usable_password": "false", "unset-password": "1"}
     assert client.post(url, form).status_code == 403
@@ -77,7 +77,7 @@ def test_nobody_takes_their_own_password_without_another_way_in(client, boss):
     assert client.post(url, form).status_code == 302
 
 
-def test_what_was_refused_is_not_told_as_done(client, boss):
+def test_a_refused_change_shows_no_success_message(client, boss):
     assert client.post(f"{USERS}{boss.pk}/change/", fields(boss, groups=[])).status_code == 403
     assert "successfully" not in client.get(USERS).content.decode()
 
@@ -95,7 +95,7 @@ def test_the_last_active_superuser_stays(client, boss):
     assert users.get(pk=root.pk).is_active
 
 
-def test_a_group_that_gives_the_panel_keeps_giving_it(client, boss):
+def test_nobody_takes_the_panel_from_their_own_group(client, boss):
     admins = Group.objects.get(name="Admin")
     form = {"permissions": [], **NO_LIMIT}
     assert client.post(f"{GROUPS}{admins.pk}/change/", form).status_code == 403
@@ -113,7 +113,7 @@ def test_the_sites_roles_are_neither_deleted_nor_renamed(client, boss, name):
     assert Group.objects.filter(name=name).exists()
 
 
-def test_other_groups_may_go(client, boss):
+def test_other_groups_can_be_deleted(client, boss):
     group = Group.objects.create(name="Night shift")
     assert client.post(f"{GROUPS}{group.pk}/delete/", {"post": "yes"}).status_code == 302
     assert not Group.objects.filter(name="Night shift").exists()
@@ -155,10 +155,10 @@ def test_two_who_demote_each_other_do_not_both_succeed():
     ],
 )
 @pytest.mark.parametrize("page", [USERS, GROUPS])
-def test_an_address_filters_by_nothing_but_the_filters_beside_the_list(client, boss, page, query):
+def test_an_address_can_only_use_the_filters_beside_the_list(client, boss, page, query):
     client.raise_request_exception = False
     response = client.get(f"{page}?{query}")
     assert response.status_code in (200, 400), query
     if response.status_code == 200:
-        # A number that no row has.
+        # The number matches no row.
         assert response.context["cl"].result_count == 0

@@ -1,4 +1,4 @@
-"""Five guesses in a quarter of an hour, by account and by address, in all processes together."""
+"""Five wrong guesses in 15 minutes, per account and per address, over all processes together."""
 
 import http.client
 import re
@@ -37,7 +37,7 @@ def guess_wrong(client, times=5, name="alice", **extra):
     return [sign_in(client, name, "wrong", **extra).status_code for _ in range(times)]
 
 
-def test_the_sixth_guess_is_not_looked_at(client):
+def test_the_sixth_guess_is_not_checked(client):
     make_user()
     assert guess_wrong(client, **HERE) == [200] * 5
     response = sign_in(client, **HERE)
@@ -45,11 +45,11 @@ def test_the_sixth_guess_is_not_looked_at(client):
     assert not is_in(client)
     page = response.content.decode()
     assert "Too many attempts" in page
-    assert re.search(r"before \d\d:\d\d", page)
+    assert re.search(r"Try again at \d\d:\d\d", page)
     assert 0 < int(response["Retry-After"]) <= 15 * 60
 
 
-def test_an_account_is_locked_wherever_the_guesses_came_from(client):
+def test_an_account_is_locked_for_every_address(client):
     make_user()
     for number in range(5):
         guess_wrong(client, 1, REMOTE_ADDR=f"192.0.2.{number}")
@@ -57,7 +57,7 @@ def test_an_account_is_locked_wherever_the_guesses_came_from(client):
 
 
 @pytest.mark.parametrize("name", ["alice", "nobody"])
-def test_being_locked_does_not_tell_whether_there_is_an_account(client, name, settings):
+def test_a_lockout_does_not_reveal_whether_the_account_exists(client, name, settings):
     settings.MASK_PERSONAL_DATA = True
     make_user()
     for number in range(5):
@@ -65,11 +65,11 @@ def test_being_locked_does_not_tell_whether_there_is_an_account(client, name, se
     assert sign_in(client, name, REMOTE_ADDR="192.0.2.9").status_code == 429
     entries = Entry.objects.values_list("details", flat=True)
     assert len(entries) == 6
-    # What nobody is called may be a password.
+    # A name without an account may be a password, so it must not be stored.
     assert name == "alice" or not any(name in str(details) for details in entries)
 
 
-def test_an_address_is_locked_whomever_it_guessed(client):
+def test_an_address_is_locked_for_every_account(client):
     make_user()
     for number in range(5):
         guess_wrong(client, 1, f"somebody-{number}", **HERE)
@@ -77,7 +77,7 @@ def test_an_address_is_locked_whomever_it_guessed(client):
     assert sign_in(client, **THERE).status_code == 302
 
 
-def test_all_addresses_of_an_ipv6_network_are_one(client):
+def test_all_addresses_of_an_ipv6_network_count_as_one(client):
     make_user()
     for number in range(5):
         guess_wrong(client, 1, f"somebody-{number}", REMOTE_ADDR=f"2001:db8:0:1:{number}::{number}")
@@ -100,7 +100,7 @@ def test_others_are_not_locked_out(client):
     assert sign_in(client, "bob", **THERE).status_code == 302
 
 
-def test_signing_in_oneself_does_not_start_the_count_anew(client):
+def test_a_successful_sign_in_does_not_reset_the_count(client):
     make_user()
     make_user("mallory")
     guess_wrong(client, 4, **HERE)
@@ -110,7 +110,7 @@ def test_signing_in_oneself_does_not_start_the_count_anew(client):
     assert sign_in(client, **HERE).status_code == 429
 
 
-def test_what_is_not_looked_at_does_not_lock_for_longer(client, monkeypatch):
+def test_unchecked_guesses_do_not_extend_the_lockout(client, monkeypatch):
     make_user()
     guess_wrong(client, 8, **HERE)
     assert Entry.objects.filter(act=Act.SIGN_IN_FAILED).count() == 5
@@ -118,7 +118,7 @@ def test_what_is_not_looked_at_does_not_lock_for_longer(client, monkeypatch):
     assert sign_in(client, **HERE).status_code == 302
 
 
-def test_it_is_told_once(client):
+def test_a_lockout_is_recorded_once(client):
     make_user()
     guess_wrong(client, 8, **HERE)
     entry = Entry.objects.get(act=Act.LOCKED_OUT)
@@ -126,7 +126,7 @@ def test_it_is_told_once(client):
     assert entry.details == {"account": "alice"}
 
 
-def test_until_when_is_when_the_fifth_last_failure_has_aged(client, rf):
+def test_the_lockout_ends_when_the_fifth_last_failure_is_old_enough(client, rf):
     make_user()
     guess_wrong(client, **HERE)
     until = lockout.locked_until(rf.get("/", **HERE), "alice")
@@ -135,7 +135,7 @@ def test_until_when_is_when_the_fifth_last_failure_has_aged(client, rf):
     assert until > timezone.now()
 
 
-def test_what_the_client_says_of_its_address_is_not_believed(client, settings):
+def test_a_client_cannot_forge_its_address(client, settings):
     settings.BEHIND_PROXY = True
     make_user()
     for number in range(5):
@@ -146,7 +146,7 @@ def test_what_the_client_says_of_its_address_is_not_believed(client, settings):
     assert sign_in(client, headers={"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}).status_code == 302
 
 
-# Codes, and passwords that are asked for again
+# Codes, and passwords for reauthentication
 
 
 def test_codes_and_passwords_are_counted_together(client):
@@ -169,7 +169,7 @@ def test_codes_and_passwords_are_counted_together(client):
         ("/accounts/again/code/", "code"),
     ],
 )
-def test_an_open_session_is_no_way_to_guess_on(client, path, field):
+def test_an_open_session_allows_no_more_guesses(client, path, field):
     user = with_app(make_user())
     let_in(client, user)
     right = {"old_password": "correct horse battery", "password": "correct horse battery"}
@@ -180,7 +180,7 @@ def test_an_open_session_is_no_way_to_guess_on(client, path, field):
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_the_panel_has_no_other_place_for_the_old_password(client, method):
+def test_the_panels_password_page_leads_to_ours(client, method):
     user = make_user(group="Admin")
     let_in(client, user)
     new = {"new_password1": "a whole new one 7", "new_password2": "a whole new one 7"}
@@ -211,7 +211,7 @@ def site(django_db_setup, tmp_path_factory):
 
 
 class Browser:
-    """One with cookies."""
+    """A client with cookies."""
 
     def __init__(self, server):
         self.server = server
@@ -255,7 +255,7 @@ def at_once(ask, each) -> list[int]:
     ],
     ids=["forged addresses", "many addresses", "many names"],
 )
-def test_of_a_hundred_guesses_at_once_five_are_looked_at(site, name, address):
+def test_of_a_hundred_simultaneous_guesses_five_are_checked(site, name, address):
     site, server = site
     browser = Browser(server)
     browser.ask("GET", LOGIN, "198.51.100.200")
@@ -276,7 +276,7 @@ def code_stage(server, name, number):
 
 
 @pytest.mark.slow
-def test_of_a_hundred_codes_at_once_five_are_looked_at(site):
+def test_of_a_hundred_simultaneous_codes_five_are_checked(site):
     site, server = site
     browsers = [code_stage(server, "app", number) for number in range(20, 25)]
 
@@ -290,7 +290,8 @@ def test_of_a_hundred_codes_at_once_five_are_looked_at(site):
     assert site.database.execute(failed).fetchone() == (5,)
 
 
-def test_a_code_serves_once_in_all_processes(site):
+@pytest.mark.slow
+def test_a_code_works_once_in_all_processes_together(site):
     site, server = site
     with site.serving(workers=1) as other:
         servers = (server, other, server)

@@ -1,4 +1,4 @@
-"""Signing in at a provider, over HTTP, and whom that lets in."""
+"""Signing in through a provider, over HTTP, and who may do so."""
 
 import json
 from urllib.parse import parse_qs, urlsplit
@@ -20,7 +20,7 @@ from ..support.hostile import ELSEWHERE, assert_stays_here
 from ..support.oidc_provider import CLIENT, START, go_there, sign_in_there
 from ..support.signing_in import ACCOUNT, CODE, LOGIN, code, is_in, make_user, with_app
 
-pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 CALLBACK = "/accounts/login/provider/callback/"
 
@@ -33,10 +33,10 @@ def assert_refused(client, response, told=1):
     assert not Entry.objects.filter(act=Act.SIGNED_IN).exists()
 
 
-# Who may enter
+# Who may sign in
 
 
-def test_the_invited_enter(client, provider):
+def test_invited_people_can_sign_in(client, provider):
     user = make_user("ann", email="Ann@Example.com")
     assert "Sign in with Example ID" in client.get(LOGIN).content.decode()
     response = sign_in_there(client, "/conversations/?search=a")
@@ -46,12 +46,12 @@ def test_the_invited_enter(client, provider):
     assert (entry.user_id, entry.details) == (user.pk, {"how": "provider"})
 
 
-def test_nobody_else_does_by_default(client, provider):
+def test_by_default_nobody_else_can(client, provider):
     assert_refused(client, sign_in_there(client))
     assert not get_user_model().objects.exists()
 
 
-def test_a_domain_lets_in_as_viewer(client, provider, settings):
+def test_people_of_a_trusted_domain_become_viewers(client, provider, settings):
     settings.OIDC_DOMAINS = {"example.com"}
     assert sign_in_there(client)["Location"] == "/conversations/"
     assert is_in(client)
@@ -67,14 +67,14 @@ def test_a_domain_lets_in_as_viewer(client, provider, settings):
     assert get_user_model().objects.count() == 1
 
 
-def test_a_person_is_known_by_identity_and_not_by_address(client, provider):
+def test_people_are_recognised_by_identity_not_by_address(client, provider):
     user = make_user("ann", email="ann@example.com")
     sign_in_there(client)
     provider.claims["email"] = "ann@married.example"
     other = Client()
     sign_in_there(other)
     assert is_in(other)
-    # Somebody else has got the address since.
+    # Meanwhile the address has passed to somebody else.
     provider.claims = {"sub": "2", "email": user.email, "email_verified": True}
     assert sign_in_there(Client()).status_code == 403
 
@@ -100,7 +100,7 @@ def test_a_person_is_known_by_identity_and_not_by_address(client, provider):
         {"email_verified": 1},
     ],
 )
-def test_who_is_not_of_the_domain_stays_out(client, provider, settings, claims):
+def test_people_of_other_domains_stay_out(client, provider, settings, claims):
     settings.OIDC_DOMAINS = {"example.com"}
     provider.claims |= claims
     assert_refused(client, sign_in_there(client))
@@ -108,7 +108,7 @@ def test_who_is_not_of_the_domain_stays_out(client, provider, settings, claims):
 
 
 @pytest.mark.parametrize("verified", [False, None, "false", 1])
-def test_an_unverified_address_is_nobodys(client, provider, settings, verified):
+def test_an_unverified_address_does_not_count(client, provider, settings, verified):
     settings.OIDC_DOMAINS = {"example.com"}
     user = make_user("ann", email="ann@example.com")
     provider.claims["email_verified"] = verified
@@ -135,19 +135,19 @@ TRUE, FALSE = {"email_verified": True}, {"email_verified": False}
         ({**SUB, **OURS, "email_verified": "True"}, None),
     ],
 )
-def test_user_info_tells_what_the_id_token_does_not(client, provider, claims, user_info):
+def test_user_info_completes_the_id_token(client, provider, claims, user_info):
     make_user("ann", email="ann@example.com")
     provider.claims, provider.user_info = claims, user_info
     sign_in_there(client)
     assert is_in(client)
-    # The second time it is the same person, whom nobody asks about.
+    # The second time, the person is known and UserInfo is not requested.
     asked = provider.asked
     sign_in_there(Client())
     assert provider.asked == asked
 
 
 @pytest.mark.parametrize("sub", ["", " ", "\t\n", "a\0b", 1, True, ["1"], {"1": 1}, None])
-def test_a_subject_that_names_nobody_is_refused(client, provider, settings, sub):
+def test_a_subject_that_identifies_nobody_is_refused(client, provider, settings, sub):
     settings.OIDC_DOMAINS = {"example.com"}
     provider.claims["sub"] = sub
     assert_refused(client, sign_in_there(client))
@@ -157,13 +157,13 @@ def test_a_subject_that_names_nobody_is_refused(client, provider, settings, sub)
 @pytest.mark.parametrize(
     "user_info", [[], "text", 7, True, {}, {"sub": 1}, {"sub": "2", **OURS, **TRUE}]
 )
-def test_user_info_that_is_about_nobody_or_somebody_else_is_refused(client, provider, user_info):
+def test_user_info_about_nobody_or_somebody_else_is_refused(client, provider, user_info):
     make_user("ann", email="ann@example.com")
     provider.claims, provider.user_info = SUB, user_info
     assert_refused(client, sign_in_there(client))
 
 
-def test_user_info_is_not_asked_without_need(client, provider):
+def test_user_info_is_only_requested_when_needed(client, provider):
     make_user("ann", email="ann@example.com")
     provider.user_info = {**SUB, **OURS, **FALSE}
     sign_in_there(client)
@@ -174,32 +174,37 @@ def test_user_info_is_not_asked_without_need(client, provider):
 @pytest.mark.parametrize(
     ("claims", "user_info", "reason", "words"),
     [
-        (SUB, SUB, "no address", "It did not tell your e-mail address"),
-        (SUB, None, "no address", "It did not tell your e-mail address"),
-        ({**SUB, "email": "x", **TRUE}, None, "not an address", "none that this site can use"),
-        ({**SUB, **OURS}, None, "verification not told", "does not tell whether your e-mail"),
-        ({**SUB, **OURS}, {**SUB, **OURS}, "verification not told", "does not tell whether"),
+        (SUB, SUB, "no address", "It didn’t share your e-mail address"),
+        (SUB, None, "no address", "It didn’t share your e-mail address"),
+        ({**SUB, "email": "x", **TRUE}, None, "not an address", "this site can’t use"),
+        ({**SUB, **OURS}, None, "verification unknown", "doesn’t say whether your e-mail"),
+        ({**SUB, **OURS}, {**SUB, **OURS}, "verification unknown", "doesn’t say whether"),
         (
             {**SUB, **OURS},
             {**SUB, "email": "eve@example.com", **TRUE},
-            "verification not told",
-            "does not tell whether",
+            "verification unknown",
+            "doesn’t say whether",
         ),
-        ({**SUB, **OURS, **FALSE}, {**SUB, **OURS, **TRUE}, "address not verified", "not verified"),
-        (SUB, {**SUB, **OURS, **FALSE}, "address not verified", "not verified there"),
-        (SUB, {**SUB, **OURS, "email_verified": "false"}, "address not verified", "not verified"),
+        (
+            {**SUB, **OURS, **FALSE},
+            {**SUB, **OURS, **TRUE},
+            "address not verified",
+            "isn’t verified",
+        ),
+        (SUB, {**SUB, **OURS, **FALSE}, "address not verified", "isn’t verified there"),
+        (SUB, {**SUB, **OURS, "email_verified": "false"}, "address not verified", "isn’t verified"),
         (
             {**SUB, **OURS, "email_verified": "true"},
             {**SUB, **OURS, **FALSE},
             "address not verified",
-            "not verified",
+            "isn’t verified",
         ),
-        (SUB, {"sub": "2", **OURS, **TRUE}, "the answer was not valid", "was not completed"),
-        (SUB, {**OURS, **TRUE}, "the answer was not valid", "was not completed"),
-        ({**SUB, "email": "eve@example.com", **TRUE}, None, "not invited", "have no account here"),
+        (SUB, {"sub": "2", **OURS, **TRUE}, "the answer was not valid", "wasn’t completed"),
+        (SUB, {**OURS, **TRUE}, "the answer was not valid", "wasn’t completed"),
+        ({**SUB, "email": "eve@example.com", **TRUE}, None, "not invited", "don’t have an account"),
     ],
 )
-def test_a_refusal_tells_its_reason(client, provider, claims, user_info, reason, words):
+def test_a_refusal_says_why(client, provider, claims, user_info, reason, words):
     user = make_user("ann", email="ann@example.com")
     provider.claims, provider.user_info = claims, user_info
     response = sign_in_there(client)
@@ -210,18 +215,18 @@ def test_a_refusal_tells_its_reason(client, provider, claims, user_info, reason,
     assert user.identity is None
 
 
-def test_refusals_because_of_accounts_tell_their_reason(client, provider, settings):
+def test_refusals_because_of_accounts_say_why(client, provider, settings):
     def words():
         response = sign_in_there(Client())
         assert response.status_code == 403
         return response.content.decode()
 
     ann, other = (make_user(name, email="ann@example.com") for name in ("ann", "other"))
-    assert "Several accounts here have your e-mail address" in words()
+    assert "Several accounts on this site have your e-mail address" in words()
     other.delete()
     ann.identity = "somebody else"
     ann.save()
-    assert "belongs to another sign-in there" in words()
+    assert "linked to a different sign-in" in words()
     ann.delete()
     settings.OIDC_DOMAINS = {"example.com"}
     make_user("ann@example.com", email="")
@@ -232,7 +237,7 @@ def test_refusals_because_of_accounts_tell_their_reason(client, provider, settin
 
 
 @pytest.mark.parametrize(("verified", "enters"), [(None, True), (False, False), ("false", False)])
-def test_a_provider_may_be_trusted_with_what_it_does_not_say(
+def test_addresses_of_a_trusted_provider_count_as_verified(
     client, provider, settings, verified, enters
 ):
     make_user("ann", email="ann@example.com")
@@ -255,13 +260,13 @@ def test_the_first_of_two_tabs_leads_into_the_site_as_well(client, provider):
     assert is_in(client)
 
 
-def test_an_answer_that_is_unknown_leads_whoever_is_in_into_the_site(client, provider):
+def test_an_unknown_answer_leads_signed_in_people_into_the_site(client, provider):
     make_user("ann", email="ann@example.com")
     sign_in_there(client)
     assert client.get(CALLBACK, {"code": "x", "state": "gone"})["Location"] == "/conversations/"
 
 
-def test_a_tab_of_somebody_else_changes_nobody(client, provider):
+def test_a_tab_of_somebody_else_changes_no_account(client, provider):
     user = make_user("ann", email="ann@example.com")
     user.set_unusable_password()
     user.save()
@@ -270,7 +275,7 @@ def test_a_tab_of_somebody_else_changes_nobody(client, provider):
     provider.claims = {"sub": "2", "email": "eve@example.com", **TRUE}
     response = client.get(first)
     assert response.status_code == 403
-    assert "You are signed in here as somebody else" in response.content.decode()
+    assert "as a different user" in response.content.decode()
     assert client.session["_auth_user_id"] == str(user.pk)
 
 
@@ -293,7 +298,7 @@ def test_a_kelvin_sign_is_not_a_k(client, provider, settings):
     assert get_user_model().objects.count() == 1
 
 
-def test_without_a_group_for_newcomers_nobody_new_enters(client, provider, settings, caplog):
+def test_without_the_group_for_newcomers_no_account_is_created(client, provider, settings, caplog):
     settings.OIDC_DOMAINS = {"example.com"}
     Group.objects.get(name="Viewer").delete()
     assert_refused(client, sign_in_there(client))
@@ -301,13 +306,13 @@ def test_without_a_group_for_newcomers_nobody_new_enters(client, provider, setti
     assert "there is no group Viewer" in caplog.text
 
 
-def test_an_address_of_two_accounts_is_nobodys(client, provider):
+def test_an_address_of_two_accounts_signs_nobody_in(client, provider):
     make_user("ann", email="ann@example.com")
     make_user("anna", email="ANN@example.com")
     assert_refused(client, sign_in_there(client))
 
 
-def test_a_name_that_is_taken_is_not_taken_over(client, provider, settings):
+def test_an_account_with_that_user_name_is_not_taken_over(client, provider, settings):
     settings.OIDC_DOMAINS = {"example.com"}
     make_user("ann@example.com", email="somebody@example.com")
     assert_refused(client, sign_in_there(client))
@@ -325,11 +330,11 @@ def test_an_inactive_account_stays_out(client, provider, settings, known):
     user.save()
     response = sign_in_there(client)
     assert response.status_code == 403
-    assert "This account is not active" in response.content.decode()
+    assert "This account is inactive" in response.content.decode()
     assert not is_in(client)
 
 
-# What is more than the provider
+# Second factors and redirects
 
 
 def test_a_second_factor_is_asked_for_as_well(client, provider):
@@ -349,13 +354,13 @@ def test_admins_need_one(client, provider, settings):
 
 
 @pytest.mark.parametrize("target", ELSEWHERE)
-def test_it_leads_nowhere_else(client, provider, target):
+def test_the_provider_cannot_redirect_to_another_site(client, provider, target):
     make_user("ann", email="ann@example.com")
     assert_stays_here(sign_in_there(client, target))
     assert is_in(client)
 
 
-# What the provider says must be true
+# Forged and broken answers
 
 
 @pytest.mark.parametrize(
@@ -377,7 +382,7 @@ def test_it_leads_nowhere_else(client, provider, target):
     ],
     ids=str,
 )
-def test_a_token_that_is_not_for_this_is_refused(client, provider, lies):
+def test_a_token_for_another_site_or_sign_in_is_refused(client, provider, lies):
     make_user("ann", email="ann@example.com")
     provider.lies = lies
     assert_refused(client, sign_in_there(client))
@@ -386,7 +391,7 @@ def test_a_token_that_is_not_for_this_is_refused(client, provider, lies):
 @pytest.mark.parametrize(
     "more", [{"aud": [CLIENT]}, {"azp": CLIENT}, {"aud": ["x", CLIENT], "azp": CLIENT}], ids=str
 )
-def test_a_token_that_names_this_among_others_is_not(client, provider, more):
+def test_a_token_for_this_site_among_others_is_accepted(client, provider, more):
     make_user("ann", email="ann@example.com")
     provider.lies = more
     sign_in_there(client)
@@ -418,7 +423,7 @@ def test_the_answer_to_somebody_elses_request_is_refused(client, provider):
     assert_refused(client, client.get(address), told=0)
 
 
-def test_an_answer_serves_once(client, provider):
+def test_an_answer_works_once(client, provider):
     make_user("ann", email="ann@example.com")
     address = go_there(client).removeprefix("http://testserver")
     client.get(address)
@@ -440,7 +445,7 @@ def test_a_code_without_its_verifier_is_refused(client, provider, rf):
     assert_refused(client, client.get(address))
 
 
-def test_a_stranger_who_begins_sign_ins_stores_nothing(client, provider):
+def test_strangers_who_start_sign_ins_store_nothing(client, provider):
     for _ in range(9):
         assert client.get(START, {"next": "/conversations/" + "x" * 500}).status_code == 302
     assert not Session.objects.exists()
@@ -449,7 +454,7 @@ def test_a_stranger_who_begins_sign_ins_stores_nothing(client, provider):
     assert len(cookie.OutputString()) < 4_096
 
 
-def test_what_was_begun_elsewhere_or_altered_is_refused(client, provider):
+def test_sign_ins_started_elsewhere_or_altered_are_refused(client, provider):
     make_user("ann", email="ann@example.com")
     address = go_there(client).removeprefix("http://testserver")
     assert_refused(Client(), Client().get(address), told=0)
@@ -465,12 +470,12 @@ def test_a_callback_out_of_nowhere_is_refused(client, provider, query):
         assert_refused(client, client.get(CALLBACK + query), told=0)
 
 
-def test_that_it_was_declined_there_is_told(client, provider):
+def test_declining_at_the_provider_is_recorded(client, provider):
     state = parse_qs(urlsplit(client.get(START)["Location"]).query)["state"][0]
     assert_refused(client, client.get(CALLBACK, {"error": "access_denied", "state": state}))
 
 
-def test_of_many_refusals_the_first_few_are_told(client, provider):
+def test_only_the_first_few_of_many_refusals_are_recorded(client, provider):
     for _ in range(6):
         assert sign_in_there(client).status_code == 403
     assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == 5
@@ -479,12 +484,12 @@ def test_of_many_refusals_the_first_few_are_told(client, provider):
     assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == 6
 
 
-def test_a_provider_that_is_away_is_told(client, provider, settings):
+def test_a_provider_that_does_not_answer_is_a_503(client, provider, settings):
     settings.OIDC_ISSUER = "http://127.0.0.1:9"
     provider_client.cache_clear()
     response = client.get(START)
     assert response.status_code == 503
-    assert "Example ID does not answer" in response.content.decode()
+    assert "Example ID isn’t responding" in response.content.decode()
 
 
 # The settings
@@ -499,10 +504,10 @@ GIVEN = {"OIDC_ISSUER": "https://id.example", "OIDC_CLIENT_ID": "a", "OIDC_CLIEN
         ({"OIDC_CLIENT_ID": "a", "OIDC_CLIENT_SECRET": "b"}, "OIDC_ISSUER, OIDC_CLIENT_ID and"),
         ({**GIVEN, "OIDC_ISSUER": "id.example"}, "OIDC_ISSUER must begin with https://"),
         ({**GIVEN, "OIDC_ISSUER": "http://id.example"}, "OIDC_ISSUER must begin with https://"),
-        ({"OIDC_DOMAINS": "example.com"}, "OIDC_DOMAINS without OIDC_ISSUER"),
+        ({"OIDC_DOMAINS": "example.com"}, "OIDC_DOMAINS needs OIDC_ISSUER"),
         (
             {**GIVEN, "OIDC_VERIFIED_PROVIDERS": "https://other.example"},
-            "OIDC_VERIFIED_PROVIDERS may name OIDC_ISSUER",
+            "OIDC_VERIFIED_PROVIDERS may only name OIDC_ISSUER",
         ),
         ({**GIVEN, "OIDC_DOMAINS": "@example.com"}, "OIDC_DOMAINS must be like example.com"),
         ({**GIVEN, "OIDC_DOMAINS": "*"}, "OIDC_DOMAINS must be like example.com"),
@@ -517,7 +522,7 @@ GIVEN = {"OIDC_ISSUER": "https://id.example", "OIDC_CLIENT_ID": "a", "OIDC_CLIEN
         ),
     ],
 )
-def test_a_bad_setting_ends_the_start(environment, words):
+def test_a_bad_setting_stops_the_start(environment, words):
     code, _, error = start(**environment)
     assert code == 1
     assert error.startswith(f"Settings: {words}")

@@ -1,4 +1,4 @@
-"""Codes of an app and recovery codes; that admins need one; what is done where one was lost."""
+"""Authenticator apps, recovery codes and passkeys: using, requiring and resetting them."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def required(settings):
 
 @pytest.fixture
 def add_app(monkeypatch):
-    # At once, as where no test holds a transaction open.
+    # Run these calls at once, because the test's own transaction is never committed.
     monkeypatch.setattr(transaction, "on_commit", lambda call, **options: call())
 
     def add(client):
@@ -61,7 +61,7 @@ def factors(user):
     return set(Authenticator.objects.filter(user=user).values_list("type", flat=True))
 
 
-def test_an_app_is_added_and_asked_for_from_then_on(client, add_app):
+def test_an_added_app_is_required_from_then_on(client, add_app):
     user = make_user()
     sign_in(client)
     response, secret = add_app(client)
@@ -81,7 +81,7 @@ def test_an_app_is_added_and_asked_for_from_then_on(client, add_app):
     assert is_in(other)
 
 
-def test_adding_one_ends_the_other_sessions(client, add_app):
+def test_adding_an_app_ends_the_other_sessions(client, add_app):
     other = Client()
     make_user()
     sign_in(client)
@@ -99,7 +99,7 @@ def test_a_wrong_code_adds_nothing(client):
     assert factors(user) == set()
 
 
-def test_a_recovery_code_serves_once(client):
+def test_a_recovery_code_works_once(client):
     user = with_app(make_user())
     typed = recovery_codes(user)[0]
     sign_in(client)
@@ -120,13 +120,13 @@ def test_a_code_may_be_half_a_minute_off(client, later):
 
 
 @pytest.mark.parametrize("later", [-3, 3])
-def test_but_not_more(client, later):
+def test_a_code_that_is_further_off_is_refused(client, later):
     with_app(make_user())
     sign_in(client)
     assert client.post(CODE, {"code": code(later=later)}).status_code == 200
 
 
-def test_an_older_code_does_not_serve_after_a_newer_one(client):
+def test_an_older_code_is_refused_after_a_newer_one(client):
     with_app(make_user())
     sign_in(client)
     client.post(CODE, {"code": code(later=1)})
@@ -139,19 +139,19 @@ def test_an_older_code_does_not_serve_after_a_newer_one(client):
 @pytest.mark.parametrize(
     "typed", ["", " ", "x" * 10_000, "１２３４５６", "0\x00", "'; --", "\u202e"]
 )
-def test_whatever_is_typed_as_a_code_is_no_failure(client, typed):
+def test_whatever_is_typed_as_a_code_breaks_nothing(client, typed):
     with_app(make_user())
     sign_in(client)
     assert client.post(CODE, {"code": typed}).status_code == 200
     assert not is_in(client)
 
 
-def test_without_a_password_there_is_nothing_to_add_a_code_to(client):
+def test_a_code_without_a_password_first_does_nothing(client):
     assert client.get(CODE)["Location"] == LOGIN
     assert client.post(CODE, {"code": WRONG})["Location"] == LOGIN
 
 
-def test_the_code_of_one_is_not_the_code_of_another(client):
+def test_a_code_only_works_for_its_own_account(client):
     with_app(make_user())
     with_app(make_user("bob", "Admin"))
     sign_in(client)
@@ -162,7 +162,7 @@ def test_the_code_of_one_is_not_the_code_of_another(client):
     )
 
 
-def test_removing_the_app_is_told(client):
+def test_removing_the_app_is_recorded(client):
     user = with_app(make_user())
     sign_in(client)
     client.post(CODE, {"code": code()})
@@ -175,7 +175,7 @@ def test_removing_the_app_is_told(client):
 
 
 @pytest.mark.parametrize("path", ["app/remove/", "codes/", "codes/new/"])
-def test_a_session_that_is_ten_minutes_old_is_asked_again(client, path, monkeypatch):
+def test_after_ten_minutes_the_user_must_reauthenticate(client, path, monkeypatch):
     user = with_app(make_user())
     sign_in(client)
     client.post(CODE, {"code": code()})
@@ -197,7 +197,7 @@ def test_a_session_that_is_ten_minutes_old_is_asked_again(client, path, monkeypa
 
 
 @pytest.mark.parametrize("password", [PASSWORD, None])
-def test_who_has_a_passkey_is_asked_for_something_else(client, monkeypatch, password):
+def test_passkey_owners_reauthenticate_in_another_way(client, monkeypatch, password):
     user = make_user()
     sign_in(client)
     user.set_password(password)
@@ -214,7 +214,7 @@ def test_who_has_a_passkey_is_asked_for_something_else(client, monkeypatch, pass
         assert "passkey" not in page.content.decode().lower()
     else:
         assert answer.status_code == 403
-        assert "Sign out, sign in again" in answer.content.decode()
+        assert "Please sign in again" in answer.content.decode()
     for path in ("again/", "again/code/"):
         assert client.get(f"/accounts/{path}").status_code < 500
 
@@ -249,18 +249,18 @@ def test_nobody_touches_anothers_passkey(client, support_client):
         ),
     ],
 )
-def test_a_passkey_that_is_none_is_refused(client, credential):
+def test_a_made_up_passkey_is_refused(client, credential):
     make_user()
     client.get(PASSKEY, headers={"Accept": "application/json"})
     response = client.post(PASSKEY, {"credential": credential})
     assert response["Location"] == LOGIN
-    assert "This site does not know this passkey" in client.get(LOGIN).content.decode()
+    assert "registered on this site" in client.get(LOGIN).content.decode()
     assert Entry.objects.get().act == Act.SIGN_IN_REFUSED
     assert not is_in(client)
 
 
 @pytest.mark.parametrize("credential", ['{"id": "x"}', "[" * 100_000, "{}", '{"id": "AA"}', "1"])
-def test_a_passkey_that_is_none_is_not_added(client, credential):
+def test_a_made_up_passkey_is_not_added(client, credential):
     user = make_user()
     let_in(client, user)
     add = reverse("mfa_add_webauthn")
@@ -271,7 +271,7 @@ def test_a_passkey_that_is_none_is_not_added(client, credential):
     assert not Authenticator.objects.exists()
 
 
-def test_a_stranger_who_asks_for_challenges_stores_nothing(client):
+def test_strangers_who_request_challenges_store_nothing(client):
     for _ in range(3):
         response = client.get(PASSKEY, headers={"Accept": "application/json"})
         assert response.json()["request_options"]["publicKey"]["challenge"]
@@ -283,7 +283,7 @@ def test_a_stranger_who_asks_for_challenges_stores_nothing(client):
     assert not client.cookies["passkey_challenge"].value
 
 
-def test_of_many_passkeys_that_are_none_the_first_few_are_told(client):
+def test_only_the_first_few_of_many_made_up_passkeys_are_recorded(client):
     for _ in range(50):
         assert client.post(PASSKEY, {"credential": "{}"})["Location"] == LOGIN
     assert Entry.objects.filter(act=Act.SIGN_IN_REFUSED).count() == 5
@@ -293,9 +293,7 @@ def test_of_many_passkeys_that_are_none_the_first_few_are_told(client):
 
 
 @pytest.mark.parametrize("who", ["admin", "superuser", "permission"])
-def test_whoever_may_use_the_panel_adds_one_first(
-    client, required, django_user_model, who, add_app
-):
+def test_admins_must_add_a_second_factor_first(client, required, django_user_model, who, add_app):
     if who == "admin":
         user = make_user("admin", "Admin", None)
     elif who == "superuser":
@@ -316,7 +314,7 @@ def test_whoever_may_use_the_panel_adds_one_first(
     assert "Admins need" not in client.get(ACCOUNT).content.decode()
 
 
-def test_who_has_one_gets_everything_with_it(client, required):
+def test_admins_with_a_second_factor_get_everything(client, required):
     with_app(make_user("boss", "Admin"))
     sign_in(client, "boss", next="/admin/")
     assert client.get("/admin/", follow=True).redirect_chain[-1][0].startswith(LOGIN)
@@ -325,7 +323,7 @@ def test_who_has_one_gets_everything_with_it(client, required):
     assert client.get("/admin/").status_code == 200
 
 
-def test_who_removes_the_last_one_is_back_at_the_start(client, required):
+def test_admins_who_remove_their_last_factor_must_add_one_again(client, required):
     with_app(make_user("boss", "Admin"))
     sign_in(client, "boss")
     client.post(CODE, {"code": code()})
@@ -333,25 +331,25 @@ def test_who_removes_the_last_one_is_back_at_the_start(client, required):
     assert client.get("/conversations/")["Location"] == ACCOUNT
 
 
-def test_who_becomes_an_admin_needs_one_at_the_next_request(client, required, support_client):
+def test_new_admins_need_a_factor_at_their_next_request(client, required, support_client):
     assert is_in(support_client)
     user = get_user_model().objects.get(username="support")
     user.groups.add(Group.objects.get(name="Admin"))
     assert support_client.get("/conversations/")["Location"] == ACCOUNT
 
 
-def test_others_need_none(support_client, required):
+def test_other_roles_need_no_second_factor(support_client, required):
     assert is_in(support_client)
 
 
-def test_without_the_setting_admins_need_none(admin_client):
+def test_without_the_setting_admins_need_no_second_factor(admin_client):
     assert admin_client.get("/admin/").status_code == 200
 
 
 # Lost
 
 
-def test_the_command_takes_factors_and_sessions_and_tells(client, capsys):
+def test_the_command_removes_factors_and_sessions_and_records_it(client, capsys):
     user = with_app(make_user())
     sign_in(client)
     client.post(CODE, {"code": code()})
@@ -366,7 +364,7 @@ def test_the_command_takes_factors_and_sessions_and_tells(client, capsys):
         call_command("reset_second_factors", "nobody")
 
 
-def test_so_does_an_admin(admin_client):
+def test_an_admin_can_do_the_same_in_the_panel(admin_client):
     user = with_app(make_user())
     form = {"action": "reset_second_factors", "_selected_action": [user.pk]}
     admin_client.post("/admin/accounts/user/", form)

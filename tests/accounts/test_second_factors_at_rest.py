@@ -1,4 +1,4 @@
-"""Nobody who reads the database has anybody's second factor; and what a new SECRET_KEY does."""
+"""Reading the database reveals nobody's second factor; and what happens with a new SECRET_KEY."""
 
 import secrets
 from io import StringIO
@@ -47,7 +47,7 @@ def encrypt_all() -> str:
     return out.getvalue()
 
 
-def test_the_database_holds_no_secret(client, monkeypatch):
+def test_the_database_contains_no_secret(client, monkeypatch):
     monkeypatch.setattr(RecoveryCodes, "generate_seed", lambda: "5eed" * 20)
     user = with_app(make_user())
     assert SECRET not in stored()
@@ -59,21 +59,21 @@ def test_the_database_holds_no_secret(client, monkeypatch):
     assert is_in(client)
 
 
-def test_what_was_kept_before_is_read_and_encrypted_by_the_command(client):
+def test_unencrypted_factors_still_work_and_the_command_encrypts_them(client):
     user = with_app(make_user())
     kept = Authenticator.objects.get(user=user, type="totp")
     kept.data = {"secret": SECRET}
     kept.save()
     assert enter(client, code(later=-1)).status_code == 302
     assert SECRET in stored()
-    assert encrypt_all() == "2 encrypted by SECRET_KEY.\n"
+    assert encrypt_all() == "2 encrypted with SECRET_KEY.\n"
     assert SECRET not in stored()
     assert enter(client, code()).status_code == 302
-    # What else is kept with it stays.
+    # Other data of the factor is kept.
     assert Authenticator.objects.get(user=user, type="totp").data["last_counter"]
 
 
-def test_a_new_key_reads_what_its_fallback_encrypted(client, settings):
+def test_factors_encrypted_with_a_fallback_key_still_work(client, settings):
     user = with_app(make_user())
     codes = recovery_codes(user)
     settings.SECRET_KEY_FALLBACKS = [new_key(settings)]
@@ -85,15 +85,15 @@ def test_a_new_key_reads_what_its_fallback_encrypted(client, settings):
     assert enter(client, code()).status_code == 302
 
 
-def test_without_the_key_it_is_said_and_nobody_enters(client, settings, caplog):
+def test_without_the_key_nobody_signs_in_and_the_page_says_why(client, settings, caplog):
     with_app(make_user())
     new_key(settings)
     for typed in (code(), "000000", "x"):
         response = enter(client, typed)
         assert response.status_code == 503
-        assert "Your second factor cannot be read" in response.content.decode()
+        assert "Your second factor can’t be checked" in response.content.decode()
         assert not is_in(client)
-    assert "of another SECRET_KEY" in caplog.text
+    assert "another SECRET_KEY encrypted it" in caplog.text
     assert "2 cannot be read" in encrypt_all()
     call_command("reset_second_factors", "alice")
     sign_in(client)

@@ -1,4 +1,4 @@
-"""A password, what it leads to, and where it never leads."""
+"""Signing in with a password, and where that may redirect to."""
 
 import re
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.thorough
 @pytest.mark.parametrize("target", ELSEWHERE)
 @pytest.mark.parametrize("factor", [False, True])
-def test_signing_in_leads_nowhere_else(client, target, factor):
+def test_signing_in_never_redirects_to_another_site(client, target, factor):
     user = make_user()
     if factor:
         with_app(user)
@@ -41,7 +41,7 @@ def test_signing_in_leads_nowhere_else(client, target, factor):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("target", ELSEWHERE)
-def test_nor_does_the_page_in_front_or_the_one_that_asks_again(client, target):
+def test_the_sign_in_and_reauthentication_pages_never_redirect_elsewhere(client, target):
     make_user()
     assert client.get(LOGIN, {"next": target}).status_code == 200
     sign_in(client)
@@ -51,7 +51,7 @@ def test_nor_does_the_page_in_front_or_the_one_that_asks_again(client, target):
 
 
 @pytest.mark.parametrize("factor", [False, True])
-def test_signing_in_leads_back_to_what_was_asked_for(client, factor):
+def test_signing_in_leads_back_to_the_requested_page(client, factor):
     user = make_user()
     if factor:
         with_app(user)
@@ -69,14 +69,14 @@ def test_an_inactive_account_stays_out(client):
     assert not is_in(client)
 
 
-def test_who_is_deactivated_before_the_code_stays_out(client):
+def test_an_account_deactivated_before_its_code_stays_out(client):
     user = with_app(make_user())
     sign_in(client)
     user.is_active = False
     user.save()
     response = client.post(CODE, {"code": code()})
     assert response.status_code == 403
-    assert "This account is not active" in response.content.decode()
+    assert "This account is inactive" in response.content.decode()
     assert not is_in(client)
     assert not Entry.objects.filter(act=Act.SIGNED_IN).exists()
 
@@ -97,18 +97,18 @@ def test_nobody_signs_up_or_resets_a_password(client, support_client, path):
 
 
 @pytest.mark.parametrize("name", ["account_signup", "account_reset_password", "account_email"])
-def test_what_is_not_used_has_no_address(name):
+def test_unused_parts_of_allauth_have_no_address(name):
     with pytest.raises(NoReverseMatch):
         reverse(name)
 
 
-def test_the_page_says_whom_to_ask(client):
+def test_the_sign_in_page_says_whom_to_ask(client):
     page = client.get(LOGIN).content.decode()
     assert "Ask someone with the Admin role" in page
     assert "Sign in with single" not in page
 
 
-def test_how_somebody_signed_in_is_told(client):
+def test_the_entry_says_how_somebody_signed_in(client):
     with_app(make_user())
     sign_in(client)
     client.post(CODE, {"code": code()})
@@ -117,7 +117,7 @@ def test_how_somebody_signed_in_is_told(client):
 
 @pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
 @pytest.mark.parametrize("change", ["deactivated", "deleted", "password"])
-def test_who_is_removed_is_out_at_the_next_request(client, change, headers):
+def test_a_removed_user_is_signed_out_at_the_next_request(client, change, headers):
     user = make_user()
     sign_in(client)
     assert is_in(client)
@@ -136,7 +136,7 @@ def test_who_is_removed_is_out_at_the_next_request(client, change, headers):
 
 
 @pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
-def test_a_role_that_is_taken_away_is_gone_at_the_next_request(client, headers):
+def test_a_removed_role_is_gone_at_the_next_request(client, headers):
     user = make_user()
     sign_in(client)
     user.groups.clear()
@@ -151,7 +151,7 @@ def csrf(page) -> str:
 
 
 def two_tabs(target="/conversations/?search=a"):
-    """A browser that is signed in, and what the form in its other tab sends."""
+    """A signed-in browser, and what an older form in its other tab would send."""
     browser = Client(enforce_csrf_checks=True)
     make_user()
     form = {"username": "alice", "password": PASSWORD, "next": target}
@@ -169,14 +169,14 @@ def test_a_second_tab_leads_into_the_site():
 
 
 @pytest.mark.parametrize("target", ELSEWHERE)
-def test_a_second_tab_leads_nowhere_else(target):
+def test_a_second_tab_never_redirects_to_another_site(target):
     browser, form = two_tabs(target)
     assert_stays_here(browser.post(LOGIN, form))
 
 
 @pytest.mark.parametrize("path", [LOGIN, CODE, "/accounts/login/passkey/"])
 @pytest.mark.parametrize("cookies", [True, False])
-def test_without_a_session_it_leads_to_a_new_form(path, cookies):
+def test_an_outdated_form_leads_to_a_new_one(path, cookies):
     browser, form = two_tabs()
     browser.cookies.pop("desk_session")
     if not cookies:
@@ -231,7 +231,7 @@ def test_changing_the_password_ends_the_other_sessions(client):
         {"old": "a\0b"},
     ],
 )
-def test_a_password_that_cannot_be_changed_stays(client, typed):
+def test_a_refused_password_change_changes_nothing(client, typed):
     user = make_user()
     sign_in(client)
     response = change_password(client, **typed)
@@ -245,10 +245,10 @@ def test_a_password_that_cannot_be_changed_stays(client, typed):
 # The account page
 
 
-def test_the_account_page_is_reached_from_every_page(support_client):
+def test_every_page_links_to_the_account_page(support_client):
     assert f'href="{ACCOUNT}"' in support_client.get("/conversations/").content.decode()
     page = support_client.get(ACCOUNT).content.decode()
-    for words in ("Password", "Codes of an app", "Passkeys", "Sign out everywhere"):
+    for words in ("Password", "Authenticator app", "Passkeys", "Sign out everywhere"):
         assert words in page
 
 
@@ -266,7 +266,7 @@ def test_signing_out_everywhere_ends_every_session_at_once(client):
     assert is_in(client)
 
 
-def test_it_ends_nobody_elses(client, support_client):
+def test_signing_out_everywhere_ends_nobody_elses_sessions(client, support_client):
     other = Client()
     make_user()
     sign_in(other)
@@ -275,7 +275,7 @@ def test_it_ends_nobody_elses(client, support_client):
     assert not is_in(support_client)
 
 
-def test_an_admin_signs_somebody_out(admin_client):
+def test_an_admin_can_sign_somebody_out(admin_client):
     client = Client()
     user = make_user()
     sign_in(client)

@@ -1,4 +1,4 @@
-"""Edits in the admin panel: what is written, what is not, and what happens when it cannot be."""
+"""Edits in the admin panel: what is written, what is not, and what happens if it cannot be."""
 
 import threading
 import uuid
@@ -86,7 +86,7 @@ def test_both_fields_can_change_at_once(admin_client, rows):
 
 @pytest.mark.parametrize("model", ["agent", "session", "chatmessage"])
 @pytest.mark.parametrize("button", ["_save", "_continue"])
-def test_a_form_that_is_sent_as_it_came_changes_nothing(admin_client, rows, model, button):
+def test_a_form_sent_back_unchanged_changes_nothing(admin_client, rows, model, button):
     pk = getattr(rows, model).id
     form = open_form(admin_client, model, pk)
     with untouched(), CaptureQueriesContext(connections["agents_write"]) as queries:
@@ -115,7 +115,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("stored", TEXTS)
-def test_text_that_was_not_touched_stays_byte_for_byte(admin_client, stored):
+def test_unedited_text_stays_byte_for_byte(admin_client, stored):
     agent = make_agent(stored, description=stored)
     session = make_session(agent, external_id=stored)
     message = make_message(session, stored, stored)
@@ -207,17 +207,17 @@ def test_no_other_column_can_be_smuggled_in(admin_client, rows, model):
 @pytest.mark.parametrize(
     ("model", "changes", "said"),
     [
-        ("agent", {"name": ""}, "This must not be empty."),
-        ("chatmessage", {"role": ""}, "This must not be empty."),
+        ("agent", {"name": ""}, "This cannot be empty."),
+        ("chatmessage", {"role": ""}, "This cannot be empty."),
         ("session", {"agent": ""}, "This field is required."),
         ("session", {"agent": "x"}, "“x” is not a valid UUID."),
         ("session", {"agent": str(uuid.uuid4())}, "Select a valid choice."),
-        ("session", {"external_id": "x" * 601}, "At most 600 characters fit into its index."),
+        ("session", {"external_id": "x" * 601}, "Must be at most 600 characters long."),
         ("chatmessage", {"content": "a\0b"}, "Null characters are not allowed."),
         ("session", {"agent": "a\0b"}, "Null characters are not allowed."),
     ],
 )
-def test_what_makes_no_sense_is_said_at_its_field(admin_client, rows, model, changes, said):
+def test_an_invalid_value_is_explained_at_its_field(admin_client, rows, model, changes, said):
     with untouched():
         response = save(admin_client, model, getattr(rows, model).id, **changes)
     assert response.status_code == 200
@@ -227,17 +227,17 @@ def test_what_makes_no_sense_is_said_at_its_field(admin_client, rows, model, cha
 
 def test_the_longest_external_id_fits_into_the_runtimes_index(admin_client):
     session = make_session()
-    # What does not compress, four bytes each.
+    # Incompressible characters of four bytes each.
     longest = "".join(chr(0x20000 + (n * 7919) % 40_000) for n in range(600))
     assert save(admin_client, "session", session.id, external_id=longest).status_code == 302
     assert value("session", session.id, "external_id") == longest
 
 
-def test_what_is_too_long_to_be_sent_is_only_shown(admin_client):
+def test_text_too_long_for_a_form_is_only_shown(admin_client):
     content = "ö" * (edits.LONGEST_TEXT + 1)
     message = make_message(make_session(), content=content)
     response = admin_client.get(form_url("chatmessage", message.id))
-    assert "Too long to be edited here." in text(response)
+    assert "Too long to edit here." in text(response)
     assert len(response.content) < 50_000
     with untouched(("chatmessage", message.id, "role")):
         assert save(admin_client, "chatmessage", message.id, role="x").status_code == 302
@@ -254,10 +254,10 @@ def test_a_form_that_is_too_large_is_a_413_page(admin_client, rows):
     with untouched():
         response = save(admin_client, "chatmessage", rows.chatmessage.id, content="x" * 3_000_000)
     assert response.status_code == 413
-    assert "That is too long for one form Nothing was changed." in text(response)
+    assert "This text is too long Nothing was changed." in text(response)
 
 
-# Two at once
+# Two edits at once
 
 
 @pytest.mark.parametrize(
@@ -271,9 +271,7 @@ def test_a_form_that_is_too_large_is_a_413_page(admin_client, rows):
         ("chatmessage", "role", "theirs", {}),
     ],
 )
-def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(
-    admin_client, rows, model, column, theirs, mine
-):
+def test_another_users_change_is_not_overwritten(admin_client, rows, model, column, theirs, mine):
     pk = getattr(rows, model).id
     form = open_form(admin_client, model, pk)
     sql(f"UPDATE {TABLES[model]} SET {column} = %s WHERE id = %s", [theirs, pk])
@@ -282,12 +280,12 @@ def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(
     assert response.status_code == 409
     said = text(response)
     shown = f"{column.replace('_', ' ')} is now {f'“{theirs}”' if theirs else 'empty'}"
-    assert f"Somebody else has changed this row since you opened it: {shown}." in said
+    assert f"Somebody else changed this row after you opened it: {shown}." in said
     assert "Nothing was saved." in said
     for typed in mine.values():
         assert typed in response.content.decode()
     assert edited() == []
-    # Pressing Save again does not get past it; opening it afresh does.
+    # Saving again does not overwrite it; reloading the form does.
     with untouched():
         assert save(admin_client, model, pk, form, **mine).status_code == 409
     assert save(admin_client, model, pk, **mine).status_code == 302
@@ -295,7 +293,7 @@ def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(
         assert value(model, pk, next(iter(mine))) == next(iter(mine.values()))
 
 
-def test_another_agent_meanwhile_is_a_conflict_too(admin_client, rows):
+def test_another_change_of_the_agent_is_a_conflict_too(admin_client, rows):
     form = open_form(admin_client, "session", rows.session.id)
     other = make_agent("Other")
     sql("UPDATE sessions SET agent_id = %s WHERE id = %s", [other.id, rows.session.id])
@@ -305,7 +303,7 @@ def test_another_agent_meanwhile_is_a_conflict_too(admin_client, rows):
     assert f"agent is now “{other.id}”" in text(response)
 
 
-def test_what_the_others_wrote_is_escaped(admin_client, rows):
+def test_the_other_users_text_is_escaped(admin_client, rows):
     form = open_form(admin_client, "agent", rows.agent.id)
     sql("UPDATE agents SET name = '<script>x</script>' || repeat('y', 500)")
     page = save(admin_client, "agent", rows.agent.id, form, name="Mine").content.decode()
@@ -314,8 +312,8 @@ def test_what_the_others_wrote_is_escaped(admin_client, rows):
     assert "y" * 300 not in page
 
 
-def test_the_same_change_by_somebody_else_is_none(admin_client, rows):
-    """The row already says what the form would have it say, but the form knows nothing of that."""
+def test_the_same_change_by_somebody_else_is_a_conflict_too(admin_client, rows):
+    """The row already has the new value, but the form cannot know that."""
     form = open_form(admin_client, "chatmessage", rows.chatmessage.id)
     sql("UPDATE chat_messages SET role = 'system' WHERE id = %s", [rows.chatmessage.id])
     response = save(admin_client, "chatmessage", rows.chatmessage.id, form, role="system")
@@ -323,7 +321,7 @@ def test_the_same_change_by_somebody_else_is_none(admin_client, rows):
     assert edited() == []
 
 
-def test_activity_in_a_conversation_is_no_conflict(admin_client, rows):
+def test_activity_in_a_conversation_is_not_a_conflict(admin_client, rows):
     form = open_form(admin_client, "session", rows.session.id)
     sql("UPDATE sessions SET updated_at = updated_at + interval '1 hour'")
     moved = value("session", rows.session.id, "updated_at")
@@ -338,7 +336,7 @@ def test_a_form_without_its_fingerprint_saves_nothing(admin_client, rows, forged
     assert response.status_code == 409
 
 
-def test_the_fingerprint_of_another_row_is_not_this_ones(admin_client):
+def test_another_rows_fingerprint_is_not_accepted(admin_client):
     first, second = (make_agent("Same", description="Same") for _ in range(2))
     form = open_form(admin_client, "agent", first.id)
     assert save(admin_client, "agent", second.id, form, name="Mine").status_code == 409
@@ -351,7 +349,7 @@ def test_the_fingerprint_tells_nothing_without_the_key(rows, settings):
     assert edits.fingerprint(row) != before
 
 
-def test_a_row_that_is_gone_when_it_is_saved_is_a_404(admin_client, rows):
+def test_saving_a_deleted_row_is_a_404(admin_client, rows):
     form = open_form(admin_client, "chatmessage", rows.chatmessage.id)
     sql("DELETE FROM chat_messages WHERE id = %s", [rows.chatmessage.id])
     response = save(admin_client, "chatmessage", rows.chatmessage.id, form, role="x")
@@ -361,7 +359,7 @@ def test_a_row_that_is_gone_when_it_is_saved_is_a_404(admin_client, rows):
 
 @pytest.fixture
 def just_before(monkeypatch):
-    """Runs a statement after a form was checked, before its row is locked."""
+    """Runs a statement after a form was checked and before its row is locked."""
 
     def happens(statement, parameters):
         original = edits.recorded_change
@@ -377,9 +375,7 @@ def just_before(monkeypatch):
     return happens
 
 
-def test_what_changes_between_the_check_and_the_lock_is_not_overwritten(
-    admin_client, rows, just_before
-):
+def test_a_change_between_check_and_lock_is_not_overwritten(admin_client, rows, just_before):
     pk = rows.chatmessage.id
     form = open_form(admin_client, "chatmessage", pk)
     just_before("UPDATE chat_messages SET content = 'Theirs' WHERE id = %s", [pk])
@@ -390,7 +386,7 @@ def test_what_changes_between_the_check_and_the_lock_is_not_overwritten(
     assert edited() == []
 
 
-def test_an_agent_that_goes_before_it_is_given_the_conversation(admin_client, rows, just_before):
+def test_the_chosen_agent_may_be_deleted_before_saving(admin_client, rows, just_before):
     chosen = make_agent("Chosen")
     form = open_form(admin_client, "session", rows.session.id)
     just_before("DELETE FROM agents WHERE id = %s", [chosen.id])
@@ -401,32 +397,28 @@ def test_an_agent_that_goes_before_it_is_given_the_conversation(admin_client, ro
     assert edited() == []
 
 
-# A database that takes no changes
+# A database that accepts no changes
 
 
 @pytest.fixture
 def read_only_site(monkeypatch):
-    """As KAVALAI_DB_READ_ONLY=1 makes it."""
+    """As with KAVALAI_DB_READ_ONLY=1."""
     monkeypatch.delitem(settings.DATABASES, "agents_write")
 
 
 @pytest.mark.parametrize("model", ["agent", "session", "chatmessage"])
-def test_where_the_site_only_reads_the_form_is_for_reading(
-    admin_client, rows, read_only_site, model
-):
+def test_on_a_read_only_site_forms_are_for_reading(admin_client, rows, read_only_site, model):
     pk = getattr(rows, model).id
     assert open_form(admin_client, model, pk) == {}
     response = admin_client.get(form_url(model, pk))
-    assert "This site was set up to read the agent database only." in text(response)
+    assert "This site is set up only to read the agent database." in text(response)
     response = admin_client.post(form_url(model, pk), {"name": "x", "role": "x"})
     assert response.status_code == 403
-    assert "Nothing can be changed here Nothing was changed." in text(response)
+    assert "This site is read-only Nothing was changed." in text(response)
 
 
 @pytest.mark.parametrize("model", TABLES)
-def test_where_the_site_only_reads_everything_else_goes_on(
-    admin_client, rows, read_only_site, model
-):
+def test_on_a_read_only_site_everything_else_works(admin_client, rows, read_only_site, model):
     for url in (form_url(model, getattr(rows, model).id), f"/admin/conversations/{model}/?q=x"):
         assert admin_client.get(url).status_code == 200
 
@@ -446,13 +438,13 @@ def test_a_read_only_database_is_a_page_that_says_so(admin_client, rows, model, 
     with untouched():
         response = save(admin_client, model, pk, form, **changes)
     assert response.status_code == 503
-    assert "The agent database accepts no changes Nothing was changed." in text(response)
+    assert "The agent database is read-only at the moment Nothing was changed." in text(response)
     assert edited() == []
 
 
 @contextmanager
 def role(*grants):
-    """Statements are run by a role that may read, and what else it is granted."""
+    """Runs statements as a role that may read, and do what else it is granted."""
     sql("CREATE ROLE desk_test_editor")
     sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO desk_test_editor")
     for grant in grants:
@@ -463,13 +455,13 @@ def role(*grants):
 
 
 @pytest.mark.parametrize(("model", "changes"), CHANGES)
-def test_a_role_without_the_right_is_a_page_that_says_so(admin_client, rows, model, changes):
+def test_a_role_without_the_permission_is_a_page_that_says_so(admin_client, rows, model, changes):
     pk = getattr(rows, model).id
     with untouched():
         with role():
             response = save(admin_client, model, pk, **changes)
         assert response.status_code == 403
-        assert "The agent database does not allow that Nothing was changed." in text(response)
+        assert "The agent database does not allow this change" in text(response)
     assert edited() == []
 
 
@@ -486,13 +478,13 @@ def test_a_role_that_may_not_even_read_is_a_page_that_says_so(admin_client, rows
     response = admin_client.get(form_url("agent", rows.agent.id))
     sql("ROLLBACK TO before")
     assert response.status_code == 403
-    assert "The agent database does not allow that" in text(response)
+    assert "The agent database does not allow this change" in text(response)
 
 
 # The audit trail
 
 
-def test_an_edit_is_told_in_the_audit_trail(admin_client, rows):
+def test_an_edit_is_recorded_in_the_audit_trail(admin_client, rows):
     pk = rows.session.id
     save(admin_client, "session", pk, external_id="e" * 300)
     [entry] = edited()
@@ -516,7 +508,7 @@ def test_an_agents_edit_names_no_conversation(admin_client, rows):
     assert entry.details["after"] == {"description": None}
 
 
-def test_another_agent_is_told_by_ids(admin_client, rows):
+def test_a_change_of_agent_is_recorded_by_ids(admin_client, rows):
     other = make_agent()
     save(admin_client, "session", rows.session.id, agent=str(other.id))
     [entry] = edited()
@@ -524,7 +516,7 @@ def test_another_agent_is_told_by_ids(admin_client, rows):
     assert entry.details["after"] == {"agent": str(other.id)}
 
 
-def test_what_was_said_lives_on_nowhere(admin_client, rows):
+def test_the_text_before_an_edit_is_kept_nowhere(admin_client, rows):
     pk = rows.chatmessage.id
     save(admin_client, "chatmessage", pk, content="Something else")
     [entry] = edited()
@@ -549,7 +541,7 @@ def test_djangos_own_history_holds_no_names(admin_client, rows):
     assert "Changed Name." in text(history)
 
 
-def test_what_cannot_be_told_is_not_done(admin_client, rows, monkeypatch):
+def test_an_edit_that_cannot_be_recorded_is_not_made(admin_client, rows, monkeypatch):
     form = open_form(admin_client, "chatmessage", rows.chatmessage.id)
 
     def broken(**values):
@@ -563,7 +555,7 @@ def test_what_cannot_be_told_is_not_done(admin_client, rows, monkeypatch):
     assert not LogEntry.objects.exists()
 
 
-def test_a_form_that_cannot_be_told_of_is_not_shown(admin_client, rows, monkeypatch):
+def test_a_form_whose_view_cannot_be_recorded_is_not_shown(admin_client, rows, monkeypatch):
     def broken(**values):
         raise DatabaseError("disk full")
 
@@ -574,12 +566,12 @@ def test_a_form_that_cannot_be_told_of_is_not_shown(admin_client, rows, monkeypa
     assert b"content-word" not in response.content
 
 
-# Committed for real
+# With real commits
 
 
 @pytest.fixture
 def boss(transactional_db, client, django_user_model):
-    """An admin; the groups are emptied with the other tables."""
+    """An admin. The groups are emptied together with the other tables, so this creates them."""
     let_in(client, django_user_model.objects.create_superuser("boss"))
     client.raise_request_exception = False
     yield client
@@ -588,13 +580,13 @@ def boss(transactional_db, client, django_user_model):
 
 def another_connection():
     parameters = connections["agents_write"].get_connection_params()
-    # The server ends it in time where a test that fails would not.
+    # If a test fails to, the server ends the transaction.
     limit = "-c idle_in_transaction_session_timeout=10s"
     return psycopg.connect(**{**parameters, "options": limit})
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_row_that_another_program_holds_is_not_waited_for_long(boss, settings):
+def test_a_locked_row_is_not_waited_for_long(boss, settings):
     settings.STATEMENT_TIMEOUT_SECONDS = 1
     rows = make_rows()
     form = open_form(boss, "chatmessage", rows.chatmessage.id)
@@ -603,7 +595,7 @@ def test_a_row_that_another_program_holds_is_not_waited_for_long(boss, settings)
         with untouched():
             response = save(boss, "chatmessage", rows.chatmessage.id, form, content="Mine")
     assert response.status_code == 503
-    assert "Something else is writing there Nothing was changed." in text(response)
+    assert "Another program is changing this Nothing was changed." in text(response)
     assert edited() == []
 
 
@@ -630,7 +622,7 @@ def test_the_runtime_may_write_to_a_conversation_that_is_being_edited(boss, monk
     wrote = []
 
     def locked(form, row):
-        # Under the lock: the second time that the row is compared.
+        # Called a second time under the lock, to compare the row again.
         found = original(form, row)
         if row is not form.instance:
             with another_connection() as other:
@@ -649,7 +641,7 @@ def test_the_runtime_may_write_to_a_conversation_that_is_being_edited(boss, monk
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_edit_whose_commit_fails_is_told_as_undone(boss):
+def test_an_edit_whose_commit_fails_is_recorded_as_undone(boss):
     rows = make_rows()
     sql(
         "CREATE FUNCTION pg_temp.fail() RETURNS trigger LANGUAGE plpgsql AS"
@@ -670,7 +662,7 @@ def test_an_edit_whose_commit_fails_is_told_as_undone(boss):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_audit_trail_that_takes_no_entry_stops_the_edit(boss):
+def test_an_edit_stops_if_the_audit_trail_accepts_no_entry(boss):
     rows = make_rows()
     form = open_form(boss, "chatmessage", rows.chatmessage.id)
     with connections["default"].cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The admin panel over the runtime's tables: what it shows, to whom, and what that costs."""
+"""The runtime's tables in the admin panel: what it shows, to whom, and with how many queries."""
 
 import re
 import uuid
@@ -54,7 +54,7 @@ every_table = pytest.mark.parametrize("model", TABLES)
 
 
 def ask(client, url, **parameters):
-    """(response, SQL of the agent database)"""
+    """(response, SQL sent to the agent database)"""
     with CaptureQueriesContext(connections["agents"]) as queries:
         response = client.get(url, parameters)
     return response, [query["sql"] for query in queries]
@@ -102,9 +102,9 @@ def test_a_list_neither_shows_nor_reads_payloads(admin_client, model):
 
 
 @every_table
-def test_a_list_of_many_rows_asks_no_more_than_a_list_of_one(admin_client, model):
+def test_a_list_needs_the_same_queries_for_many_rows(admin_client, model):
     make_rows()
-    # What the tables have is asked once.
+    # Facts about the tables are read once.
     admin_client.get(list_url(model))
     _, of_one = ask(admin_client, list_url(model))
     for _ in range(60):
@@ -115,7 +115,7 @@ def test_a_list_of_many_rows_asks_no_more_than_a_list_of_one(admin_client, model
 
 
 @every_table
-def test_nothing_is_counted_further_than_the_list_leads(admin_client, model):
+def test_no_more_rows_are_counted_than_the_list_pages_through(admin_client, model):
     make_rows()
     for parameters in ({}, {"q": "ticket"}, {"_facets": "True"}, {"all": ""}, {"p": "1"}):
         _, statements = ask(admin_client, list_url(model), **parameters)
@@ -138,7 +138,7 @@ def test_a_capped_list_says_so_and_ends_there(admin_client, monkeypatch):
     assert list(beyond.context["cl"].result_list) == list(response.context["cl"].result_list)
 
 
-def test_a_list_of_few_says_how_many(admin_client):
+def test_a_short_list_says_how_many_rows_it_has(admin_client):
     make_rows()
     columns = "Id External id Agent Last activity Created at Conversation"
     assert columns.lower() in text(admin_client.get(list_url("session"))).lower()
@@ -157,9 +157,9 @@ def test_conversations_and_model_calls_come_newest_first_and_agents_by_name(admi
 
 
 @every_table
-def test_the_address_can_neither_sort_nor_filter_by_what_has_no_index(admin_client, model):
+def test_the_url_cannot_sort_or_filter_by_columns_without_an_index(admin_client, model):
     make_rows()
-    # What the tables have is asked once.
+    # Facts about the tables are read once.
     admin_client.get(list_url(model))
     _, statements = ask(admin_client, list_url(model))
     _, sorted_ones = ask(admin_client, list_url(model), o="2.-1")
@@ -171,7 +171,7 @@ def test_the_address_can_neither_sort_nor_filter_by_what_has_no_index(admin_clie
 @pytest.mark.thorough
 @every_table
 @pytest.mark.parametrize("query", ["p=x", "p=-1", "p=99999999999999999999", "e=1", "all=", "o=x"])
-def test_an_odd_address_of_a_list_is_no_failure(admin_client, model, query):
+def test_an_odd_url_of_a_list_is_not_an_error(admin_client, model, query):
     make_rows()
     assert admin_client.get(f"{list_url(model)}?{query}").status_code == 200
 
@@ -205,7 +205,7 @@ def test_a_row_is_found_by_its_id(admin_client, model):
         ("modelcall", ["run", "session", "agent"]),
     ],
 )
-def test_rows_are_found_by_the_id_of_what_they_belong_to(admin_client, model, owners):
+def test_rows_are_found_by_the_id_of_their_owner(admin_client, model, owners):
     rows, _ = make_rows(), make_rows()
     for owner in owners:
         wanted = getattr(rows, model).id
@@ -242,7 +242,7 @@ def test_tasks_are_found_by_their_tool(admin_client):
     assert found(admin_client, "task", "python://shop") == set()
 
 
-def test_what_belongs_to_a_conversation_is_listed_as_it_happened(admin_client):
+def test_a_conversations_rows_are_listed_in_order(admin_client):
     session = make_session()
     made = [make_message(session).id for _ in range(8)]
     response = admin_client.get(list_url("chatmessage"), {"q": session.id})
@@ -254,7 +254,7 @@ def test_what_belongs_to_a_conversation_is_listed_as_it_happened(admin_client):
 @pytest.mark.parametrize(
     "term", ["%00", "a%00b", "%ED%A0%80", "x" * 10_000, "%25%5F%5C", "{%7D", quote("ö" * 3000)]
 )
-def test_whatever_is_searched_for_is_no_failure(admin_client, model, term):
+def test_no_search_is_an_error(admin_client, model, term):
     make_rows()
     response = admin_client.get(f"{list_url(model)}?q={term}")
     assert response.status_code == 200
@@ -337,7 +337,7 @@ READ_ONLY = {
 
 
 def shown_lines(response) -> set[str]:
-    """Names of the columns on a form."""
+    """The names of the columns on a form."""
     return set(re.findall(r'class="form-row[^"]* field-(\w+)"', response.content.decode()))
 
 
@@ -377,11 +377,11 @@ def test_a_form_costs_the_same_few_queries_for_any_row(admin_client, model):
     admin_client.get(form_url(model, pk))
     response, statements = ask(admin_client, form_url(model, pk))
     assert response.status_code == 200
-    # The row; for a conversation also the name of its agent.
+    # One for the row, and for a conversation one for its agent's name.
     assert len(statements) == (2 if model == "session" else 1)
 
 
-def test_a_payload_is_cut_by_the_database_and_leads_to_all_of_it(admin_client):
+def test_a_payload_is_cut_by_the_database_and_links_to_the_whole(admin_client):
     session = make_session()
     run = make_run(session, input_data=Json("x" * 5_000))
     response, statements = ask(admin_client, form_url("run", run.id))
@@ -415,7 +415,7 @@ def test_a_conversation_leads_to_its_rows_and_they_lead_back(admin_client):
         assert any(url.startswith(f"/conversations/{rows.session.id}/") for url in there)
 
 
-def test_a_model_call_of_nothing_that_is_left_can_be_seen(admin_client):
+def test_a_model_call_of_an_erased_conversation_can_be_seen(admin_client):
     for call in (lone_call(), lone_call(session_id=None)):
         assert admin_client.get(form_url("modelcall", call.id)).status_code == 200
     assert admin_client.get(list_url("modelcall")).status_code == 200
@@ -423,7 +423,7 @@ def test_a_model_call_of_nothing_that_is_left_can_be_seen(admin_client):
 
 @every_table
 @pytest.mark.parametrize("pk", [uuid.uuid4(), "x", "%00", "1", "x" * 5000])
-def test_a_row_that_is_not_there_is_a_404_page(admin_client, model, pk):
+def test_a_missing_row_is_a_404_page(admin_client, model, pk):
     url = form_url(model, "PK").replace("PK", str(pk))
     for address in (url, url.replace("/change/", "/history/")):
         response = admin_client.get(address)
@@ -434,7 +434,7 @@ def test_a_row_that_is_not_there_is_a_404_page(admin_client, model, pk):
 HOSTILE = "</textarea><script>alert(1)</script>\u202e\x01{{ 7 }}"
 
 
-def test_what_strangers_wrote_stays_text(admin_client):
+def test_untrusted_text_stays_text(admin_client):
     agent = make_agent(HOSTILE, description=HOSTILE, workflow=Json({HOSTILE: HOSTILE}))
     session = make_session(agent, external_id=HOSTILE)
     message = make_message(session, HOSTILE, HOSTILE)
@@ -450,7 +450,7 @@ def test_what_strangers_wrote_stays_text(admin_client):
 
 @every_table
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
-def test_the_calendars_ends_are_no_failure(admin_client, model, zone):
+def test_times_at_the_ends_of_the_calendar_are_not_an_error(admin_client, model, zone):
     rows = make_rows()
     admin_client.cookies["timezone"] = zone
     with connections["agents_write"].cursor() as cursor:
@@ -461,6 +461,7 @@ def test_the_calendars_ends_are_no_failure(admin_client, model, zone):
     assert admin_client.get(form_url(model, getattr(rows, model).id)).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005"])
 def test_a_column_that_the_database_lacks_is_not_shown(admin_client, at_revision, number):
     rows = make_rows()
@@ -482,7 +483,7 @@ def test_a_column_that_the_database_lacks_is_not_shown(admin_client, at_revision
 
 @pytest.fixture
 def clerk(client, django_user_model):
-    """A client whose account may enter the panel, and a function that lets it do more."""
+    """A client whose account may use the panel, and a function that grants it permissions."""
     user = django_user_model.objects.create_user("clerk")
 
     def allow(*codenames):
@@ -499,7 +500,7 @@ def clerk(client, django_user_model):
 
 @pytest.mark.thorough
 @every_table
-def test_each_right_opens_what_it_names(clerk, model):
+def test_each_permission_opens_what_it_names(clerk, model):
     rows = make_rows()
     pk = getattr(rows, model).id
     pages = {
@@ -525,14 +526,14 @@ def test_each_right_opens_what_it_names(clerk, model):
             assert ('name="_save"' in response.content.decode()) == may_edit
         if not (right == "change" and model in EDITABLE):
             assert client.post(pages["form"], {"name": "x", "role": "x"}).status_code == 403
-    # Without the panel's own right, none of the others opens anything.
+    # Without the permission for the panel, the others open nothing.
     client = clerk(f"view_{model}", f"change_{model}", f"delete_{model}")
     for page in pages.values():
         assert client.get(page, follow=True).status_code == 403
 
 
 @every_table
-def test_nothing_is_added_or_deleted_here_by_anybody(admin_client, model):
+def test_nobody_can_add_or_delete_rows_here(admin_client, model):
     rows = make_rows()
     pk = getattr(rows, model).id
     page = admin_client.get(list_url(model)).content.decode()
@@ -549,7 +550,7 @@ def test_nothing_is_added_or_deleted_here_by_anybody(admin_client, model):
         assert cursor.fetchall() == [(pk,)]
 
 
-def test_only_admins_are_led_from_a_conversation_to_its_form(client, request):
+def test_only_admins_get_a_link_from_a_conversation_to_its_form(client, request):
     session = make_session()
     link = form_url("session", session.id)
     for role, wanted in (("support", False), ("admin", True)):
@@ -557,7 +558,7 @@ def test_only_admins_are_led_from_a_conversation_to_its_form(client, request):
         assert (link in links(there)) == wanted
 
 
-def test_who_may_change_conversations_but_not_enter_the_panel_is_not_led_there(clerk):
+def test_users_without_access_to_the_panel_get_no_link_to_it(clerk):
     session = make_session()
     client = clerk("view_session", "change_session")
     assert form_url("session", session.id) not in links(client.get(f"/conversations/{session.id}/"))
@@ -570,7 +571,7 @@ def test_who_may_change_conversations_but_not_enter_the_panel_is_not_led_there(c
     ("number", "count", "line"),
     [
         ("0006", "2,941", "2,941 tokens: 949 input, 1,992 output (1,939 reasoning)"),
-        # What the thoughts took is not recorded: 1,002 would be too little.
+        # Reasoning is not recorded at this revision: 1,002 would be too little.
         ("0002", "-", "-"),
     ],
 )
@@ -602,7 +603,7 @@ def test_opening_a_form_is_one_entry_of_the_audit_trail(admin_client, model):
     admin_client.get(form_url(model, getattr(rows, model).id))
     seen = Entry.objects.filter(act=Act.VIEWED, pk__gt=before)
     if model == "agent":
-        # What an agent is told is nobody's conversation.
+        # An agent's row is not part of any conversation.
         assert not seen.exists()
         return
     entry = seen.get()
@@ -614,7 +615,7 @@ def test_opening_a_form_is_one_entry_of_the_audit_trail(admin_client, model):
     }
 
 
-def test_what_was_refused_was_not_viewed(clerk):
+def test_a_refused_page_is_not_recorded_as_viewed(clerk):
     rows = make_rows()
     client = clerk("use_admin")
     client.get(form_url("session", rows.session.id))

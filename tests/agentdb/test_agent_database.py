@@ -1,8 +1,10 @@
-"""The agent database: reached for reading only, looked at by `manage.py check`, down at times."""
+"""The agent database: read-only connections, `manage.py check`, and what happens if it is down."""
 
 import json
 import time
+from datetime import UTC, datetime
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -10,8 +12,10 @@ from django.core import checks
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections
 from django.db.utils import InternalError
+from psycopg.types.datetime import TimestamptzLoader
 
 from backoffice.databases.router import Router
+from conversations.agentdb.connections import ClampedLoader, Fastest
 from conversations.models import Agent, ChatMessage, ModelCall, Run, Session, Task
 from conversations.problems.kinds import choices
 
@@ -24,7 +28,7 @@ MODELS = [Agent, Session, Run, Task, ChatMessage, ModelCall]
 
 @pytest.fixture
 def reader():
-    """A connection of the alias `agents` as a running site has it."""
+    """A connection of the alias `agents`, as in a running site."""
     connection = connections.create_connection("agents")
     connection.settings_dict["NAME"] = connections["agents_write"].settings_dict["NAME"]
     yield connection
@@ -46,7 +50,7 @@ def test_the_reading_connection_has_a_time_limit(reader):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_conversations_are_read_and_written_apart_from_ours(model):
+def test_conversations_use_the_agent_databases_aliases(model):
     router = Router()
     assert router.db_for_read(model) == "agents"
     assert router.db_for_write(model) == "agents_write"
@@ -102,7 +106,7 @@ def check():
 
 
 @pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005", "0006"])
-def test_check_is_content_with_every_known_revision(at_revision, number):
+def test_check_accepts_every_known_revision(at_revision, number):
     at_revision(number)
     assert check() == []
 
@@ -112,7 +116,10 @@ def test_check_is_content_with_every_known_revision(at_revision, number):
     [
         ("DROP TABLE chat_messages", "The agent database has no table chat_messages"),
         ("ALTER TABLE tasks DROP COLUMN prompt", "table tasks has no column prompt"),
-        ("UPDATE alembic_version SET version_num = '0099'", "at revision 0099; known are 0002"),
+        (
+            "UPDATE alembic_version SET version_num = '0099'",
+            "at revision 0099; this site knows 0002",
+        ),
         ("DROP TABLE alembic_version", "at revision unknown"),
     ],
 )
@@ -132,7 +139,7 @@ def test_check_names_the_schema_that_has_the_tables():
         cursor.execute("ALTER TABLE alembic_version SET SCHEMA kaval")
     [message] = check()
     assert "has none of kavalai's tables" in message.msg
-    assert "KAVALAI_DB_SCHEMA=kaval would find them." in message.msg
+    assert "Set KAVALAI_DB_SCHEMA=kaval to find them." in message.msg
 
 
 def test_check_says_that_the_database_does_not_answer(monkeypatch):
@@ -184,7 +191,7 @@ def timeout():
         ),
     ],
 )
-def test_a_slow_and_an_absent_database_are_told_apart(
+def test_a_slow_and_an_absent_database_get_different_pages(
     support_client, monkeypatch, make_error, words, others
 ):
     break_database(monkeypatch, make_error())
@@ -197,7 +204,7 @@ def test_a_slow_and_an_absent_database_are_told_apart(
     assert b"Traceback" not in response.content
 
 
-def test_a_failure_in_a_fragment_leaves_the_filters_where_they_are(support_client, monkeypatch):
+def test_an_error_in_a_fragment_keeps_the_filters(support_client, monkeypatch):
     break_database(monkeypatch, OperationalError("gone"))
     support_client.raise_request_exception = False
     response = support_client.get("/conversations/?search=ab", headers=TYPING)
@@ -224,7 +231,7 @@ def test_a_list_that_takes_too_long_keeps_its_filters_and_its_address(
     assert 'name="problem" value="failed"' in page
     assert page.count('class="chip"') == 4
     assert f'href="/conversations/{query.replace("&", "&amp;")}"' in page
-    # What is neither known nor counted is not claimed, nor asked for.
+    # The page neither shows nor requests what is not known.
     for words in ("conversations</p>", "Nothing matches", "hx-trigger", "rel="):
         assert words not in page.partition('id="results"')[2], words
     assert "HX-Retarget" not in response
@@ -240,7 +247,7 @@ def test_our_own_failure_shows_no_traceback(support_client, monkeypatch):
     assert b"secret detail" not in response.content
 
 
-def test_a_count_that_takes_too_long_does_not_take_the_page_with_it(support_client, monkeypatch):
+def test_a_slow_count_does_not_break_the_page(support_client, monkeypatch):
     agent = Agent(id=make_session().agent_id)
     for _ in range(50):
         make_session(agent)
@@ -251,11 +258,11 @@ def test_a_count_that_takes_too_long_does_not_take_the_page_with_it(support_clie
     assert response.status_code == 200
     assert len(response.context["rows"]) == 50
     assert b"<b>50+</b> conversations" in response.content
-    # Counted to its end it would be a minute.
+    # Counting to the end would take a minute.
     assert time.monotonic() - began < 30
 
 
-def test_counts_that_take_too_long_say_so(support_client, monkeypatch, settings):
+def test_the_page_says_that_counts_take_too_long(support_client, monkeypatch, settings):
     make_session()
     monkeypatch.setattr("conversations.querysets.SessionQuerySet.count", slow_count)
     for name in ("PROBLEM_SECONDS", "PROBLEMS_SECONDS"):
@@ -276,7 +283,7 @@ def slow_count(queryset):
 
 @pytest.fixture
 def real_databases(monkeypatch):
-    """Probes connect anew, to the databases of the tests."""
+    """Probes open new connections, here to the test databases."""
     create = connections.create_connection
     names = {alias: connections[alias].settings_dict["NAME"] for alias in ("default", "agents")}
 
@@ -300,7 +307,7 @@ def test_readyz_names_the_database_that_is_gone(client, real_databases):
     assert client.get("/livez").status_code == 200
 
 
-def test_probes_ask_neither_for_our_name_nor_for_a_session(support_client, real_databases):
+def test_probes_need_neither_our_host_name_nor_a_session(support_client, real_databases):
     with connections["default"].execute_wrapper(refuse):
         for path in ("/livez", "/readyz"):
             response = support_client.get(path, headers={"Host": "10.0.0.5"})
@@ -312,7 +319,7 @@ def refuse(execute, sql, params, many, context):
     raise OperationalError("gone")
 
 
-# What PostgreSQL can hold and Python cannot
+# Values that PostgreSQL can hold and Python cannot
 
 
 @pytest.mark.parametrize(
@@ -327,7 +334,7 @@ def refuse(execute, sql, params, many, context):
     ],
 )
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
-def test_times_beyond_the_calendar_take_no_page_down(support_client, moment, zone):
+def test_times_beyond_the_calendar_break_no_page(support_client, moment, zone):
     session = make_session(created_at=moment, updated_at=moment)
     run = make_run(session, created_at=moment)
     make_message(session, run_id=run.id, created_at=moment)
@@ -339,6 +346,17 @@ def test_times_beyond_the_calendar_take_no_page_down(support_client, moment, zon
     for row in response.context["rows"]:
         assert support_client.get(f"/conversations/{row.pk}/").status_code == 200
     assert support_client.get(f"/conversations/{session.id}/runs/{run.id}/").status_code == 200
+
+
+def test_times_are_read_by_the_loader_in_c_where_psycopg_has_one():
+    is_fast = Fastest is not TimestamptzLoader
+    assert is_fast == (psycopg.pq.__impl__ != "python")
+    moment = datetime(2026, 5, 3, 9, 30, 15, 123456, tzinfo=UTC)
+    make_session(created_at=moment)
+    assert Session.objects.get().created_at == moment
+    adapters = connections["agents"].connection.adapters
+    oid = adapters.types["timestamptz"].oid
+    assert adapters.get_loader(oid, psycopg.pq.Format.TEXT) is ClampedLoader
 
 
 def test_no_cursor_is_left_on_the_server(support_client):
@@ -355,7 +373,7 @@ def test_no_cursor_is_left_on_the_server(support_client):
     assert settings.DATABASES["agents"]["DISABLE_SERVER_SIDE_CURSORS"]
 
 
-def test_check_says_what_the_role_may_not_read():
+def test_check_names_tables_that_the_role_may_not_read():
     with connections["agents_write"].cursor() as cursor:
         cursor.execute("CREATE ROLE nobody_in_particular")
         cursor.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO nobody_in_particular")

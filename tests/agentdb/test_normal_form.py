@@ -1,4 +1,4 @@
-"""The normal form of texts and searches: Python and SQL agree, and no text makes an INSERT fail."""
+"""The normal form of texts and searches: Python and SQL agree, and no INSERT ever fails."""
 
 import os
 import random
@@ -68,7 +68,7 @@ def in_sql(texts: list[str]) -> list[str]:
         *[("ok 😀", r"ok \ud83d\ude00"), ("한국", "\u1112\u1161\u11ab국"), ("ПРИВЕТ", "привет")],
     ],
 )
-def test_spellings_of_one_text_have_one_form(spellings):
+def test_spellings_of_one_text_have_the_same_form(spellings):
     assert len({normalised(each) for each in spellings}) == 1
     assert in_sql(list(spellings)) == [normalised(each) for each in spellings]
 
@@ -80,7 +80,7 @@ def test_spellings_of_one_text_have_one_form(spellings):
         *[(r"\\u00fc", "ü"), (r"C:\users", "c:users"), (r"\ud83d", ""), (r"\u0000", "")],
     ],
 )
-def test_other_texts_have_others(one, other):
+def test_different_texts_have_different_forms(one, other):
     assert normalised(one) != normalised(other)
     assert in_sql([one, other]) == [normalised(one), normalised(other)]
 
@@ -100,14 +100,14 @@ def test_python_and_sql_agree_on_every_character_and_on_random_text():
         assert form == normalised(text), ascii(text)
 
 
-def test_nfc_and_nfd_are_one():
+def test_nfc_and_nfd_have_the_same_form():
     for letter in assigned():
         decomposed = unicodedata.normalize("NFD", letter)
         assert normalised(letter) == normalised(decomposed), ascii(letter)
 
 
-def test_a_form_is_its_own_form():
-    # Apart from backslashes, which an escape may give.
+def test_the_form_of_a_form_is_the_same():
+    # Except backslashes, which an escape may produce.
     for letter in assigned():
         if letter != "\\":
             assert normalised(normalised(letter)) == normalised(letter), ascii(letter)
@@ -143,7 +143,7 @@ def test_positions_give_the_same_form():
         ("aXbXc", "x", ["X", "X"]),
     ],
 )
-def test_a_hit_is_where_it_stands_in_the_text(text, term, found):
+def test_hits_have_their_positions_in_the_text(text, term, found):
     assert [text[start:end] for start, end in spans(text, [normalised(term)])] == found
 
 
@@ -182,7 +182,7 @@ def test_words_and_phrases(search, found):
 
 @pytest.fixture
 def indexed():
-    """Our indexes on messages and external ids are there."""
+    """Our indexes on messages and external ids exist."""
     with connections["agents_write"].cursor() as cursor:
         cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
         for index in (catalogue.TRIGRAMS, catalogue.EXTERNAL_IDS):
@@ -196,7 +196,7 @@ TEXTS = st.one_of(st.text(st.characters(codec="utf-8")), PIECES.map("".join))
 
 @pytest.mark.slow
 def test_no_text_makes_an_insert_fail(indexed):
-    """10,000 texts in all: any that PostgreSQL can store is stored."""
+    """10,000 texts: everything that PostgreSQL can store gets stored."""
     session = make_session()
     made: list[str] = []
 
@@ -237,13 +237,13 @@ def test_no_text_makes_an_insert_fail(indexed):
     ],
     ids=range(17),
 )
-def test_nor_does_a_nasty_one(indexed, text):
+def test_hostile_texts_can_be_inserted(indexed, text):
     message = make_message(make_session(), content=text)
     assert ChatMessage.objects.get(pk=message.id).content == text
 
 
-def test_nor_a_long_external_id(indexed):
-    """As long as the runtime's own index takes one."""
+def test_a_long_external_id_can_be_inserted(indexed):
+    """As long as the runtime's own index accepts."""
     for letter in ("x", "ü", "\U0001d160", "Ⱥ"):
         text = "".join(random.Random(1).choice([letter, "y", "z"]) for _ in range(650))
         make_session(external_id=text)
@@ -268,7 +268,7 @@ def other_locale(request):
             server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def test_a_database_that_lowers_ascii_alone_is_known(other_locale):
+def test_a_database_that_lowers_only_ascii_is_recognised(other_locale):
     locale, connection = other_locale
     texts = [*TRICKY, "ПРИВЕТ", "Ärger", "ΣΑΣ", "STRAẞE"]
     expected = normal_form.without_lowering if locale == "C" else normalised

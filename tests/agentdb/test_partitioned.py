@@ -1,4 +1,4 @@
-"""Tables that the operator has partitioned: the same pages, to the letter."""
+"""Tables that the operator has partitioned give exactly the same pages."""
 
 import re
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 LIST = "/conversations/"
 BY_HASH = [f"FOR VALUES WITH (MODULUS 3, REMAINDER {number})" for number in range(3)]
 BY_TIME = ["FOR VALUES FROM (MINVALUE) TO (now() - interval '9 days')", "DEFAULT"]
-# {name: (how, what the primary key needs besides the id, the partitions)}
+# {name: (how to partition, what the primary key needs besides the id, the partitions)}
 LAYOUTS = {
     "by session": ("HASH (session_id)", "session_id", BY_HASH),
     "by time": ("RANGE (created_at)", "created_at", BY_TIME),
@@ -30,7 +30,7 @@ LAYOUTS = {
 
 
 def partition(table, layout):
-    """Move the rows to a partitioned table of the same name; they lie there in another order."""
+    """Move the rows to a partitioned table of the same name, where their physical order differs."""
     how, key, parts = LAYOUTS[layout]
     sql(f"ALTER TABLE {table} RENAME TO {table}_before")
     sql(f"CREATE TABLE {table} (LIKE {table}_before) PARTITION BY {how}")
@@ -112,12 +112,12 @@ def test_partitioned_tables_give_the_same_pages(admin_client, monkeypatch, layou
         assert state.ready() == {index.name for index in catalogue.indexes()}
     after = answers(admin_client, paths)
     assert [path for path in paths if before[path] != after[path]] == []
-    # Something is compared.
+    # Guards against comparing nothing.
     assert len(paths) > 80
     assert max(map(len, before.values())) > 100_000
 
 
-def test_check_is_content_with_partitioned_tables():
+def test_check_accepts_partitioned_tables():
     for table in ("tasks", "chat_messages"):
         partition(table, "by session")
     assert checks.run_checks(databases=["agents"]) == []

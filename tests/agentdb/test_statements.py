@@ -1,4 +1,4 @@
-"""SQL that is built once says what it would say if it were built each time."""
+"""SQL that is compiled once gives the same results as SQL compiled each time."""
 
 import uuid
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 
 
 def pass_by(minutes: int):
-    """As if all that was written had been written so much earlier."""
+    """Makes everything look as if it had been written that much earlier."""
     with connections["agents_write"].cursor() as cursor:
         for table in ("sessions", "runs", "tasks", "chat_messages", "model_call_stats"):
             cursor.execute(
@@ -51,7 +51,7 @@ def having(kind: str) -> set:
     return set(Session.objects.filter(has_problem(kind).as_probe()).values_list("pk", flat=True))
 
 
-def test_times_are_those_of_now(unfinished):
+def test_compiled_statements_use_the_current_time(unfinished):
     session, run = unfinished
 
     def statuses():
@@ -78,8 +78,8 @@ def test_any_number_of_ids_in_any_order():
 
 
 @pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005", "0006"])
-def test_each_revision_has_statements_of_its_own(at_revision, number):
-    """Those of the newest tables, which were built just before, name columns that are gone."""
+def test_each_revision_has_its_own_statements(at_revision, number):
+    """The statements of the newest revision, compiled just before, name columns that are gone."""
     session = make_session()
     run = make_run(session, output_data=None)
     make_message(session, run_id=run.id)
@@ -113,8 +113,8 @@ def test_each_revision_has_statements_of_its_own(at_revision, number):
 
 
 @pytest.mark.parametrize("newer", ["agents", "default"])
-def test_they_are_in_the_words_of_the_server_that_is_asked(monkeypatch, newer):
-    """Which need not be of the same version as ours."""
+def test_statements_are_compiled_for_the_server_that_runs_them(monkeypatch, newer):
+    """It need not have the same version as our own database's server."""
     for alias in ("agents", "default"):
         features = connections[alias].features
         monkeypatch.setattr(features, "is_postgresql_16", alias == newer, raising=False)
@@ -130,7 +130,7 @@ def test_they_are_in_the_words_of_the_server_that_is_asked(monkeypatch, newer):
         compiled.forget()
 
 
-def test_they_are_built_anew_after_the_tables_have_changed(unfinished):
+def test_statements_are_compiled_again_after_the_tables_changed(unfinished):
     session, _ = unfinished
     summaries([session.id])
     assert compiled.statement.cache_info().currsize
@@ -143,7 +143,7 @@ def test_they_are_built_anew_after_the_tables_have_changed(unfinished):
     assert not compiled.statement.cache_info().currsize
 
 
-def test_they_are_built_once(unfinished, monkeypatch):
+def test_statements_are_compiled_once(unfinished, monkeypatch):
     session, run = unfinished
     for name in names():
         having(name)

@@ -1,4 +1,4 @@
-"""What the token columns mean: the same in Python and in SQL, whoever wrote them."""
+"""What the token columns mean: the same in Python and SQL, for every provider."""
 
 import pytest
 from django.db import connections
@@ -47,17 +47,17 @@ def agree(call: dict) -> Tokens:
     return found
 
 
-def test_openais_prompt_has_the_cache_in_it_and_its_completion_the_reasoning():
+def test_openais_prompt_includes_the_cache_and_its_completion_the_reasoning():
     found = of(OPENAI, 1000, 100, 1100, 200, 30)
     assert found == Tokens(1000, 200, None, 100, 30, 1100)
 
 
-def test_geminis_thoughts_come_on_top_of_its_candidates():
+def test_geminis_completion_leaves_out_the_thoughts():
     assert of(GEMINI, 949, 53, 1002, None, 1939) == Tokens(949, None, None, 1992, 1939, 2941)
     assert of(GEMINI, 949, 0, 949, 900, 10) == Tokens(949, 900, None, 10, 10, 959)
 
 
-def test_anthropics_cache_comes_on_top_of_its_prompt_read_or_written():
+def test_anthropics_prompt_leaves_out_the_cache():
     assert of(ANTHROPIC, 5, 7, 12, 130208) == Tokens(130213, None, 130208, 7, None, 130220)
     assert of(ANTHROPIC, 5, 7, 12) == Tokens(5, None, None, 7, None, 12)
 
@@ -66,14 +66,14 @@ def test_anthropics_cache_comes_on_top_of_its_prompt_read_or_written():
 def test_an_embedding_has_a_total_which_is_its_input(model):
     found = of(model, None, None, 1200, None, None, call_type="embedding")
     assert (found.input, found.output, found.total) == (1200, 0, 1200)
-    # Gemini's client learns no number and writes 0, FastEmbed's none.
+    # Gemini's client gets no number and writes 0; FastEmbed's writes nothing.
     for nothing in (0, None):
         found = of(model, None, None, nothing, None, None, call_type="embedding")
         assert (found.input, found.output, found.total) == (None, 0, 0)
 
 
 @pytest.mark.parametrize("model", ["some-model", "acme/claude-like", "", "/", "openai"])
-def test_of_an_unknown_provider_only_the_total_is_known(model):
+def test_for_an_unknown_provider_only_the_total_is_known(model):
     assert of(model, 10, 5, 20, 3, 2) == Tokens(total=20)
     assert of(model, 10, 5, None, None, None) == Tokens(total=15)
 
@@ -90,11 +90,11 @@ def test_of_an_unknown_provider_only_the_total_is_known(model):
         (OPENAI, (-5, -100, -105, -1, -1), 0),
     ],
 )
-def test_numbers_that_contradict_each_other_say_no_more_than_their_total(model, numbers, total):
+def test_contradictory_numbers_give_only_the_total(model, numbers, total):
     assert of(model, *numbers) == Tokens(total=total)
 
 
-def test_what_is_missing_is_not_taken_for_nothing():
+def test_missing_numbers_are_not_taken_for_zero():
     assert of(OPENAI, None, 50, None) == Tokens(None, None, None, 50, None, 50)
     assert of(OPENAI, None, 50, 80) == Tokens(None, None, None, 50, None, 80)
     assert of(OPENAI, 50, None, 20) == Tokens(50, None, None, None, None, 50)
@@ -114,13 +114,13 @@ def test_python_and_sql_agree(call):
 
 @given(columns(counts=ODD_COUNTS))
 @settings(max_examples=200)
-def test_they_agree_on_numbers_that_make_no_sense_and_nothing_is_negative(call):
+def test_python_and_sql_agree_on_nonsense_and_never_go_negative(call):
     found = agree(call)
     assert all(figure is None or figure >= 0 for figure in found)
 
 
 @pytest.mark.parametrize("number", ["0002", "0006"])
-def test_they_agree_at_revisions_without_cached_and_reasoning_tokens(at_revision, number):
+def test_python_and_sql_agree_at_revisions_without_token_details(at_revision, number):
     at_revision(number)
     for model in (OPENAI, GEMINI, ANTHROPIC, "some-model"):
         for call_type in ("llm", "embedding"):
@@ -128,14 +128,14 @@ def test_they_agree_at_revisions_without_cached_and_reasoning_tokens(at_revision
             agree({"model": model, "call_type": call_type, **counts})
 
 
-def test_without_those_columns_nothing_is_said_of_whom_they_are_needed(at_revision):
+def test_without_token_details_some_providers_totals_are_unknown(at_revision):
     at_revision("0002")
     assert of(OPENAI, 949, 53, 1002).total == 1002
     assert of(GEMINI, 949, 53, 1002) == of(ANTHROPIC, 949, 53, 1002) == Tokens()
     assert of(GEMINI, None, None, 80, call_type="embedding").total == 80
 
 
-# The table of providers says what genai-prices says.
+# The table of providers agrees with genai-prices.
 
 WAYS = {"anthropic": PROVIDERS[0], "google": PROVIDERS[1]}
 THEIRS = data_snapshot.get_snapshot().providers

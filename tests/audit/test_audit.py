@@ -1,4 +1,4 @@
-"""The audit trail: what is told of whom, that nobody can change it, and how it is read."""
+"""The audit log: what it records, and that nobody can change it."""
 
 import re
 import uuid
@@ -53,7 +53,7 @@ def only(act):
 # Signing in and out
 
 
-def test_signing_in_is_told(client, alice):
+def test_signing_in_is_recorded(client, alice):
     response = sign_in(client, REMOTE_ADDR="192.0.2.7")
     entry = Entry.objects.get()
     assert entry.act == Act.SIGNED_IN
@@ -64,7 +64,7 @@ def test_signing_in_is_told(client, alice):
     assert entry.details == {"how": "password"}
 
 
-def test_a_failed_sign_in_names_the_account_but_nobody(client, alice):
+def test_a_failed_sign_in_names_the_account_but_no_user(client, alice):
     sign_in(client, "alice", "wrong", REMOTE_ADDR="192.0.2.7")
     entry = Entry.objects.get()
     assert entry.act == Act.SIGN_IN_FAILED
@@ -75,7 +75,7 @@ def test_a_failed_sign_in_names_the_account_but_nobody(client, alice):
 
 
 @pytest.mark.parametrize("typed", ["a-password-typed-into-the-wrong-field", "ALICE", "x" * 140])
-def test_a_name_that_is_no_account_is_not_stored(client, alice, typed):
+def test_an_unknown_user_name_is_not_stored(client, alice, typed):
     sign_in(client, typed, "wrong")
     guessed = lockout.guessed(typed)
     details = {"account": None, "guessed": guessed, "how": "password"}
@@ -85,7 +85,7 @@ def test_a_name_that_is_no_account_is_not_stored(client, alice, typed):
 
 
 @pytest.mark.parametrize("typed", ["a\0b", "", "x" * 5000, "\u202e"])
-def test_whatever_is_typed_as_a_name_is_no_failure(client, typed):
+def test_whatever_is_typed_as_a_name_breaks_nothing(client, typed):
     assert sign_in(client, typed, "wrong").status_code == 200
 
 
@@ -97,7 +97,7 @@ def test_no_password_is_stored(client, alice):
         assert "wrong-password" not in str(entry)
 
 
-def test_signing_out_is_told(client, alice):
+def test_signing_out_is_recorded(client, alice):
     let_in(client, alice)
     client.post("/accounts/logout/")
     assert only(Act.SIGNED_OUT).username == "alice"
@@ -126,7 +126,7 @@ def test_without_an_entry_nobody_is_signed_in(client, alice, monkeypatch):
         (False, "198.51.100.1", "192.0.2.7"),
         (True, None, "192.0.2.7"),
         (True, "198.51.100.1", "198.51.100.1"),
-        # What the client sends comes before what the proxy adds.
+        # The proxy adds the real address after whatever the client sent.
         (True, "203.0.113.9, 198.51.100.1", "198.51.100.1"),
         (True, "203.0.113.9,198.51.100.1 ", "198.51.100.1"),
         (True, "198.51.100.1, not an address", None),
@@ -195,20 +195,20 @@ def test_each_page_of_a_conversation_is_one_insert(support_client, session):
         assert entry.details == {"page": name}
 
 
-def test_a_page_is_told_each_time(support_client, session):
+def test_a_page_is_recorded_each_time(support_client, session):
     for _ in range(3):
         support_client.get(f"/conversations/{session.id}/")
     assert len(entries(Act.VIEWED)) == 3
 
 
-def test_what_an_open_page_asks_for_belongs_to_its_view(support_client, session):
+def test_requests_from_an_open_page_belong_to_its_view(support_client, session):
     for name, page in pages_of(session).items():
         if name in ("detail", "run", "task", "message", "payload"):
             support_client.get(page, headers=HTMX)
     assert only(Act.VIEWED).session_id == session.id
 
 
-def test_a_page_left_open_is_seen_again_after_a_while(support_client, session, monkeypatch):
+def test_a_page_left_open_counts_as_a_new_view_after_a_while(support_client, session, monkeypatch):
     page = f"/conversations/{session.id}/"
     support_client.get(page)
     support_client.get(page, headers=HTMX)
@@ -219,12 +219,12 @@ def test_a_page_left_open_is_seen_again_after_a_while(support_client, session, m
     assert len(entries(Act.VIEWED)) == 2
 
 
-def test_that_a_page_asked_by_itself_is_told(support_client, session):
+def test_the_entry_says_that_a_page_refreshed_itself(support_client, session):
     support_client.get(f"/conversations/{session.id}/", headers={**HTMX, "X-Refresh": "1"})
     assert only(Act.VIEWED).details == {"page": "detail", "by": "an open page"}
 
 
-def test_a_fragment_is_told_for_each_conversation_and_person(
+def test_a_fragment_is_recorded_for_each_conversation_and_user(
     client, session, django_user_model, request
 ):
     other = make_session()
@@ -236,14 +236,14 @@ def test_a_fragment_is_told_for_each_conversation_and_person(
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_what_is_refused_or_missing_was_not_viewed(outsider_client, session, headers):
+def test_a_refused_conversation_was_not_viewed(outsider_client, session, headers):
     for page in pages_of(session).values():
         assert outsider_client.get(page, headers=headers).status_code == 403
     assert entries(Act.VIEWED) == []
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_what_is_not_there_was_not_viewed(support_client, session, headers):
+def test_a_missing_conversation_was_not_viewed(support_client, session, headers):
     here = f"/conversations/{session.id}/"
     missing = uuid.uuid4()
     for page in (f"/conversations/{missing}/", f"{here}runs/{missing}/", f"{here}tasks/{missing}/"):
@@ -265,14 +265,14 @@ def test_without_an_entry_nothing_is_shown(support_client, session, monkeypatch)
 
 
 def without_fingerprint(entry) -> dict:
-    """The details of a search: every one has a fingerprint, which tells nothing."""
+    """The details of a search, except for its fingerprint, which every search has."""
     assert re.fullmatch("[0-9a-f]{32}", entry.details["fingerprint"])
     details = {name: value for name, value in entry.details.items() if name != "fingerprint"}
     assert re.search("=~[a-p]{32}", details["query"])
     return read(details)
 
 
-def test_a_search_is_told_and_a_list_is_not(support_client, session):
+def test_a_search_is_recorded_and_a_plain_list_is_not(support_client, session):
     make_message(session, content="refund")
     support_client.get("/conversations/")
     support_client.get("/conversations/?problem=failed")
@@ -280,7 +280,7 @@ def test_a_search_is_told_and_a_list_is_not(support_client, session):
     with CaptureQueriesContext(connection) as queries:
         support_client.get("/conversations/?search=refund")
     assert len(inserts(queries)) == 1
-    # And the text.
+    # One more statement stores the text.
     assert len([each for each in queries if "audit_text" in each["sql"]]) == 1
     entry = only(Act.SEARCHED)
     assert without_fingerprint(entry) == {"query": "search=refund", "shown": 1}
@@ -296,45 +296,46 @@ def test_a_search_is_told_and_a_list_is_not(support_client, session):
         "?search=jane@example.com",
         "?external_id=jane",
         "?error=offline",
+        "?tool=search",
         "{session}/?search=refund",
     ],
 )
-def test_whatever_answers_a_guess_is_told_once(support_client, path):
+def test_whatever_answers_a_guess_is_recorded_once(support_client, path):
     session = make_session(external_id="jane@example.com")
     make_message(session, content="refund")
     for _ in range(2):
         support_client.get("/conversations/" + path.format(session=session.id))
     told = [read(entry.details)["query"] for entry in entries(Act.SEARCHED)]
-    # A list says each time what it showed.
-    assert len(told) == (2 if path.startswith(("?external", "?error", "?search=jane")) else 1)
+    # A list is recorded each time, with what it showed.
+    assert len(told) == (2 if path.startswith("?") else 1)
     assert told[0] in path
     support_client.get("/conversations/counts/?search=something+else")
     assert len(entries(Act.SEARCHED)) == len(told) + 1
 
 
-def test_a_search_that_took_too_long_is_told(support_client, monkeypatch):
+def test_a_search_that_took_too_long_is_recorded(support_client, monkeypatch):
     monkeypatch.setattr(views, "find", timed_out)
     assert support_client.get("/conversations/?search=refund").status_code == 503
     assert without_fingerprint(only(Act.SEARCHED)) == {"query": "search=refund"}
 
 
-def told(client, *queries: str) -> list[str]:
-    """What the trail says after these searches, each by typing in the page."""
+def typed_searches(client, *queries: str) -> list[str]:
+    """The searches in the log after typing these one after the other."""
     for query in queries:
         client.get(f"/conversations/?{query}", headers=TYPING)
         client.get(f"/conversations/counts/?{query}", headers=TYPING)
     return [read(entry.details)["query"] for entry in reversed(entries(Act.SEARCHED))]
 
 
-def test_what_is_typed_letter_by_letter_is_one_search(support_client):
+def test_a_search_typed_letter_by_letter_is_one_entry(support_client):
     typed = [f"search={'refund'[:end]}" for end in range(2, 7)]
-    assert told(support_client, *typed) == ["search=refund"]
+    assert typed_searches(support_client, *typed) == ["search=refund"]
     entry = only(Act.SEARCHED)
     assert (entry.username, entry.details["shown"]) == ("support", 0)
 
 
-def test_what_was_searched_for_is_not_hidden_behind_its_first_letter(support_client):
-    assert told(support_client, "search=ja", "search=jane.doe@example.com") == [
+def test_the_whole_search_is_recorded_not_its_first_letter(support_client):
+    assert typed_searches(support_client, "search=ja", "search=jane.doe@example.com") == [
         "search=jane.doe@example.com"
     ]
 
@@ -349,7 +350,7 @@ def test_what_was_searched_for_is_not_hidden_behind_its_first_letter(support_cli
         "details = '{}' WHERE at < now() - interval '3 seconds'",
     ],
 )
-def test_nothing_else_of_an_entry_changes_while_it_is_typed(support_client, session, change):
+def test_only_the_details_of_an_entry_change_while_typing(support_client, session, change):
     support_client.get("/conversations/?search=refund")
     support_client.get(f"/conversations/{session.id}/")
     at = timezone.now() - timedelta(seconds=4)
@@ -362,27 +363,27 @@ def test_nothing_else_of_an_entry_changes_while_it_is_typed(support_client, sess
 @pytest.mark.parametrize(
     ("queries", "number"),
     [
-        # Guesses, of which the next one does not begin with the one before.
+        # Different guesses: none begins with the previous one.
         (["search=ab", "search=ac", "search=ad"], 3),
         (["external_id=a", "external_id=b", "external_id=ba"], 2),
-        # Under another filter it is another question.
+        # A search with another filter is a different one.
         (["search=ab", "search=abc&problem=failed"], 2),
         (["search=ab", "external_id=ab"], 2),
-        # Fewer letters find more.
+        # Fewer letters find more, so this is a different search.
         (["search=abc", "search=ab"], 2),
     ],
 )
-def test_any_other_search_is_one_of_its_own(support_client, queries, number):
-    assert len(told(support_client, *queries)) == number
+def test_any_other_search_gets_its_own_entry(support_client, queries, number):
+    assert len(typed_searches(support_client, *queries)) == number
 
 
-def test_after_a_while_what_is_typed_is_a_search_of_its_own(support_client, monkeypatch):
+def test_typing_after_a_pause_is_a_new_search(support_client, monkeypatch):
     monkeypatch.setattr(recording, "STILL_TYPING", timedelta(0))
-    assert len(told(support_client, "search=ab", "search=abc")) == 2
+    assert len(typed_searches(support_client, "search=ab", "search=abc")) == 2
 
 
 @pytest.mark.parametrize("page", ["", "counts/"])
-def test_guesses_that_masking_makes_the_same_are_told_apart(viewer_client, settings, page):
+def test_guesses_that_look_the_same_once_masked_are_told_apart(viewer_client, settings, page):
     settings.MASK_PERSONAL_DATA = True
     guesses = [f"{name}@example.com" for name in ("jane", "JANE", "Jane")]
     for guess in guesses:
@@ -394,7 +395,7 @@ def test_guesses_that_masking_makes_the_same_are_told_apart(viewer_client, setti
     assert len({entry.details["fingerprint"] for entry in found}) == 3
 
 
-# Only ever longer
+# Append-only
 
 
 @pytest.fixture
@@ -421,14 +422,14 @@ def test_the_database_refuses_to_change_or_delete_entries(entry, statement):
 
 
 @pytest.mark.parametrize("statement", ["TRUNCATE audit_entry", "TRUNCATE audit_entry CASCADE"])
-def test_the_database_refuses_to_empty_the_trail(entry, statement):
+def test_the_database_refuses_to_truncate_the_log(entry, statement):
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():  # noqa: SIM117
         with connection.cursor() as cursor:
             cursor.execute(statement)
     assert Entry.objects.filter(pk=entry.pk).exists()
 
 
-def test_neither_may_our_own_code(entry):
+def test_our_own_code_cannot_change_or_delete_entries_either(entry):
     for change in (entry.save, entry.delete, Entry.objects.all().delete):
         with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
             change()
@@ -438,7 +439,7 @@ def test_neither_may_our_own_code(entry):
 # Who it was
 
 
-def test_an_entry_outlives_its_actor_with_the_name_and_role_of_that_time(
+def test_an_entry_keeps_the_name_and_role_of_a_deleted_user(
     support_client, session, django_user_model
 ):
     support_client.get(f"/conversations/{session.id}/")
@@ -459,7 +460,7 @@ def test_an_entry_outlives_its_actor_with_the_name_and_role_of_that_time(
     ]
 
 
-def test_whoever_just_signed_in_has_a_role_and_a_stranger_has_none(client, alice):
+def test_a_user_who_just_signed_in_has_a_role_and_a_stranger_has_none(client, alice):
     alice.groups.add(Group.objects.get(name="Support"))
     sign_in(client, "alice", "wrong")
     sign_in(client)
@@ -467,10 +468,10 @@ def test_whoever_just_signed_in_has_a_role_and_a_stranger_has_none(client, alice
     assert only(Act.SIGNED_IN).role == "Support"
 
 
-def test_knowing_the_role_takes_no_statement(support_client, session):
+def test_recording_the_role_takes_no_query(support_client, session):
     with CaptureQueriesContext(connection) as queries:
         support_client.get(f"/conversations/{session.id}/")
-    assert len([each for each in queries if "auth_group" in each["sql"]]) == 2
+    assert len([each for each in queries if "auth_group" in each["sql"]]) == 1
 
 
 @pytest.mark.parametrize(
@@ -504,7 +505,7 @@ def name_of(row):
         return cursor.fetchone()[0]
 
 
-def test_a_change_is_told_with_what_the_block_adds(row):
+def test_a_change_is_recorded_with_the_details_its_block_adds(row):
     session_id = uuid.uuid4()
     with recorded_change(None, Act.ERASED, session_id=session_id, table="agents") as details:
         rename(row)
@@ -515,7 +516,7 @@ def test_a_change_is_told_with_what_the_block_adds(row):
     assert name_of(row) == "After"
 
 
-def test_a_change_that_fails_is_neither_made_nor_told(row):
+def test_a_change_that_fails_is_neither_made_nor_recorded(row):
     def change():
         with recorded_change(None, Act.EDITED):
             rename(row)
@@ -527,7 +528,7 @@ def test_a_change_that_fails_is_neither_made_nor_told(row):
     assert not Entry.objects.exists()
 
 
-def test_a_change_that_cannot_be_told_is_not_made(row, monkeypatch):
+def test_a_change_that_cannot_be_recorded_is_not_made(row, monkeypatch):
     def broken(**values):
         raise DatabaseError("disk full")
 
@@ -537,19 +538,19 @@ def test_a_change_that_cannot_be_told_is_not_made(row, monkeypatch):
     assert name_of(row) == "Before"
 
 
-def test_details_that_are_not_fit_for_json_stop_the_change(row):
+def test_details_that_are_not_json_serialisable_stop_the_change(row):
     with pytest.raises(TypeError), recorded_change(None, Act.EDITED, row=row.id):
         rename(row)
     assert name_of(row) == "Before"
 
 
-def test_a_commit_that_fails_is_told_as_undone(row, monkeypatch):
+def test_a_commit_that_fails_is_recorded_as_rolled_back(row, monkeypatch):
     session_id = uuid.uuid4()
     writer = connections["agents_write"]
     commit = writer.savepoint_commit
 
     def broken(savepoint):
-        # Once: what rolls back commits savepoints too.
+        # Fail only once, because rolling back commits savepoints too.
         monkeypatch.setattr(writer, "savepoint_commit", commit)
         raise IntegrityError("deferred")
 

@@ -1,4 +1,4 @@
-"""The audit trail as the admin panel shows it, and what is kept of it."""
+"""The audit log in the admin panel, and pruning it."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.django_db
 LIST = "/admin/audit/entry/"
 
 
-def told(**values):
-    """An entry, back in time if need be."""
+def add_entry(**values):
+    """Add an entry, in the past if `at` is given."""
     return Entry.objects.create(**{"act": Act.VIEWED, **values})
 
 
@@ -35,7 +35,7 @@ def only(act):
 
 @pytest.fixture
 def entry():
-    return told(session_id=uuid.uuid4())
+    return add_entry(session_id=uuid.uuid4())
 
 
 # Reading it
@@ -48,7 +48,7 @@ def found(client, **parameters) -> list:
 
 
 def test_entries_are_listed_newest_first(admin_client):
-    old, new = told(at=timezone.now() - timedelta(days=1)), told()
+    old, new = add_entry(at=timezone.now() - timedelta(days=1)), add_entry()
     listed = found(admin_client)
     assert listed.index(new.pk) < listed.index(old.pk)
     assert listed[-1] == old.pk
@@ -56,7 +56,7 @@ def test_entries_are_listed_newest_first(admin_client):
 
 def test_an_entry_can_be_read_and_leads_to_its_conversation(admin_client):
     session_id = uuid.uuid4()
-    entry = told(
+    entry = add_entry(
         username="carol",
         user_id=77,
         address="192.0.2.7",
@@ -77,28 +77,28 @@ def test_an_entry_can_be_read_and_leads_to_its_conversation(admin_client):
     assert 'name="_save"' not in response.content.decode()
 
 
-def test_an_entry_of_nobody_and_nothing_can_be_read_too(admin_client):
-    entry = told()
+def test_an_entry_without_user_or_conversation_can_be_read(admin_client):
+    entry = add_entry()
     assert admin_client.get(f"{LIST}{entry.pk}/change/").status_code == 200
 
 
 @pytest.mark.parametrize("details", [[], ["a"], "text", 7, True])
 def test_details_of_any_shape_hide_no_other_entry(admin_client, details):
-    odd, other = told(details=details, reason="why"), told(username="somebody")
+    odd, other = add_entry(details=details, reason="why"), add_entry(username="somebody")
     assert "somebody" in text(admin_client.get(LIST))
     for entry in (odd, other):
         assert admin_client.get(f"{LIST}{entry.pk}/change/").status_code == 200
 
 
 def test_entries_are_filtered_by_act(admin_client):
-    told()
-    wanted = told(act=Act.ERASED)
+    add_entry()
+    wanted = add_entry(act=Act.ERASED)
     assert found(admin_client, act__exact="erased") == [wanted.pk]
     assert found(admin_client, act__exact="nonsense") == []
 
 
 def test_entries_are_filtered_by_date(admin_client):
-    old = told(at=timezone.now() - timedelta(days=40))
+    old = add_entry(at=timezone.now() - timedelta(days=40))
     admin_client.get(LIST)
     page = admin_client.get(LIST)
     at = next(spec for spec in page.context["cl"].filter_specs if spec.title == "time")
@@ -120,7 +120,7 @@ def test_entries_are_searched(admin_client):
         "2020-02-29": {"at": datetime(2020, 2, 29, 12, tzinfo=UTC)},
         "failed-one": {"act": Act.SIGN_IN_FAILED, "details": {"account": "failed-one"}},
     }
-    made = {term: told(**fields).pk for term, fields in values.items()}
+    made = {term: add_entry(**fields).pk for term, fields in values.items()}
     for term, pk in made.items():
         assert found(admin_client, q=f" {term} ") == [pk], term
     assert found(admin_client, q=conversation.hex) == [made[str(conversation)]]
@@ -150,7 +150,7 @@ def test_entries_are_searched(admin_client):
     ],
 )
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
-def test_an_odd_address_is_no_failure(admin_client, query, zone):
+def test_an_odd_address_breaks_nothing(admin_client, query, zone):
     admin_client.cookies["timezone"] = zone
     assert admin_client.get(f"{LIST}?{query}").status_code == 200
 
@@ -167,7 +167,7 @@ def test_an_odd_address_is_no_failure(admin_client, query, zone):
         "e=1&at__lt=x",
     ],
 )
-def test_nothing_else_can_be_filtered_by_nor_by_nonsense(admin_client, query):
+def test_unknown_filters_and_bad_values_are_refused(admin_client, query):
     assert admin_client.get(f"{LIST}?{query}").status_code == 400
 
 
@@ -176,12 +176,14 @@ def test_an_entry_that_is_not_there_is_a_404_page(admin_client, pk):
     assert admin_client.get(f"{LIST}{pk}/change/").status_code == 404
 
 
-def test_the_trail_is_not_counted_and_asks_no_more_for_many(admin_client, monkeypatch):
+def test_the_log_is_never_fully_counted_nor_needs_more_queries_for_more_rows(
+    admin_client, monkeypatch
+):
     admin_client.get(LIST)
     with CaptureQueriesContext(connection) as few:
         admin_client.get(LIST)
     for number in range(60):
-        told(username=f"u{number}", session_id=uuid.uuid4())
+        add_entry(username=f"u{number}", session_id=uuid.uuid4())
     with CaptureQueriesContext(connection) as many:
         admin_client.get(LIST, {"_facets": "True"})
     assert len(few) == len(many)
@@ -191,7 +193,7 @@ def test_the_trail_is_not_counted_and_asks_no_more_for_many(admin_client, monkey
 
 
 def test_each_search_and_filter_has_an_index(admin_client):
-    """On a trail long enough for the planner to care."""
+    """With a log long enough for the query planner to use indexes."""
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO audit_entry (at, act, username, address, request_id, session_id, details)"
@@ -228,11 +230,11 @@ def test_each_search_and_filter_has_an_index(admin_client):
             assert admin_client.get(f"{LIST}?{query}").status_code == 200
         assert any(index in plan for plan in plans), (query, plans)
         for plan in plans:
-            # A capped count reads a thousand rows where it finds them.
+            # A capped count may scan the table: it stops after a thousand rows.
             assert "Seq Scan" not in plan or (not query and "Aggregate" in plan), (query, plan)
 
 
-def test_nobody_changes_the_trail_through_the_site(admin_client, entry):
+def test_nobody_can_change_the_log_through_the_site(admin_client, entry):
     for path, form in [
         (f"{LIST}add/", {"act": "viewed"}),
         (f"{LIST}{entry.pk}/change/", {"act": "erased", "username": "x"}),
@@ -246,7 +248,7 @@ def test_nobody_changes_the_trail_through_the_site(admin_client, entry):
     assert Entry.objects.get(pk=entry.pk).act == Act.VIEWED
 
 
-def test_the_trail_has_a_right_of_its_own(client, django_user_model, entry):
+def test_reading_the_log_needs_its_own_permission(client, django_user_model, entry):
     user = django_user_model.objects.create_user("clerk")
     let_in(client, user)
     pages = (LIST, f"{LIST}{entry.pk}/change/", f"{LIST}{entry.pk}/history/")
@@ -269,7 +271,7 @@ def prune(**options) -> str:
 
 
 def days_old(*days) -> list:
-    return [told(at=timezone.now() - timedelta(days=each)).pk for each in days]
+    return [add_entry(at=timezone.now() - timedelta(days=each)).pk for each in days]
 
 
 def left() -> list:
@@ -294,7 +296,7 @@ def test_entries_before_a_day_of_the_sites_time_zone(settings):
     settings.TIME_ZONE = "Asia/Tokyo"
     midnight = datetime(2026, 1, 30, 15, tzinfo=UTC)
     with timezone.override("Asia/Tokyo"):
-        _, kept = told(at=midnight - timedelta(seconds=1)), told(at=midnight)
+        _, kept = add_entry(at=midnight - timedelta(seconds=1)), add_entry(at=midnight)
         assert prune(before="2026-01-31") == "Deleted 1 entries before 2026-01-31 00:00 JST.\n"
     assert left() == [kept.pk]
 
@@ -306,13 +308,13 @@ def test_a_dry_run_deletes_nothing(monkeypatch):
     assert not Entry.objects.filter(act=Act.PRUNED).exists()
 
 
-def test_where_nothing_is_old_nothing_is_told():
+def test_pruning_nothing_records_nothing():
     days_old(1)
     assert prune(days="90").startswith("Deleted 0 entries")
     assert not Entry.objects.filter(act=Act.PRUNED).exists()
 
 
-def test_what_an_interrupted_run_has_deleted_is_told(monkeypatch):
+def test_what_an_interrupted_prune_has_deleted_is_recorded(monkeypatch):
     monkeypatch.setattr(audit_prune, "BATCH", 2)
     made = days_old(400, 390, 380, 370, 360)
     original, calls = audit_prune.record, []
@@ -330,7 +332,7 @@ def test_what_an_interrupted_run_has_deleted_is_told(monkeypatch):
     assert only(Act.PRUNED).details["entries"] == 2
 
 
-def test_after_pruning_the_trail_is_closed_again(entry):
+def test_after_pruning_entries_cannot_be_deleted_again(entry):
     days_old(400)
     prune(days="90")
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
@@ -345,7 +347,7 @@ def test_after_pruning_the_trail_is_closed_again(entry):
         ({"before": "yesterday"}, "--before must be a day like 2026-01-31, not 'yesterday'."),
         ({"before": "2026-02-31"}, "--before must be a day like 2026-01-31, not '2026-02-31'."),
         ({"before": ""}, "--before must be a day like 2026-01-31, not ''."),
-        ({"before": "9999-12-31"}, "--before must be a day of the past, not '9999-12-31'."),
+        ({"before": "9999-12-31"}, "--before must be a day in the past, not '9999-12-31'."),
         ({"days": "0"}, "--days must be a number of days, at least 1, not '0'."),
         ({"days": "-1"}, "--days must be a number of days, at least 1, not '-1'."),
         ({"days": "1.5"}, "--days must be a number of days, at least 1, not '1.5'."),
@@ -355,7 +357,7 @@ def test_after_pruning_the_trail_is_closed_again(entry):
         ({"days": "9" * 5000}, f"--days must be a number of days, at least 1, not '{'9' * 5000}'."),
     ],
 )
-def test_options_that_make_no_sense_end_it_with_one_line(options, said):
+def test_bad_options_print_one_line(options, said):
     made = days_old(400)
     with pytest.raises(CommandError) as caught:
         prune(**options)

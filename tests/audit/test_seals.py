@@ -1,4 +1,4 @@
-"""Sealed entries: whoever removes, changes or backdates one since is found out."""
+"""audit_verify notices if somebody removes, changes or backdates a sealed entry."""
 
 import threading
 import time
@@ -30,7 +30,8 @@ def made(number: int) -> list[int]:
     return [record(None, Act.VIEWED, page="detail", place=place).pk for place in range(number)]
 
 
-# What is open in this database alone: the real expression counts other tests' transactions too.
+# The oldest open transaction in this database. The real expression also counts the transactions of
+# other tests.
 OLDEST = "pg_snapshot_xmin(pg_current_snapshot())::xid"
 OLDEST_HERE = """
     coalesce(
@@ -54,7 +55,7 @@ def seal() -> str:
 
 
 def verify(*arguments) -> list[str]:
-    """What it says; the last line is what it ends with, if that is a failure."""
+    """The lines that audit_verify prints. If it fails, the last one is its error."""
     out = StringIO()
     try:
         call_command("audit_verify", *arguments, stdout=out)
@@ -64,12 +65,12 @@ def verify(*arguments) -> list[str]:
 
 
 def is_intact() -> bool:
-    return not any("is not what was sealed" in line for line in verify())
+    return not any("has changed since it was sealed" in line for line in verify())
 
 
 @contextmanager
 def as_owner():
-    """What an owner of the tables can do, and the site's former role could."""
+    """Do what an owner of the tables can do: switch off the triggers."""
     with transaction.atomic():
         sql("ALTER TABLE audit_entry DISABLE TRIGGER USER")
         sql("ALTER TABLE audit_seal DISABLE TRIGGER USER")
@@ -80,7 +81,7 @@ def as_owner():
 
 @contextmanager
 def another_connection():
-    """A transaction of somebody else, open until the end."""
+    """Another connection, with a transaction that stays open until the end of the block."""
     connection.ensure_connection()
     info = connection.connection.info
     with psycopg.connect(info.dsn, password=info.password) as other:
@@ -93,19 +94,19 @@ INSERT = """
 """
 
 
-def test_what_was_sealed_and_left_alone_is_intact():
+def test_a_sealed_log_that_nobody_touched_is_intact():
     assert seal() == "There is nothing to seal.\n"
     made(3)
-    assert seal().startswith("Sealed 3 entries. The newest seal: 1:")
+    assert seal().startswith("Sealed 3 entries. Newest seal: 1:")
     made(2)
-    assert seal().startswith("Sealed 2 entries. The newest seal: 2:")
+    assert seal().startswith("Sealed 2 entries. Newest seal: 2:")
     said = verify()
     assert said[0] == "5 entries in 2 seals, 0 pruned since."
-    assert said[1].startswith("The newest seal: 2:")
+    assert said[1].startswith("Newest seal: 2:")
     assert len(said) == 2
 
 
-def test_a_long_trail_is_sealed_in_batches(monkeypatch):
+def test_a_long_log_is_sealed_in_batches(monkeypatch):
     monkeypatch.setattr(sealing, "BATCH", 2)
     made(5)
     assert seal().startswith("Sealed 5 entries.")
@@ -129,7 +130,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("column", CHANGES)
-def test_a_change_of_any_column_is_found(column):
+def test_a_change_to_any_column_is_found(column):
     _, changed, _ = made(3)
     seal()
     with as_owner():
@@ -138,14 +139,14 @@ def test_a_change_of_any_column_is_found(column):
     what = "removed" if column == "id" else "changed"
     assert said[0].startswith(f"Entry {changed} was {what} since ")
     assert said[0].endswith(", when seal 1 was made.")
-    assert said[-1] == "The audit trail is not what was sealed: 1 problem."
+    assert said[-1] == "The audit log has changed since it was sealed: 1 problem."
 
 
 def test_every_column_is_sealed():
     assert CHANGES.keys() == {field.column for field in Entry._meta.fields}
 
 
-def test_what_was_removed_is_named():
+def test_removed_entries_are_named():
     ids = made(9)
     seal()
     with as_owner():
@@ -163,7 +164,7 @@ def test_what_was_removed_is_named():
         ["TRUNCATE audit_entry, audit_seal"],
         ["DELETE FROM audit_seal"],
         ["UPDATE audit_seal SET count = 0"],
-        # A table of one's own does not stand for the seals.
+        # A temporary table must not be mistaken for the table of seals.
         [
             "CREATE TEMPORARY TABLE audit_seal AS SELECT 1 AS id, 'pruned' AS kind,"
             " '{[0,99999)}'::int8multirange AS entries",
@@ -171,7 +172,7 @@ def test_what_was_removed_is_named():
         ],
     ],
 )
-def test_the_sites_own_role_empties_nothing(statements):
+def test_the_sites_own_role_can_delete_nothing(statements):
     made(2)
     seal()
     *before, last = statements
@@ -185,7 +186,7 @@ def test_the_sites_own_role_empties_nothing(statements):
     assert is_intact()
 
 
-def test_a_made_up_checkpoint_is_not_believed():
+def test_a_forged_checkpoint_is_found():
     ids = made(2)
     seal()
     sql(
@@ -201,17 +202,17 @@ def test_a_made_up_checkpoint_is_not_believed():
 
 @pytest.mark.parametrize("number", [0, -1, -(2**63)])
 def test_a_checkpoint_with_a_number_before_all_others_is_found(number):
-    """What it lets somebody delete may not be sealed yet."""
+    """It would let somebody delete entries that are not sealed yet."""
     made(1)
     seal()
     made(1)
     forged("kind", "'pruned'", number, entries="'{[0,99999)}'")
     sql("DELETE FROM audit_entry WHERE id = (SELECT max(id) FROM audit_entry)")
-    assert f"Seal {number} was forged: the first one has the number 1." in verify()
+    assert f"Seal {number} was forged: the first seal has number 1." in verify()
 
 
 def forged(column, value, number=2, **others):
-    """A seal like the first one, but for some columns."""
+    """A seal like the first one, with some columns changed."""
     changed = {"id": str(number), column: value, **others}
     columns = [field.column for field in Seal._meta.fields]
     values = ", ".join(changed.get(each, each) for each in columns)
@@ -238,12 +239,12 @@ def test_a_forged_seal_does_not_stop_the_check(column, value):
     made(1)
     said = verify()
     assert any(line.startswith("Seal 2 of ") for line in said)
-    assert said[-1].startswith("The audit trail is not what was sealed")
+    assert said[-1].startswith("The audit log has changed since it was sealed")
 
 
 @pytest.mark.parametrize("at", ["infinity", "-infinity", "0044-03-15 BC", "294276-12-31"])
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
-def test_a_time_that_no_calendar_has_hides_nothing(admin_client, at, zone):
+def test_an_impossible_time_hides_nothing(admin_client, at, zone):
     ids = made(1)
     seal()
     sql(
@@ -263,7 +264,7 @@ def test_a_time_that_no_calendar_has_hides_nothing(admin_client, at, zone):
     assert "a stranger" in page.content.decode()
 
 
-def test_pruned_entries_are_known_to_be(monkeypatch):
+def test_pruned_entries_are_not_reported_as_removed(monkeypatch):
     year_ago = timezone.now() - timedelta(days=365)
     old = [Entry.objects.create(act=Act.VIEWED, at=year_ago).pk for _ in range(3)]
     kept = made(2)
@@ -278,19 +279,19 @@ def test_pruned_entries_are_known_to_be(monkeypatch):
     assert verify()[0].startswith(f"Entry {kept[0]} was removed")
 
 
-def test_an_entry_put_among_older_ones_is_found():
+def test_an_entry_added_among_older_ones_is_found():
     _, second, _ = made(3)
     with as_owner():
         sql("DELETE FROM audit_entry WHERE id = %s", [second])
     seal()
-    # Seals remember for a day which ids were missing.
+    # Seals remember missing ids for a day.
     with as_owner():
         sql("UPDATE audit_seal SET at = at - interval '2 days'")
     made(1)
     seal()
     Entry.objects.create(pk=second, act=Act.VIEWED)
     seal()
-    assert any(f"Entry {second} was added since" in line for line in verify())
+    assert any(f"Entry {second} was added later" in line for line in verify())
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -303,7 +304,7 @@ def test_a_backdated_entry_is_found(sealed):
     assert verify()[0].startswith(f"Entry {entry.pk} was backdated")
 
 
-def test_seals_that_were_changed_or_removed_are_found():
+def test_changed_and_removed_seals_are_found():
     for _ in range(3):
         made(1)
         seal()
@@ -315,7 +316,7 @@ def test_seals_that_were_changed_or_removed_are_found():
     assert "Seal 3 of " in said
 
 
-def test_a_chain_that_was_cut_short_is_found_by_what_was_noted():
+def test_a_noted_seal_shows_that_the_chain_was_cut_short():
     made(1)
     seal()
     gone = made(1)
@@ -324,15 +325,15 @@ def test_a_chain_that_was_cut_short_is_found_by_what_was_noted():
         sql("DELETE FROM audit_seal WHERE id = 2")
         sql("DELETE FROM audit_entry WHERE id = ANY(%s)", [gone])
     assert is_intact()
-    assert verify("--noted", noted)[0] == "Seal 2 was removed: it was noted."
+    assert verify("--noted", noted)[0] == "Seal 2 was noted, but has been removed."
     made(1)
     seal()
-    assert verify("--noted", noted)[0] == "Seal 2 is not the one that was noted."
+    assert verify("--noted", noted)[0] == "Seal 2 differs from the one that was noted."
     with pytest.raises(CommandError, match="must be like"):
         call_command("audit_verify", "--noted", "2")
 
 
-def test_a_whole_new_chain_takes_the_key(settings):
+def test_forging_a_whole_new_chain_needs_the_key(settings):
     made(2)
     seal()
     with as_owner():
@@ -341,7 +342,7 @@ def test_a_whole_new_chain_takes_the_key(settings):
     key, settings.AUDIT_KEY = settings.AUDIT_KEY, "another" * 10
     seal()
     settings.AUDIT_KEY = key
-    assert verify()[0].startswith("Seal 1 cannot be checked: its key is neither AUDIT_KEY nor")
+    assert verify()[0].startswith("Seal 1 cannot be checked: its key is not AUDIT_KEY,")
 
 
 def test_seals_of_secret_key_stay_valid_when_there_is_an_audit_key(settings):
@@ -358,13 +359,15 @@ def test_seals_of_secret_key_stay_valid_when_there_is_an_audit_key(settings):
     assert len(set(Seal.objects.values_list("key", flat=True))) == 3
 
 
-# What is sealed when
+# When entries are sealed
 
 
 def test_an_entry_committed_late_is_in_a_later_seal():
     with another_connection() as other:
-        # Takes the lower id first; gets its transaction's number last.
+        # Takes the lower id first, but inserts its row last. The commit is needed because nextval()
+        # gives its transaction a number from time to time, and an open one would delay the seal.
         [(taken,)] = other.execute("SELECT nextval('audit_entry_id_seq')").fetchall()
+        other.commit()
         [higher] = made(1)
         seal()
         other.execute(INSERT, [taken])
@@ -378,7 +381,7 @@ def test_an_entry_committed_late_is_in_a_later_seal():
     assert is_intact()
 
 
-def test_nothing_is_sealed_that_is_not_older_than_every_open_transaction():
+def test_only_entries_older_than_every_open_transaction_are_sealed():
     before = made(1)
     with another_connection() as other:
         other.execute("SELECT pg_current_xact_id()")
@@ -425,14 +428,14 @@ def test_a_search_is_sealed_once_nobody_can_extend_it():
     assert is_intact()
 
 
-def test_a_long_transaction_extends_no_search_that_is_sealed():
+def test_a_long_transaction_cannot_extend_a_sealed_search():
     with another_connection() as other:
         other.execute("SELECT now()")
         search = record(None, Act.SEARCHED, query="search=ref")
         with as_owner():
             sql("UPDATE audit_entry SET at = at - interval '1 second'")
         time.sleep(2.2)
-        # By now(), which stands still in its transaction, the search was made a second ago.
+        # now() stands still in this transaction, and according to it the search is a second old.
         with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
             other.execute("UPDATE audit_entry SET details = '{}' WHERE id = %s", [search.pk])
         other.rollback()
@@ -456,12 +459,12 @@ def test_no_request_waits_for_a_seal_and_no_seal_for_another():
     with another_connection() as other:
         other.execute(sealing.LOCK)
         assert sealing.seal(wait=False) is None
-        # The lock is not one that an entry takes.
+        # Adding an entry does not need the lock of sealing.
         made(1)
     assert sealing.seal(wait=False).count == 2
 
 
-def test_several_processes_make_one_chain():
+def test_several_processes_build_one_chain():
     made(20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sealing, "BATCH", 3)
@@ -482,8 +485,8 @@ def test_several_processes_make_one_chain():
     assert is_intact()
 
 
-def test_a_restored_trail_is_intact_and_goes_on():
-    """Transactions have other numbers in another database server."""
+def test_a_restored_log_is_intact_and_can_be_continued():
+    """Another database server numbers its transactions differently."""
     made(3)
     seal()
     with as_owner():
@@ -496,18 +499,18 @@ def test_a_restored_trail_is_intact_and_goes_on():
     assert is_intact()
 
 
-# By itself
+# In the background
 
 
 def test_the_site_seals_once_a_minute(monkeypatch):
-    assert jobs._jobs[sealing.seal_by_itself] == 60
+    assert jobs._jobs[sealing.seal_if_due] == 60
     made(1)
-    sealing.seal_by_itself()
+    sealing.seal_if_due()
     made(1)
-    sealing.seal_by_itself()
+    sealing.seal_if_due()
     assert Seal.objects.count() == 1
     monkeypatch.setattr(sealing, "EVERY_SECONDS", 0)
-    sealing.seal_by_itself()
+    sealing.seal_if_due()
     assert Seal.objects.count() == 2
 
 

@@ -1,4 +1,4 @@
-"""What people typed, and external ids: readable in the trail only as long as they may be."""
+"""Texts that people typed and external ids can only be read in the log for as long as allowed."""
 
 import json
 from datetime import timedelta
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 
 
 def everything() -> str:
-    """All that our database holds of the trail."""
+    """All rows of the audit log in our database, as text."""
     rows = [*Entry.objects.values(), *Text.objects.values()]
     return json.dumps(rows, default=str, ensure_ascii=False)
 
@@ -73,9 +73,7 @@ def test_no_mask_touches_a_fingerprint(typed):
     assert mask_json(json.dumps({"phone": found})) == json.dumps({"phone": found})
 
 
-def test_the_panel_shows_what_they_stand_for_in_one_query(
-    admin_client, django_assert_max_num_queries
-):
+def test_the_panel_shows_the_texts_with_one_query(admin_client, django_assert_max_num_queries):
     make_session(external_id="jane-7")
     search(admin_client, search="refund & more", external_id="jane", problem="failed")
     [entry] = Entry.objects.filter(act=Act.SEARCHED)
@@ -102,7 +100,7 @@ def test_hostile_texts_stay_texts(admin_client):
     assert "<b>~" not in said
 
 
-def test_whoever_types_a_fingerprint_hides_nothing(admin_client):
+def test_typing_a_fingerprint_hides_nothing(admin_client):
     typed = texts.fingerprint("jane")
     search(admin_client, search=typed)
     assert typed not in str(Entry.objects.get(act=Act.SEARCHED).details)
@@ -112,7 +110,7 @@ def test_whoever_types_a_fingerprint_hides_nothing(admin_client):
 # After an erasure
 
 
-def test_an_erased_external_id_is_nowhere(admin_client):
+def test_an_erased_external_id_is_nowhere_in_the_log(admin_client):
     session = make_session(make_agent(), external_id="jane.doe-7")
     save(admin_client, "session", session.id, external_id="Jane.Doe-8")
     for typed in ("J", "jane", "jane.doe-8", "“Jane.Doe-8”", "(JANE.DOE", "jane.doe-7"):
@@ -150,7 +148,7 @@ def test_an_erased_external_id_is_nowhere(admin_client):
         ("***", "**"),
     ],
 )
-def test_it_is_forgotten_however_it_was_written(admin_client, external_id, typed):
+def test_an_erased_id_is_forgotten_however_it_was_typed(admin_client, external_id, typed):
     session = make_session(make_agent(), external_id=external_id)
     search(admin_client, search=typed + typed[-1:] * (len(typed) < 2))
     search(admin_client, external_id=typed)
@@ -160,7 +158,7 @@ def test_it_is_forgotten_however_it_was_written(admin_client, external_id, typed
     assert readable() == {"something else"}
 
 
-def test_it_stays_as_long_as_another_conversation_has_it(admin_client):
+def test_an_external_id_stays_readable_while_another_conversation_has_it(admin_client):
     one, other = (make_session(make_agent(), external_id="jane-7") for _ in range(2))
     search(admin_client, external_id="jane")
     erase(admin_client, one)
@@ -169,7 +167,7 @@ def test_it_stays_as_long_as_another_conversation_has_it(admin_client):
     assert readable() == set()
 
 
-def test_purging_forgets_too(admin_client):
+def test_purging_forgets_external_ids_too(admin_client):
     make_session(make_agent(), external_id="jane-7")
     search(admin_client, external_id="jane-7")
     call_command("purge", "--before", str(timezone.now()), stdout=StringIO())
@@ -200,13 +198,13 @@ def test_an_erasure_that_fails_forgets_nothing(admin_client, monkeypatch):
     assert "jane" in readable()
 
 
-def test_what_was_deleted_elsewhere_is_forgotten_within_the_hour(admin_client):
+def test_ids_of_conversations_deleted_elsewhere_are_forgotten_within_the_hour(admin_client):
     rows = make_rows()
     save(admin_client, "session", rows.session.id, external_id="jane-7")
     search(admin_client, search="jane")
     assert jobs._jobs[forgetting.forget_old] == 3600
     forgetting.forget_old()
-    # Nobody has the former one any more.
+    # No conversation has the old external id any more.
     assert readable() == {"jane-7", "jane"}
     Session.objects.using("agents_write").all().update(external_id=None)
     call_command("audit_forget", stdout=StringIO())
@@ -236,7 +234,7 @@ def test_a_text_that_is_used_again_is_kept_longer(admin_client):
     assert not Text.objects.filter(at__lt=older_than_a_day).exists()
 
 
-def test_masked_texts_are_kept_masked_and_go_with_their_id(viewer_client, settings):
+def test_masked_texts_are_stored_masked_and_deleted_with_their_id(viewer_client, settings):
     settings.MASK_PERSONAL_DATA = True
     session = make_session(make_agent(), external_id="jane@example.com")
     search(viewer_client, external_id="jane@example.com")
@@ -251,8 +249,8 @@ def test_masked_texts_are_kept_masked_and_go_with_their_id(viewer_client, settin
     assert readable() == {"e-mail"}
 
 
-def test_a_user_with_a_limit_forgets_no_id_that_others_still_see(admin_client):
-    """Whether an id is used is asked of all agents."""
+def test_a_limited_user_cannot_forget_an_id_that_others_still_see(admin_client):
+    """Whether an id is still used is checked for all agents."""
     from conversations.access import agent_limits
 
     make_session(make_agent(), external_id="jane-7")
@@ -262,12 +260,12 @@ def test_a_user_with_a_limit_forgets_no_id_that_others_still_see(admin_client):
         assert forgetting.existing({"jane-7"}) == {"jane-7"}
 
 
-# Entries from before
+# Entries from before there were fingerprints
 
 
 @pytest.fixture
 def old():
-    """As the former release wrote them."""
+    """Entries as the previous release wrote them."""
     at = timezone.now() - timedelta(days=40)
     made = [
         (Act.SEARCHED, {"query": "search=jane+doe&problem=failed", "fingerprint": "f" * 32}),
@@ -312,19 +310,20 @@ def test_a_migration_gives_old_entries_fingerprints(old, monkeypatch, batch):
     assert "jane-7" not in str(kept)
     assert "jane+doe" not in str(kept)
     assert kept[5]["after"] == {"external_id": texts.fingerprint("jane-7"), "agent": "b"}
-    # The ids of edits are known to be ids; the days of what was searched count from then.
+    # Ids from edits are known to be external ids. For searched texts, the days count from the
+    # search.
     assert Text.objects.get(value="jane-7").is_external_id
     assert Text.objects.get(value="jane doe").at == old[0].at
     migrate()
     assert list(Entry.objects.order_by("pk").values()) == after
 
 
-def test_what_the_former_release_wrote_meanwhile_gets_them_before_the_first_seal(old):
+def test_entries_of_the_previous_release_get_fingerprints_before_the_first_seal(old):
     assert sealing.seal(wait=True) is None
     assert "jane-7" not in str(list(Entry.objects.values_list("details", flat=True)))
 
 
-def test_the_trigger_lets_it_pass_only_before_the_first_seal(old):
+def test_the_trigger_only_allows_this_before_the_first_seal(old):
     def change(column="details = '{}'"):
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL desk.audit_fingerprints = 'on'")

@@ -1,4 +1,4 @@
-"""What each address and each command tells the audit trail. A new one has to say it here."""
+"""What each address and each command records in the audit log. New ones must be added here."""
 
 import uuid
 from io import StringIO
@@ -26,25 +26,45 @@ pytestmark = pytest.mark.django_db
 NOTHING = []
 VIEWED, SEARCHED, EDITED = [Act.VIEWED], [Act.SEARCHED], [Act.EDITED]
 
-# What a GET by an admin tells. Forms tell more when they are sent; their own tests say what.
+# What a GET by an admin records. Sending a form records more, which is tested with that form.
 OF_SITE = {
     "home": NOTHING,
-    # Of these a search alone.
+    "home_figures": NOTHING,
+    "home_charts": NOTHING,
+    "home_rising": NOTHING,
+    "home_now": NOTHING,
+    "summaries": [Act.EXPORTED],
+    # Figures, and what an agent is: no conversation.
+    "agents": NOTHING,
+    "agent": NOTHING,
+    "agent_figures": NOTHING,
+    "agent_workflow": NOTHING,
+    "agent_changes": NOTHING,
+    "agent_charts": NOTHING,
+    "slow": NOTHING,
+    "slow_file": [Act.EXPORTED],
+    "monitor": NOTHING,
+    "monitor_state": NOTHING,
+    # These only record a search.
     "conversations:list": NOTHING,
     "conversations:counts": NOTHING,
     "conversations:new": NOTHING,
     "conversations:rows": NOTHING,
     "conversations:errors": NOTHING,
-    # At its beginning and at its end.
+    # Once when it starts and once when it ends.
     "conversations:export": [Act.EXPORTED, Act.EXPORTED],
+    "model_calls": NOTHING,
+    "model_calls_totals": NOTHING,
+    "model_calls_export": [Act.EXPORTED, Act.EXPORTED],
     "conversations:detail": VIEWED,
-    # Leads back to the conversation.
+    # A GET only redirects to the conversation.
     "conversations:reveal": NOTHING,
     "conversations:transcript": VIEWED,
     "conversations:json": VIEWED,
     "conversations:print": VIEWED,
     "conversations:message": VIEWED,
     "conversations:run": VIEWED,
+    "conversations:runs": VIEWED,
     "conversations:task": VIEWED,
     "conversations:payload": VIEWED,
     "conversations:payload_file": VIEWED,
@@ -60,6 +80,7 @@ OF_SITE = {
     "provider_callback": NOTHING,
     "logout": NOTHING,
     "sign_out_everywhere": NOTHING,
+    "choose_shortcuts": NOTHING,
     "account": NOTHING,
     "mfa_index": NOTHING,
     "mfa_list_webauthn": NOTHING,
@@ -72,7 +93,7 @@ OF_SITE = {
     "mfa_deactivate_totp": NOTHING,
     "mfa_remove_webauthn": NOTHING,
     "mfa_view_recovery_codes": NOTHING,
-    # They are about the site, not about anybody.
+    # These are about the site and show no data.
     "help:index": NOTHING,
     "help:document": NOTHING,
     "help:picture": NOTHING,
@@ -80,7 +101,7 @@ OF_SITE = {
     "csp_report": NOTHING,
 }
 OF_PANEL = {
-    # They name tables and our own pages.
+    # These only list tables and our own pages.
     "index": NOTHING,
     "app_list": NOTHING,
     "login": NOTHING,
@@ -93,9 +114,10 @@ OF_PANEL = {
     "auth_user_password_change": NOTHING,
     "accounts_user_add": NOTHING,
     "auth_group_add": NOTHING,
+    "overview_threshold_add": NOTHING,
     **{
         f"{table}_{page}": VIEWED
-        for table in ("accounts_user", "auth_group")
+        for table in ("accounts_user", "auth_group", "overview_threshold")
         for page in ("changelist", "change", "delete", "history")
     },
     "audit_entry_changelist": VIEWED,
@@ -109,31 +131,31 @@ OF_PANEL = {
         for model in TABLES
         for page in ("changelist", "change", "history")
     },
-    # What an agent is told is nobody's conversation.
+    # An agent's settings are not part of any conversation.
     "conversations_agent_change": NOTHING,
     "conversations_agent_history": NOTHING,
 }
 
 
-def told_by(act) -> list:
-    """The acts of the entries that it adds."""
+def acts_of(act) -> list:
+    """The acts of the entries that `act` adds."""
     before = set(Entry.objects.values_list("pk", flat=True))
     act()
     new = Entry.objects.exclude(pk__in=before).order_by("pk")
     return list(new.values_list("act", flat=True))
 
 
-def test_each_address_of_the_site_tells_what_the_table_says(admin_client):
+def test_each_address_of_the_site_records_what_the_table_says(admin_client):
     found = {}
     for name, path in site_paths().items():
-        found[name] = told_by(lambda path=path: b"".join(admin_client.get(path)))
+        found[name] = acts_of(lambda path=path: b"".join(admin_client.get(path)))
     assert found == OF_SITE
     assert found.keys() == SITE.keys()
 
 
-def test_each_address_of_the_panel_tells_what_the_table_says(admin_client):
+def test_each_address_of_the_panel_records_what_the_table_says(admin_client):
     found = {
-        name: told_by(lambda path=path: admin_client.get(path))
+        name: acts_of(lambda path=path: admin_client.get(path))
         for name, path in paths(PANEL, make_examples()).items()
         if name != "logout"
     }
@@ -143,18 +165,18 @@ def test_each_address_of_the_panel_tells_what_the_table_says(admin_client):
 
 @pytest.mark.parametrize("name", [name for name, acts in OF_SITE.items() if acts == VIEWED])
 @pytest.mark.parametrize("headers", [HTMX, {**HTMX, "X-Refresh": "1"}, {"X-Refresh": "1"}])
-def test_no_header_hides_a_file(admin_client, name, headers):
+def test_no_header_hides_a_download(admin_client, name, headers):
     path = site_paths()[name]
     admin_client.get(path)
-    acts = told_by(lambda: b"".join(admin_client.get(path, headers=headers)))
-    is_page = name.split(":")[1] in ("detail", "message", "run", "task", "payload")
-    # What an open page asks for belongs to its view.
+    acts = acts_of(lambda: b"".join(admin_client.get(path, headers=headers)))
+    is_page = name.split(":")[1] in ("detail", "message", "run", "runs", "task", "payload")
+    # A request from an open page belongs to that page's view.
     assert acts == (NOTHING if is_page and "HX-Request" in headers else VIEWED)
     if not is_page:
         assert "by" not in Entry.objects.latest("pk").details
 
 
-def test_a_list_of_the_panel_tells_how_many_rows_it_showed(admin_client):
+def test_a_list_in_the_panel_records_how_many_rows_it_showed(admin_client):
     make_session(make_agent())
     make_session(make_agent())
     admin_client.get("/admin/conversations/session/")
@@ -167,9 +189,7 @@ def test_a_list_of_the_panel_tells_how_many_rows_it_showed(admin_client):
 
 
 @pytest.mark.parametrize(("external_id", "status"), [("jane-7", 200), ("nobody", 404)])
-def test_the_preview_of_an_erasure_is_a_search_whatever_it_answers(
-    admin_client, external_id, status
-):
+def test_previewing_an_erasure_is_a_search_whatever_it_finds(admin_client, external_id, status):
     make_session(make_agent(), external_id="jane-7")
     response = admin_client.get("/conversations/erase/", {"external_id": external_id})
     assert response.status_code == status
@@ -182,7 +202,7 @@ def test_the_preview_of_an_erasure_is_a_search_whatever_it_answers(
 # Accounts
 
 
-def test_an_account_made_by_the_provider_is_told(settings, rf):
+def test_an_account_created_by_the_provider_is_recorded(settings, rf):
     settings.OIDC_DOMAINS = {"example.com"}
     claims = {"iss": "https://id.example", "sub": "7", "email": "ann@example.com"}
     claims["email_verified"] = True
@@ -199,7 +219,7 @@ def test_an_account_made_by_the_provider_is_told(settings, rf):
     assert details["after"]["groups"] == ["Viewer"]
 
 
-def test_so_is_that_an_invited_one_was_taken(rf):
+def test_linking_an_invited_account_is_recorded(rf):
     make_user("ann", email="ann@example.com")
     claims = {"iss": "https://id.example", "sub": "7", "email": "ann@example.com"}
     claims["email_verified"] = True
@@ -214,7 +234,7 @@ def test_so_is_that_an_invited_one_was_taken(rf):
     )
 
 
-def test_an_account_is_not_made_if_that_cannot_be_told(settings, rf, monkeypatch):
+def test_no_account_is_created_if_that_cannot_be_recorded(settings, rf, monkeypatch):
     settings.OIDC_DOMAINS = {"example.com"}
 
     def broken(*args, **kwargs):
@@ -265,6 +285,11 @@ def export_conversations(tmp_path, monkeypatch):
     quietly("export_conversations", output=str(tmp_path / "file"))
 
 
+def export_summaries(tmp_path, monkeypatch):
+    quietly("rollup")
+    quietly("export_summaries", output=str(tmp_path / "file"))
+
+
 def purge(tmp_path, monkeypatch):
     make_session(make_agent())
     quietly("purge", "--before", str(timezone.now()))
@@ -282,25 +307,30 @@ ACTING = {
     demo_users: [Act.EDITED, Act.EDITED],
     reset_second_factors: [Act.SIGNED_OUT_EVERYWHERE],
     export_conversations: [Act.EXPORTED, Act.EXPORTED],
+    export_summaries: [Act.EXPORTED],
     purge: [Act.PURGED],
     audit_prune: [Act.PRUNED],
 }
-# These tell nothing.
+# These commands record nothing.
 SILENT = {
-    # Nobody's account or conversation is read or changed, other than as its entry says already.
+    # These read or change no account or conversation, beyond what an earlier entry already says.
     "agent_indexes",
     "audit_forget",
     "audit_seal",
     "audit_verify",
     "clearsessions",
     "database_roles",
+    "distribute",
     "encrypt_second_factors",
     "local_postgres",
+    # Sends numbers to those whom the settings name, as /metrics does.
+    "notify",
+    "rollup",
     "serve",
-    # Conversations and databases that they made themselves.
+    # These only touch conversations and databases that they created.
     "bench",
     "demo_conversations",
-    # Whoever can run them has our database's password, and needs no command.
+    # Whoever can run these has our database's password and does not need a command.
     "backup",
     "dbshell",
     "dumpdata",
@@ -309,7 +339,7 @@ SILENT = {
     "migrate",
     "restore",
     "shell",
-    # Django's and other packages', which touch no rows of ours.
+    # Commands of Django and other packages that do not touch our rows.
     "account_unsetmultipleprimaryemails",
     "check",
     "collectstatic",
@@ -336,22 +366,22 @@ SILENT = {
 }
 
 
-def test_every_command_is_known():
+def test_every_command_is_in_a_table():
     acting = {act.__name__ for act in ACTING}
     assert not acting & SILENT
     assert acting | SILENT == get_commands().keys()
 
 
 @pytest.mark.parametrize("act", ACTING)
-def test_a_command_that_acts_says_so_as_the_system(act, tmp_path, monkeypatch):
-    assert told_by(lambda: act(tmp_path, monkeypatch)) == ACTING[act]
+def test_a_command_records_its_act_as_system(act, tmp_path, monkeypatch):
+    assert acts_of(lambda: act(tmp_path, monkeypatch)) == ACTING[act]
     entries = Entry.objects.order_by("pk")
     assert {entry.username for entry in entries} == {"system"}
     assert {entry.reason for entry in entries} == {f"manage.py {act.__name__}"}
 
 
 @pytest.mark.parametrize("name", ["createsuperuser", "changepassword"])
-def test_a_command_does_nothing_that_cannot_be_told(name, monkeypatch):
+def test_a_command_does_nothing_that_cannot_be_recorded(name, monkeypatch):
     user = make_user("alice")
 
     def broken(*args, **kwargs):
@@ -368,7 +398,7 @@ def test_a_command_does_nothing_that_cannot_be_told(name, monkeypatch):
     assert get_user_model().objects.get().password == user.password
 
 
-def test_the_trail_is_not_flushed():
+def test_flush_does_not_empty_the_log():
     record(None, Act.VIEWED, session_id=uuid.uuid4())
     with pytest.raises(CommandError):
         quietly("flush", interactive=False)

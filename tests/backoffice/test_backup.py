@@ -1,4 +1,4 @@
-"""Our own database into a file and back into another database, as whoever runs the site does."""
+"""Backs up our own database to a file and restores it to another one, with manage.py."""
 
 import os
 import re
@@ -14,6 +14,7 @@ from backoffice.local_postgres import binaries
 from ..support.deployment import Deployment, create_anew, deployment
 
 CONTENT = {
+    "agent_threshold": "*",
     "accounts_user": "id, username, password",
     "accounts_user_groups": "*",
     "auth_group": "*",
@@ -30,17 +31,21 @@ pytestmark = pytest.mark.xdist_group("backup")
 def site():
     with deployment(f"backup_{os.getpid()}", settings.LOCAL_POSTGRES) as made:
         made.prepare()
+        made.database.execute(
+            "INSERT INTO agent_threshold (agent_id, problem_percent, minimum_conversations)"
+            " VALUES (gen_random_uuid(), 40, 20)"
+        )
         yield made
 
 
 @pytest.fixture
 def other(site):
-    """A site whose own database is empty."""
+    """A site with an empty database of its own."""
     name = f"restored_{os.getpid()}"
     create_anew(settings.LOCAL_POSTGRES, name)
     uri = settings.LOCAL_POSTGRES.uri(name)
     with psycopg.connect(uri, autocommit=True) as connection:
-        # As in the other one, whose tables are in its first schema.
+        # As for the first site, our tables are in the first schema of the search_path.
         connection.execute(f"ALTER DATABASE {name} SET search_path = agents, public")
         connection.execute("SET search_path = agents, public")
         yield Deployment(connection, uri, {"KAVALAI_DB_URI": site.uri})
@@ -56,14 +61,17 @@ def content(database: psycopg.Connection) -> dict:
 
 
 def manage(site, *arguments) -> str:
-    """What it says, in one line, and with which exit code."""
+    """Run a command and return its exit code and output in one line."""
     result = site.run(*map(str, arguments), text=True)
     assert "Traceback" not in result.stderr
     return f"{result.returncode} {result.stdout}{result.stderr}".strip()
 
 
-def test_everything_comes_back_but_who_is_signed_in(site, other, tmp_path):
+@pytest.mark.slow
+def test_everything_is_restored_except_sessions_and_figures(site, other, tmp_path):
     file = tmp_path / "desk.dump"
+    assert manage(site, "rollup").startswith("0 Read")
+    assert site.database.execute("SELECT count(*) FROM overview_progress").fetchone() == (1,)
     assert manage(site, "backup", file) == f"0 Wrote {file}."
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["desk.dump"]
@@ -71,8 +79,9 @@ def test_everything_comes_back_but_who_is_signed_in(site, other, tmp_path):
     assert all(before.values())
     assert manage(other, "restore", file).startswith("0 Restored")
     assert content(other.database) == before
-    assert other.database.execute("SELECT count(*) FROM django_session").fetchone() == (0,)
-    # The audit trail still only grows, under numbers of its own.
+    for table in ("django_session", "overview_progress"):
+        assert other.database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    # The audit log is still append-only, and its ids go on from the last one.
     for statement in ("UPDATE audit_entry SET username = 'x'", "DELETE FROM audit_entry"):
         with pytest.raises(psycopg.Error, match="audit"):
             other.database.execute(statement)
@@ -81,11 +90,12 @@ def test_everything_comes_back_but_who_is_signed_in(site, other, tmp_path):
     assert len(content(other.database)["audit_entry"]) == len(before["audit_entry"]) + 1
 
 
-def test_what_is_there_is_never_overwritten(site, other, tmp_path):
+@pytest.mark.slow
+def test_nothing_is_ever_overwritten(site, other, tmp_path):
     file = tmp_path / "desk.dump"
     manage(site, "backup", file)
     written, before = file.read_bytes(), content(site.database)
-    assert manage(site, "backup", file) == f"1 CommandError: {file} exists already."
+    assert manage(site, "backup", file) == f"1 CommandError: {file} already exists."
     assert file.read_bytes() == written
     refusal = "1 CommandError: Our own database is not empty: nothing was restored."
     assert manage(site, "restore", file).startswith(refusal)
@@ -94,7 +104,7 @@ def test_what_is_there_is_never_overwritten(site, other, tmp_path):
     assert manage(other, "restore", file).startswith(refusal)
 
 
-def test_nothing_that_somebody_else_left_is_written_through(site, tmp_path):
+def test_a_link_left_by_somebody_else_is_not_followed(site, tmp_path):
     theirs = tmp_path / "theirs"
     theirs.write_text("kept")
     (tmp_path / ".desk.dump.partial").symlink_to(theirs)
@@ -103,7 +113,8 @@ def test_nothing_that_somebody_else_left_is_written_through(site, tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_half_a_file_restores_nothing(site, other, tmp_path):
+@pytest.mark.slow
+def test_a_truncated_file_restores_nothing(site, other, tmp_path):
     file = tmp_path / "desk.dump"
     manage(site, "backup", file)
     half = tmp_path / "half.dump"
@@ -115,10 +126,11 @@ def test_half_a_file_restores_nothing(site, other, tmp_path):
         assert other.database.execute(tables).fetchone() == (0,)
 
 
-def test_what_cannot_be_done_is_one_line(site, tmp_path):
+@pytest.mark.slow
+def test_a_failure_prints_one_line(site, tmp_path):
     missing = tmp_path / "no" / "desk.dump"
     found = manage(site, "backup", missing)
-    assert found == f"1 CommandError: {missing} cannot be written: No such file or directory."
+    assert found == f"1 CommandError: {missing} could not be written: No such file or directory."
     gone = replace(site, settings={"DATABASE_URL": site.uri + "_gone"})
     found = manage(gone, "backup", tmp_path / "x")
     assert found.startswith("1 CommandError: Our own database does not answer: ")
@@ -126,7 +138,7 @@ def test_what_cannot_be_done_is_one_line(site, tmp_path):
 
 
 def test_the_password_is_in_no_argument(site, tmp_path, monkeypatch):
-    """Anybody on the computer can read arguments."""
+    """Anybody on the computer can read a program's arguments."""
     program = tmp_path / "pg_dump"
     program.write_text('#!/bin/sh\necho "$@" > "$0.told"; echo "$PGPASSWORD" > "$0.password"\n')
     program.chmod(0o755)
@@ -145,27 +157,27 @@ def test_the_password_is_in_no_argument(site, tmp_path, monkeypatch):
     ("installed", "server", "chosen"),
     [((18, 15, 17), 15, 15), ((18, 17), 15, 17), ((15,), 15, 15)],
 )
-def test_the_programs_are_of_the_servers_version_or_the_next(
+def test_programs_of_the_servers_version_or_the_next_one_are_used(
     tmp_path, monkeypatch, installed, server, chosen
 ):
     fake_programs(tmp_path, monkeypatch, installed)
     assert backups.find("pg_dump", server) == tmp_path / str(chosen) / "pg_dump"
 
 
-def test_older_programs_are_not_tried(tmp_path, monkeypatch):
+def test_older_programs_are_not_used(tmp_path, monkeypatch):
     fake_programs(tmp_path, monkeypatch, (15, 14))
     with pytest.raises(Exception, match="pg_dump of PostgreSQL 16 or later was not found"):
         backups.find("pg_dump", 16)
 
 
-def test_a_program_that_cannot_be_run_is_passed_over(tmp_path, monkeypatch):
+def test_a_program_that_cannot_run_is_skipped(tmp_path, monkeypatch):
     fake_programs(tmp_path, monkeypatch, (18, 17))
     (tmp_path / "17" / "pg_dump").chmod(0o644)
     assert backups.find("pg_dump", 17) == tmp_path / "18" / "pg_dump"
 
 
-def test_nothing_is_copied_for_it(monkeypatch):
-    """As for the local server, which root must not run."""
+def test_no_programs_are_copied_for_a_backup(monkeypatch):
+    """Programs are only copied for the local server, because root must not run that."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(binaries, "copy_wheel", lambda *args: pytest.fail("copied"))
     assert backups.find("pg_dump", 15)

@@ -1,4 +1,4 @@
-"""Browsers report what the policy blocked: a line of the log each, without anybody's words."""
+"""Browsers report what the policy blocked. Each report is one log line without anybody's text."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ def _allowance(monkeypatch):
 
 @pytest.fixture
 def send(client, caplog):
-    """(status, lines of the log) of a report by somebody who is not signed in."""
+    """A function that sends a report without signing in, and returns (status, log lines)."""
 
     def send(body, content_type=OLD, **headers):
         caplog.clear()
@@ -67,7 +67,7 @@ def test_a_report_is_one_line_without_content_or_queries(send):
     assert send([new()], NEW) == (204, [LINE])
 
 
-def test_what_came_together_is_told_one_by_one_and_other_reports_are_not_ours(send):
+def test_a_batch_of_reports_is_logged_one_by_one_without_other_kinds(send):
     reports = [new(), {"type": "deprecation", "body": {"id": "x"}}, new(blockedURL="inline")]
     second = LINE.replace("tracker.example", "inline")
     assert send(reports, NEW) == (204, [LINE, second])
@@ -85,7 +85,7 @@ def test_what_came_together_is_told_one_by_one_and_other_reports_are_not_ours(se
         ({"document-uri": "/secret-word"}, LINE.replace("conversations:detail", "another page")),
     ],
 )
-def test_a_line_holds_no_words_of_strangers(send, changes, line):
+def test_a_line_contains_nothing_that_strangers_wrote(send, changes, line):
     assert send(old(**changes)) == (204, [line])
 
 
@@ -113,17 +113,17 @@ def test_a_line_holds_no_words_of_strangers(send, changes, line):
         (json.dumps(old(**{"blocked-uri": None})).encode(), OLD),
     ],
 )
-def test_garbage_is_a_400_and_not_a_line(send, body, content_type):
+def test_garbage_is_a_400_and_not_logged(send, body, content_type):
     assert send(body, content_type) == (400, [])
 
 
-def test_a_long_one_is_a_413_however_it_is_announced(send):
+def test_a_long_report_is_a_413(send):
     body = json.dumps(old(padding="x" * csp_reports.LONGEST)).encode()
     assert send(body) == (413, [])
     assert send(b"x" * 3_000_000) == (413, [])
 
 
-def test_it_is_for_posting_alone(client):
+def test_reports_can_only_be_posted(client):
     for method in ("get", "head", "put", "delete", "options"):
         response = getattr(client, method)(URL)
         assert response.status_code == 405
@@ -131,7 +131,7 @@ def test_it_is_for_posting_alone(client):
 
 
 @pytest.mark.django_db
-def test_no_token_is_needed(client, settings):
+def test_reports_need_no_csrf_token(client, settings):
     client.handler.enforce_csrf_checks = True
     response = client.post(URL, json.dumps(old()), content_type=OLD)
     assert response.status_code == 204
@@ -145,5 +145,5 @@ def test_nobody_can_fill_the_log(send, monkeypatch):
     assert send(old()) == (204, [])
     now[0] += 61
     passed_over = 25 - csp_reports.LINES_A_MINUTE + 1
-    assert send(old()) == (204, [f"{LINE} ({passed_over} reports before it were passed over)"])
+    assert send(old()) == (204, [f"{LINE} ({passed_over} reports before it were left out)"])
     assert send(old()) == (204, [LINE])

@@ -1,4 +1,4 @@
-"""The examples in deploy/, read by the programs they are for; the proxies before a real site."""
+"""The files in deploy/, checked by the programs they are for. The proxies run with a real site."""
 
 import http.client
 import os
@@ -38,7 +38,8 @@ pytestmark = pytest.mark.xdist_group("deployment_files")
 
 
 def program(name: str) -> str:
-    # Caddy is a package of Python's. Debian keeps servers where only root's PATH leads.
+    # Caddy comes from a Python package. Debian installs servers in /usr/sbin, which only root's
+    # PATH has.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
     found = shutil.which(name, path=path)
     assert found, f"{name} is missing: make tools"
@@ -46,7 +47,7 @@ def program(name: str) -> str:
 
 
 def said_by(*command) -> str:
-    """What a program that must succeed has to say."""
+    """The output of a program that must succeed."""
     result = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, cwd=settings.BASE_DIR
     )
@@ -54,14 +55,14 @@ def said_by(*command) -> str:
     return result.stdout + result.stderr
 
 
-# What is only read
+# Files that are only checked
 
 
-def test_the_image_is_built_by_the_book():
+def test_the_image_follows_good_practice():
     assert said_by(Path(sys.executable).with_name("hadolint"), "Dockerfile") == ""
 
 
-def test_the_image_holds_what_the_site_needs_and_no_more():
+def test_the_image_has_what_the_site_needs_and_no_more():
     kept = re.findall(r"^!(.+)$", (settings.BASE_DIR / ".dockerignore").read_text(), re.MULTILINE)
     assert (settings.BASE_DIR / ".dockerignore").read_text().splitlines()[1] == "*"
     tracked = {path.split("/")[0] for path in said_by("git", "ls-files").splitlines()}
@@ -72,8 +73,8 @@ def test_the_image_holds_what_the_site_needs_and_no_more():
 
 @pytest.mark.slow
 @pytest.mark.system
-def test_the_site_starts_from_what_the_image_holds_and_nothing_else(tmp_path):
-    """Migrations, static files, commands and gunicorn, in a copy without the rest."""
+def test_the_site_starts_with_only_the_files_in_the_image(tmp_path):
+    """Run migrations, static files, commands and gunicorn in a copy without any other files."""
     home, static = tmp_path / "site", tmp_path / "static"
     kept = re.findall(r"^!(.+)$", (settings.BASE_DIR / ".dockerignore").read_text(), re.MULTILINE)
     for path in said_by("git", "ls-files", "--", *kept).splitlines():
@@ -100,7 +101,7 @@ def test_the_site_starts_from_what_the_image_holds_and_nothing_else(tmp_path):
 
 
 def test_static_files_are_collected_without_a_key_or_a_database(tmp_path):
-    """As the image is built."""
+    """This is how the image is built."""
     command = re.search(r"^RUN (DESK_DATA_DIR.*)$", (settings.BASE_DIR / "Dockerfile").read_text(),
                         re.MULTILINE)[1]  # fmt: skip
     assert command.endswith("python manage.py collectstatic --no-input")
@@ -116,7 +117,7 @@ def test_static_files_are_collected_without_a_key_or_a_database(tmp_path):
     assert not (tmp_path / "data" / "postgres").exists()
 
 
-def test_compose_knows_every_key_and_only_settings_that_there_are():
+def test_compose_passes_on_every_setting_and_no_unknown_ones():
     options = PyOptions()
     options.apply_merge = True
     text = (DEPLOY / "compose.yaml").read_text()
@@ -125,10 +126,10 @@ def test_compose_knows_every_key_and_only_settings_that_there_are():
     services = composed.to_dict()["services"]
     told = services["web"]["environment"]
     known = re.findall(r"^#(\w+)=", (settings.BASE_DIR / ".env.example").read_text(), re.MULTILINE)
-    # The image has the one; the others are for one computer.
+    # The image sets the first; the others are for use on one computer.
     elsewhere = {"STATIC_ROOT", "DEBUG", "DEMO_PASSWORD", "DESK_DATA_DIR", "PORT"}
     assert set(known) - elsewhere == told.keys()
-    # What is set there and does not get through would have no effect in silence.
+    # A setting in .env that is not passed on would silently have no effect.
     follow_from_the_file = {"ALLOWED_HOSTS", "BEHIND_PROXY", "DATABASE_URL"}
     for name in told.keys() - follow_from_the_file:
         assert str(told[name]).startswith(f"${{{name}:"), name
@@ -140,15 +141,29 @@ def test_compose_knows_every_key_and_only_settings_that_there_are():
 
 @pytest.mark.system
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd is of Linux alone")
-def test_the_unit_is_one_that_systemd_takes_and_trusts(tmp_path):
-    unit = DEPLOY / "conversation-desk.service"
+@pytest.mark.parametrize("name", ["conversation-desk", "conversation-desk-notify"])
+def test_systemd_accepts_the_unit_and_rates_it_secure(tmp_path, name):
+    unit = DEPLOY / f"{name}.service"
     copy = tmp_path / unit.name
-    copy.write_text(unit.read_text().replace("/srv/desk/.venv/bin/gunicorn", "/bin/true"))
+    copy.write_text(re.sub(r"/srv/desk/.venv/bin/\w+", "/bin/true", unit.read_text()))
     assert unit.name not in said_by("systemd-analyze", "verify", copy)
     said_by("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
 
 
-# Proxies, running
+@pytest.mark.system
+@pytest.mark.skipif(sys.platform != "linux", reason="systemd is of Linux alone")
+def test_systemd_starts_the_messages_every_five_minutes(tmp_path):
+    timer = DEPLOY / "conversation-desk-notify.timer"
+    for unit in (timer, timer.with_suffix(".service")):
+        text = unit.read_text().replace("/srv/desk/.venv/bin/python", "/bin/true")
+        (tmp_path / unit.name).write_text(text)
+    assert timer.stem not in said_by("systemd-analyze", "verify", tmp_path / timer.name)
+    [calendar] = re.findall(r"^OnCalendar=(.+)$", timer.read_text(), re.MULTILINE)
+    said = said_by("systemd-analyze", "calendar", "--iterations=2", "2026-01-01 00:01:00", calendar)
+    assert "*-*-* *:00/5:00" in said
+
+
+# Running proxies
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +195,8 @@ def certificate(tmp_path_factory):
     return place
 
 
-# Bound and not listening: nobody else is given these ports, and who names one gets it.
+# These sockets are bound but do not listen: the system gives their ports to nobody else, but a
+# program that asks for one of them gets it.
 _reserved: list[socket.socket] = []
 
 
@@ -193,7 +209,7 @@ def free_port() -> int:
 
 
 def nginx(place, certificate, upstream, port):
-    """The example, with the addresses and files of a test."""
+    """The nginx.conf from deploy/, with the addresses and files of the test."""
     text = (DEPLOY / "nginx.conf").read_text()
     for old, new in {
         "127.0.0.1:8000": f"{HOST}:{upstream}",
@@ -244,7 +260,7 @@ class Proxy:
     make: Callable
 
     def ask(self, path, method="GET", body=None, seconds=SECONDS, **headers):
-        """The response to a request over TLS, whose certificate is checked."""
+        """Send a request over TLS, checking the certificate, and return the response."""
         secure = ssl.create_default_context(cafile=self.certificate / "fullchain.pem")
         connection = http.client.HTTPConnection(HOST, self.port, timeout=seconds)
         connection.connect()
@@ -257,7 +273,7 @@ class Proxy:
         return response
 
     def connect(self, *lines: bytes) -> ssl.SSLSocket:
-        """A connection on which the beginning of a request was sent; it takes little at a time."""
+        """Send the beginning of a request on a connection with small buffers, and return it."""
         secure = ssl.create_default_context(cafile=self.certificate / "fullchain.pem")
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -307,12 +323,12 @@ def listens(port: int) -> bool:
 def proxy(request, site, upstream, certificate, tmp_path_factory):
     place = tmp_path_factory.mktemp("proxy")
     with running(request.param, place, certificate, site, upstream.port) as running_proxy:
-        # The site itself takes its time to start.
+        # Wait until the site itself has started.
         assert running_proxy.ask("/livez").status == 200
         yield running_proxy
 
 
-# More than the site has threads.
+# More than the site's threads.
 MANY = 24
 REPORT = [
     b"POST /csp-report/ HTTP/1.1",
@@ -324,12 +340,13 @@ REPORT = [
 
 
 def is_quick(proxy) -> bool:
-    """Whether somebody else's pages come at once."""
+    """Whether other people's pages still come at once."""
     for path in ("/livez", "/conversations/"):
         assert proxy.ask(path, seconds=5).read()
     return True
 
 
+@pytest.mark.slow
 def test_slow_senders_do_not_hold_the_site(proxy):
     senders = [proxy.connect(*REPORT) for _ in range(MANY)]
     for _ in range(3):
@@ -342,7 +359,7 @@ def test_slow_senders_do_not_hold_the_site(proxy):
 
 @pytest.mark.slow
 def test_slow_readers_do_not_hold_the_site(proxy, site):
-    # More than the kernel takes for a reader.
+    # Larger than what the kernel buffers for a reader.
     [(message, session)] = site.database.execute(
         "UPDATE chat_messages SET content = repeat('word ', 3200000) WHERE id = "
         "(SELECT id FROM chat_messages ORDER BY id LIMIT 1) RETURNING id, session_id"
@@ -360,22 +377,22 @@ def test_slow_readers_do_not_hold_the_site(proxy, site):
 ADDRESSES = "SELECT DISTINCT address FROM audit_entry WHERE act = 'searched'"
 
 
-def test_what_a_client_says_of_itself_is_not_believed(proxy, site):
+def test_a_client_cannot_forge_its_address_or_protocol(proxy, site):
     with site.database.transaction():
-        # Without triggers.
+        # Switch off triggers.
         site.database.execute("SET LOCAL session_replication_role = replica")
         site.database.execute("DELETE FROM audit_entry")
     for forged in ("6.6.6.6", "6.6.6.6, 127.0.0.2", "", "nonsense"):
         response = proxy.ask(
             "/conversations/?search=word", X_Forwarded_For=forged, X_Forwarded_Proto="http"
         )
-        # Believed, it would be sent to HTTPS, where it is.
+        # If the site believed the client's header, it would redirect to HTTPS.
         assert response.status == 200
     assert [str(address) for (address,) in site.database.execute(ADDRESSES)] == [HOST]
 
 
-def test_links_and_forms_have_the_address_that_was_asked_for(proxy):
-    # A form of an origin of its own, port included, is taken; another one is not.
+def test_links_and_forms_use_the_requested_address(proxy):
+    # A form from our own origin, port included, is accepted; others are not.
     for origin, status in ((f"https://{NAME}:{proxy.port}", 302), ("https://evil.example", 403)):
         token = "t" * 32
         cookies = f"{proxy.site.cookie}; __Host-csrftoken={token}"
@@ -393,18 +410,18 @@ def test_links_and_forms_have_the_address_that_was_asked_for(proxy):
 
 @pytest.mark.parametrize("path", ["/metrics", "/%6detrics", "/metrics?x=1", "//metrics",
                                   "/x/../metrics", "/metrics/", "/METRICS", "/readyz"])  # fmt: skip
-def test_what_is_asked_for_behind_the_proxy_is_not_told_before_it(proxy, path):
+def test_internal_addresses_are_hidden_in_front_of_the_proxy(proxy, path):
     response = proxy.ask(path, Authorization=f"Bearer {TOKEN}")
     assert response.status in (404, 301, 302)
     assert b"desk_" not in response.read()
 
 
-def test_behind_the_proxy_it_is_told(upstream):
+def test_internal_addresses_answer_behind_the_proxy(upstream):
     assert upstream.get("/metrics", Authorization=f"Bearer {TOKEN}").status == 200
     assert upstream.get("/readyz").status == 200
 
 
-def test_an_export_arrives_while_it_is_made(proxy, site):
+def test_an_export_arrives_while_it_is_being_written(proxy, site):
     with site.locked():
         response = proxy.ask(EXPORT)
         assert response.status == 200
@@ -412,11 +429,11 @@ def test_an_export_arrives_while_it_is_made(proxy, site):
         wait_until(site.exporting)
         response.close()
         response.connection.close()
-        # The one who went is noticed through the proxy.
+        # The site notices through the proxy that the reader has left.
         wait_until(lambda: not site.exporting())
 
 
-def test_a_broken_export_is_broken(proxy, site):
+def test_a_broken_export_looks_broken(proxy, site):
     with site.locked():
         response = proxy.ask(EXPORT)
         wait_until(site.exporting)
@@ -425,13 +442,13 @@ def test_a_broken_export_is_broken(proxy, site):
             response.read()
 
 
-def test_a_whole_export_is_whole(proxy):
+def test_a_complete_export_arrives_complete(proxy):
     response = proxy.ask(EXPORT)
     assert response.read().count(b"\r\n") == 2_001
 
 
 @pytest.mark.parametrize("make", [nginx, caddy])
-def test_no_query_is_written_down(site, upstream, certificate, tmp_path, make):
+def test_the_proxies_log_no_query(site, upstream, certificate, tmp_path, make):
     with running(make, tmp_path, certificate, site, upstream.port) as proxy:
         query = "/conversations/?search=canaryquery"
         assert proxy.ask(query, Referer=f"https://{NAME}{query}").status == 200
@@ -445,7 +462,7 @@ def test_no_query_is_written_down(site, upstream, certificate, tmp_path, make):
 
 
 @pytest.mark.parametrize(("size", "status"), [(9_000_000, None), (11_000_000, 413)])
-def test_nginx_refuses_a_big_upload_before_it_comes(
+def test_nginx_refuses_a_big_upload_before_reading_it(
     site, upstream, certificate, tmp_path, size, status
 ):
     with running(nginx, tmp_path, certificate, site, upstream.port) as proxy:
@@ -457,7 +474,7 @@ def test_nginx_refuses_a_big_upload_before_it_comes(
             assert answer.status == status
 
 
-def test_nginx_leads_to_https(site, upstream, certificate, tmp_path):
+def test_nginx_redirects_to_https(site, upstream, certificate, tmp_path):
     with running(nginx, tmp_path, certificate, site, upstream.port):
         port = int(re.search(rf"listen {HOST}:(\d+);", (tmp_path / "desk.conf").read_text())[1])
         connection = http.client.HTTPConnection(HOST, port, timeout=SECONDS)

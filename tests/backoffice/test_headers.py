@@ -1,4 +1,4 @@
-"""What every answer says to browsers and caches, whatever the address, the role and the outcome."""
+"""The headers for browsers and caches on every answer, whatever the address, role and status."""
 
 import gzip
 import re
@@ -39,7 +39,7 @@ def test_every_answer_of_every_address_has_all_headers(role, in_the_role):
     for address in ADDRESSES:
         path = filled(address, pieces(address, examples))
         for method in METHODS:
-            # Signing out is one of the addresses.
+            # One of the addresses signs the user out.
             client.cookies = cookies.copy()
             response = getattr(client, method)(path)
             b"".join(response)
@@ -50,7 +50,7 @@ def test_every_answer_of_every_address_has_all_headers(role, in_the_role):
     assert {200, 302, 405} <= statuses
 
 
-def test_trusted_types_are_required_everywhere_but_in_the_admin_panel(admin_client):
+def test_trusted_types_are_required_everywhere_except_in_the_admin_panel(admin_client):
     for path, required in [
         ("/conversations/", True),
         ("/accounts/login/", True),
@@ -64,7 +64,7 @@ def test_trusted_types_are_required_everywhere_but_in_the_admin_panel(admin_clie
 
 @pytest.mark.parametrize("path", ["/", "/conversations/", "/nowhere/", "/csp-report/"])
 @pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
-def test_a_host_that_is_not_ours_gets_them_too(client, path, headers):
+def test_answers_to_unknown_hosts_have_all_headers_too(client, path, headers):
     response = client.get(path, headers={"Host": "evil.example", **headers})
     assert response.status_code == 400
     assert missing(response) == []
@@ -73,7 +73,7 @@ def test_a_host_that_is_not_ours_gets_them_too(client, path, headers):
 @override_settings(
     SECURE_SSL_REDIRECT=True, SECURE_HSTS_SECONDS=3600, SECURE_HSTS_INCLUDE_SUBDOMAINS=True
 )
-def test_a_deployment_answers_over_https_alone_and_says_so(db):
+def test_a_deployment_only_answers_over_https_and_says_so(db):
     client = Client()
     response = client.get("/conversations/?search=secret")
     assert response.status_code == 301
@@ -89,7 +89,7 @@ def test_a_deployment_answers_over_https_alone_and_says_so(db):
 
 
 @pytest.mark.parametrize("role", ["anonymous", "support"])
-def test_a_failure_of_ours_has_them_too(role, in_the_role, monkeypatch):
+def test_our_own_errors_have_all_headers_too(role, in_the_role, monkeypatch):
     client = in_the_role(role)
     client.raise_request_exception = False
 
@@ -102,7 +102,7 @@ def test_a_failure_of_ours_has_them_too(role, in_the_role, monkeypatch):
     assert missing(response) == []
 
 
-def test_static_files_may_be_kept_and_have_all_the_rest(tmp_path):
+def test_static_files_may_be_cached_and_have_all_other_headers(tmp_path):
     hashed = "whitenoise.storage.CompressedManifestStaticFilesStorage"
     storages = {**settings.STORAGES, "staticfiles": {"BACKEND": hashed}}
     with override_settings(STATIC_ROOT=tmp_path, STORAGES=storages):
@@ -137,8 +137,8 @@ def test_pages_are_compressed_and_files_are_not(support_client):
     assert "Content-Encoding" not in file
 
 
-def test_what_a_page_says_is_not_told_by_its_compressed_size(support_client):
-    """Padding of random length, and another mask on the token each time."""
+def test_the_compressed_size_does_not_reveal_what_a_page_says(support_client):
+    """Each answer has padding of random length, and another mask on the CSRF token."""
     accepts = {"Accept-Encoding": "gzip"}
     pages = [support_client.get("/conversations/", headers=accepts) for _ in range(20)]
     assert len({len(page.content) for page in pages}) > 5

@@ -1,4 +1,4 @@
-"""What the site does by itself, in a thread of each of gunicorn's processes."""
+"""Background jobs, which run in a thread of each gunicorn process."""
 
 import os
 import threading
@@ -14,7 +14,7 @@ from ..support.deployment import deployment
 
 @pytest.fixture
 def mine(monkeypatch):
-    """{job: seconds}, of this test alone."""
+    """{job: seconds}, with only the jobs of this test."""
     known = {}
     monkeypatch.setattr(jobs, "_jobs", known)
     monkeypatch.setattr(jobs.connections, "close_all", lambda: None)
@@ -29,7 +29,7 @@ def wait_for(condition):
         time.sleep(0.005)
 
 
-def test_jobs_are_done_again_and_again_each_at_its_own_pace(mine):
+def test_jobs_run_repeatedly_each_at_its_own_pace(mine):
     done = []
     jobs.every(0.01, lambda: done.append("often"))
     jobs.every(3600, lambda: done.append("never"))
@@ -38,7 +38,7 @@ def test_jobs_are_done_again_and_again_each_at_its_own_pace(mine):
     assert set(done) == {"often"}
 
 
-def test_a_job_that_fails_is_logged_and_done_again(mine, caplog):
+def test_a_job_that_fails_is_logged_and_runs_again(mine, caplog):
     done = []
 
     def failing():
@@ -51,7 +51,7 @@ def test_a_job_that_fails_is_logged_and_done_again(mine, caplog):
     assert "The job failing failed." in caplog.text
 
 
-def test_the_thread_ends_at_once_when_it_is_told_to(mine):
+def test_the_thread_stops_at_once(mine):
     entered = threading.Event()
 
     def long():
@@ -68,7 +68,7 @@ def test_the_thread_ends_at_once_when_it_is_told_to(mine):
 
 
 @pytest.mark.slow
-def test_a_site_seals_its_audit_trail_by_itself():
+def test_the_site_seals_its_audit_log_in_the_background():
     with deployment(f"jobs_{os.getpid()}", settings.LOCAL_POSTGRES) as site:
         site.prepare()
         database = site.database

@@ -62,7 +62,7 @@ def test_a_tree_lists_nodes_in_document_order():
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e400", "1e400"), ('"a"', "a"), ("true", "true")])
-def test_a_scalar_is_a_tree_of_one(text, value):
+def test_a_scalar_is_a_tree_with_one_node(text, value):
     tree = json_text.tree(text)
     assert ([node.value for node in tree.nodes], tree.whole) == ([value], True)
 
@@ -88,7 +88,7 @@ def balance(tree):
         '["' + "x" * 10_000 + '"]',
     ],
 )
-def test_a_tree_is_bounded_and_closes_what_it_opens(text):
+def test_a_tree_is_bounded_and_closes_every_container(text):
     tree = json_text.tree(text)
     assert not tree.whole
     assert balance(tree) == (0, 0)
@@ -96,7 +96,7 @@ def test_a_tree_is_bounded_and_closes_what_it_opens(text):
     assert all(len(node.value) <= 4000 for node in tree.nodes)
 
 
-def test_what_lies_deeper_than_shown_is_one_node_and_the_rest_goes_on():
+def test_what_is_too_deep_is_one_node_and_the_rest_follows():
     nodes, whole = kinds('[[[[1]]], "next"]', max_depth=2)
     assert [node[0] for node in nodes] == ["open", "open", "deeper", "close", "string", "close"]
     assert not whole
@@ -116,12 +116,12 @@ def test_reading_stops_at_the_bound(monkeypatch):
     assert len(read) < 1100
 
 
-def test_an_empty_key_is_told_from_no_key():
+def test_an_empty_key_differs_from_no_key():
     assert [node[1] for node in kinds('{"": [1]}')[0]] == [None, "", None, None, None]
 
 
 @pytest.mark.parametrize("size", [5_000, 400_000])
-def test_a_string_that_the_cut_text_ends_in_is_shown_as_far_as_it_goes(size):
+def test_a_string_that_was_cut_is_shown_up_to_the_cut(size):
     text = json.dumps({"result": "z" * size})[:4_500]
     tree = json_text.tree(text)
     assert tree.nodes[1].value == "z" * 4000
@@ -130,14 +130,14 @@ def test_a_string_that_the_cut_text_ends_in_is_shown_as_far_as_it_goes(size):
 
 
 @pytest.mark.parametrize("end", range(1, 16))
-def test_a_cut_within_an_escape_loses_no_more_than_the_escape(end):
+def test_a_cut_inside_an_escape_only_loses_the_escape(end):
     source = r'"ab\u0001cd\\ef'[:end]
     [node] = json_text.tree(source).nodes
     assert "ab\x01cd\\ef".startswith(node.value)
     assert len(node.value) >= min(end - 1, 2)
 
 
-def test_a_long_string_costs_no_more_than_its_length():
+def test_a_long_string_takes_memory_in_proportion_to_its_length():
     text = "[" * 1500 + json.dumps("\\z" * 1_000_000) + "]" * 1500
     tracemalloc.start()
     json_text._loads(text)
@@ -147,12 +147,12 @@ def test_a_long_string_costs_no_more_than_its_length():
 
 
 @pytest.mark.parametrize("text", ['["\\ud83d"]', '{"\\ud83d": 1}', '["\\ude00 \\ud83d'])
-def test_half_a_surrogate_pair_becomes_what_can_be_sent(text):
+def test_half_a_surrogate_pair_becomes_text_that_can_be_sent(text):
     for node in json_text.tree(text).nodes:
         (node.value + (node.key or "")).encode()
 
 
-def test_what_python_writes_for_no_number_is_a_value_of_a_tree():
+def test_nan_and_infinity_are_values_of_a_tree():
     text = json.dumps({"a": float("nan"), "b": [float("inf"), -float("inf")], "c": "after"})
     tree = json_text.tree(text)
     assert [node.value for node in tree.nodes if node.kind == "literal"] == [
@@ -163,7 +163,7 @@ def test_what_python_writes_for_no_number_is_a_value_of_a_tree():
 
 
 @pytest.mark.parametrize("end", range(1, 55))
-def test_the_beginning_of_json_has_the_value_that_it_has_so_far(end):
+def test_the_beginning_of_json_is_read_as_far_as_it_goes(end):
     text = '[{"type": "text", "text": "a\\u00fcb"}, NaN, -1.5, true]'
     assert json_text.is_json(text)
     assert json_text.is_beginning(text[:end])
@@ -176,12 +176,12 @@ def test_the_beginning_of_json_has_the_value_that_it_has_so_far(end):
 @pytest.mark.parametrize(
     "text", ["[Note] hello", "[1] see [2]", "{'a': 1}", '{"a": "x" and', "[1", "plain", '{"a"} b']
 )
-def test_what_only_begins_like_json_is_none(text):
+def test_text_that_only_begins_like_json_is_not_json(text):
     assert not json_text.is_json(text)
     if text != "[1":
         assert json_text.beginning(text) is None
 
 
-def test_json_may_be_deep_and_its_numbers_long():
+def test_json_may_be_deep_and_have_long_numbers():
     assert json_text.is_json("[" * 5000 + "]" * 5000)
     assert json_text.is_json("[" + "7" * 5000 + "]")

@@ -1,4 +1,4 @@
-"""What a deployment writes to its log: a line for each request, and nothing that anybody said."""
+"""The log of a deployment: one line for each request, and nothing that anybody said."""
 
 import http.client
 import json
@@ -31,7 +31,7 @@ def canary(name: str) -> str:
 
 @dataclass
 class Canaries:
-    """Words to be looked for, by what they were put into."""
+    """Words to look for in the log, named after where they were put."""
 
     words: dict[str, str] = field(default_factory=dict)
 
@@ -70,7 +70,7 @@ def site():
             [f"{words.message} {words.redacted}", message_id],
         )
         made.database.execute("UPDATE sessions SET external_id = %s", [words.external_id])
-        # What the database answers holds what was written.
+        # A trigger whose error message contains what was written.
         made.database.execute(
             """
             CREATE FUNCTION refused() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -95,7 +95,7 @@ class Browser:
     asked: list = field(default_factory=list)
 
     def ask(self, path, form=None, cookie="", **headers):
-        """(status, body) of a request as a proxy passes it on."""
+        """Send a request as a proxy passes it on; return (status, body)."""
         token = self.site.canaries.csrf.ljust(32, "x")[:32]
         cookies = [cookie or self.site.deployment.cookie, f"__Host-csrftoken={token}"]
         headers = {
@@ -124,7 +124,7 @@ class Browser:
 
 
 def everything(browser: Browser, site: Site):
-    """Requests that work, that are refused and that fail; each brings something along."""
+    """Send requests that work, are refused or fail, each with words that must not be logged."""
     words, made = site.canaries, site.deployment
     conversation = f"/conversations/{site.session_id}/"
     redact = f"{conversation}messages/{site.message_id}/redact/"
@@ -178,7 +178,7 @@ def everything(browser: Browser, site: Site):
 
 
 def broken_export(browser, made):
-    """One whose database goes away while it is on its way."""
+    """Start an export whose database goes away on the way."""
     connection = http.client.HTTPConnection(HOST, browser.port, timeout=SECONDS)
     headers = {"Host": NAME, "X-Forwarded-Proto": "https", "Cookie": made.cookie}
     connection.request("GET", "/conversations/export/messages.csv", headers=headers)
@@ -192,7 +192,7 @@ def broken_export(browser, made):
 
 
 class gone:
-    """Our database and the agents' take no connections."""
+    """In the block, neither our database nor the agent database accepts connections."""
 
     def __init__(self, made):
         self.name = made.database.info.dbname
@@ -213,7 +213,7 @@ class gone:
 
 @pytest.fixture(scope="module")
 def written(site, tmp_path_factory):
-    """(what the processes wrote, the statuses of all requests) over everything and their end."""
+    """(the processes' whole output, the statuses of all requests), after everything() was run."""
     file = tmp_path_factory.mktemp("logs") / "output"
     with file.open("wb") as output, site.deployment.serving(output=output) as server:
         browser = Browser(site, server.port)
@@ -235,6 +235,7 @@ def lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_nothing_that_anybody_said_or_typed_is_written(site, written):
     words = site.canaries.words
     assert len(words) > 24
@@ -242,7 +243,7 @@ def test_nothing_that_anybody_said_or_typed_is_written(site, written):
         assert word not in written[0], name
 
 
-def test_every_line_is_an_object_whatever_is_in_it(written):
+def test_every_line_is_a_json_object(written):
     for line in lines(written[0]):
         assert {"time", "level", "logger", "message"} <= line.keys()
         assert line["level"] in logging.getLevelNamesMapping()
@@ -261,21 +262,21 @@ def test_every_request_has_one_line_without_its_query(site, written):
     assert 0 < first["duration_ms"] < 60_000
 
 
-def test_a_failure_tells_where_and_of_which_kind_and_for_which_request(written):
+def test_a_failure_is_logged_with_its_place_type_and_request(written):
     found = lines(written[0])
     requests = {line["request_id"] for line in found if line["logger"] == "backoffice.access"}
     failures = [line for line in found if "exception" in line]
     assert {line["request_id"] for line in failures} <= requests
     causes = [cause for line in failures for cause in line["exception"]]
-    # What a trigger raised, and a statement that took too long.
+    # A trigger's exception, and a statement that took too long.
     assert {"P0001", "57014"} <= {cause["sqlstate"] for cause in causes}
     assert any("redaction.py" in frame for cause in causes for frame in cause["frames"])
-    # In the middle of an export it is gunicorn that notices.
+    # In the middle of an export, gunicorn logs the failure.
     assert "gunicorn.error" in {line["logger"] for line in failures}
 
 
-def test_what_is_no_request_is_nobodys(written):
-    """It comes to a thread that has answered somebody before."""
+def test_a_log_line_outside_a_request_has_no_user(written):
+    """The thread that writes it has answered a user's request before."""
     invalid = [line for line in lines(written[0]) if line["message"].startswith("Invalid request")]
     assert len(invalid) == 3
     assert not [line for line in invalid if line.keys() & {"request_id", "user_id"}]
@@ -304,11 +305,11 @@ def formatted(name: str, message: str, *args, **extra) -> dict:
         ("library", ValueError("Shop"), (), "ValueError"),
     ],
 )
-def test_texts_within_messages_of_libraries_are_left_out(name, message, args, shown):
+def test_texts_inserted_into_library_messages_are_left_out(name, message, args, shown):
     assert formatted(name, message, *args)["message"] == shown
 
 
-def test_an_exception_is_told_with_its_causes_and_without_its_words():
+def test_an_exception_is_logged_with_its_causes_and_without_its_text():
     try:
         try:
             raise ValueError("somebody's secret")
@@ -321,10 +322,10 @@ def test_an_exception_is_told_with_its_causes_and_without_its_words():
         "builtins.ValueError",
     ]
     assert "secret" not in json.dumps(line)
-    assert line["exception"][0]["frames"][0].endswith("causes_and_without_its_words")
+    assert line["exception"][0]["frames"][0].endswith("causes_and_without_its_text")
 
 
-def test_a_chain_without_an_end_has_one():
+def test_a_circular_chain_of_exceptions_ends():
     error = ValueError()
     for _ in range(1_000):
         following = ValueError()

@@ -1,4 +1,4 @@
-"""What Prometheus is told: right over all processes, for nobody else, and of bounded number."""
+"""Metrics for Prometheus: correct over all processes, open to nobody else, limited in number."""
 
 import os
 import signal
@@ -47,20 +47,20 @@ def grown(before: dict, after: dict) -> dict[str, float]:
     return {name: by for name, by in found.items() if by and "_total" in name}
 
 
-def test_without_a_token_of_the_sites_there_is_nothing(client, settings):
+def test_without_the_setting_there_is_no_metrics_page(client, settings):
     settings.METRICS_TOKEN = ""
     response = client.get("/metrics", headers={"Authorization": "Bearer "})
     assert response.status_code == 404
 
 
 @pytest.mark.parametrize("given", ["", "Bearer ", "Bearer x", TOKEN, f"bearer {TOKEN}", "Bearer é"])
-def test_without_the_token_nothing_is_told(client, token, given):
+def test_without_the_token_there_are_no_metrics(client, token, given):
     response = client.get("/metrics", headers={"Authorization": given})
     assert (response.status_code, response.content) == (401, b"")
 
 
-def test_the_token_is_all_it_takes(client, settings, token, django_assert_num_queries):
-    """Not a session, not a host that the site knows, not HTTPS."""
+def test_the_token_is_enough(client, settings, token, django_assert_num_queries):
+    """No session, no known host name and no HTTPS are needed."""
     settings.SECURE_SSL_REDIRECT = True
     with django_assert_num_queries(0):
         found = scrape(client, host="10.0.0.7:8000")
@@ -80,7 +80,7 @@ def test_requests_are_counted_by_view_method_and_status(support_client, token):
     }
 
 
-def test_whoever_tries_addresses_adds_no_number(support_client, client, token):
+def test_unknown_addresses_add_no_new_series(support_client, client, token):
     paths = [f"/{word}/{{}}" for word in ("wp-admin", "conversations", "admin", "static")]
     for path in paths:
         support_client.get(path.format("first"))
@@ -95,7 +95,7 @@ def test_whoever_tries_addresses_adds_no_number(support_client, client, token):
     assert scrape(client).keys() == before.keys()
 
 
-def test_nothing_of_a_conversation_is_in_a_label(support_client, token):
+def test_labels_contain_nothing_from_conversations(support_client, token):
     session = make_session(external_id="somebody@example.com")
     support_client.get(f"/conversations/{session.id}/")
     support_client.get("/conversations/?search=canary")
@@ -105,7 +105,7 @@ def test_nothing_of_a_conversation_is_in_a_label(support_client, token):
         assert word not in text
 
 
-def test_a_sign_in_that_failed_is_counted(client, token):
+def test_failed_sign_ins_are_counted(client, token):
     before = scrape(client)
     sign_in(client, "mallory", "guess")
     assert grown(before, scrape(client))["desk_sign_ins_failed_total"] == 1
@@ -138,7 +138,7 @@ TIMEOUT = 'desk_database_failures_total{{database="{}",kind="timeout"}}'
         (wrong, "default", "error"),
     ],
 )
-def test_what_a_database_made_fail_is_counted_by_its_name(
+def test_database_failures_are_counted_by_database_and_kind(
     viewer_client, token, monkeypatch, failure, database, kind
 ):
     viewer_client.raise_request_exception = False
@@ -151,9 +151,7 @@ def test_what_a_database_made_fail_is_counted_by_its_name(
 
 
 @pytest.mark.parametrize("view", [ConversationListView, ErrorsView])
-def test_a_timeout_that_a_page_catches_is_counted_as_any_other(
-    viewer_client, token, monkeypatch, view
-):
+def test_a_timeout_that_a_page_handles_is_counted(viewer_client, token, monkeypatch, view):
     path = "/conversations/" if view is ConversationListView else "/conversations/errors/"
     before = scrape(viewer_client)
     monkeypatch.setattr(view, "get_context_data", slow)
@@ -161,7 +159,7 @@ def test_a_timeout_that_a_page_catches_is_counted_as_any_other(
     assert grown(before, scrape(viewer_client))[TIMEOUT.format("agents_write")] == 1
 
 
-def test_a_change_that_takes_too_long_is_counted_as_well(admin_client, token, monkeypatch):
+def test_a_change_that_takes_too_long_is_counted(admin_client, token, monkeypatch):
     session = make_session()
     message = make_message(session)
     path = f"/conversations/{session.id}/messages/{message.id}/redact/"
@@ -169,12 +167,12 @@ def test_a_change_that_takes_too_long_is_counted_as_well(admin_client, token, mo
     monkeypatch.setattr(redaction, "redact", slow)
     form = {"words": "word", "confirmation": "redact"}
     response = admin_client.post(path, form)
-    assert "Something else is writing there" in response.content.decode()
+    assert "Another program is changing this" in response.content.decode()
     assert grown(before, scrape(admin_client))[TIMEOUT.format("agents_write")] == 1
 
 
-def test_what_nobody_waits_for_any_more_did_not_fail(viewer_client, token, monkeypatch):
-    """Its query was cancelled, which looks the same."""
+def test_a_query_whose_client_left_is_not_counted_as_a_failure(viewer_client, token, monkeypatch):
+    """The query was cancelled, which looks the same as a timeout."""
 
     def left(*args, **kwargs):
         current_client.get().has_left = True
@@ -186,7 +184,7 @@ def test_what_nobody_waits_for_any_more_did_not_fail(viewer_client, token, monke
     assert "desk_database" not in "".join(grown(before, scrape(viewer_client)))
 
 
-def test_what_is_wrong_with_the_program_is_not_the_databases(viewer_client, token, monkeypatch):
+def test_a_bug_of_ours_is_not_counted_as_a_database_failure(viewer_client, token, monkeypatch):
     viewer_client.raise_request_exception = False
     session = make_session()
     before = scrape(viewer_client)
@@ -208,7 +206,7 @@ def test_a_request_costs_next_to_nothing(rf):
     assert (time.thread_time() - began) / number < 0.0002
 
 
-# In processes of their own
+# In separate processes
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +226,8 @@ def scraped(server) -> dict[str, float]:
     return numbers(response.read().decode())
 
 
-def test_all_processes_add_up_and_one_that_ended_still_counts(site, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_all_processes_are_added_up_including_ended_ones(site, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     listed = 'desk_requests_total{method="GET",status="200",view="conversations:list"}'
     with site.serving() as server:
@@ -247,6 +246,7 @@ def test_all_processes_add_up_and_one_that_ended_still_counts(site, tmp_path, mo
         wait_until(lambda: not place.exists())
 
 
+@pytest.mark.slow
 def test_exports_are_counted_while_they_run_and_by_how_they_ended(site):
     with site.serving() as server:
         assert server.get(f"{URL}conversations.csv").read()
@@ -262,7 +262,8 @@ def test_exports_are_counted_while_they_run_and_by_how_they_ended(site):
             assert found[f'desk_exports_total{{outcome="{outcome}"}}'] == 1, outcome
 
 
-def test_a_list_whose_messages_are_locked_took_too_long(site):
+@pytest.mark.slow
+def test_a_list_that_waits_for_a_lock_counts_as_a_timeout(site):
     with site.serving(workers=1) as server:
         with site.locked("chat_messages"):
             assert server.get("/conversations/").status == 503

@@ -1,9 +1,9 @@
 """
-What the site and its tests use of libraries although it is private or undocumented, and so may
-change in any release.
+The private or undocumented parts of libraries that the site and its tests use. They may change in
+any release.
 
-The code was written for the versions below. After an upgrade a test fails until somebody has read
-the library's change log, checked the files that USED names, and changed the version here.
+The code was written for the versions below. After an upgrade, a test fails until somebody has read
+the library's changelog, checked the files listed in USED, and changed the version here.
 """
 
 import ast
@@ -38,7 +38,7 @@ ENGINE = "django.db.backends.postgresql"
 LOGIN = "allauth.account.internal.flows.login"
 TOTP = "allauth.mfa.totp.internal.auth"
 CODES = "allauth.mfa.recovery_codes.internal.auth"
-# {file of ours: {what it calls, overrides or reads: its parameters, None where it is not called}}
+# {our file: {name that it calls, overrides or reads: its parameters, or None if it is not called}}
 USED = {
     "accounts/forms.py": {
         f"{TOTP}:normalize_user_code": "code",
@@ -93,7 +93,7 @@ USED = {
         "django.db.models.sql.compiler:SQLCompiler.as_sql": "self with_limits with_col_aliases",
         "django.db.models.sql.compiler:SQLCompiler.compile": "self node",
     },
-    # Django replaces a loader of times unless it has this attribute, and the right zone in it.
+    # Django replaces our loader for times unless it has this attribute with the right time zone.
     "conversations/agentdb/connections.py": {
         f"{ENGINE}.psycopg_any:BaseTzLoader.timezone": None,
     },
@@ -131,7 +131,7 @@ OURS = ("accounts", "audit", "backoffice", "bench", "conversations", "demo", "pr
 
 
 @pytest.mark.parametrize("library", VERSIONS)
-def test_the_code_was_written_for_the_version_that_is_installed(library):
+def test_the_installed_version_is_the_one_we_checked(library):
     installed = metadata.version(library)
     assert installed == VERSIONS[library], (
         f"{library} is {installed} now: check that what USED and the tests below name still does "
@@ -143,7 +143,7 @@ def test_the_code_was_written_for_the_version_that_is_installed(library):
     ("path", "name", "parameters"),
     [(path, *each) for path, names in USED.items() for each in names.items()],
 )
-def test_what_is_used_is_there(path, name, parameters):
+def test_private_apis_that_we_use_exist(path, name, parameters):
     short = name.rpartition(":")[2].rpartition(".")[2]
     assert short in (settings.BASE_DIR / path).read_text(), f"{path} does not use {name} any more."
     try:
@@ -156,8 +156,8 @@ def test_what_is_used_is_there(path, name, parameters):
         )
 
 
-def test_what_objects_have_is_there(rf):
-    """Attributes that are set on each object and cannot be looked up in its class."""
+def test_private_attributes_of_objects_exist(rf):
+    """These attributes are set on each object, so they cannot be found on its class."""
     request = rf.get("/")
     request.session = {}
     get_user(request)
@@ -182,7 +182,7 @@ def test_what_objects_have_is_there(rf):
     )
 
 
-def test_a_cursor_has_no_way_to_run_a_statement_that_agent_limits_do_not_know():
+def test_agent_limits_cover_every_way_of_running_a_statement():
     found = {name for name, _ in inspect.getmembers(psycopg.ClientCursor, callable)}
     assert {name for name in found if not name.startswith("_")} == {
         *("execute", "executemany", "stream", "copy", "mogrify"),
@@ -191,7 +191,7 @@ def test_a_cursor_has_no_way_to_run_a_statement_that_agent_limits_do_not_know():
     }, "conversations/access/agent_limits.py: AgentLimitedCursor has to override what runs SQL."
 
 
-def test_whatever_private_is_imported_is_listed():
+def test_every_private_import_is_listed():
     imported = {}
     for path in [Path("gunicorn.conf.py"), *(each for room in OURS for each in files(room))]:
         for node in ast.walk(ast.parse((settings.BASE_DIR / path).read_text())):

@@ -1,4 +1,4 @@
-"""The environment decides, and a bad value ends the start with one clear line."""
+"""Settings come from the environment, and a bad value stops the start with one clear line."""
 
 import os
 import re
@@ -20,6 +20,7 @@ from ..support.signing_in import let_in
 pytestmark = pytest.mark.thorough
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
@@ -72,7 +73,7 @@ pytestmark = pytest.mark.thorough
         ),
     ],
 )
-def test_a_bad_value_ends_the_start_with_one_line(environment, words):
+def test_a_bad_value_stops_the_start_with_one_line(environment, words):
     code, out, error = start(**environment)
     assert code == 1
     assert out == ""
@@ -81,7 +82,7 @@ def test_a_bad_value_ends_the_start_with_one_line(environment, words):
     assert "hunter2" not in error
 
 
-def test_without_a_key_the_site_is_for_this_computer_alone():
+def test_without_a_key_the_site_is_only_for_this_computer():
     code, out, _ = start("s.ALLOWED_HOSTS, s.SESSION_COOKIE_SECURE, len(s.SECRET_KEY) >= 50")
     assert (code, out) == (0, "['127.0.0.1', 'localhost', '[::1]'] False True")
 
@@ -94,18 +95,19 @@ def test_a_deployment_starts_without_an_audit_key_and_check_warns(settings):
     assert warning.msg.startswith("AUDIT_KEY is not set")
 
 
-def test_the_audit_key_of_this_computer_stays_the_same_and_is_one_of_its_own():
+@pytest.mark.slow
+def test_the_local_audit_key_is_kept_and_differs_from_the_secret_key():
     assert start("s.AUDIT_KEY") == start("s.AUDIT_KEY")
     assert start("len(s.AUDIT_KEY) >= 50, s.AUDIT_KEY != s.SECRET_KEY")[1] == "True True"
 
 
-def test_the_key_of_this_computer_stays_the_same_and_private():
+def test_the_local_secret_key_is_kept_and_private():
     assert start("s.SECRET_KEY") == start("s.SECRET_KEY")
     mode = (settings.LOCAL_DATA_DIR / "secret_key").stat().st_mode
     assert mode & 0o077 == 0
 
 
-def test_where_it_lies_only_we_may_write_whatever_the_umask(tmp_path):
+def test_only_we_may_write_to_the_keys_folder_whatever_the_umask(tmp_path):
     before = os.umask(0)
     try:
         assert start(DESK_DATA_DIR=str(tmp_path / "data"))[0] == 0
@@ -124,7 +126,7 @@ def test_with_a_key_it_is_a_deployment():
 
 
 @pytest.mark.parametrize("hosts", ["desk", "desk.example.com", "10.0.0.1,[::1]", "Desk-1.example"])
-def test_hosts_and_origins_are_given_by_name(hosts):
+def test_hosts_and_origins_must_be_named_in_full(hosts):
     origins = "https://desk.example.com:8443,https://[::1]"
     assert start(SECRET_KEY=KEY, ALLOWED_HOSTS=hosts, CSRF_TRUSTED_ORIGINS=origins)[0] == 0
 
@@ -132,7 +134,7 @@ def test_hosts_and_origins_are_given_by_name(hosts):
 @pytest.mark.parametrize(
     "key", [secrets.token_urlsafe(40), secrets.token_hex(25)], ids=["base64", "hex"]
 )
-def test_a_random_key_is_taken(key):
+def test_a_random_key_is_accepted(key):
     assert start(SECRET_KEY=key, ALLOWED_HOSTS="a")[0] == 0
 
 
@@ -147,7 +149,7 @@ def test_a_random_key_is_taken(key):
         "bcdefg" + "a" * 20,
     ],
 )
-def test_what_anybody_could_think_of_is_no_secret(token):
+def test_guessable_tokens_are_refused(token):
     assert not env.is_secret(token, 20, different=6)
 
 
@@ -161,16 +163,17 @@ def test_what_anybody_could_think_of_is_no_secret(token):
     ],
     ids=["hex", "base64", "digits", "long"],
 )
-def test_random_tokens_are_secrets(make):
+def test_random_tokens_are_accepted(make):
     taken = [env.is_secret(make(), 20, different=6) for _ in range(2_000)]
-    # Of 20 digits, one in a thousand has fewer than six different ones.
+    # One in a thousand texts of 20 random digits has fewer than six different digits.
     assert taken.count(False) <= 20
 
 
-def test_the_local_databases_stand_in_for_what_is_not_given():
+@pytest.mark.slow
+def test_databases_that_are_not_set_are_local():
     uri = "postgresql:///real"
     assert start("s.LOCAL_DATABASES")[1] == "{'default': 'demo', 'agents': 'agents'}"
-    # Demo users live in a database of their own: they never see a real agent database.
+    # With a real agent database, our own database is a separate one without demo users.
     assert start("s.LOCAL_DATABASES", KAVALAI_DB_URI=uri)[1] == "{'default': 'desk'}"
     assert start("s.LOCAL_DATABASES", DATABASE_URL=uri)[1] == "{'agents': 'agents'}"
 
@@ -185,21 +188,22 @@ ELSEWHERE = {
 }
 
 
-def test_what_the_shell_says_of_another_server_is_not_meant_for_the_local_one():
+def test_libpq_variables_do_not_affect_the_local_server():
     show = "__import__('psycopg').connect({}, connect_timeout=3).execute('SELECT 1').fetchone()"
     local = show.format("s.LOCAL_POSTGRES.uri('postgres')")
     assert start(local, **ELSEWHERE)[1:] == ("(1,)", "")
-    # Where an operator names a server, libpq's variables say what the URI does not.
+    # If an operator names a server, libpq's variables complete the URI.
     _, _, error = start(show.format("''"), DATABASE_URL="postgresql:///", **ELSEWHERE)
     assert 'service "elsewhere" not found' in error
 
 
+@pytest.mark.slow
 def test_reading_goes_to_the_replica_and_writing_to_the_primary():
     names = "[(a, d['NAME']) for a, d in s.DATABASES.items() if a != 'default']"
     uris = {"KAVALAI_DB_URI": "postgresql:///primary"}
     assert start(names, **uris)[1] == "[('agents', 'primary'), ('agents_write', 'primary')]"
     uris["KAVALAI_DB_REPLICA_URI"] = "postgresql:///replica"
-    # The primary takes the replica's place while it is gone.
+    # While the replica is down, the primary takes its place.
     both = "('agents', 'replica'), ('agents_primary', 'primary')"
     assert start(names, **uris)[1] == f"[{both}, ('agents_write', 'primary')]"
     uris["KAVALAI_DB_WRITE_URI"] = "postgresql:///writer"
@@ -208,7 +212,7 @@ def test_reading_goes_to_the_replica_and_writing_to_the_primary():
     assert start(names, **uris)[1] == f"[{both}]"
 
 
-def test_without_a_replica_nothing_asks_for_its_lag():
+def test_without_a_replica_no_lag_is_measured():
     shown = "[p for t in s.TEMPLATES for p in t['OPTIONS']['context_processors'] if 'replica' in p]"
     uri = "postgresql:///primary"
     assert start(shown, KAVALAI_DB_URI=uri)[1] == "[]"
@@ -232,7 +236,7 @@ def test_sqlalchemys_uris_are_accepted(scheme):
     assert (entry["HOST"], entry["OPTIONS"]["sslmode"]) == ("h", "require")
 
 
-def test_session_options_join_those_of_the_uri():
+def test_session_options_are_added_to_those_of_the_uri():
     entry = uris.from_uri(
         "X",
         "postgresql://h/db?options=-c%20work_mem%3D8MB",
@@ -247,7 +251,7 @@ def test_session_options_join_those_of_the_uri():
     )
 
 
-def test_a_pool_is_the_operators_choice():
+def test_a_connection_pool_is_optional():
     assert "pool" not in uris.from_uri("X", "postgresql:///db")["OPTIONS"]
     entry = uris.from_uri("X", "postgresql:///db", pool_size=4)
     assert entry["OPTIONS"]["pool"]["max_size"] == 4
@@ -267,7 +271,7 @@ def test_every_setting_is_described():
         assert f"`{name}`" in page, name
 
 
-def test_gunicorn_is_told_everything_by_its_file():
+def test_gunicorn_reads_everything_from_its_file():
     env = {**os.environ, **BLANK, "WEB_CONCURRENCY": "3", "PORT": "8123"}
     command = [sys.executable, "-m", "gunicorn", "--print-config"]
     result = subprocess.run(
@@ -283,10 +287,10 @@ def test_gunicorn_is_told_everything_by_its_file():
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("kept", "status"), [(["former" * 10], 302), ([], 200)])
-def test_a_former_key_keeps_people_signed_in(client, django_user_model, settings, kept, status):
+def test_a_fallback_key_keeps_people_signed_in(client, django_user_model, settings, kept, status):
     settings.SECRET_KEY = "former" * 10
     let_in(client, django_user_model.objects.create_user("somebody"))
     settings.SECRET_KEY = "new" * 20
     settings.SECRET_KEY_FALLBACKS = kept
-    # Whoever is signed in is sent on.
+    # A signed-in user is redirected.
     assert client.get("/accounts/login/").status_code == status

@@ -5,7 +5,7 @@ from django.conf import settings
 
 
 @pytest.mark.parametrize("folder", ["static/vendor", "tests/vendor"])
-def test_vendored_files_are_what_was_published_and_keep_their_licences(folder):
+def test_vendored_files_are_as_published_and_have_their_licences(folder):
     root = settings.BASE_DIR / folder
     listed = dict(
         reversed(line.split("  ./")) for line in (root / "CHECKSUMS").read_text().splitlines()

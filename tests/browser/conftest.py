@@ -1,4 +1,4 @@
-"""One Chromium for all browser tests, and pages that notice what no reader may ever meet."""
+"""One Chromium for all browser tests, and contexts that record errors which no user may see."""
 
 import os
 import shutil
@@ -24,17 +24,17 @@ REPORT_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) =>
   console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
 """
-# As long as nobody waits for who looks at a test; a busy machine takes its time.
+# Long, because a busy machine may be slow.
 TIMEOUT = 60_000
 
 
 @pytest.fixture(scope="package")
 def browser(django_db_setup):
     """
-    Ends with the last browser test, not with the session: while Playwright's event loop runs in
-    this thread, Django takes it for asynchronous and keeps connections of its own for it.
+    Closes after the last browser test, not at the end of all tests: while Playwright's event loop
+    runs in this thread, Django takes the thread for asynchronous and opens connections just for it.
     """
-    # Chromium without windows: each of the whole one's costs a second of processor time.
+    # The headless shell: the full Chromium takes a second of processor time for each window.
     path = os.environ.get("BROWSER_PATH") or shutil.which("chromium-headless-shell")
     path = path or shutil.which("chromium")
     if not path:
@@ -53,8 +53,8 @@ def browser(django_db_setup):
 
 class Gate:
     """
-    What a page asks for by itself may still be on its way when its test ends: before the tables
-    are emptied, no request is let in any more and those inside are waited for.
+    A page's automatic requests may still be pending when its test ends. So before the tables are
+    emptied, the gate refuses new requests and waits for those that are being answered.
     """
 
     def __init__(self, application):
@@ -101,14 +101,14 @@ def gate(live_server):
 
 @pytest.fixture(autouse=True)
 def _rows(browser, gate, transactional_db):
-    """Requests are answered only while there are rows of this test."""
+    """Requests are only answered while this test's rows exist."""
     gate.open()
     yield
     gate.close()
 
 
 class Watch:
-    """What the pages of a context logged, broke and asked for."""
+    """Records what the pages of a context logged, opened and requested."""
 
     def __init__(self, context, origin):
         self.origin = origin
@@ -128,7 +128,7 @@ class Watch:
         dialog.dismiss()
 
     def expect_status(self, status: int):
-        """The browser logs every answer that is an error: one of this status is meant."""
+        """Ignore what the browser logged about this status. It must have logged something."""
         logged = f"the server responded with a status of {status} "
         assert any(logged in complaint for complaint in self.complaints), self.complaints
         self.complaints = [one for one in self.complaints if logged not in one]
@@ -149,13 +149,13 @@ class Watch:
 
 @pytest.fixture
 def session_cookie(live_server, _rows):
-    """A signed-in Support session, as the browser keeps it."""
+    """The cookie of a signed-in user of the group Support."""
     return session_in("Support", live_server)
 
 
 @pytest.fixture
 def new_context(browser, live_server, _rows):
-    """Makes contexts; every one must have been quiet in the end."""
+    """Makes contexts, and checks in the end that none of them recorded an error."""
     contexts = []
 
     def make(cookie=None, **options):
@@ -193,22 +193,28 @@ def watch(context_and_watch):
 
 @pytest.fixture
 def page(context):
-    """A page of its own, signed in as Support."""
+    """A page, signed in as Support."""
     return context.new_page()
 
 
 @pytest.fixture(params=[True, False], ids=["JavaScript", "no JavaScript"])
 def any_page(request, new_context, session_cookie):
-    """A page with and without JavaScript."""
+    """A page, once with and once without JavaScript."""
     context, _ = new_context(session_cookie, java_script_enabled=request.param)
     return context.new_page()
 
 
 @pytest.fixture
 def talks():
-    """Three conversations that "ref", "refu" and "refund" tell apart, two of them of one agent."""
+    """Three conversations that "ref", "refu" and "refund" tell apart. Two have the same agent."""
     shop, bank = make_agent("Shop"), make_agent("Bank")
     talk("reference number", bank, external_id="b-1")
     talk("refuse to pay", bank, external_id="b-2")
     talk("refund please", shop, external_id="s-1")
     return {"Shop": shop, "Bank": bank}
+
+
+@pytest.fixture
+def page_without_javascript(new_context, session_cookie):
+    context, _ = new_context(session_cookie, java_script_enabled=False)
+    return context.new_page()

@@ -1,4 +1,4 @@
-"""What no page may have: barriers that axe finds, and what reaches beyond its edge."""
+"""Finds flaws that no page may have: accessibility barriers, and elements that overflow."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,10 @@ SIZES = ({"width": 1440, "height": 900}, {"width": 390, "height": 844})
 
 
 def barriers(page, *rules):
-    """What axe finds, by all its rules or by these."""
-    options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+    """The violations that axe finds, of these rules or all of them."""
+    options = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+    if rules:
+        options["runOnly"] = rules
     found = page.evaluate("(options) => axe.run(document, options)", options)["violations"]
     return [
         f"{rule['id']} {node['target']}: {node['any'] and node['any'][0]['message']}"
@@ -19,7 +21,7 @@ def barriers(page, *rules):
 
 
 def overflow(page):
-    """What reaches beyond the right edge without a box of its own that scrolls or clips it."""
+    """Elements beyond the right edge, unless an element around them scrolls or clips them."""
     return page.evaluate(
         """() => {
           const width = document.documentElement.clientWidth;
@@ -33,8 +35,8 @@ def overflow(page):
 
 def flaws(page, name=""):
     """
-    Barriers and overflow in light and dark, wide and narrow; and pictures of that name where
-    somebody wants to see them.
+    Barriers and overflow on wide and narrow screens, in light and dark. Saves screenshots with this
+    name to the folder in the environment variable PICTURES, if set.
     """
     page.evaluate(AXE)
     found = []
@@ -42,7 +44,7 @@ def flaws(page, name=""):
         page.set_viewport_size(size)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            # Colours are all that differs in the dark.
+            # Only colours differ in dark mode.
             rules = ["color-contrast"] if scheme == "dark" else []
             found += [f"{size['width']} {scheme}: {each}" for each in barriers(page, *rules)]
             if name and (folder := os.environ.get("PICTURES")):

@@ -1,4 +1,4 @@
-"""What readers of the list do, and what they see."""
+"""Steps that many tests share: what users do in the list, and what they see."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit
@@ -16,7 +16,7 @@ def sign_in(page, name, password=PASSWORD):
 
 
 def session_in(group, server) -> dict:
-    """Of somebody in the group, as the browser keeps it."""
+    """The session cookie of a new user in this group."""
     name, _, value = cookie_of(make_user(group.lower(), group)).partition("=")
     return {"name": name, "value": value, "url": server.url}
 
@@ -40,24 +40,29 @@ def said(page):
 
 
 def field(page, label):
-    # "Search in" is another one.
+    # "Search" must be exact, since "Search in" is another field.
     return page.locator("#filters").get_by_label(label, exact=label == "Search")
 
 
+def open_dates(page):
+    """Unfold the fields for dates. Wide screens fold nothing else."""
+    page.locator(".dates > summary").click()
+
+
 def problem_link(page, label):
-    """One of the links above the rows; its name ends with a number once that is counted."""
+    """One of the links above the rows. Once it is counted, its text ends with a number."""
     links = page.get_by_role("navigation", name="Problems").get_by_role("link")
     return links.filter(has_text=re.compile(rf"^{label}\b"))
 
 
 def follow(page, name):
-    """Clicks a link and waits for the page it leads to."""
+    """Click a link and wait for its page."""
     with page.expect_navigation():
         page.get_by_role("link", name=name).click()
 
 
 def asked(watch, part):
-    """Paths with that part that pages asked for."""
+    """Requested paths that contain this part."""
     return [path for path in watch.paths() if part in path]
 
 

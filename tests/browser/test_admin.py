@@ -1,4 +1,4 @@
-"""The admin panel in a browser: no page complains, and a form comes back as it was."""
+"""The admin panel in a browser: pages log no errors, and forms keep what was typed."""
 
 import re
 from contextlib import suppress
@@ -13,17 +13,17 @@ from ..support.factories import make_agent
 from ..support.tables import TABLES, sql, untouched, value
 from .steps import session_in
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
 def session_cookie(live_server, _rows):
-    """A signed-in Admin session, as the browser keeps it."""
+    """The cookie of a signed-in Admin."""
     return session_in("Admin", live_server)
 
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_no_page_of_the_panel_complains(new_context, session_cookie, color_scheme):
+def test_no_page_of_the_panel_logs_an_error(new_context, session_cookie, color_scheme):
     context, _ = new_context(session_cookie, color_scheme=color_scheme)
     page = context.new_page()
     rows = make_rows()
@@ -44,7 +44,7 @@ def test_an_agent_is_chosen_in_a_popup_and_saved(page):
     with page.expect_popup() as opened:
         page.locator("#lookup_id_agent").click()
     popup = opened.value
-    # The window closes under the click.
+    # The click closes the popup.
     with suppress(Error):
         popup.get_by_role("link", name="Bank of Elsewhere").click()
     expect(page.locator("#id_agent")).to_have_value(str(other.id))
@@ -57,7 +57,7 @@ def test_an_agent_is_chosen_in_a_popup_and_saved(page):
 TEXT = "\n\n<b>one</b>\n\ttwo \r three\r\nfour \u202e\U0001f600\n\n"
 
 
-def test_a_browser_gives_back_what_it_was_given(page):
+def test_saving_an_unchanged_form_changes_nothing(page):
     rows = make_rows(external_id="first\nsecond line")
     sql("UPDATE chat_messages SET content = %s", [TEXT])
     sql("UPDATE agents SET name = %s, description = %s", [" padded ", TEXT])
@@ -68,20 +68,20 @@ def test_a_browser_gives_back_what_it_was_given(page):
             expect(page.get_by_text("Nothing was changed.")).to_be_visible()
 
 
-def test_a_conflict_keeps_what_was_typed(page, watch):
+def test_a_conflict_keeps_the_typed_text(page, watch):
     rows = make_rows()
     page.goto(form_url("chatmessage", rows.chatmessage.id))
     page.get_by_label("Content").fill("Mine")
     sql("UPDATE chat_messages SET content = 'Theirs'")
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("Somebody else has changed this row")).to_be_visible()
+    expect(page.get_by_text("Somebody else changed this row")).to_be_visible()
     expect(page.get_by_label("Content")).to_have_value("Mine")
-    page.get_by_role("link", name="open the row afresh").click()
+    page.get_by_role("link", name="reload the row").click()
     expect(page.get_by_label("Content")).to_have_value("Theirs")
     watch.expect_status(409)
 
 
-def test_a_conversation_leads_to_its_form_and_back(page):
+def test_a_conversation_links_to_its_form_and_back(page):
     rows = make_rows()
     page.goto(f"/conversations/{rows.session.id}/")
     page.get_by_role("link", name="Edit in the admin panel").click()

@@ -1,9 +1,9 @@
-"""On wide screens the list stands beside the conversation that was opened from it."""
+"""On wide screens, the list is shown beside the conversation that was opened from it."""
 
 import pytest
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
@@ -12,10 +12,10 @@ def wide(page):
     return page
 
 
-def test_the_filtered_list_stays_beside_and_leads_from_one_to_the_next(wide, talks):
+def test_the_filtered_list_stays_beside_and_opens_other_conversations(wide, talks):
     wide.goto("/conversations/?search=ref&external_id=b-")
     wide.locator("a.row", has_text="b-1").click()
-    beside = wide.get_by_label("The list")
+    beside = wide.get_by_label("List of conversations")
     expect(beside.locator("a.row")).to_have_count(2)
     expect(beside.locator("[aria-current]")).to_contain_text("b-1")
     assert wide.url.endswith("?search=ref&external_id=b-")
@@ -31,7 +31,7 @@ def test_the_filtered_list_stays_beside_and_leads_from_one_to_the_next(wide, tal
     expect(wide.locator("h1")).to_have_text("b-1")
 
 
-def test_a_narrow_screen_neither_shows_nor_asks_for_the_list(page, watch, talks):
+def test_a_narrow_screen_neither_shows_nor_requests_the_list(page, watch, talks):
     page.set_viewport_size({"width": 1200, "height": 900})
     page.goto("/conversations/?external_id=s-")
     page.locator("a.row").click()
@@ -41,3 +41,11 @@ def test_a_narrow_screen_neither_shows_nor_asks_for_the_list(page, watch, talks)
     assert [path for path in watch.paths() if path.startswith("/conversations/?")] == [
         "/conversations/?external_id=s-"
     ]
+
+
+def test_only_the_rows_of_the_list_are_fetched(wide, talks):
+    wide.goto("/conversations/?external_id=b-")
+    with wide.expect_response("**/conversations/?external_id=b-") as fetched:
+        wide.locator("a.row", has_text="b-1").click()
+    expect(wide.locator(".beside a.row")).to_have_count(2)
+    assert "<form" not in fetched.value.text()

@@ -1,4 +1,4 @@
-"""One conversation: its runs, tasks and payloads open where they are, each once."""
+"""One conversation: runs, tasks and payloads open in place, and each loads once."""
 
 import re
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def conversation():
-    """Two messages in a run whose agent called two tools, one of them in vain."""
+    """Two messages in a run whose agent called two tools. One of the calls failed."""
     session = make_session(make_agent("Shop"), external_id="ticket-7")
     run = make_run(
         session,
@@ -46,7 +46,7 @@ def address(session):
 
 def open_run(page):
     page.locator("details.work > summary").click()
-    expect(page.locator(".tasks").first).to_be_visible()
+    expect(page.locator(".step-list").first).to_be_visible()
 
 
 def test_a_conversation_shows_its_messages_in_order(page, conversation):
@@ -56,33 +56,34 @@ def test_a_conversation_shows_its_messages_in_order(page, conversation):
     expect(page.locator(".message header b")).to_have_text(["User", "Agent"])
 
 
-def test_the_tasks_of_a_run_load_once_when_it_opens(page, watch, conversation):
+def test_the_steps_of_a_run_load_once_when_it_opens(page, watch, conversation):
     page.goto(address(conversation))
     runs = f"/runs/{conversation.run.id}/"
     assert asked(watch, runs) == []
     summary = page.locator("details.work > summary")
     for _ in range(3):
         summary.click()
-    expect(page.locator(".tasks > li")).to_have_count(4)
+    expect(page.locator(".step-list li")).to_have_count(4)
     page.wait_for_timeout(200)
     assert len(asked(watch, runs)) == 1
 
 
-def test_tool_calls_stand_below_the_agent_that_made_them(page, conversation):
+def test_tool_calls_are_below_the_agent_that_made_them(page, conversation):
     page.goto(address(conversation))
     open_run(page)
-    names = page.locator(".tasks > li > details > summary b")
-    expect(names).to_have_text(["answer", "track", "refund", "check"])
-    nested = page.locator(".tasks > li.nested > details > summary b")
-    expect(nested).to_have_text(["track", "refund"])
-    expect(page.locator(".tasks > li.bad > details > summary b")).to_have_text(["refund", "check"])
+    name = "> details > summary .name"
+    expect(page.locator(f".step-list li {name}")).to_have_text(
+        ["answer", "track", "refund", "check"]
+    )
+    expect(page.locator(f".step-list li.nested {name}")).to_have_text(["track", "refund"])
+    expect(page.locator(f".step-list li.bad {name}")).to_have_text(["refund", "check"])
 
 
 def test_a_task_opens_in_place_with_its_payloads(page, watch, conversation):
     page.goto(address(conversation))
     open_run(page)
     assert asked(watch, "/tasks/") == []
-    answer = page.locator(".tasks > li", has_text="answer").first
+    answer = page.locator(".step-list li", has_text="answer").first
     answer.locator("summary").first.click()
     tree = answer.locator(".json")
     expect(tree).to_have_count(1)
@@ -91,14 +92,31 @@ def test_a_task_opens_in_place_with_its_payloads(page, watch, conversation):
     expect(tree.locator(".number")).to_be_visible()
     tree.locator("summary").nth(1).click()
     expect(tree.locator(".number")).to_be_hidden()
-    check = page.locator(".tasks > li", has_text="check").first
+    check = page.locator(".step-list li", has_text="check").first
     check.locator("summary").first.click()
     expect(check.locator(".prompt")).to_have_text("Check it twice.")
     expect(check.locator(".errors .string")).to_have_text("boom")
-    refund = page.locator(".tasks > li.nested", has_text="refund")
+    refund = page.locator(".step-list li.nested", has_text="refund")
     refund.locator("summary").first.click()
     expect(refund.locator(".outcome.failed")).to_be_visible()
     assert len(asked(watch, "/tasks/")) == 3
+    page.wait_for_url(f"**{address(conversation)}")
+
+
+def test_raw_data_replaces_the_tree_and_the_tree_comes_back(page, conversation):
+    page.goto(address(conversation))
+    open_run(page)
+    step = page.locator(".step-list li", has_text="answer").first
+    step.locator("summary").first.click()
+    inputs = step.locator("section", has=page.get_by_role("heading", name="Inputs"))
+    for _ in range(2):
+        inputs.get_by_role("link", name="Show raw").press("Enter")
+        expect(inputs.locator(".text")).to_have_text('{"question": {"order": 17}}')
+        expect(inputs.locator(".json")).to_have_count(0)
+        back = inputs.get_by_role("link", name="Show as a tree")
+        expect(back).to_be_focused()
+        back.press("Enter")
+        expect(inputs.locator(".json .number")).to_have_text("17")
     page.wait_for_url(f"**{address(conversation)}")
 
 
@@ -123,14 +141,14 @@ def test_a_long_run_opens_in_pages(page):
         make_task(run, session, f"step-{number}", seq=number)
     page.goto(address(session))
     open_run(page)
-    tasks = page.locator(".tasks > li")
+    tasks = page.locator(".step-list li")
     expect(tasks).to_have_count(200)
-    page.get_by_role("link", name="More tasks (250 left)").click()
+    page.get_by_role("link", name="More steps (250 left)").click()
     expect(tasks).to_have_count(400)
-    page.get_by_role("link", name="More tasks (50 left)").click()
+    page.get_by_role("link", name="More steps (50 left)").click()
     expect(tasks).to_have_count(450)
-    expect(page.get_by_role("link", name="More tasks")).to_have_count(0)
-    expect(tasks.locator("summary b")).to_have_text([f"step-{number}" for number in range(450)])
+    expect(page.get_by_role("link", name="More steps")).to_have_count(0)
+    expect(tasks.locator("summary .name")).to_have_text([f"step-{number}" for number in range(450)])
     expect(page.locator(".payloads")).to_have_count(1)
     page.wait_for_url(f"**{address(session)}")
 
@@ -143,7 +161,7 @@ def test_the_copy_button_copies_the_session_id(page, context, conversation):
     assert page.evaluate("navigator.clipboard.readText()") == str(conversation.id)
 
 
-def test_a_run_that_has_a_link_opens_its_folded_message(page, conversation):
+def test_a_linked_long_message_is_in_view_and_unfolds_on_a_click(page, conversation):
     text = "A long story. " * 400
     message = make_message(conversation, content=text)
     page.goto(f"{address(conversation)}#message-{message.id}")
@@ -153,7 +171,7 @@ def test_a_run_that_has_a_link_opens_its_folded_message(page, conversation):
     expect(article.locator("details .text")).to_have_text(text.strip())
 
 
-def test_an_expired_session_goes_to_sign_in_when_a_run_opens(page, context, conversation):
+def test_opening_a_run_after_the_sign_in_expired_leads_to_the_form(page, context, conversation):
     page.goto(address(conversation), wait_until="networkidle")
     context.clear_cookies(name="desk_session")
     page.locator("details.work > summary").click()
@@ -164,7 +182,7 @@ def test_an_expired_session_goes_to_sign_in_when_a_run_opens(page, context, conv
     expect(page.locator(".transcript")).to_have_count(0)
 
 
-def test_a_run_that_is_gone_says_so_in_its_place(page, watch, conversation):
+def test_opening_an_erased_run_says_so_in_place(page, watch, conversation):
     other = make_session()
     page.goto(address(conversation))
     page.evaluate(

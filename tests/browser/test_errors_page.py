@@ -1,4 +1,4 @@
-"""The page Errors in a browser: what is worse than yesterday, and the conversations behind it."""
+"""The page Errors in a browser: what got worse since yesterday, and its conversations."""
 
 from datetime import timedelta
 
@@ -11,13 +11,13 @@ from ..support.factories import NULL, make_agent, make_message, make_run, make_s
 from ..support.payloads import PAYLOADS
 from .flaws import flaws
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 ERRORS = "/conversations/errors/"
 
 
 @pytest.fixture
 def worse():
-    """The device is lost more often than yesterday, two models are busy, other things go on."""
+    """More failures of the device than yesterday, two busy models, and some steady problems."""
     now = timezone.now()
     for hours, number in ((0, 4), (25, 1), (80, 2), (200, 1)):
         for place in range(number):
@@ -32,9 +32,7 @@ def worse():
     make_run(make_session(), output_data=NULL)
 
 
-def test_what_is_worse_than_yesterday_takes_two_clicks_and_a_third_to_its_conversations(
-    page, worse
-):
+def test_two_clicks_show_what_got_worse_and_a_third_its_conversations(page, worse):
     page.goto(ERRORS)
     page.get_by_role("navigation", name="Period").get_by_role("link", name="24 hours").click()
     expect(page.get_by_text("compared with the 24 hours before")).to_be_visible()
@@ -47,7 +45,7 @@ def test_what_is_worse_than_yesterday_takes_two_clicks_and_a_third_to_its_conver
     first.locator(".row").click()
     expect(page.locator(".total")).to_have_text("4 conversations")
     expect(page.locator(".newest-problem")).to_have_text(["tool look_up: device lost"] * 4)
-    # The tab tells the same number.
+    # The tab shows the same number.
     expect(page.locator(".problems [aria-current=true] .number")).to_have_text("4")
     page.go_back()
     expect(page.locator(".rows > li").first).to_contain_text("device lost")
@@ -77,5 +75,5 @@ def test_the_page_has_no_flaws(page, worse, query):
 
 def test_the_empty_page_has_no_flaws(page):
     page.goto(f"{ERRORS}?period=7d")
-    expect(page.get_by_text("No failure was recorded in the last 7 days")).to_be_visible()
+    expect(page.get_by_text("No problem was recorded in the last 7 days")).to_be_visible()
     assert flaws(page, "errors-empty") == []

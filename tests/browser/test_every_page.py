@@ -1,4 +1,4 @@
-"""What must hold on every page: no complaint, no barrier, no overflow, a visible focus."""
+"""Rules for every page: no console errors, no barriers, no overflow, a visible focus."""
 
 import uuid
 
@@ -13,11 +13,14 @@ from ..support.factories import (
     Json,
     make_agent,
     make_message,
+    make_model_call,
     make_run,
     make_session,
     make_task,
 )
+from ..support.figures import roll_up
 from ..support.listing import timed_out
+from ..support.workflows import ALL_TYPES
 from .flaws import SIZES, flaws
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -28,8 +31,10 @@ STATUSES = {"missing page": 404, "list that took too long": 503}
 
 @pytest.fixture
 def address():
-    """Addresses of the kinds of pages, of a conversation with something of everything."""
-    session = make_session(make_agent("Shop"), external_id="ticket-7")
+    """{kind of page: address}, most of them for a conversation that has a bit of everything."""
+    takes = Json({"properties": {"question": {"type": "string"}}})
+    shop = make_agent("Shop", description="Sells", workflow=Json(ALL_TYPES), input_schema=takes)
+    session = make_session(shop, external_id="ticket-7")
     values = {"text": "Tere", "number": 1.5, "nothing": None, "list": [True, {"deep": ["x"]}]}
     run = make_run(session, input_data=Json(values))
     for role in ("user", "assistant", "system"):
@@ -55,24 +60,45 @@ def address():
     for name in ("Shop", "Bank"):
         make_session(make_agent(name), external_id="ticket-8")
     make_session(make_agent("Quiz"), external_id="eval:1")
+    long = make_session()
+    for number in range(90):
+        make_message(long, content=f"Message {number}", run_id=make_run(long).id)
+    make_model_call(session, run, response_code=429, response_data=Json(values))
+    make_model_call(session, run, prompt_tokens=1_200, completion_tokens=4, duration_seconds=2)
+    make_model_call()
     here = f"/conversations/{session.id}/"
     return {
+        "home": "/",
+        "home without figures": "/",
+        "part of home": "/home/charts/?period=today",
+        "agents": "/agents/",
+        "agents without figures": "/agents/",
+        "agent": f"/agents/{session.agent_id}/",
+        "slow and failing": "/slow/?period=7d",
+        "slow and failing without figures": "/slow/",
+        "model calls": "/model-calls/",
+        "filtered model calls": "/model-calls/?status=429&start_date=2025-01-01&tz=Asia/Tokyo",
+        "invalid model calls": "/model-calls/?status=odd&run=x&typo=1",
+        "totals of model calls": "/model-calls/totals/",
+        "monitor": "/monitor/",
         "list": "/conversations/",
-        "list with files": "/conversations/",
+        "list with export menu": "/conversations/",
         "errors": "/conversations/errors/",
         "filtered list": "/conversations/?search=message&start_date=2025-01-01&problem=any"
         "&active_from=2025-01-01&tz=Asia/Tokyo",
         "empty list": "/conversations/?search=nowhere",
-        "list of a search everywhere": "/conversations/?search=e+of+the&scope=all&evals=hidden",
-        "list of what an id names": "/conversations/?search=ticket-8",
-        "list that ends where time did": "/conversations/?search=message",
-        "empty list that ends where time did": "/conversations/?search=nowhere",
+        "list of a search in errors too": "/conversations/?search=e+of+the&scope=all&evals=hidden",
+        "list of a search for an id": "/conversations/?search=ticket-8",
+        "list cut short by time": "/conversations/?search=message",
+        "empty list cut short by time": "/conversations/?search=nowhere",
         "list that took too long": "/conversations/?search=message&problem=any",
-        "list with new ones": "/conversations/?search=Another",
-        "invalid filter": "/conversations/?start_date=yesterday&agent=x&typo=1",
+        "list with new arrivals": "/conversations/?search=Another",
+        "invalid filter": "/conversations/?start_date=someday&agent=x&typo=1",
         "conversation": here,
-        "conversation without anything": f"/conversations/{make_session().id}/",
+        "empty conversation": f"/conversations/{make_session().id}/",
         "print": f"{here}print/",
+        "long conversation": f"/conversations/{long.id}/",
+        "runs": f"{here}runs/",
         "run": f"{here}runs/{run.id}/",
         "task": f"{here}tasks/{task.id}/",
         "payload": f"{here}runs/{run.id}/input_data/",
@@ -85,20 +111,35 @@ def address():
 
 
 PAGES = (
+    "home",
+    "home without figures",
+    "part of home",
+    "agents",
+    "agents without figures",
+    "agent",
+    "slow and failing",
+    "slow and failing without figures",
+    "model calls",
+    "filtered model calls",
+    "invalid model calls",
+    "totals of model calls",
+    "monitor",
     "list",
-    "list with files",
+    "list with export menu",
     "filtered list",
     "empty list",
-    "list of a search everywhere",
-    "list of what an id names",
-    "list that ends where time did",
-    "empty list that ends where time did",
+    "list of a search in errors too",
+    "list of a search for an id",
+    "list cut short by time",
+    "empty list cut short by time",
     "list that took too long",
-    "list with new ones",
+    "list with new arrivals",
     "invalid filter",
     "conversation",
-    "conversation without anything",
+    "empty conversation",
     "print",
+    "long conversation",
+    "runs",
     "run",
     "task",
     "payload",
@@ -115,21 +156,31 @@ LOADED = """(folded) => [...document.querySelectorAll(folded)].every(
   (one) => !one.querySelector(":scope > .body > p:only-child > a"))"""
 
 
-# What else must be on the page of a kind.
+# {kind of page: an element that must be on it}
 SHOWN = {
+    "home": ".tiles",
+    "home without figures": ".reached",
+    "part of home": ".chart .piece",
+    "agents": ".figures-table td a",
+    "agents without figures": ".agent-names a",
+    "agent": ".workflow .shape",
+    "slow and failing": ".figures-table tfoot",
+    "slow and failing without figures": ".reached",
+    "model calls": "#totals b",
+    "monitor": ".marks .failed",
     "filtered list": ".snippets mark",
-    "list of a search everywhere": ".snippets mark",
-    "list of what an id names": ".snippets .label:text('External id')",
-    "list that ends where time did": ".rows + .reached",
-    "empty list that ends where time did": ".reached",
+    "list of a search in errors too": ".snippets mark",
+    "list of a search for an id": ".snippets .label:text('External id')",
+    "list cut short by time": ".rows + .reached",
+    "empty list cut short by time": ".reached",
     "list that took too long": "#results .notice",
-    "list with new ones": ".new a",
-    "list with files": ".export a",
+    "list with new arrivals": ".new a",
+    "list with export menu": ".export a",
 }
 
 
-def look_back_in_vain(find):
-    """find() as if time had run out behind the first."""
+def out_of_time_after_the_first(find):
+    """find() as if time had run out after the first conversation."""
 
     def found(*args):
         places, _ = find(*args)
@@ -140,27 +191,35 @@ def look_back_in_vain(find):
 
 @pytest.fixture
 def opened(new_context, session_cookie, address, monkeypatch):
-    """Opens a page of a kind, with all that folds on it unfolded and all that it asks for there."""
+    """Opens a page of this kind, unfolds everything on it and waits until all of it is loaded."""
 
     def open_page(kind):
-        if kind.endswith("ends where time did"):
-            monkeypatch.setattr(views, "find", look_back_in_vain(views.find))
+        if kind.endswith("cut short by time"):
+            monkeypatch.setattr(views, "find", out_of_time_after_the_first(views.find))
         if kind == "list that took too long":
             monkeypatch.setattr(views, "find", timed_out)
+        if kind in ("home", "part of home", "agents", "agent", "slow and failing"):
+            roll_up()
         context, watch = new_context(None if kind == "sign-in" else session_cookie)
         page = context.new_page()
         page.goto(address[kind])
+        expect(page.locator(".to-come")).to_have_count(0)
         if kind in STATUSES:
             watch.expect_status(STATUSES[kind])
         expect(page.locator("#counts[hx-get]")).to_have_count(0)
-        if kind == "list with new ones":
+        if kind == "list with new arrivals":
             make_message(make_session(make_agent("Late")), content="Another one")
             page.evaluate("document.dispatchEvent(new Event('refresh'))")
-        if kind == "list with files":
+        if kind == "list with export menu":
             page.locator(".export summary").press("Enter")
         if kind in SHOWN:
             expect(page.locator(SHOWN[kind]).first).to_be_visible()
-        for folded in ("details.work", ".payloads > details, .tasks > li > details"):
+        page.evaluate(UNFOLD, "details.behind")
+        for folded in (
+            "details.work",
+            ".places > details",
+            ".payloads > details, .step-list li > details",
+        ):
             page.evaluate(UNFOLD, folded)
             page.wait_for_function(LOADED, arg=folded)
         return page
@@ -173,7 +232,7 @@ def test_no_barrier_and_no_overflow_in_light_and_dark_wide_and_narrow(opened, ki
     assert flaws(opened(kind), kind.replace(" ", "-")) == []
 
 
-# The focused element, whether something marks it, and whether it is on the screen.
+# The focused element, whether its focus is visible, and whether it is on the screen.
 FOCUSED = """() => {
   const element = document.activeElement;
   if (element === document.body) return null;
@@ -195,11 +254,18 @@ FOCUSED = """() => {
 @pytest.mark.parametrize(
     "kind",
     [
+        "home",
+        "agents",
+        "agent",
+        "slow and failing",
+        "model calls",
+        "monitor",
         "filtered list",
-        "list with files",
-        "list of what an id names",
-        "list with new ones",
+        "list with export menu",
+        "list of a search for an id",
+        "list with new arrivals",
         "conversation",
+        "runs",
         "run",
         "payload",
         "help",
@@ -207,16 +273,16 @@ FOCUSED = """() => {
         "sign-in",
     ],
 )
-def test_the_keyboard_reaches_everything_and_shows_where_it_is(opened, kind):
+def test_the_keyboard_reaches_everything_with_a_visible_focus(opened, kind):
     page = opened(kind)
     page.evaluate("document.querySelector('.skip').focus()")
     unmarked, unseen, visited = [], [], 0
-    for _ in range(150):
+    for _ in range(1_000):
         focused = page.evaluate(FOCUSED)
         page.keyboard.press("Tab")
         if focused is None:
             break
-        # A date field is several stops; the browser itself marks those inside it.
+        # Tab stops several times in a date field, and the browser itself marks these stops.
         if focused["again"]:
             continue
         visited += 1
@@ -271,7 +337,7 @@ def test_the_policy_allows_nothing_unsafe_and_blocks_a_script_in_the_page(
     watch.complaints.clear()
 
 
-def test_a_state_is_one_line_high_whatever_it_is(opened):
+def test_every_status_in_a_row_is_one_line_high(opened):
     page = opened("list")
     page.set_viewport_size(SIZES[0])
     pills = page.locator(".row .pill")

@@ -1,4 +1,4 @@
-"""The menu of files above the list, and the downloads that it leads to."""
+"""The export menu above the list, and its downloads."""
 
 import csv
 import re
@@ -41,7 +41,7 @@ def download(page, name):
     return started.value
 
 
-def test_a_click_downloads_what_is_listed_and_the_page_stays(page, talks):
+def test_a_click_downloads_the_list_and_the_page_stays(page, talks):
     open_list(page, "?search=ref")
     open_menu(page)
     expect(button(page)).to_have_text("Export 3 conversations")
@@ -52,7 +52,7 @@ def test_a_click_downloads_what_is_listed_and_the_page_stays(page, talks):
         contents = {row["content"] for row in csv.DictReader(opened)}
     assert contents == {"reference number", "refuse to pay", "refund please"}
     assert_not_reloaded(page)
-    # The others are still a click away.
+    # The other files are still a click away.
     assert download(page, "Tasks as JSON Lines").suggested_filename.endswith(".jsonl")
 
 
@@ -71,7 +71,7 @@ def test_the_files_follow_the_filters(page, talks):
     expect(menu(page)).to_have_count(0)
 
 
-def test_the_number_is_counted_while_the_menu_is_open(page, monkeypatch):
+def test_the_number_arrives_while_the_menu_is_open(page, monkeypatch):
     monkeypatch.setattr("conversations.listing.counts.UP_TO", 3)
     monkeypatch.setattr("conversations.listing.views.ConversationListView.page_size", 2)
     for _ in range(7):
@@ -94,7 +94,7 @@ def test_the_number_is_counted_while_the_menu_is_open(page, monkeypatch):
     expect(page.locator("#export-number")).to_have_count(1)
 
 
-def test_the_menu_closes_as_menus_do(page, talks):
+def test_escape_and_clicks_elsewhere_close_the_menu(page, talks):
     open_list(page)
     open_menu(page)
     page.keyboard.press("Tab")
@@ -107,7 +107,7 @@ def test_the_menu_closes_as_menus_do(page, talks):
     expect(link(page, "Conversations as CSV")).to_be_hidden()
 
 
-def test_a_press_is_not_lost_when_the_number_arrives_under_it(page, talks):
+def test_a_click_is_not_lost_when_the_number_arrives_during_it(page, talks):
     held = []
 
     def hold(route):
@@ -126,7 +126,7 @@ def test_a_press_is_not_lost_when_the_number_arrives_under_it(page, talks):
     expect(menu(page).get_by_role("link").first).to_be_visible()
 
 
-def test_it_works_without_a_script(new_context, session_cookie, talks):
+def test_the_menu_works_without_javascript(new_context, session_cookie, talks):
     context, _ = new_context(session_cookie, java_script_enabled=False)
     page = context.new_page()
     page.goto("/conversations/?search=refund")
@@ -134,13 +134,13 @@ def test_it_works_without_a_script(new_context, session_cookie, talks):
     assert download(page, "Conversations as CSV").path().stat().st_size > 100
 
 
-def test_one_export_too_many_is_told_and_back_leads_to_the_list(page, watch):
+def test_one_export_too_many_is_explained_and_back_leads_to_the_list(page, watch):
     talk("hello")
     with slots_taken(1, 2):
         open_list(page)
         open_menu(page)
         link(page, "Conversations as CSV").click()
-        expect(page.get_by_role("heading", name="2 exports are running already")).to_be_visible()
+        expect(page.get_by_role("heading", name="2 exports are already running")).to_be_visible()
         watch.expect_status(429)
     page.go_back()
     expect(said(page)).to_have_text(["hello"])
@@ -148,7 +148,7 @@ def test_one_export_too_many_is_told_and_back_leads_to_the_list(page, watch):
     assert download(page, "Conversations as CSV")
 
 
-# Workbooks, which the server makes while the page shows how far it is
+# Workbooks: the page shows progress while the server makes them
 
 
 def test_a_workbook_is_saved_once_it_is_made(page, talks):
@@ -166,7 +166,7 @@ def test_a_workbook_is_saved_once_it_is_made(page, talks):
     expect(page.locator(".making")).to_have_count(0)
 
 
-def test_a_workbook_needs_no_script(new_context, session_cookie, talks):
+def test_a_workbook_downloads_without_javascript(new_context, session_cookie, talks):
     context, _ = new_context(session_cookie, java_script_enabled=False)
     page = context.new_page()
     page.goto("/conversations/?search=refund")
@@ -176,7 +176,7 @@ def test_a_workbook_needs_no_script(new_context, session_cookie, talks):
 
 @pytest.fixture
 def slow(monkeypatch):
-    """Each row takes a while, until it is set."""
+    """Each row takes a while, until this event is set."""
     go_on = threading.Event()
     write = workbook.Workbook.write
 
@@ -190,7 +190,8 @@ def slow(monkeypatch):
     go_on.set()
 
 
-def test_the_page_shows_how_far_a_workbook_is(page, slow):
+@pytest.mark.slow
+def test_the_page_shows_the_progress_of_a_workbook(page, slow):
     for number in range(40):
         talk(f"hello {number}")
     open_list(page)
@@ -201,7 +202,7 @@ def test_the_page_shows_how_far_a_workbook_is(page, slow):
         expect(making).to_contain_text("Preparing the file…")
         expect(making).to_contain_text(re.compile(r"\b(?:[3-9]|[123]\d) of 40 rows"))
         expect(making.get_by_role("progressbar")).to_have_attribute("max", "40")
-        # What is filtered meanwhile does not disturb it.
+        # Changing a filter meanwhile does not disturb it.
         page.keyboard.press("Escape")
         field(page, "Search").fill('"hello 7"')
         expect(said(page)).to_have_text(["hello 7"])
@@ -216,8 +217,9 @@ def ended() -> bool | None:
     return entry.details.get("complete")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leave", ["cancel", "go away"])
-def test_a_workbook_that_nobody_waits_for_is_not_made(page, slow, leave):
+def test_a_workbook_stops_when_nobody_waits_for_it(page, slow, leave):
     for number in range(100):
         talk(f"hello {number}")
     open_list(page)
@@ -236,7 +238,7 @@ def test_a_workbook_that_nobody_waits_for_is_not_made(page, slow, leave):
     assert ended() is False
 
 
-def test_too_many_rows_are_told_and_csv_is_offered(page, watch):
+def test_too_many_rows_are_explained_and_csv_is_offered(page, watch):
     for number in range(3):
         talk(f"hello {number}")
     with override_settings(XLSX_MAX_ROWS=2):
@@ -250,7 +252,7 @@ def test_too_many_rows_are_told_and_csv_is_offered(page, watch):
     assert started.value.suggested_filename.endswith(".csv")
 
 
-def test_a_workbook_that_fails_on_its_way_is_told(page, monkeypatch, slow):
+def test_a_workbook_that_fails_halfway_says_so(page, monkeypatch, slow):
     for number in range(3):
         talk(f"hello {number}")
     monkeypatch.setattr(stream.Export, "counted", lambda self, connection: None)
@@ -259,12 +261,12 @@ def test_a_workbook_that_fails_on_its_way_is_told(page, monkeypatch, slow):
         open_menu(page)
         link(page, "Conversations as XLSX").click()
         making = page.locator(".making")
-        expect(making).to_contain_text("An XLSX file may have 2 rows here")
+        expect(making).to_contain_text("XLSX files are limited to 2 rows here")
         making.get_by_role("button", name="Close").click()
         expect(making).to_have_count(0)
 
 
-def test_who_is_signed_out_is_led_to_the_form(page, context, talks):
+def test_a_user_who_is_signed_out_gets_the_sign_in_form(page, context, talks):
     open_list(page)
     open_menu(page)
     context.clear_cookies(name="desk_session")

@@ -1,4 +1,4 @@
-"""What the reader sees when something fails: the session, the database, the network, we."""
+"""What users see when their sign-in, the database, the network or our code fails."""
 
 import re
 
@@ -15,8 +15,8 @@ from .steps import LIST, assert_not_reloaded, field, open_list, said, sign_in, w
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_an_expired_session_goes_to_sign_in_and_back_to_the_filtered_list(page, context, talks):
-    # What the list asks for after itself must not find the cookie gone.
+def test_after_the_sign_in_expired_users_return_to_the_filtered_list(page, context, talks):
+    # Wait for the list's own requests, which still need the cookie.
     with page.expect_response(re.compile("/counts/")):
         open_list(page, f"?agent={talks['Bank'].id}")
     page.wait_for_load_state("networkidle")
@@ -60,9 +60,7 @@ def test_a_failure_of_the_database_leaves_the_filters_in_place(
     expect(search).to_have_value("refuse")
 
 
-def test_the_list_recovers_from_a_failure_as_soon_as_the_reader_types_on(
-    page, watch, talks, monkeypatch
-):
+def test_the_list_recovers_from_a_failure_when_the_user_types_on(page, watch, talks, monkeypatch):
     open_list(page)
     search = field(page, "Search")
     with monkeypatch.context() as broken:
@@ -76,7 +74,7 @@ def test_the_list_recovers_from_a_failure_as_soon_as_the_reader_types_on(
     assert_not_reloaded(page)
 
 
-def test_a_failure_of_our_own_leaves_the_filters_in_place(page, watch, talks, monkeypatch):
+def test_a_bug_of_ours_leaves_the_filters_in_place(page, watch, talks, monkeypatch):
     def broken(*args):
         raise ZeroDivisionError
 
@@ -88,7 +86,7 @@ def test_a_failure_of_our_own_leaves_the_filters_in_place(page, watch, talks, mo
     expect(field(page, "Search")).to_have_value("refund")
 
 
-def test_without_a_network_the_filters_and_what_is_typed_stay(page, watch, talks):
+def test_without_a_network_filters_and_typed_text_stay(page, watch, talks):
     open_list(page)
     page.route(lambda url: "search=refund" in url, lambda route: route.abort())
     search = field(page, "Search")
@@ -104,7 +102,7 @@ def test_without_a_network_the_filters_and_what_is_typed_stay(page, watch, talks
     watch.complaints.clear()
 
 
-def test_a_made_up_cursor_is_a_page_in_our_style(page, watch, talks):
+def test_a_malformed_cursor_gets_a_page_in_our_style(page, watch, talks):
     page.goto(f"{LIST}?after=made-up")
     watch.expect_status(400)
     expect(page.get_by_role("heading", name="This address is not valid")).to_be_visible()
@@ -115,7 +113,7 @@ def test_a_made_up_cursor_is_a_page_in_our_style(page, watch, talks):
 @pytest.mark.parametrize(
     "path", ["/nowhere", "/conversations/00000000-0000-0000-0000-000000000000/"]
 )
-def test_a_missing_page_is_in_our_style(page, watch, talks, path):
+def test_an_unknown_address_gets_a_page_in_our_style(page, watch, talks, path):
     response = page.goto(path)
     assert response.status == 404
     watch.expect_status(404)
@@ -125,7 +123,7 @@ def test_a_missing_page_is_in_our_style(page, watch, talks, path):
     expect(said(page)).to_have_count(3)
 
 
-def test_a_list_with_nothing_in_it_says_so(page):
+def test_an_empty_list_says_so(page):
     open_list(page)
     expect(page.get_by_role("heading", name="No conversations yet")).to_be_visible()
     make_conversation()

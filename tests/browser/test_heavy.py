@@ -1,4 +1,4 @@
-"""Anything the database holds, in a real browser: it stays whole, quiet and accessible."""
+"""Large and odd data in a real browser: pages show all of it, log no errors and are accessible."""
 
 import pytest
 from playwright.sync_api import expect
@@ -23,11 +23,11 @@ def assert_accessible(page):
     assert barriers(page) == []
 
 
-def test_three_thousand_messages_come_as_one_scrolls(page, watch):
+def test_three_thousand_messages_load_while_scrolling(page, watch):
     session = make_session()
     add_runs(session, 300)
     add_messages(session, 10)
-    page.goto(f"/conversations/{session.id}/")
+    page.goto(f"/conversations/{session.id}/?from=0")
     messages = page.locator("article.message")
     first = messages.count()
     assert first < 100
@@ -47,9 +47,9 @@ def test_a_run_of_five_thousand_tasks_opens(page):
     add_tasks(session, 5000)
     page.goto(f"/conversations/{session.id}/")
     page.locator(".work > summary").click()
-    tasks = page.locator(".tasks > li")
+    tasks = page.locator(".step-list li")
     expect(tasks).to_have_count(200)
-    page.get_by_role("link", name="More tasks").click()
+    page.get_by_role("link", name="More steps").click()
     expect(tasks).to_have_count(400)
     assert_accessible(page)
 
@@ -68,7 +68,7 @@ def test_large_deep_and_odd_values_open(page):
         summary.click()
     expect(page.locator(".payloads .json")).to_have_count(3)
     for number in range(8):
-        page.locator(".tasks > li > details > summary").nth(number).click()
+        page.locator(".step-list li > details > summary").nth(number).click()
     expect(page.locator(".task .errors")).to_have_count(8)
     page.get_by_text("Show all 1,000,000 characters").click()
     expect(page.locator(".whole")).to_be_visible()

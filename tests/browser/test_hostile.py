@@ -1,7 +1,7 @@
 """
-What strangers wrote is text and nothing else, even where no policy of ours stops it.
+Everything that strangers wrote is shown as text.
 
-The policy is off in these tests: what it would have blocked must not be there at all.
+The Content Security Policy is off in these tests: nothing that it blocks may be on a page at all.
 """
 
 import json
@@ -10,10 +10,14 @@ from unicodedata import normalize
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
+from django.utils.text import Truncator
 from playwright.sync_api import expect
 
+from conversations.detail.steps import NAME_LENGTH
 from conversations.detail.transcript import FOLD, ITEMS_PER_PAGE, transcript
+from conversations.display.without_markdown import without_markdown
 from conversations.querysets import PREVIEW_LENGTH
+from conversations.summaries import preview
 
 from ..support.factories import (
     NULL,
@@ -29,15 +33,15 @@ from ..support.payloads import HANDWRITTEN, PAYLOADS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
-# What a URL parameter can carry within the form's limits, and PostgreSQL cannot in a text.
+# Payloads short enough for the form, and texts that PostgreSQL cannot store but a URL can carry.
 TYPED = [text for text in PAYLOADS if len(text) <= 200] + ["\0", "a\0b", "\r\nHX-Redirect: /xss"]
 
-# So many fit on one page of a list, a conversation or a run, each in several fields.
+# This many payloads fit on a page of a list, conversation or run, each in several fields.
 AT_ONCE = 55
 PARTS = [PAYLOADS[start : start + AT_ONCE] for start in range(0, len(PAYLOADS), AT_ONCE)]
 
-# Elements and attributes of a page that no template of ours writes; links in what was said may
-# lead elsewhere, safely.
+# Elements and attributes that none of our templates write. Links in messages may lead elsewhere if
+# they have the safe attributes.
 INTRUDERS = r"""() => {
   const ours = (value, base) => new URL(value, base).origin === location.origin
     && !new URL(value, base).pathname.includes("xss");
@@ -73,14 +77,14 @@ PATHS = re.compile(
 
 @pytest.fixture
 def bare(new_context, session_cookie):
-    """A page without the policy, and what it noticed."""
+    """A page without the policy, and the Watch of its context."""
     context, watch = new_context(session_cookie, bypass_csp=True)
     return context.new_page(), watch
 
 
 @pytest.fixture
 def narrow(new_context, session_cookie):
-    """The same on a screen too narrow for the list beside a conversation: quicker."""
+    """The same on a screen too narrow for the list beside a conversation, which is quicker."""
     viewport = {"width": 1000, "height": 800}
     context, watch = new_context(session_cookie, bypass_csp=True, viewport=viewport)
     return context.new_page(), watch
@@ -97,7 +101,7 @@ def assert_harmless(page, watch):
 
 
 def pairs(items):
-    """A page shows several at once: each item in one of two places."""
+    """Pairs of items, since a page shows two at once. Each item is in one of the pairs."""
     return [*zip(items[::2], items[1::2], strict=False), (items[-1], items[0])]
 
 
@@ -107,7 +111,7 @@ def texts(locator):
 
 @pytest.fixture
 def everywhere():
-    """Conversations with each payload in every text and JSON field that a page shows."""
+    """Conversations with the payloads in every text and JSON field that a page shows."""
     return [conversation_of(part) for part in PARTS]
 
 
@@ -150,7 +154,7 @@ def conversation_of(part):
 
 
 def is_name(shown, text):
-    """Names are composed and cut where they are long."""
+    """Whether this is the name as shown: normalised, and cut if it is long."""
     text = normalize("NFC", text)
     return shown == text or (shown.endswith("…") and text.startswith(shown[:-1]))
 
@@ -161,11 +165,18 @@ def assert_names(shown, of):
     assert [text for text in of if not any(is_name(one, text) for one in shown)] == []
 
 
+def assert_named_in(sentences, names):
+    """Checks names in sentences, where they are on one line and cut if they are long."""
+    text = normalize("NFC", " ".join(" ".join(sentences).split()))
+    lines = [" ".join(name.split())[:NAME_LENGTH] for name in names]
+    assert [line for line in lines if normalize("NFC", line) not in text] == []
+
+
 def is_json(text):
     return text == '{"__proto__": {"x": 1}}'
 
 
-def test_there_are_enough_of_them():
+def test_there_are_enough_payloads():
     assert len(set(PAYLOADS)) == len(PAYLOADS) >= 200
 
 
@@ -182,7 +193,7 @@ def test_the_policy_is_off_in_these_tests(bare):
     assert page.evaluate("window.ran") is True
 
 
-def test_intruders_are_recognised(bare):
+def test_foreign_elements_and_attributes_are_recognised(bare):
     page, _ = bare
     page.goto("/conversations/")
     assert page.evaluate(INTRUDERS) == []
@@ -220,17 +231,19 @@ def test_names_and_messages_in_the_list(bare):
         assert texts(page.locator(".row .who b")) == shown
         assert texts(page.locator(".row .key")) == shown
         said = texts(page.locator(".row .said > span:first-child"))
-        assert said == [text[:PREVIEW_LENGTH] for text in shown]
+        assert said == [preview(text[:PREVIEW_LENGTH]) for text in shown]
         assert_harmless(page, watch)
         if left:
             page.get_by_role("link", name="Older").click()
 
 
-def test_failures_and_what_was_found_in_the_list(bare):
+def test_problems_and_snippets_in_the_list(bare):
     page, watch = bare
     for text in PAYLOADS:
         session = make_session()
+        make_message(session)
         make_message(session, text, f"needle {text}")
+        make_message(session)
         output = Json({"result": f"Error: needle {text}"})
         make_task(make_run(session), session, text, "tool_call", output=output)
     page.goto("/conversations/?search=needle&scope=all")
@@ -242,16 +255,20 @@ def test_failures_and_what_was_found_in_the_list(bare):
         labels = zip(texts(names)[::2], shown, strict=True)
         assert [text for label, text in labels if not is_name(normalize("NFC", label), text)] == []
         found = texts(page.locator(".snippets [dir=auto]"))
-        said = [f"needle {text}" for text in shown]
+        said = [without_markdown(f"needle {text}") for text in shown]
         for excerpts in (found[::2], found[1::2]):
-            assert [begun(one) for one in excerpts] == [begun(one) for one in said]
+            # Near the end of an excerpt, the cut may have left signs of Markdown.
+            both = zip(map(beginning, excerpts), map(beginning, said), strict=True)
+            assert [whole for part, whole in both if not part.startswith(whole[:50])] == []
         failed = [
             one.partition(": needle")[2] for one in texts(page.locator(".row .newest-problem"))
         ]
-        # Codes of an error are told apart from its sentence by the control characters, and the
-        # words of a document lose their quotes.
+        # Control characters separate the codes of an error from its sentence, and sentences in JSON
+        # lose their quotes.
         as_told = [text.translate({1: " ", 2: None, 3: None}) for text in shown]
-        assert [begun(unquoted(one)) for one in failed] == [begun(unquoted(one)) for one in as_told]
+        assert [beginning(unquoted(one)) for one in failed] == [
+            beginning(unquoted(one)) for one in as_told
+        ]
         assert page.locator(".snippets mark").count() >= 2 * len(shown)
         assert_harmless(page, watch)
         if left:
@@ -262,8 +279,8 @@ def unquoted(text):
     return re.sub("[\"']", "", text)
 
 
-def begun(text):
-    """How a text that may be cut begins, with each run of blanks as one."""
+def beginning(text):
+    """The beginning of a text that may be cut, with single spaces."""
     return " ".join(text.split())[:80]
 
 
@@ -271,7 +288,9 @@ def test_a_search_term_is_marked_as_text_in_the_list(narrow):
     page, watch = narrow
     terms = [text for text in TYPED if text in PAYLOADS and len(text.strip()) > 1][::9]
     for text in terms:
-        make_message(make_session(), content=f"before {text} behind")
+        session = make_session()
+        for content in ("Hello", f"before {text} behind", "Bye"):
+            make_message(session, content=content)
     for text in terms:
         query = urlencode({"search": text})
         page.goto(f"/conversations/?{query}", wait_until="domcontentloaded")
@@ -283,7 +302,7 @@ def test_a_search_term_is_marked_as_text_in_the_list(narrow):
 def test_an_external_id_is_found_as_text(bare):
     page, watch = bare
     page.goto("/conversations/")
-    # The field holds one line.
+    # The field has only one line.
     typed = [text for text in TYPED if text in PAYLOADS and text.splitlines() == [text]]
     for text in typed[: 6 * 18 : 18]:
         for name in (text, "Bank"):
@@ -318,7 +337,7 @@ def test_names_on_their_own_conversation_page(narrow):
 
 
 @pytest.mark.parametrize("role", ["user", "assistant", "system"])
-def test_what_was_said_formatted_and_as_source(bare, role):
+def test_messages_formatted_and_as_source(bare, role):
     page, watch = bare
     session = make_session()
     for text in PAYLOADS:
@@ -386,7 +405,7 @@ def test_reasons_of_failed_runs(narrow):
         make_task(run, session, text, errors=Json({text: text}))
         make_task(run, session, text, "tool_call", output=Json({"result": f"Error: {text}"}))
     page.goto(f"/conversations/{session.id}/")
-    # Which words of an error are its sentence is tested elsewhere.
+    # Other tests check which words of an error are its sentence.
     reasons = [reason for entry in transcript(session.id).entries for reason in entry.reasons]
     assert len(reasons) >= 2 * ITEMS_PER_PAGE
     assert texts(page.locator(".outcome .reason")) == reasons
@@ -400,22 +419,23 @@ def test_messages_and_tasks_of_a_conversation(bare, everywhere):
         page.goto(f"/conversations/{conversation.id}/")
         assert texts(page.locator(".message header bdi")) == part
         said = texts(page.locator(".message > .text.source"))
-        # Whoever writes as something else than an assistant is shown as typed.
+        # Messages of all roles except assistant are shown as typed.
         assert said == [text[:FOLD] for text in part]
         assert_harmless(page, watch)
 
         page.locator("details.work > summary").click()
-        tasks = page.locator(".tasks > li > details")
+        tasks = page.locator(".step-list li > details")
         expect(tasks).to_have_count(len(part))
-        assert_names(texts(tasks.locator("> summary b")), part)
+        assert_named_in(texts(tasks.locator("> summary .told")), part)
         calls = page.locator(".model-calls > ol > li")
-        assert texts(calls.locator("> p > b")) == part
-        assert texts(calls.locator("> p > .kind:first-of-type")) == part
+        names = [Truncator(text).chars(100) for text in part]
+        assert texts(calls.locator("> p > b")) == names
+        assert texts(calls.locator("> p > .kind:first-of-type")) == names
         assert_harmless(page, watch)
 
         page.evaluate(
             """document
-              .querySelectorAll(".tasks > li > details, .payloads > details, .model-calls details")
+              .querySelectorAll("li > details, .payloads > details, .model-calls details")
               .forEach((one) => (one.open = true))"""
         )
         expect(page.locator(".task")).to_have_count(len(part))
@@ -439,7 +459,7 @@ def test_tasks_and_payloads_on_pages_of_their_own(narrow, everywhere):
     for conversation in everywhere:
         run = f"/conversations/{conversation.id}/runs/{conversation.run.id}/"
         page.goto(run)
-        tasks = page.locator(".tasks > li > details")
+        tasks = page.locator(".step-list li > details")
         links = tasks.locator("> .body a").evaluate_all("(all) => all.map((one) => one.pathname)")
         assert len(links) == len(conversation.texts)
         seen = []
@@ -469,21 +489,21 @@ def test_the_raw_payload_and_the_transcript_are_text(bare, everywhere):
     assert watch.dialogs == []
 
 
-def test_what_is_typed_into_the_filters(narrow):
+def test_text_in_the_filters(narrow):
     page, watch = narrow
     for pair in pairs(TYPED[::5]):
         values = dict(zip(("search", "external_id"), pair, strict=True))
         page.goto("/conversations/?" + urlencode(values), wait_until="domcontentloaded")
         for field, text in values.items():
             shown = page.locator(f"#id_{field}").input_value()
-            # A field has one line; what is hidden keeps its lines, which HTML ends in one way.
+            # The search field has one line. Hidden fields keep line breaks, as line feeds.
             by, lines = ("", "[\r\n]") if field == "search" else ("\n", "\r\n?")
             assert shown == re.sub(lines, by, text.replace("\0", "\ufffd"))
         assert page.evaluate(INTRUDERS) == []
     assert_harmless(page, watch)
 
 
-def test_what_makes_no_sense_in_the_filters(narrow):
+def test_invalid_values_in_the_filters(narrow):
     page, watch = narrow
     names = ("search", "external_id", "agent", "problem", "start_date", "end_date")
     for start in range(0, len(TYPED), len(names) + 1):
@@ -491,7 +511,7 @@ def test_what_makes_no_sense_in_the_filters(narrow):
         values = {**dict(zip(names, [*some, *TYPED], strict=False)), last: last}
         page.goto("/conversations/?" + urlencode(values), wait_until="domcontentloaded")
         assert page.locator(".field .error").count() >= 3
-        # The problem, which has no field to stand beside, and the filter that there is not.
+        # One for the filter by problem, which has no visible field, and one for the unknown filter.
         alerts = texts(page.locator("#filters > .error"))
         assert len(alerts) == 2
         assert alerts[0].startswith("Problem: Select a valid choice. ")
@@ -501,18 +521,18 @@ def test_what_makes_no_sense_in_the_filters(narrow):
     assert_harmless(page, watch)
 
 
-def test_what_is_typed_with_htmx_is_echoed_as_text(bare):
+def test_a_search_sent_by_htmx_is_shown_as_text(bare):
     page, watch = bare
     make_message(make_session(), content="Hello")
     page.goto("/conversations/")
     search = page.locator("#id_search")
     for text in (HANDWRITTEN[place] for place in (0, 4, 25, 28, 32)):
         search.fill(text)
-        expect(page.locator(".chip b")).to_have_text(re.sub(r"(?s)(.{39}).{2,}", r"\1…", text))
+        expect(page.locator(".chip b")).to_have_text(Truncator(text).chars(60))
         assert_harmless(page, watch)
 
 
-def test_a_made_up_cursor_and_address(bare):
+def test_malformed_cursors(bare):
     page, watch = bare
     for text in TYPED[::10]:
         assert page.goto(f"/conversations/?after=x{quote(text)}").status == 400
@@ -522,10 +542,8 @@ def test_a_made_up_cursor_and_address(bare):
 
 
 @pytest.mark.parametrize("unfolded", [False, True])
-def test_none_of_it_reaches_beyond_a_narrow_screen(
-    new_context, session_cookie, everywhere, unfolded
-):
-    """With the policy on: nor does any of it make the browser complain."""
+def test_no_payload_overflows_a_narrow_screen(new_context, session_cookie, everywhere, unfolded):
+    """The policy is on here, so this also proves that no payload makes the browser log an error."""
     context, _ = new_context(session_cookie, viewport={"width": 390, "height": 844})
     page = context.new_page()
     pages = (
@@ -542,7 +560,7 @@ def test_none_of_it_reaches_beyond_a_narrow_screen(
         page.goto(path)
         if unfolded:
             page.locator("details.work > summary").click()
-            tasks = page.locator(".tasks > li > details")
+            tasks = page.locator(".step-list li > details")
             expect(tasks.first).to_be_visible()
             tasks.evaluate_all("(all) => all.forEach((one) => (one.open = true))")
             expect(page.locator(".task")).to_have_count(tasks.count())

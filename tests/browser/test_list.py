@@ -1,4 +1,4 @@
-"""The list as its readers use it: typing, choosing, going back, the keyboard."""
+"""The list as people use it: typing, choosing, going back, turning pages."""
 
 from datetime import timedelta
 
@@ -11,8 +11,10 @@ from conversations.listing import views
 from ..support.factories import make_agent
 from .steps import (
     LIST,
+    asked,
     assert_not_reloaded,
     field,
+    open_dates,
     open_list,
     query_of,
     said,
@@ -50,7 +52,7 @@ def test_the_address_never_holds_an_empty_parameter(page, talks):
     assert_not_reloaded(page)
 
 
-def test_what_is_typed_while_an_answer_is_on_its_way_is_kept(page, talks):
+def test_text_typed_while_a_request_is_pending_is_kept(page, talks):
     held = []
 
     def hold(route):
@@ -75,7 +77,7 @@ def test_what_is_typed_while_an_answer_is_on_its_way_is_kept(page, talks):
     assert_not_reloaded(page)
 
 
-def test_what_is_typed_is_kept_when_the_reader_goes_on_to_the_next_field(page, talks):
+def test_typed_text_is_kept_when_the_user_moves_to_the_next_field(page, talks):
     held = []
 
     def hold(route):
@@ -96,7 +98,7 @@ def test_what_is_typed_is_kept_when_the_reader_goes_on_to_the_next_field(page, t
     expect(search).to_have_value("refu")
 
 
-def test_an_answer_that_was_overtaken_does_not_come_back(page, talks):
+def test_an_outdated_answer_is_not_shown(page, talks):
     held = []
 
     def hold(route):
@@ -128,7 +130,7 @@ def test_the_caret_stays_where_it_is_when_an_answer_arrives(page, talks):
     assert search.evaluate("(input) => [input.selectionStart, input.selectionEnd]") == [3, 3]
 
 
-def test_enter_in_the_search_asks_again_without_a_reload(page, talks):
+def test_enter_in_the_search_searches_again_without_a_reload(page, talks):
     open_list(page, "?search=refund")
     expect(said(page)).to_have_count(1)
     talk("another refund")
@@ -137,7 +139,7 @@ def test_enter_in_the_search_asks_again_without_a_reload(page, talks):
     assert_not_reloaded(page)
 
 
-def test_choosing_an_agent_shows_its_conversations_only(page, talks):
+def test_choosing_an_agent_only_shows_its_conversations(page, talks):
     open_list(page)
     field(page, "Agent").select_option("Shop")
     expect(said(page)).to_have_text(["refund please"])
@@ -145,12 +147,13 @@ def test_choosing_an_agent_shows_its_conversations_only(page, talks):
     assert_not_reloaded(page)
 
 
-def test_choosing_dates_narrows_to_them(page):
+def test_choosing_dates_narrows_the_list(page):
     for days in (1, 5, 9):
         at = timezone.now().replace(hour=12) - timedelta(days=days)
         talk(f"{days} days ago", created_at=at)
     start, end = ((timezone.now() - timedelta(days=days)).date() for days in (6, 4))
     open_list(page)
+    open_dates(page)
     field(page, "Created from").fill(str(start))
     expect(said(page)).to_have_text(["1 days ago", "5 days ago"])
     field(page, "Created until").fill(str(end))
@@ -159,14 +162,16 @@ def test_choosing_dates_narrows_to_them(page):
     assert_not_reloaded(page)
 
 
-def test_a_date_typed_slowly_arrives_whole(page, talks):
+def test_a_date_typed_slowly_is_requested_once(page, watch, talks):
     open_list(page)
+    open_dates(page)
     start = field(page, "Created from")
     start.focus()
     for key in "11232025":
         page.keyboard.press(key)
         page.wait_for_timeout(450)
     expect(start).to_have_value("2025-11-23")
+    assert asked(watch, "start_date=0") == []
     wait_for_query(page, start_date="2025-11-23", tz=zone_of(page))
     expect(said(page)).to_have_count(3)
 
@@ -267,7 +272,7 @@ def test_a_pasted_address_restores_everything(page, talks):
 @pytest.mark.parametrize(
     ("query", "label"),
     [
-        ("start_date=yesterday", "Created from"),
+        ("start_date=someday", "Created from"),
         ("end_date=2026-02-31", "Created until"),
         ("agent=nobody", "Agent"),
         (f"search={'x' * 201}", "Search"),
@@ -326,6 +331,7 @@ def test_a_filter_that_does_not_exist_is_named(page, talks):
 
 def test_an_end_before_the_start_is_explained_while_the_form_is_used(page, talks):
     open_list(page)
+    open_dates(page)
     field(page, "Created from").fill("2026-05-02")
     wait_for_query(page, start_date="2026-05-02", tz=zone_of(page))
     field(page, "Created until").fill("2026-05-01")
@@ -337,7 +343,7 @@ def test_an_end_before_the_start_is_explained_while_the_form_is_used(page, talks
     assert_not_reloaded(page)
 
 
-def test_older_and_newest_walk_the_list_and_keep_its_filters(page, monkeypatch):
+def test_older_and_newest_turn_pages_and_keep_the_filters(page, monkeypatch):
     monkeypatch.setattr(views.ConversationListView, "page_size", 2)
     agent = make_agent()
     for number in range(5):
@@ -353,11 +359,72 @@ def test_older_and_newest_walk_the_list_and_keep_its_filters(page, monkeypatch):
     expect(said(page)).to_have_text(["talk 0"])
     expect(page.get_by_role("link", name="Older")).to_have_count(0)
     expect(page.locator("#counts").get_by_role("status")).to_have_text("5 conversations")
+    expect(page.locator(".position")).to_have_text("5 of 5")
+    page.get_by_role("link", name="Newer").click()
+    expect(said(page)).to_have_text(["talk 2", "talk 1"])
+    assert set(query_of(page)) == {"search", "after"}
+    expect(page.locator(".position")).to_have_text("3–4 of 5")
+    assert_not_reloaded(page)
+    page.go_back()
+    expect(said(page)).to_have_text(["talk 0"])
     page.go_back()
     expect(said(page)).to_have_text(["talk 2", "talk 1"])
-    page.get_by_role("link", name="Newest").click()
+    page.get_by_role("link", name="Newer").click()
     expect(said(page)).to_have_text(["talk 4", "talk 3"])
     wait_for_query(page, search="talk")
+
+
+def test_back_shows_the_list_of_its_url_before_the_page_has_loaded_its_scripts(page, monkeypatch):
+    monkeypatch.setattr(views.ConversationListView, "page_size", 2)
+    agent = make_agent()
+    for number in range(6):
+        talk(f"talk {number}", agent)
+    open_list(page, "?search=talk")
+    for expected in (["talk 3", "talk 2"], ["talk 1", "talk 0"]):
+        page.get_by_role("link", name="Older").click()
+        expect(said(page)).to_have_text(expected)
+    held = []
+    page.route("**/htmx-*.js", lambda route: held.append(route))
+    page.go_back()
+    expect(said(page)).to_have_text(["talk 3", "talk 2"])
+    assert held
+    page.unroute("**/htmx-*.js")
+    page.go_back(wait_until="commit")
+    expect(said(page)).to_have_text(["talk 5", "talk 4"])
+    wait_for_query(page, search="talk")
+
+
+def test_pages_can_be_turned_without_javascript(new_context, session_cookie, monkeypatch):
+    monkeypatch.setattr(views.ConversationListView, "page_size", 2)
+    context, _ = new_context(session_cookie, java_script_enabled=False)
+    page = context.new_page()
+    for number in range(5):
+        talk(f"talk {number}")
+    page.goto(f"{LIST}?evals=hidden")
+    for name, texts, place in (
+        ("Older", ["talk 2", "talk 1"], "3–4 of 5"),
+        ("Older", ["talk 0"], "5 of 5"),
+        ("Newer", ["talk 2", "talk 1"], "3–4 of 5"),
+        ("Newest", ["talk 4", "talk 3"], "1–2 of 5"),
+    ):
+        page.get_by_role("link", name=name).click()
+        expect(said(page)).to_have_text(texts)
+        expect(page.locator(".position")).to_have_text(place)
+        assert query_of(page)["evals"] == "hidden"
+
+
+def test_an_older_page_says_how_many_conversations_moved_up(page, monkeypatch):
+    monkeypatch.setattr(views.ConversationListView, "page_size", 2)
+    for number in range(5):
+        talk(f"talk {number}")
+    open_list(page)
+    talk("talk 5")
+    page.get_by_role("link", name="Older").click()
+    expect(page.get_by_text("1 conversation has arrived or moved up")).to_be_visible()
+    page.get_by_role("link", name="Show the newest").click()
+    expect(said(page)).to_have_text(["talk 5", "talk 4"])
+    expect(page.get_by_text("arrived or moved up")).to_have_count(0)
+    assert_not_reloaded(page)
 
 
 def test_filtering_from_an_older_page_starts_at_the_newest(page, monkeypatch):
@@ -372,37 +439,7 @@ def test_filtering_from_an_older_page_starts_at_the_newest(page, monkeypatch):
     wait_for_query(page, search="talk 4")
 
 
-# Keyboard
-
-
-def test_a_slash_goes_to_the_search_and_stays_a_letter_inside_it(page, talks):
-    open_list(page)
-    page.keyboard.press("/")
-    search = field(page, "Search")
-    expect(search).to_be_focused()
-    expect(search).to_have_value("")
-    page.keyboard.type("a/b")
-    expect(search).to_have_value("a/b")
-
-
-def test_arrows_move_between_rows_and_enter_opens_one(page, talks):
-    open_list(page)
-    rows = page.locator("a.row")
-    rows.first.focus()
-    page.keyboard.press("ArrowUp")
-    expect(rows.nth(0)).to_be_focused()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
-    expect(rows.nth(2)).to_be_focused()
-    page.keyboard.press("ArrowDown")
-    expect(rows.nth(2)).to_be_focused()
-    page.keyboard.press("ArrowUp")
-    expect(rows.nth(1)).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="b-2")).to_be_visible()
-
-
-def test_the_way_back_from_a_conversation_keeps_the_filters(page, talks):
+def test_the_link_back_from_a_conversation_keeps_the_filters(page, talks):
     open_list(page, "?search=refund")
     page.locator("a.row", has_text="refund please").click()
     page.get_by_role("link", name="Back to the results").click()

@@ -1,4 +1,4 @@
-"""Revealing personal data, as somebody does it."""
+"""Revealing personal data in a browser."""
 
 import pytest
 from django.utils import timezone
@@ -30,7 +30,7 @@ def masked() -> str:
 
 @pytest.fixture
 def new_context(new_context):
-    """Too narrow for the list beside a conversation, which would still load as a test ends."""
+    """Screens too narrow for the list beside a conversation, which might load after the test."""
     viewport = {"width": 1000, "height": 900}
     return lambda cookie=None, **options: new_context(cookie, **{"viewport": viewport, **options})
 
@@ -43,7 +43,7 @@ def conversation(settings):
     return session
 
 
-def test_a_reason_shows_it_and_one_click_hides_it(any_page, conversation):
+def test_a_reason_reveals_the_data_and_one_click_hides_it(any_page, conversation):
     any_page.goto(f"/conversations/{conversation.id}/")
     message = any_page.locator(".message")
     expect(message).to_contain_text(f"Write to {masked()}.")
@@ -54,7 +54,7 @@ def test_a_reason_shows_it_and_one_click_hides_it(any_page, conversation):
     expect(message).to_contain_text(f"Write to {masked()}.")
 
 
-def test_a_reason_is_not_lost_while_a_run_goes_on(page, conversation):
+def test_updates_of_the_page_keep_the_typed_reason(page, conversation):
     now = timezone.now()
     run = make_run(conversation, output_data=NULL, duration_seconds=None, updated_at=now)
     page.goto(f"/conversations/{conversation.id}/")
@@ -79,7 +79,7 @@ def test_no_barrier_and_no_overflow(page, conversation):
     assert (barriers(page), overflow(page)) == ([], [])
 
 
-def test_the_letters_of_a_stand_in_are_whole_where_lists_are_narrow(page, settings):
+def test_stand_ins_are_not_cut_in_narrow_lists(page, settings):
     settings.MASK_PERSONAL_DATA = True
     session = make_session(make_agent("A desk with a rather long name"), external_id=EMAIL)
     make_message(session, content=f"I am {EMAIL}")
@@ -92,10 +92,10 @@ def test_the_letters_of_a_stand_in_are_whole_where_lists_are_narrow(page, settin
         assert shown.evaluate("(each) => each.getBoundingClientRect().right") <= width
 
 
-def test_what_is_opened_later_shows_the_same_letters(page, conversation):
+def test_parts_opened_later_show_the_same_stand_ins(page, conversation):
     run = make_run(conversation)
     make_task(run, conversation, "look-up", "tool_call", output=Json({"result": f"for {EMAIL}"}))
     page.goto(f"/conversations/{conversation.id}/")
     page.locator(".work summary").first.click()
-    expect(page.locator(".explanation")).to_contain_text(masked())
+    expect(page.locator(".step-list")).to_contain_text(masked())
     expect(page.locator(".message")).to_contain_text(masked())

@@ -1,4 +1,4 @@
-"""Conversations that come while the list is shown are announced, and wait to be asked for."""
+"""Conversations that arrive while the list is open are announced, and shown on a click."""
 
 import pytest
 from django.utils import timezone
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def ask(page):
-    """What the page does every 15 seconds while somebody can see it."""
+    """Do now what the page does every 15 seconds while it is visible."""
     with page.expect_response("**/conversations/new/**") as response:
         page.evaluate("document.dispatchEvent(new Event('refresh'))")
     assert response.value.request.headers["x-refresh"] == "1"
@@ -21,7 +21,7 @@ def announced(page):
     return page.locator(".new a")
 
 
-def test_new_ones_are_announced_without_moving_the_rows_and_shown_on_request(page, talks):
+def test_new_conversations_are_announced_without_moving_rows_and_shown_on_a_click(page, talks):
     open_list(page)
     ask(page)
     expect(announced(page)).to_have_count(0)
@@ -49,7 +49,7 @@ def test_new_ones_are_announced_without_moving_the_rows_and_shown_on_request(pag
     assert_not_reloaded(page)
 
 
-def test_only_what_the_filters_leave_is_announced(page, talks):
+def test_only_conversations_that_match_the_filters_are_announced(page, talks):
     open_list(page)
     field(page, "Search").press_sequentially("refund")
     wait_for_query(page, search="refund")
@@ -66,7 +66,7 @@ def test_only_what_the_filters_leave_is_announced(page, talks):
     assert_not_reloaded(page)
 
 
-def test_a_list_that_was_empty_announces_the_first(page):
+def test_an_empty_list_announces_its_first_conversation(page):
     open_list(page)
     expect(page.get_by_role("heading", name="No conversations yet")).to_be_visible()
     now = timezone.now()
@@ -90,7 +90,7 @@ def test_the_announcement_is_read_out(page, talks):
     expect(page.get_by_role("status").filter(has_text="1 new")).to_be_visible()
 
 
-def test_a_poll_that_fails_says_nothing(page, watch, talks):
+def test_a_failed_request_announces_nothing(page, watch, talks):
     page.route("**/conversations/new/**", lambda route: route.fulfill(status=503, body="broken"))
     open_list(page)
     with page.expect_event("console"):

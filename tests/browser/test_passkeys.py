@@ -1,4 +1,4 @@
-"""A passkey, from its adding to its removal, with the authenticator that Chromium simulates."""
+"""Adding, using and removing a passkey, with the authenticator that Chromium simulates."""
 
 import pytest
 from playwright.sync_api import expect
@@ -40,15 +40,16 @@ def open_account(page):
     expect(page.get_by_role("heading", name="Account")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_passkey_is_added_signs_in_and_is_removed(opened):
     page, _ = opened
     make_user()
     open_account(page)
     assert flaws(page, "account") == []
     page.get_by_role("link", name="Add a passkey").click()
-    page.get_by_label("A name").fill("My <b>laptop</b>")
+    page.get_by_label("Name, to tell").fill("My <b>laptop</b>")
     assert flaws(page, "passkey") == []
-    page.get_by_role("button", name="Add it").click()
+    page.get_by_role("button", name="Add passkey").click()
     expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
     expect(page.locator(".recovery-codes li")).to_have_count(10)
     assert flaws(page, "codes") == []
@@ -67,21 +68,22 @@ def test_a_passkey_is_added_signs_in_and_is_removed(opened):
     page.goto("/accounts/")
     page.get_by_role("link", name="Remove My").click()
     assert flaws(page, "remove") == []
-    page.get_by_role("button", name="Remove it").click()
+    page.get_by_role("button", name="Remove", exact=True).click()
     expect(page.get_by_role("heading", name="Account")).to_be_visible()
     expect(page.locator(".keys")).to_have_count(0)
 
     page.get_by_role("button", name="Sign out", exact=True).click()
     page.get_by_role("button", name="Use a passkey").click()
-    expect(page.get_by_text("This site does not know this passkey")).to_be_visible()
+    expect(page.get_by_text("registered on this site")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_passkey_is_a_second_factor_too(opened):
     page, _ = opened
     make_user()
     open_account(page)
     page.get_by_role("link", name="Add a passkey").click()
-    page.get_by_role("button", name="Add it").click()
+    page.get_by_role("button", name="Add passkey").click()
     page.get_by_role("link", name="I have saved them").click()
     page.get_by_role("button", name="Sign out", exact=True).click()
     sign_in(page, "alice")
@@ -91,11 +93,12 @@ def test_a_passkey_is_a_second_factor_too(opened):
     page.wait_for_url("**/conversations/")
 
 
-def test_an_app_is_added(opened):
+@pytest.mark.slow
+def test_an_authenticator_app_can_be_added(opened):
     page, _ = opened
     make_user()
     open_account(page)
-    page.get_by_role("link", name="Add an app").click()
+    page.get_by_role("link", name="Add authenticator app").click()
     assert flaws(page, "app") == []
     page.goto("/accounts/password/")
     assert flaws(page, "password") == []
@@ -104,7 +107,7 @@ def test_an_app_is_added(opened):
 
 
 @pytest.mark.usefixtures("_rows")
-def test_without_a_script_passkeys_are_not_offered(new_context):
+def test_without_javascript_passkeys_are_not_offered(new_context):
     context, _ = new_context(java_script_enabled=False)
     page = context.new_page()
     make_user()
@@ -113,4 +116,4 @@ def test_without_a_script_passkeys_are_not_offered(new_context):
     open_account(page)
     page.get_by_role("link", name="Add a passkey").click()
     expect(page.get_by_text("Passkeys need a browser that supports them")).to_be_visible()
-    expect(page.get_by_role("button", name="Add it")).to_be_hidden()
+    expect(page.get_by_role("button", name="Add passkey")).to_be_hidden()

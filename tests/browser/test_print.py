@@ -1,4 +1,4 @@
-"""What comes onto paper."""
+"""Printing a conversation."""
 
 import json
 import re
@@ -18,28 +18,27 @@ def on_paper(page):
     page.emulate_media(media="print")
 
 
-def test_opened_explanations_are_printed_and_no_buttons(page, conversation):  # noqa: F811
+def test_opened_runs_are_printed_without_buttons(page, conversation):  # noqa: F811
     page.goto(address(conversation))
     on_paper(page)
     expect(page.locator("details.work")).to_be_hidden()
     page.emulate_media(media="screen")
     open_run(page)
     on_paper(page)
-    expect(page.locator(".explanation li").first).to_be_visible()
-    expect(page.locator(".explanation li")).to_have_count(4)
-    for hidden in ("button", ".button", ".bar", ".tools", ".beside", ".explanation a", ".files"):
+    expect(page.locator(".step-list li").first).to_be_visible()
+    expect(page.locator(".step-list li")).to_have_count(4)
+    for hidden in ("button", ".button", ".bar", ".tools", ".beside", ".files"):
         for each in page.locator(hidden).all():
             expect(each).to_be_hidden()
-    expect(page.locator(".tasks > li").first).to_be_hidden()
     page.emulate_media(media="screen")
-    page.locator(".tasks details > summary").first.click()
-    expect(page.locator(".tasks .task")).to_be_visible()
+    page.locator(".step-list details > summary").first.click()
+    expect(page.locator(".step-list .task")).to_be_visible()
     on_paper(page)
-    expect(page.locator(".tasks .task")).to_be_visible()
-    expect(page.locator(".tasks > li:visible")).to_have_count(1)
+    expect(page.locator(".step-list .task")).to_be_visible()
+    expect(page.locator(".step-list li:visible")).to_have_count(4)
 
 
-def test_paper_has_dates_the_address_and_who_printed_it_when(page, conversation, live_server):  # noqa: F811
+def test_paper_shows_dates_the_address_and_who_printed_it_when(page, conversation, live_server):  # noqa: F811
     page.goto(address(conversation))
     expect(page.get_by_text("Printed by support")).to_be_hidden()
     on_paper(page)
@@ -50,7 +49,7 @@ def test_paper_has_dates_the_address_and_who_printed_it_when(page, conversation,
         assert AT.fullmatch(time.evaluate(AFTER))
 
 
-def test_when_is_when_it_is_printed(page, conversation):  # noqa: F811
+def test_the_time_on_paper_is_the_time_of_printing(page, conversation):  # noqa: F811
     page.goto(address(conversation))
     page.clock.set_fixed_time("2026-11-28T10:01:30Z")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -68,14 +67,14 @@ def test_all_of_a_long_conversation_is_printed(page):
     expect(page.locator(".message")).to_have_count(120)
     expect(page.get_by_role("button", name="Print")).to_be_visible()
     page.locator("details.work > summary").click()
-    expect(page.locator(".explanation")).to_be_visible()
+    expect(page.locator(".step-list")).to_be_visible()
     on_paper(page)
-    expect(page.locator(".explanation")).to_be_visible()
+    expect(page.locator(".step-list")).to_be_visible()
     expect(page.get_by_role("button", name="Print")).to_be_hidden()
     expect(page.locator(".message").last).to_be_visible()
 
 
-def test_a_tree_that_ends_early_says_so(page):
+def test_a_tree_that_is_cut_short_says_so(page):
     session = make_session()
     make_message(session, "assistant", json.dumps([0] * 600))
     page.goto(f"/conversations/{session.id}/")
@@ -86,13 +85,13 @@ def test_a_tree_that_ends_early_says_so(page):
     expect(page.locator(".json .number:visible")).to_have_count(600)
 
 
-def test_what_is_not_loaded_is_told(new_context, session_cookie):
+def test_paper_says_what_was_not_loaded(new_context, session_cookie):
     session = make_session()
     for number in range(120):
         make_message(session, content=f"number {number}. " + "x" * 5000 * (number == 3))
     context, _ = new_context(session_cookie, java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"/conversations/{session.id}/")
+    page.goto(f"/conversations/{session.id}/?from=0")
     on_paper(page)
     expect(page.get_by_text("are not printed here")).to_be_visible()
     expect(page.get_by_text("are not printed here")).to_contain_text(f"/{session.id}/print/")

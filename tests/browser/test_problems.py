@@ -1,4 +1,4 @@
-"""The links above the rows: problems with their numbers, and evaluations left out."""
+"""The links above the rows: problems with their numbers, and hiding evaluations."""
 
 import pytest
 from playwright.sync_api import expect
@@ -17,7 +17,7 @@ from .steps import (
     wait_for_query,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 NUMBERS = {
     "Any problem": "3",
@@ -32,7 +32,7 @@ NUMBERS = {
 
 @pytest.fixture
 def troubled(talks):
-    """To three conversations without a problem three with one, two of them of the agent Shop."""
+    """Three conversations without a problem and three with one, two of them with the agent Shop."""
     for text in ("one broke", "another broke"):
         make_run(talk(text, talks["Shop"]), output_data=Json(None))
     session = talk("a tool broke", external_id="eval:7")
@@ -125,7 +125,7 @@ def test_numbers_appear_beside_the_problems_and_follow_the_other_filters(page, w
     of_shop = NUMBERS | {"Any problem": "2", "Tool call failed": "0"}
     expect(problem_link(page, "Any problem")).to_have_text("Any problem 2")
     assert numbers(page) == of_shop
-    # They do not depend on the problem that is chosen.
+    # The numbers do not depend on the chosen problem.
     problem_link(page, "Tool call failed").click()
     expect(page.get_by_text("Nothing matches")).to_be_visible()
     assert numbers(page) == of_shop
@@ -136,7 +136,7 @@ def test_numbers_appear_beside_the_problems_and_follow_the_other_filters(page, w
     assert len(asked) == 4
 
 
-def test_the_list_is_there_and_works_before_the_numbers_are(page, troubled):
+def test_the_list_works_before_the_numbers_arrive(page, troubled):
     held = []
     page.route("**/conversations/counts/**", lambda route: held.append(route))
     open_list(page)
@@ -147,7 +147,7 @@ def test_the_list_is_there_and_works_before_the_numbers_are(page, troubled):
         page.wait_for_timeout(20)
     problem_link(page, "Run failed").click()
     expect(said(page)).to_have_text(["another broke", "one broke"])
-    # What was asked for the list before must not say how many this one has.
+    # The answer to the previous list's request must not set the numbers of this one.
     while len(held) < 2:
         page.wait_for_timeout(20)
     held[0].continue_()
@@ -160,7 +160,7 @@ def test_the_list_is_there_and_works_before_the_numbers_are(page, troubled):
     expect(page.locator("#counts")).to_have_count(1)
 
 
-def test_numbers_that_fail_leave_the_list_as_it_is(page, watch, troubled, monkeypatch):
+def test_if_counting_fails_the_list_stays_as_it_is(page, watch, troubled, monkeypatch):
     def broken(*args):
         raise ZeroDivisionError
 
@@ -174,8 +174,8 @@ def test_numbers_that_fail_leave_the_list_as_it_is(page, watch, troubled, monkey
     expect(page.locator("#counts").get_by_role("status")).to_have_text("6 conversations")
 
 
-def test_numbers_are_asked_for_once_and_not_where_nothing_is_shown(page, watch, talks):
-    open_list(page, "?start_date=yesterday")
+def test_numbers_are_requested_once_and_not_without_results(page, watch, talks):
+    open_list(page, "?start_date=someday")
     expect(page.get_by_text("Fix the highlighted filter")).to_be_visible()
     page.wait_for_load_state("networkidle")
     assert not [path for path in watch.paths() if "/counts/" in path]
@@ -186,7 +186,7 @@ def test_numbers_are_asked_for_once_and_not_where_nothing_is_shown(page, watch, 
     assert asked == ["/conversations/counts/?search=ref"]
 
 
-def test_many_are_told_as_so_many_and_more(page, troubled, monkeypatch):
+def test_large_numbers_end_with_a_plus(page, troubled, monkeypatch):
     monkeypatch.setattr(counts, "PROBLEM_UP_TO", 1)
     open_list(page)
     assert numbers(page) == NUMBERS | {"Any problem": "1+", "Run failed": "1+"}
@@ -204,7 +204,7 @@ def test_evaluations_are_hidden_by_a_link_and_brought_back_by_its_chip(page, tro
     wait_for_query(page, search="broke", evals="hidden")
     expect(page.get_by_role("link", name="Hide evaluations")).to_have_count(0)
     assert numbers(page) == NUMBERS | {"Any problem": "2", "Tool call failed": "0"}
-    # They stay hidden whatever else is chosen, typed, and loaded again.
+    # They stay hidden after choosing, typing and reloading.
     field(page, "Search").fill("a tool")
     expect(page.get_by_text("Nothing matches")).to_be_visible()
     wait_for_query(page, search="a tool", evals="hidden")
@@ -219,10 +219,10 @@ def test_evaluations_are_hidden_by_a_link_and_brought_back_by_its_chip(page, tro
     wait_for_query(page, search="a tool", evals="hidden")
 
 
-# Without a script
+# Without JavaScript
 
 
-def test_problems_search_and_evaluations_work_without_a_script(
+def test_problems_search_and_evaluations_work_without_javascript(
     new_context, session_cookie, troubled
 ):
     context, watch = new_context(session_cookie, java_script_enabled=False)
@@ -238,7 +238,7 @@ def test_problems_search_and_evaluations_work_without_a_script(
     field(page, "Search").fill("one")
     page.get_by_role("button", name="Filter").click()
     expect(said(page)).to_have_text(["one broke"])
-    expect(page.locator(".snippets mark")).to_have_text("one")
+    expect(page.locator(".said mark")).to_have_text("one")
     expect(chosen(page)).to_have_text("Any problem")
     page.get_by_role("link", name="Remove the filter Evaluations").click()
     page.get_by_role("link", name="Remove the filter Search").click()
@@ -249,13 +249,13 @@ def test_problems_search_and_evaluations_work_without_a_script(
     assert not [path for path in watch.paths() if "/counts/" in path or "/new/" in path]
 
 
-def test_the_label_of_a_problem_is_told_with_its_number(page):
+def test_the_label_of_a_problem_is_read_out_with_its_number(page):
     make_run(talk("one broke", make_agent("Shop")), output_data=Json(None))
     open_list(page)
     expect(page.get_by_role("link", name="Run failed 1", exact=True)).to_be_visible()
 
 
-def test_a_press_on_a_problem_is_not_lost_when_its_number_arrives(page, troubled):
+def test_a_click_on_a_problem_is_not_lost_when_its_number_arrives(page, troubled):
     held = []
 
     def hold(route):

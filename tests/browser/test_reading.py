@@ -1,4 +1,4 @@
-"""Reading a conversation: Markdown and its source, links to messages, pages, live runs, copies."""
+"""Reading a conversation: Markdown and its source, links to messages, pages, updates, copies."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from ..support.factories import (
 from .flaws import flaws
 from .steps import asked, follow
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 MARKDOWN = """# Your order
 
@@ -41,15 +41,9 @@ POLL = 4_100
 
 @pytest.fixture
 def new_context(new_context):
-    """Too narrow for the list beside a conversation, which would still load as a test ends."""
+    """Screens too narrow for the list beside a conversation, which might load after the test."""
     viewport = {"width": 1200, "height": 900}
     return lambda cookie=None, **options: new_context(cookie, **{"viewport": viewport, **options})
-
-
-@pytest.fixture
-def page_without_javascript(new_context, session_cookie):
-    context, _ = new_context(session_cookie, java_script_enabled=False)
-    return context.new_page()
 
 
 @pytest.fixture
@@ -113,7 +107,7 @@ def test_markdown_is_rendered_and_its_source_is_a_link_away(any_page, conversati
     assert urlsplit(page.url).query == "search=order"
 
 
-def test_the_source_stays_on_the_way_through_the_list(page):
+def test_the_source_stays_chosen_in_the_next_conversation(page):
     first, second = make_session(), make_session()
     make_message(first, content="*One*")
     make_message(second, content="*Two*")
@@ -125,7 +119,7 @@ def test_the_source_stays_on_the_way_through_the_list(page):
 
 
 HEBREW = "שלום עולם"
-# Whether each line of an element's text begins on the right.
+# For each line of an element's text, whether it begins on the right.
 ON_THE_RIGHT = """(element) => {
   const found = [];
   const around = element.getBoundingClientRect();
@@ -143,7 +137,7 @@ ON_THE_RIGHT = """(element) => {
 }"""
 
 
-def test_each_line_that_was_typed_and_each_paragraph_has_its_own_direction(page):
+def test_each_typed_line_and_each_paragraph_has_its_own_direction(page):
     session = make_session()
     wide = "a rather long line of English words that makes the bubble as wide as it may become now"
     make_message(session, "user", f"{wide}\n{HEBREW}\nEnglish\n\n{HEBREW}")
@@ -163,13 +157,13 @@ def test_each_line_that_was_typed_and_each_paragraph_has_its_own_direction(page)
         *(("th >> nth=0", True), ("td >> nth=1", True), ("pre", False)),
     ):
         assert rendered.locator(place).evaluate(ON_THE_RIGHT) == [on_the_right], place
-    # The item's number stands on its side.
+    # The item's number is on the same side.
     assert rendered.locator("ol > li").evaluate_all(
         "(all) => all.map((one) => getComputedStyle(one).direction)"
     ) == ["rtl", "ltr"]
 
 
-def test_what_was_typed_keeps_every_character_and_line_break(any_page):
+def test_typed_messages_keep_every_character_and_line_break(any_page):
     page = any_page
     session = make_session()
     typed = "100*100/400*56\n1. 5. 8.\n\n\n[ORDER]: 4711-A\n  \\\\server\\share\tx"
@@ -183,7 +177,7 @@ def test_what_was_typed_keeps_every_character_and_line_break(any_page):
     assert shown.locator("*").count() == 1
 
 
-def test_a_list_in_a_message_that_is_longer_than_its_tree_leads_to_all_of_it(any_page):
+def test_a_message_that_is_longer_than_its_tree_links_to_all_of_it(any_page):
     page = any_page
     session = make_session()
     make_message(session, "assistant", str(list(range(100, 621))))
@@ -207,7 +201,7 @@ def test_each_day_begins_with_its_weekday_and_date(page, media):
     expect(page.locator(".day").last).to_be_visible()
 
 
-# Where a link leads
+# Links to messages
 
 
 def needles(found_in):
@@ -219,7 +213,7 @@ def needles(found_in):
     return session
 
 
-def test_the_search_term_is_highlighted_and_its_message_in_view(page):
+def test_the_search_term_is_marked_and_its_message_is_in_view(page):
     needles(40)
     page.goto("/conversations/?search=needle")
     page.locator("a.row").click()
@@ -229,7 +223,7 @@ def test_the_search_term_is_highlighted_and_its_message_in_view(page):
     expect(page.locator(".message mark")).to_have_count(1)
 
 
-def test_the_search_term_is_in_view_after_walking_on(page):
+def test_the_search_term_is_in_view_in_the_next_conversation(page):
     needles(45)
     newest = needles(30)
     page.goto(address(newest, "?search=needle"))
@@ -241,7 +235,7 @@ def test_the_search_term_is_in_view_after_walking_on(page):
 
 
 @pytest.mark.parametrize("query", ["m={message}", "from=0", "search=refund&m={message}"])
-def test_a_link_to_a_place_keeps_the_way_on(page, filtered, query):
+def test_a_link_to_a_message_keeps_the_links_to_neighbours(page, filtered, query):
     middle = filtered["two"]
     message = make_message(middle, content="refund again")
     page.goto(address(middle, "?" + query.format(message=message.id)))
@@ -256,7 +250,7 @@ def test_the_search_term_is_found_on_a_later_page(any_page, long_conversation):
 
 
 @pytest.mark.parametrize("number", [3, 70, 100, 199])
-def test_a_link_to_a_message_leads_to_it(page, long_conversation, number):
+def test_a_link_to_a_message_shows_it(page, long_conversation, number):
     message = long_conversation.messages[number]
     page.goto(address(long_conversation, f"?m={message.id}"))
     found = page.locator(".message.focus")
@@ -276,7 +270,7 @@ def test_every_message_has_a_link_to_itself(any_page, long_conversation):
     expect(found).to_be_in_viewport()
 
 
-def test_a_task_and_a_run_lead_back_to_their_place(any_page, conversation):
+def test_a_task_and_a_run_link_back_to_their_place(any_page, conversation):
     page = any_page
     page.goto(address(conversation, f"tasks/{conversation.task.id}/"))
     page.get_by_role("link", name="The conversation").click()
@@ -285,7 +279,7 @@ def test_a_task_and_a_run_lead_back_to_their_place(any_page, conversation):
     expect(page.locator(f"#run-{conversation.run.id}")).to_be_in_viewport()
 
 
-def test_a_run_leads_back_to_its_place_on_a_later_page(page, long_conversation):
+def test_a_run_links_back_to_its_place_on_a_later_page(page, long_conversation):
     run = make_run(long_conversation)
     page.goto(address(long_conversation, f"runs/{run.id}/"))
     page.get_by_role("link", name="The conversation").click()
@@ -295,7 +289,7 @@ def test_a_run_leads_back_to_its_place_on_a_later_page(page, long_conversation):
 # Long messages and long conversations
 
 
-def test_a_long_message_opens_whole_on_demand(page, watch):
+def test_a_long_message_opens_in_full_on_demand(page, watch):
     session = make_session()
     text = "".join(f"Sentence {number}. " for number in range(600)).strip()
     message = make_message(session, "assistant", text)
@@ -326,11 +320,10 @@ def test_a_long_message_opens_without_javascript(page_without_javascript):
     expect(page.locator(".message.focus")).to_have_count(1)
 
 
-def test_later_messages_come_as_one_scrolls(page, watch, long_conversation):
-    page.goto(address(long_conversation))
+def test_later_messages_load_while_scrolling(page, watch, long_conversation):
+    page.goto(address(long_conversation, "?from=0"))
     assert ids(page) == ids_of(long_conversation.messages[:80])
     expect(page.get_by_role("link", name="Later messages (120 left)")).to_have_count(1)
-    assert asked(watch, "?from=") == []
     for shown in (160, 200):
         page.locator(".message").last.scroll_into_view_if_needed()
         page.mouse.wheel(0, 1_000)
@@ -338,12 +331,12 @@ def test_later_messages_come_as_one_scrolls(page, watch, long_conversation):
     assert ids(page) == ids_of(long_conversation.messages)
     expect(page.get_by_role("link", name="Later messages")).to_have_count(0)
     expect(page.get_by_role("link", name="Earlier messages").filter(visible=True)).to_have_count(0)
-    assert len(asked(watch, "?from=")) == 2
+    assert len(asked(watch, "?from=")) == 3
 
 
 def test_later_and_earlier_messages_without_javascript(page_without_javascript, long_conversation):
     page = page_without_javascript
-    page.goto(address(long_conversation))
+    page.goto(address(long_conversation, "?from=0"))
     parts = [long_conversation.messages[start : start + 80] for start in (0, 80, 160)]
     follow(page, "Later messages (120 left)")
     assert ids(page) == ids_of(parts[1])
@@ -356,11 +349,107 @@ def test_later_and_earlier_messages_without_javascript(page_without_javascript, 
     expect(page.get_by_role("link", name="Earlier messages")).to_have_count(0)
 
 
-def test_a_run_over_two_pages_has_each_message_and_its_end_once(page):
+def test_a_long_conversation_opens_at_its_newest_message(page, long_conversation):
+    page.goto("/conversations/")
+    page.locator("a.row").click()
+    expect(page.locator(".message").last).to_be_in_viewport()
+    assert ids(page) == ids_of(long_conversation.messages[120:])
+    assert page.url.endswith(address(long_conversation))
+    expect(page.get_by_role("link", name="Later messages")).to_have_count(0)
+
+
+@pytest.mark.parametrize("items", [1, 79, 80])
+def test_a_conversation_of_one_page_opens_at_its_beginning(page, items):
+    session = make_session()
+    for number in range(items):
+        make_message(session, content=f"Message {number}.")
+    page.goto(address(session))
+    expect(page.locator(".message")).to_have_count(items)
+    expect(page.locator("h1")).to_be_in_viewport()
+    expect(page.locator(".places")).to_have_count(0)
+
+
+def test_earlier_messages_load_above_without_moving_the_page(page, long_conversation):
+    messages = long_conversation.messages
+    page.goto(address(long_conversation))
+    for shown in (160, 200):
+        first = page.locator(f"#message-{messages[200 - page.locator('.message').count()].id}")
+        page.get_by_role("link", name="Earlier messages").filter(visible=True).click()
+        expect(page.locator(".message")).to_have_count(shown)
+        expect(first).to_be_in_viewport()
+    assert ids(page) == ids_of(messages)
+    expect(page.get_by_role("link", name="Earlier messages").filter(visible=True)).to_have_count(0)
+
+
+def test_links_show_the_beginning_and_the_end(any_page, long_conversation):
+    page, messages = any_page, long_conversation.messages
+    page.goto(address(long_conversation))
+    above, below = page.locator(".places").all()
+    below.get_by_role("link", name="Beginning").click()
+    page.wait_for_url("**?from=0")
+    expect(page.locator(f"#message-{messages[0].id}")).to_be_in_viewport()
+    above.get_by_role("link", name="End").click()
+    page.wait_for_url("**?from=120#end")
+    expect(page.locator(f"#message-{messages[199].id}")).to_be_in_viewport()
+    page.go_back()
+    page.wait_for_url("**?from=0")
+    expect(page.locator(f"#message-{messages[0].id}")).to_be_in_viewport()
+
+
+@pytest.fixture
+def many_runs():
+    """A conversation of 250 runs, one of which failed."""
+    session = make_session()
+    start = timezone.now() - timedelta(days=2)
+    session.runs = []
+    for number in range(250):
+        at = start + timedelta(minutes=number)
+        output = {"output_data": NULL} if number == 30 else {}
+        run = make_run(session, created_at=at, **output)
+        make_message(session, content=f"Question {number}", run_id=run.id, created_at=at)
+        session.runs.append(run)
+    return session
+
+
+def test_the_list_of_runs_links_to_each_run(page, watch, many_runs):
+    page.goto(address(many_runs))
+    assert asked(watch, "/runs/") == []
+    outline = page.locator(".places").last.locator("details")
+    outline.locator("> summary").click()
+    rows = outline.locator("li")
+    expect(rows).to_have_count(100)
+    expect(rows.first).to_contain_text("Question 249")
+    for left in (150, 50):
+        outline.get_by_role("link", name=f"Earlier runs ({left} left)").click()
+    expect(rows).to_have_count(250)
+    failed = rows.filter(has=page.locator(".pill.failed"))
+    expect(failed).to_contain_text("Question 30")
+    failed.get_by_role("link").click()
+    run = many_runs.runs[30]
+    page.wait_for_url(f"**{address(many_runs)}?run={run.id}#run-{run.id}")
+    expect(page.locator(f"#run-{run.id} .outcome.failed")).to_be_in_viewport()
+    page.go_back()
+    page.wait_for_url(f"**{address(many_runs)}")
+    expect(page.locator(".message", has_text="Question 249")).to_be_in_viewport()
+
+
+def test_the_list_of_runs_works_without_javascript(page_without_javascript, many_runs):
+    page = page_without_javascript
+    page.goto(address(many_runs, "?source"))
+    page.locator(".places summary").first.click()
+    page.get_by_role("link", name="Open the list of runs").first.click()
+    follow(page, "Earlier runs (150 left)")
+    page.get_by_role("link", name="Question 100").click()
+    run = many_runs.runs[100]
+    page.wait_for_url(f"**{address(many_runs)}?source=&run={run.id}#run-{run.id}")
+    expect(page.locator(f"#run-{run.id}")).to_be_in_viewport()
+
+
+def test_a_run_across_two_pages_shows_each_message_and_its_end_once(page):
     session = make_session()
     run = make_run(session)
     messages = [make_message(session, content=f"{n}", run_id=run.id) for n in range(100)]
-    page.goto(address(session))
+    page.goto(address(session, "?from=0"))
     page.locator(".message").last.scroll_into_view_if_needed()
     page.mouse.wheel(0, 1_000)
     expect(page.locator(".message")).to_have_count(100)
@@ -368,7 +457,7 @@ def test_a_run_over_two_pages_has_each_message_and_its_end_once(page):
     expect(page.locator("details.work")).to_have_count(1)
 
 
-# What the transcript says besides the words
+# What the transcript shows between messages
 
 
 def test_a_long_silence_is_a_divider(page):
@@ -397,7 +486,7 @@ def test_the_times_of_messages_are_in_the_zone_of_the_viewer(new_context, sessio
     expect(time).to_have_attribute("title", "3 Jan 2025, 05:30:00 JST")
 
 
-def test_the_reason_of_a_failed_run_stands_where_the_answer_should_be(any_page):
+def test_the_reason_of_a_failed_run_is_where_the_answer_should_be(any_page):
     page = any_page
     session = make_session()
     run = make_run(session, output_data=NULL)
@@ -461,12 +550,12 @@ def test_model_calls_open_without_javascript(page_without_javascript):
     expect(page.locator(".json .string")).to_have_text("Hello there")
 
 
-# On to the next
+# The next conversation
 
 
 @pytest.fixture
 def filtered():
-    """Three conversations that the search finds and, between them, two that it does not."""
+    """Three conversations that match the search and, between them, two that do not."""
     made = {}
     for name in ("one", "other", "two", "another", "three"):
         made[name] = make_session(external_id=name)
@@ -474,7 +563,7 @@ def filtered():
     return made
 
 
-def test_the_keys_walk_within_the_filtered_list(page, filtered):
+def test_keys_go_to_neighbours_in_the_filtered_list(page, filtered):
     page.goto("/conversations/?search=refund")
     page.locator("a.row", has_text="three").click()
     title = page.locator("h1")
@@ -490,7 +579,7 @@ def test_the_keys_walk_within_the_filtered_list(page, filtered):
     expect(title).to_have_text("two")
 
 
-def test_the_links_walk_within_the_filtered_list(any_page, filtered):
+def test_links_go_to_neighbours_in_the_filtered_list(any_page, filtered):
     page = any_page
     page.goto(address(filtered["two"], "?search=refund"))
     walk = page.locator(".walk a")
@@ -507,7 +596,7 @@ def test_the_links_walk_within_the_filtered_list(any_page, filtered):
     page.wait_for_url("**/conversations/?search=refund")
 
 
-def test_the_other_conversations_of_the_same_person(any_page):
+def test_a_link_shows_the_other_conversations_of_the_same_person(any_page):
     page = any_page
     first = make_session(make_agent("Shop"), external_id="person-1")
     second = make_session(make_agent("Bank"), external_id="person-1")
@@ -521,7 +610,7 @@ def test_the_other_conversations_of_the_same_person(any_page):
     expect(others.get_by_role("link")).to_have_text(["All with this id", "Shop"])
 
 
-# To take along
+# Copies, downloads and printing
 
 
 @pytest.mark.parametrize(
@@ -556,7 +645,7 @@ def test_the_transcript_is_copied(new_context, session_cookie, conversation, nam
 
 
 @pytest.mark.parametrize("reason", ["network", "error", "signed out", "clipboard"])
-def test_what_cannot_be_copied_is_told(new_context, session_cookie, conversation, reason):
+def test_a_failed_copy_says_so(new_context, session_cookie, conversation, reason):
     context, watch = new_context(session_cookie)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
@@ -579,7 +668,7 @@ def test_what_cannot_be_copied_is_told(new_context, session_cookie, conversation
     watch.complaints = [one for one in watch.complaints if "Failed to load resource" not in one]
 
 
-def test_two_presses_leave_the_link_its_name(new_context, session_cookie, conversation):
+def test_the_link_keeps_its_text_after_two_clicks(new_context, session_cookie, conversation):
     context, _ = new_context(session_cookie)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
@@ -613,7 +702,7 @@ def test_the_conversation_is_downloaded_as_json(page, conversation):
     assert [one["name"] for one in found["tasks"]] == ["look-up"]
 
 
-def test_print_shows_what_was_said_and_not_the_machinery(page, conversation):
+def test_print_shows_messages_without_buttons_and_menus(page, conversation):
     failed = make_run(conversation, output_data=NULL)
     make_message(conversation, "user", "Again?", run_id=failed.id)
     make_session(external_id="ticket-7")
@@ -630,12 +719,12 @@ def test_print_shows_what_was_said_and_not_the_machinery(page, conversation):
     expect(page.locator(".outcome.failed")).to_be_visible()
 
 
-# Live
+# Updates
 
 
 @pytest.fixture
 def running():
-    """A conversation whose last run has not ended."""
+    """A conversation whose last run is unfinished."""
     session = make_session(make_agent("Shop"))
     for number in range(30):
         make_message(session, content=f"Before {number}. " * 20)
@@ -657,26 +746,26 @@ def end(session):
         )
 
 
-def polls(watch):
-    """How often it was asked whether anything has changed."""
+def requests_for_changes(watch):
+    """How many times the page asked for changes."""
     return len(asked(watch, "/conversations/new/"))
 
 
 def loads(watch, session):
-    """How often the conversation was asked for again, besides the page itself."""
+    """How many times the conversation was fetched again after the page was loaded."""
     return len([path for path in watch.paths() if path.startswith(address(session))]) - 1
 
 
-def test_a_conversation_is_asked_about_and_loaded_only_when_it_has_changed(page, watch, running):
+def test_a_conversation_is_only_fetched_again_when_it_has_changed(page, watch, running):
     page.clock.install()
     page.goto(address(running), wait_until="networkidle")
     expect(page.locator(".outcome.running")).to_be_visible()
-    assert polls(watch) == 0
+    assert requests_for_changes(watch) == 0
     for count in (1, 2):
         with page.expect_response("**/conversations/new/**") as response:
             page.clock.run_for(POLL)
         assert response.value.request.headers["x-refresh"] == "1"
-        assert (polls(watch), loads(watch, running)) == (count, 0)
+        assert (requests_for_changes(watch), loads(watch, running)) == (count, 0)
     expect(page.locator(".outcome.running")).to_be_visible()
     end(running)
     with page.expect_response(f"**{address(running)}**") as response:
@@ -687,13 +776,13 @@ def test_a_conversation_is_asked_about_and_loaded_only_when_it_has_changed(page,
     expect(page.locator(".run .pill.completed")).to_have_count(1)
     expect(page.locator(".facts .pill.completed")).to_have_count(1)
     expect(page.locator(".message")).to_have_count(32)
-    # Less often from now on.
+    # From now on, the page asks less often.
     page.clock.run_for(10_000)
     page.wait_for_timeout(200)
-    assert polls(watch) == 3
+    assert requests_for_changes(watch) == 3
     with page.expect_response("**/conversations/new/**"):
         page.clock.run_for(POLL + 1_000)
-    assert (polls(watch), loads(watch, running)) == (4, 1)
+    assert (requests_for_changes(watch), loads(watch, running)) == (4, 1)
 
 
 def test_a_refresh_closes_nothing_and_moves_nothing(page, watch, running):
@@ -701,7 +790,7 @@ def test_a_refresh_closes_nothing_and_moves_nothing(page, watch, running):
     page.clock.install()
     page.goto(address(running))
     page.locator("details.work > summary").click()
-    task = page.locator(".tasks > li > details")
+    task = page.locator(".step-list li > details")
     task.locator("> summary").click()
     expect(task.locator(".task")).to_be_visible()
     rest = page.locator(f"#message-{long.id} .rest")
@@ -730,11 +819,11 @@ def test_a_refresh_closes_nothing_and_moves_nothing(page, watch, running):
     expect(task.locator(".task")).to_be_visible()
     expect(rest.locator(".text")).to_be_visible()
     assert task.evaluate("(element) => element === window.opened && element.open")
-    # The steps of the run that ended were, the task was not.
+    # The steps of the ended run were loaded again, the task was not.
     assert (len(asked(watch, "/runs/")), len(asked(watch, "/tasks/"))) == (loaded[0] + 1, loaded[1])
 
 
-def test_a_hidden_tab_does_not_ask(page, watch, running):
+def test_a_hidden_tab_does_not_ask_for_changes(page, watch, running):
     page.add_init_script(
         """window.shown = false;
         Object.defineProperty(document, "visibilityState", {
@@ -747,8 +836,8 @@ def test_a_hidden_tab_does_not_ask(page, watch, running):
     for _ in range(3):
         page.clock.run_for(POLL)
     page.wait_for_timeout(200)
-    assert (polls(watch), loads(watch, running)) == (0, 0)
-    # At once.
+    assert (requests_for_changes(watch), loads(watch, running)) == (0, 0)
+    # It asks as soon as it is visible again.
     page.evaluate("window.shown = true; document.dispatchEvent(new Event('visibilitychange'))")
     expect(said(page).last).to_have_text("On its way.")
 
@@ -760,7 +849,7 @@ def test_the_last_page_of_a_long_conversation_refreshes(page, watch, long_conver
     )
     question = make_message(session, "user", "Where is it?", run_id=session.run.id)
     page.clock.install()
-    page.goto(address(session))
+    page.goto(address(session, "?from=0"))
     for shown in (160, 201):
         page.locator(".message").last.scroll_into_view_if_needed()
         page.mouse.wheel(0, 1_000)
@@ -775,12 +864,12 @@ def test_the_last_page_of_a_long_conversation_refreshes(page, watch, long_conver
     expect(page.locator(".facts .pill")).to_have_text("Completed")
 
 
-# For everybody
+# Accessibility
 
 
 @pytest.fixture
 def of_every_kind():
-    """A conversation with all that a transcript can show, and its addresses."""
+    """{kind: address} of a conversation with everything that a transcript can show."""
     session = make_session(make_agent("Shop"), external_id="ticket-7")
     make_session(make_agent("Bank"), external_id="ticket-7")
     run = make_run(session)
@@ -823,10 +912,10 @@ def of_every_kind():
 )
 def test_no_barrier_in_light_and_dark(page, of_every_kind, kind):
     page.goto(of_every_kind[kind])
-    for folded, loaded in ((".work", ".run-tasks"), (".model-calls", ""), (".rest", ".whole")):
+    for folded, loaded in ((".work", ".run-steps"), (".model-calls", ""), (".rest", ".whole")):
         details = page.locator(folded)
         details.evaluate_all("(all) => all.forEach((one) => (one.open = true))")
         if loaded:
             expect(page.locator(f"{folded} {loaded}")).to_have_count(details.count())
-    # The headings of a message are those of who wrote it.
+    # Headings inside a message are the author's, so their order is not checked.
     assert [flaw for flaw in flaws(page) if ": heading-order ['h" not in flaw] == []

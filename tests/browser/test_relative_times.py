@@ -1,4 +1,4 @@
-"""Relative times go on while a page is open."""
+"""Relative times stay current while a page is open."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from ..support.factories import make_agent, make_message, make_session
 from .steps import field, open_list, wait_for_query
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def shown(page):
 
 
 def pass_time(page, milliseconds):
-    """When what the page asks for by itself has come: its own time limits pass too."""
+    """Move the clock, but only once no request is pending: the clock also moves their timeouts."""
     expect(page.locator("#counts[hx-get], .htmx-request")).to_have_count(0)
     page.clock.fast_forward(milliseconds)
 
@@ -45,7 +45,7 @@ def hide(page, state: str):
     )
 
 
-def test_just_now_does_not_stay(page, agent):
+def test_just_now_becomes_minutes_ago(page, agent):
     talked(agent, timedelta(seconds=2))
     talked(agent, timedelta(minutes=59))
     talked(agent, timedelta(hours=23, minutes=59))
@@ -57,7 +57,7 @@ def test_just_now_does_not_stay(page, agent):
     pass_time(page, 120_000)
     expect(shown(page).first).to_have_text("3 minutes ago")
     expect(page.locator(".row .when small").first).to_have_text("created 3 minutes ago")
-    # The exact time stays.
+    # The exact time does not change.
     assert "UTC" in shown(page).first.get_attribute("title")
 
 
@@ -72,7 +72,7 @@ def test_a_browser_whose_clock_is_off_counts_from_what_the_server_said(page, age
     expect(shown(page)).to_have_text(["3 minutes ago", "10 minutes ago"])
 
 
-def test_what_is_swapped_in_goes_on_too(page, agent):
+def test_times_in_fragments_stay_current_too(page, agent):
     talked(agent, timedelta(seconds=2), "refund")
     page.clock.install()
     open_list(page)
@@ -80,13 +80,13 @@ def test_what_is_swapped_in_goes_on_too(page, agent):
     expect(shown(page)).to_have_text("5 minutes ago")
     field(page, "Search").press_sequentially("refund")
     wait_for_query(page, search="refund")
-    # The server's own clock has not moved.
+    # Only the browser's clock has moved, not the server's.
     expect(shown(page)).to_have_text("just now")
     pass_time(page, 120_000)
     expect(shown(page)).to_have_text("2 minutes ago")
 
 
-def test_a_hidden_page_rests_and_is_right_when_it_is_seen_again(page, agent):
+def test_a_hidden_page_updates_times_when_it_is_visible_again(page, agent):
     talked(agent, timedelta(seconds=2))
     page.clock.install()
     open_list(page)

@@ -1,4 +1,4 @@
-"""The search box: words and where they were found, ids that open what they name."""
+"""The search box: words with snippets, and ids that open their conversation."""
 
 import re
 import uuid
@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from ..support.factories import Json, make_message, make_run, make_session, make_task
 from .steps import (
     LIST,
+    asked,
     assert_not_reloaded,
     field,
     open_list,
@@ -17,12 +18,12 @@ from .steps import (
     wait_for_query,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
 def long_talk(talks):
-    """A conversation of many messages, with the word of interest in its 31st and 41st."""
+    """A conversation of many messages. The 31st and the 41st have the word to search for."""
     session = make_session(talks["Shop"], external_id="long-1")
     run = make_run(session)
     texts = {30: "Where is my <b>Parcel</b>?", 40: "The parcel is lost."}
@@ -40,7 +41,7 @@ def snippets(page):
 # Words
 
 
-def test_typing_shows_where_the_words_were_said_with_the_term_marked(page, long_talk):
+def test_typing_shows_snippets_with_the_term_marked(page, long_talk):
     open_list(page)
     expect(snippets(page)).to_have_count(0)
     search = field(page, "Search")
@@ -87,14 +88,14 @@ def test_back_and_reload_keep_the_search_and_its_snippets(page, long_talk):
     expect(snippets(page)).to_have_count(2)
     field(page, "Search").fill("refund")
     wait_for_query(page, search="refund")
-    expect(snippets(page)).to_have_text(["user refund please"])
+    expect(page.locator(".row mark")).to_have_text("refund")
     page.go_back()
     wait_for_query(page, search="parcel")
     expect(snippets(page)).to_have_count(2)
     expect(field(page, "Search")).to_have_value("parcel")
 
 
-def test_errors_and_tools_are_searched_where_the_reader_asks_for_them(page, talks):
+def test_errors_and_tools_are_searched_if_chosen(page, talks):
     session = talk("Something else")
     run = make_run(session)
     output = Json({"result": "Error: the printer is on fire"})
@@ -117,24 +118,89 @@ def test_errors_and_tools_are_searched_where_the_reader_asks_for_them(page, talk
     wait_for_query(page, search="printer")
 
 
-def test_one_letter_is_explained_until_there_are_two(page, talks):
+@pytest.mark.parametrize("typed", ["r", '"r', " "])
+def test_the_list_waits_for_the_second_letter(page, watch, talks, typed):
+    open_list(page)
+    page.wait_for_load_state("networkidle")
+    watch.requests.clear()
+    search = field(page, "Search")
+    search.press_sequentially(typed)
+    page.wait_for_timeout(600)
+    assert asked(watch, "search=") == []
+    expect(said(page)).to_have_count(3)
+    expect(page.locator(".field .error")).to_have_count(0)
+    search.fill("re")
+    expect(page.locator(".chip")).to_have_text("Search re")
+    expect(said(page)).to_have_count(3)
+    expect(search).to_be_focused()
+    # The rows of the last search stay while the user types a new one.
+    search.press("Backspace")
+    page.wait_for_timeout(600)
+    expect(page.locator(".chip")).to_have_text("Search re")
+    search.press("Backspace")
+    expect(page.locator(".chip")).to_have_count(0)
+    assert_not_reloaded(page)
+
+
+def test_enter_after_one_letter_gets_an_explanation(page, talks):
     open_list(page)
     search = field(page, "Search")
     search.press("r")
+    search.press("Enter")
     expect(page.get_by_text("Search for at least two characters.")).to_be_visible()
+    expect(page.get_by_text("Fix the highlighted filter to see results.")).to_be_visible()
     expect(page.locator(".row")).to_have_count(0)
     search.press("e")
     expect(said(page)).to_have_count(3)
     expect(page.locator(".field .error")).to_have_count(0)
     expect(search).to_have_value("re")
-    expect(search).to_be_focused()
     assert_not_reloaded(page)
+
+
+@pytest.mark.parametrize("late", ["requests", "live", "keyboard"])
+def test_counts_of_the_list_before_do_not_replace_an_explanation(page, talks, late):
+    """Not even if one of the scripts comes late: until then, htmx asks for nothing."""
+    held = []
+    scripts = []
+    page.route(re.compile(f"/{late}[^/]*\\.js"), lambda route: scripts.append(route))
+    page.route(re.compile("/counts/"), lambda route: held.append(route))
+    page.goto(LIST, wait_until="commit")
+    while not scripts:
+        page.wait_for_timeout(20)
+    page.wait_for_timeout(300)
+    assert not held
+    scripts[0].continue_()
+    while not held:
+        page.wait_for_timeout(20)
+    search = field(page, "Search")
+    search.press("r")
+    search.press("Enter")
+    explanation = page.get_by_text("Fix the highlighted filter to see results.")
+    expect(explanation).to_be_visible()
+    with page.expect_response(re.compile("/counts/")) as answer:
+        held[0].continue_()
+    answer.value.finished()
+    page.wait_for_timeout(200)
+    expect(explanation).to_be_visible()
+
+
+def test_typing_one_letter_does_not_cancel_a_pending_search(page, talks):
+    held = []
+    open_list(page)
+    page.route(re.compile("agent="), lambda route: held.append(route))
+    field(page, "Agent").select_option("Bank")
+    while not held:
+        page.wait_for_timeout(20)
+    field(page, "Search").press("r")
+    held[0].continue_()
+    expect(said(page)).to_have_count(2)
+    expect(field(page, "Search")).to_have_value("r")
 
 
 # Ids
 
 
-def test_typing_an_id_lists_what_it_names_and_enter_opens_it(page, talks):
+def test_typing_an_id_lists_its_conversation_and_enter_opens_it(page, talks):
     session = talk("found by its id", external_id="by-id")
     open_list(page)
     search = field(page, "Search")
@@ -162,7 +228,7 @@ def test_a_pasted_id_is_opened_by_enter_at_once(page, talks):
     expect(page.get_by_role("heading", name="by-id")).to_be_visible()
 
 
-def test_external_ids_are_listed_by_their_beginning_and_the_only_one_opens(page, talks):
+def test_external_ids_are_listed_by_prefix_and_the_only_one_opens(page, talks):
     session = talk("found by its key", talks["Shop"], external_id="key-1")
     talk("another", external_id="KEY-2")
     open_list(page)
@@ -180,7 +246,7 @@ def test_external_ids_are_listed_by_their_beginning_and_the_only_one_opens(page,
     page.wait_for_url(f"**/conversations/{session.id}/?search=key-1")
 
 
-def test_a_row_that_is_named_opens_with_its_list_and_back_returns_to_it(page, talks):
+def test_a_conversation_found_by_id_opens_and_back_returns_to_the_list(page, talks):
     older = talk("the first", talks["Shop"], external_id="key-1")
     talk("the second", talks["Bank"], external_id="key-1")
     open_list(page)
@@ -194,7 +260,7 @@ def test_a_row_that_is_named_opens_with_its_list_and_back_returns_to_it(page, ta
     expect(said(page)).to_have_text(["the second", "the first"])
 
 
-def test_the_filter_of_an_address_is_a_chip_that_can_be_removed(page, talks):
+def test_a_filter_in_the_address_is_a_chip_that_can_be_removed(page, talks):
     talk("found by its key", talks["Shop"], external_id="key-1")
     open_list(page, "?external_id=key")
     expect(said(page)).to_have_text(["found by its key"])
@@ -203,7 +269,7 @@ def test_the_filter_of_an_address_is_a_chip_that_can_be_removed(page, talks):
     expect(said(page)).to_have_count(4)
 
 
-def test_an_id_that_names_nothing_is_searched_for(page, talks):
+def test_an_unknown_id_is_searched_for_as_text(page, talks):
     name = str(uuid.uuid4())
     talk(f"Please look at {name}")
     open_list(page)
@@ -225,7 +291,7 @@ def test_an_address_with_an_id_lists_it(new_context, session_cookie, talks, scri
     expect(snippets(page)).to_have_text([f"session id {session.id}"])
 
 
-def test_a_search_that_finds_nothing_leads_to_one_that_does(page, long_talk):
+def test_a_search_without_matches_links_to_one_with_matches(page, long_talk):
     open_list(page, "?search=PARCEL%20nowhere")
     expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible()
     page.get_by_role("link", name="Leave out “nowhere”").click()

@@ -1,4 +1,4 @@
-"""Conversations stay on the server: a browser keeps none of them, and Back shows none."""
+"""Browsers store nothing about conversations, and Back shows none after signing out."""
 
 import re
 
@@ -10,7 +10,7 @@ from ..support.factories import Json, make_agent, make_message, make_run, make_s
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 WORD = "zanzibar"
-# Everything that a page may keep in a browser, as one text.
+# Everything that a page can store in a browser, as one text.
 KEPT = """async () => {
   const databases = await indexedDB.databases();
   const caches_ = [];
@@ -55,32 +55,32 @@ def addresses():
     ]
 
 
-def assert_nothing_kept(page):
+def assert_nothing_stored(page):
     kept = page.evaluate(KEPT)
     state = kept.pop("state")
     assert WORD not in state
     assert not any(kept.values()), kept
 
 
-def test_no_page_leaves_anything_in_the_browser(page, addresses):
+def test_no_page_stores_anything_in_the_browser(page, addresses):
     for address in addresses:
         page.goto(address)
         page.wait_for_load_state("networkidle")
-        assert_nothing_kept(page)
-    # And what htmx swaps in, with the addresses that it pushes.
+        assert_nothing_stored(page)
+    # Nor do fragments that htmx swaps in and addresses that it pushes.
     page.goto("/conversations/")
     page.locator("#filters").get_by_label("Search", exact=True).fill(WORD)
     page.wait_for_url(re.compile(f"search={WORD}"))
     expect(page.locator(".row")).to_have_count(1)
-    assert_nothing_kept(page)
+    assert_nothing_stored(page)
     page.locator(".row").click()
     expect(page.get_by_role("heading", name="ticket-7")).to_be_visible()
     page.go_back()
     expect(page.locator(".row")).to_have_count(1)
-    assert_nothing_kept(page)
+    assert_nothing_stored(page)
 
 
-def test_cookies_hold_nothing_of_a_conversation(page, context, addresses):
+def test_cookies_contain_nothing_about_conversations(page, context, addresses):
     for address in addresses:
         page.goto(address)
     cookies = context.cookies()

@@ -1,11 +1,11 @@
-"""From a list of problems to the place of the problem, and on from one to the next."""
+"""From a list of problems to the place of a problem, and from there to the next one."""
 
 import pytest
 from playwright.sync_api import expect
 
 from ..support.factories import Json, make_message, make_model_call, make_run, make_session
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def summary(page, run):
 
 
 @pytest.mark.parametrize("width", [1500, 390])
-def test_it_opens_where_the_newest_problem_is(page, troubled, width):
+def test_a_row_opens_the_conversation_at_its_newest_problem(page, troubled, width):
     page.set_viewport_size({"width": width, "height": 800})
     page.goto("/conversations/?problem=failed")
     page.locator("a.row").click()
@@ -39,22 +39,22 @@ def test_it_opens_where_the_newest_problem_is(page, troubled, width):
     assert page.url.endswith("?problem=failed#problem")
 
 
-def test_also_without_scripts(new_context, session_cookie, troubled):
+def test_it_does_so_without_javascript(new_context, session_cookie, troubled):
     context, _ = new_context(session_cookie, java_script_enabled=False)
     page = context.new_page()
     page.goto("/conversations/?problem=failed")
     page.locator("a.row").click()
     expect(summary(page, troubled[2])).to_be_in_viewport()
-    expect(page.locator("[data-keys]")).to_be_hidden()
+    expect(page.locator(".for-keyboard")).to_be_hidden()
 
 
-def test_also_from_the_list_beside(page, troubled):
+def test_it_does_so_from_the_list_beside(page, troubled):
     page.set_viewport_size({"width": 1500, "height": 800})
     other = make_session(external_id="other")
     make_message(other, run_id=make_run(other, output_data=None).id)
     page.goto("/conversations/?problem=failed")
     page.locator("a.row", has_text="other").click()
-    page.get_by_label("The list").locator("a.row", has_text="troubled").click()
+    page.get_by_label("List of conversations").locator("a.row", has_text="troubled").click()
     expect(page.locator("h1")).to_have_text("troubled")
     expect(summary(page, troubled[2])).to_be_in_viewport()
 
@@ -66,18 +66,18 @@ def test_n_and_p_go_from_problem_to_problem(page, troubled):
         page.keyboard.press(key)
         expect(shown).to_be_focused()
         expect(shown).to_be_in_viewport()
-    # Enter opens what failed there.
+    # Enter opens the failed run.
     page.keyboard.press("Enter")
-    expect(page.locator(f"#run-{troubled[1].id} .explanation")).to_contain_text("429: rate limit")
+    expect(page.locator(f"#run-{troubled[1].id} .step-list")).to_contain_text("429: rate limit")
     page.keyboard.press("Control+p")
     page.keyboard.press("Alt+n")
     page.keyboard.press("Shift+N")
     expect(second).to_be_focused()
-    hint = "n and p go to the next and the previous problem."
-    expect(page.locator("[data-keys]")).to_have_text(hint)
+    hint = "Press n for the next problem and p for the previous one."
+    expect(page.locator(".for-keyboard")).to_have_text(hint)
 
 
-def test_from_where_the_reader_is(page, troubled):
+def test_n_and_p_start_from_what_is_in_view(page, troubled):
     page.goto(f"/conversations/{troubled[0].session_id}/")
     page.evaluate("document.activeElement.blur()")
     page.locator(".message", has_text="Question 10").scroll_into_view_if_needed()
@@ -89,7 +89,7 @@ def test_from_where_the_reader_is(page, troubled):
     expect(summary(page, troubled[1])).to_be_focused()
 
 
-def test_keys_in_a_field_are_letters(page, troubled):
+def test_n_and_p_can_be_typed_in_fields(page, troubled):
     page.goto("/conversations/")
     page.locator("#id_search").press_sequentially("np")
     expect(page.locator("#id_search")).to_have_value("np")

@@ -1,4 +1,4 @@
-"""What erasing takes with it, what it leaves, and who must type what."""
+"""What erasing deletes and keeps, and who must type what to confirm."""
 
 import json
 
@@ -45,9 +45,9 @@ def typed(session):
     return {"confirmation": f"erase {str(session.id)[:8]}"}
 
 
-def test_every_table(admin_client):
+def test_every_table_is_erased_and_others_stay(admin_client):
     kept = full_conversation(external_id="kept")
-    # Of nobody's conversation.
+    # Belongs to no conversation.
     make_model_call(None, None, request_data=Json({"said": "else"}))
     before = everything()
     gone = full_conversation(external_id="gone")
@@ -57,7 +57,7 @@ def test_every_table(admin_client):
     after = everything()
     left = {key: text for key, text in after.items() if key not in before}
     assert {key: text for key, text in after.items() if key in before} == before
-    # Its agent stays too.
+    # Its agent is kept too.
     calls = [json.loads(text) for (table, _), text in left.items() if table == "model_call_stats"]
     assert sorted(table for table, _ in left) == ["agents"] + ["model_call_stats"] * 3
     assert len(calls) == 3
@@ -78,8 +78,8 @@ def test_the_preview_counts_and_changes_nothing(admin_client):
     assert rows == {"conversations": 1, "messages": 4, "runs": 3, "tasks": 6}
     for name, number in rows.items():
         assert f'<th scope="row">{name}</th><td>{number}</td>' in page
-    assert "3 model calls, with their times and token counts" in page
-    assert "1 other conversation</a> of the same external id" in page
+    assert "3 model calls, with times and token counts only" in page
+    assert "1 other conversation</a> with the same external id" in page
     assert "external_id=x%26y" in page
     assert everything() == before
 
@@ -93,7 +93,7 @@ def test_another_word_erases_nothing(admin_client, text):
     assert everything() == before
 
 
-def test_the_audit_trail_keeps_counts_alone(admin_client):
+def test_the_audit_trail_keeps_only_counts(admin_client):
     session = full_conversation(external_id="secret-key")
     admin_client.post(erase_path(session), typed(session))
     entry = Entry.objects.get(act=Act.ERASED)
@@ -107,7 +107,7 @@ def test_the_audit_trail_keeps_counts_alone(admin_client):
     }
 
 
-def test_without_an_audit_entry_nothing_goes(admin_client, monkeypatch):
+def test_without_an_audit_entry_nothing_is_erased(admin_client, monkeypatch):
     session = full_conversation()
     before = everything()
 
@@ -121,7 +121,7 @@ def test_without_an_audit_entry_nothing_goes(admin_client, monkeypatch):
 
 
 @pytest.mark.parametrize("role", ["viewer", "support"])
-def test_only_who_may(request, role):
+def test_only_users_with_the_permission_may(request, role):
     client = request.getfixturevalue(f"{role}_client")
     session = full_conversation(external_id="a")
     before = everything()
@@ -131,12 +131,12 @@ def test_only_who_may(request, role):
     assert everything() == before
 
 
-# All of an external id
+# All conversations with one external id
 
 ALL = "/conversations/erase/"
 
 
-def test_all_of_an_external_id(admin_client):
+def test_all_conversations_of_an_external_id_are_erased(admin_client):
     agents = [make_agent("One"), make_agent("Two")]
     for agent in agents:
         full_conversation(agent=agent, external_id="gone@example.com")
@@ -147,7 +147,7 @@ def test_all_of_an_external_id(admin_client):
     assert "Type <b>erase 2 conversations</b>" in page
     assert '<th scope="row">messages</th><td>8</td>' in page
     response = admin_client.post(path, {"confirmation": "erase 3 conversations"})
-    assert "to go on" in response.content.decode()
+    assert "” to confirm." in response.content.decode()
     assert table_counts()["sessions"] == 6
     response = admin_client.post(path, {"confirmation": "erase 2 conversations"}, follow=True)
     assert "Erased 2 conversations." in response.content.decode()
@@ -159,7 +159,7 @@ def test_all_of_an_external_id(admin_client):
 
 
 @pytest.mark.parametrize("query", ["", "?external_id=", "?external_id=nobody", "?external_id=%00"])
-def test_an_external_id_of_nobody(admin_client, query):
+def test_an_external_id_that_no_conversation_has(admin_client, query):
     make_session(external_id="somebody")
     assert admin_client.get(ALL + query).status_code == 404
     assert admin_client.post(ALL + query, {"confirmation": "erase 1"}).status_code == 404
@@ -177,12 +177,12 @@ def test_too_many_at_once_are_left_to_the_command(admin_client, monkeypatch):
 
 
 @pytest.mark.parametrize("number", ["0002", "0004"])
-def test_before_model_calls_say_for_what_they_were(admin_client, at_revision, number):
+def test_before_model_calls_name_their_conversation(admin_client, at_revision, number):
     session = full_conversation()
     at_revision(number)
     before = {key: text for key, text in everything().items() if key[0] == "model_call_stats"}
     page = admin_client.get(erase_path(session)).content.decode()
-    assert "does not record which conversation they were for" in page
+    assert "does not record which conversation they belong to" in page
     admin_client.post(erase_path(session), typed(session))
     after = {key: text for key, text in everything().items() if key[0] == "model_call_stats"}
     assert table_counts()["sessions"] == 0
@@ -191,7 +191,7 @@ def test_before_model_calls_say_for_what_they_were(admin_client, at_revision, nu
     assert entry.details["model_calls_blanked"] is None
 
 
-def test_messages_without_a_run_go_as_well(admin_client):
+def test_messages_without_a_run_are_erased_too(admin_client):
     session = make_session()
     make_message(session)
     admin_client.post(erase_path(session), typed(session))

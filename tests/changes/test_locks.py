@@ -1,4 +1,4 @@
-"""Changes beside transactions of the runtime: they wait a little, never miss a row, or say so."""
+"""Changes while the runtime has open transactions: they wait briefly, and miss no row unnoticed."""
 
 import random
 import threading
@@ -20,7 +20,7 @@ from ..support.factories import make_message, make_model_call, make_run, make_se
 from ..support.pages import text
 from ..support.tables import everything
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True, databases="__all__")]
 SECRET = "swordfish"
 OLD = timezone.now() - timezone.timedelta(days=1)
 
@@ -38,7 +38,7 @@ def session():
 
 @contextmanager
 def runtime():
-    """A connection of the runtime's own."""
+    """A separate connection for the runtime."""
     settings = connections["agents_write"].get_connection_params()
     settings.pop("cursor_factory", None)
     settings.pop("context", None)
@@ -82,13 +82,13 @@ WRITES = {
 
 
 def left() -> list:
-    """Rows that still hold the secret."""
+    """Rows that still contain the secret."""
     return [key for key, row in everything().items() if SECRET in row]
 
 
 @CHANGES
 @pytest.mark.parametrize("what", WRITES)
-def test_a_change_does_not_wait_for_ever(admin_client, session, monkeypatch, change, what):
+def test_a_change_does_not_wait_forever(admin_client, session, monkeypatch, change, what):
     monkeypatch.setattr(locking, "LOCK_SECONDS", 0.5)
     before = everything()
     with runtime() as connection:
@@ -98,14 +98,14 @@ def test_a_change_does_not_wait_for_ever(admin_client, session, monkeypatch, cha
         assert time.monotonic() - began < 10
         connection.rollback()
     assert response.status_code == 503
-    assert "Something else is writing there" in text(response)
+    assert "Another program is changing this" in text(response)
     assert everything() == before
     assert change(admin_client, session).status_code == 200
     assert left() == []
 
 
 @pytest.mark.parametrize("what", ["message", "session"])
-def test_a_form_of_the_panel_does_not_wait_for_ever(admin_client, session, monkeypatch, what):
+def test_a_form_of_the_panel_does_not_wait_forever(admin_client, session, monkeypatch, what):
     monkeypatch.setattr("conversations.changes.edits.LOCK_SECONDS", 0.5)
     url = reverse("admin:conversations_session_change", args=[session.id])
     form = admin_client.get(url).context["adminform"].form
@@ -116,13 +116,13 @@ def test_a_form_of_the_panel_does_not_wait_for_ever(admin_client, session, monke
         response = admin_client.post(url, data)
         assert time.monotonic() - began < 10
         connection.rollback()
-    assert "Something else is writing there" in text(response)
+    assert "Another program is changing this" in text(response)
     assert Session.objects.get().external_id != "new"
 
 
 @CHANGES
 @pytest.mark.parametrize("what", WRITES)
-def test_what_a_change_waited_for_is_changed_as_well(admin_client, session, change, what):
+def test_rows_that_a_change_waited_for_are_changed_too(admin_client, session, change, what):
     with runtime() as connection:
         connection.execute(WRITES[what], {"id": session.id, "said": SECRET})
         threading.Timer(0.7, connection.commit).start()
@@ -131,7 +131,7 @@ def test_what_a_change_waited_for_is_changed_as_well(admin_client, session, chan
     assert left() == []
 
 
-def test_while_a_run_is_going_on_the_pages_say_so(admin_client, session):
+def test_pages_say_that_a_run_is_going_on(admin_client, session):
     message = ChatMessage.objects.get()
     pages = [
         reverse("conversations:redact", args=[session.id, message.id]),
@@ -146,17 +146,16 @@ def test_while_a_run_is_going_on_the_pages_say_so(admin_client, session):
     assert still in text(admin_client.post(pages[0], preview))
     assert still in text(admin_client.get(pages[1]))
     assert "still being written to" in text(redact(admin_client, session))
-    assert "was still writing to it" in text(erase(admin_client, session))
+    assert "was still writing to this conversation" in text(erase(admin_client, session))
 
 
-def test_of_a_conversation_that_is_over_they_say_nothing(admin_client, session):
+def test_pages_say_nothing_about_a_conversation_that_is_over(admin_client, session):
     assert "still being written" not in text(redact(admin_client, session))
     assert "still writing" not in text(erase(admin_client, session))
 
 
-@pytest.mark.slow
 @CHANGES
-def test_beside_a_writer_nothing_is_left_or_the_page_says_so(admin_client, change):
+def test_with_a_writer_nothing_is_left_or_the_page_says_so(admin_client, change):
     chance, quiet = random.Random(7), 0
     for _ in range(40):
         session = make_session(created_at=OLD, updated_at=OLD)
@@ -173,7 +172,7 @@ def test_beside_a_writer_nothing_is_left_or_the_page_says_so(admin_client, chang
         answered = time.monotonic()
         assert response.status_code == 200
         writer.join()
-        # What is written when the change is over is another matter.
+        # Rows written after the change are another matter.
         later = any(moment > answered - 0.1 for moment in written)
         quiet += not later
         assert later or "still" in text(response) or left() == [], kinds
@@ -189,10 +188,10 @@ def write(session_id: uuid.UUID, statements: list[str], pauses: list[float], wri
             try:
                 connection.execute(statement, {"id": session_id, "said": SECRET})
             except psycopg.errors.ForeignKeyViolation:
-                # Its session was erased.
+                # The session was erased.
                 connection.rollback()
                 return
-            # It may have waited for the change to end.
+            # The statement may have waited for the change to end.
             written.append(time.monotonic())
             time.sleep(pause)
             connection.commit()

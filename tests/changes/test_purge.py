@@ -43,7 +43,7 @@ def sessions():
     return agents
 
 
-def test_what_ended_before_the_date_goes(sessions):
+def test_conversations_that_ended_before_the_date_are_erased(sessions):
     assert run("--before", "2026-03-01")[-1] == "4 conversations erased."
     assert left() == {"at 0", "at 1", "after 0", "after 1"}
     entry = Entry.objects.get(act=Act.PURGED)
@@ -57,12 +57,12 @@ def test_a_time_with_its_offset(sessions):
     assert left() == {"after 0", "after 1"}
 
 
-def test_of_one_agent(sessions):
+def test_only_one_agents_conversations_are_erased(sessions):
     run("--before", "2026-03-01", "--agent", str(sessions[0].id))
     assert left() == {"at 0", "after 0", "old 1", "just before 1", "at 1", "after 1"}
 
 
-def test_of_one_external_id(sessions):
+def test_only_one_external_ids_conversations_are_erased(sessions):
     run("--before", "2026-03-01", "--external-id", "old 1")
     assert "old 1" not in left()
     assert len(left()) == 7
@@ -75,7 +75,7 @@ def test_a_dry_run_only_counts(sessions):
     assert not Entry.objects.exists()
 
 
-def test_in_batches_each_with_its_entry(sessions, monkeypatch):
+def test_each_batch_has_an_audit_entry(sessions, monkeypatch):
     monkeypatch.setattr(purge, "BATCH", 3)
     assert run("--before", "2026-03-01") == [
         "3 conversations erased.",
@@ -85,7 +85,7 @@ def test_in_batches_each_with_its_entry(sessions, monkeypatch):
     assert [entry.details["conversations"] for entry in entries] == [3, 1]
 
 
-def test_what_was_done_before_a_stop_stays_done(sessions, monkeypatch):
+def test_finished_batches_stay_erased_after_a_stop(sessions, monkeypatch):
     monkeypatch.setattr(purge, "BATCH", 1)
     erase, calls = purge.erasure.erase, []
 
@@ -103,7 +103,7 @@ def test_what_was_done_before_a_stop_stays_done(sessions, monkeypatch):
     assert run("--before", "2026-03-01")[-1] == "2 conversations erased."
 
 
-def test_a_conversation_that_goes_on_meanwhile_stays(sessions, monkeypatch):
+def test_a_conversation_that_continues_meanwhile_is_kept(sessions, monkeypatch):
     erase = purge.erasure.erase
 
     def late(ids, before):
@@ -127,20 +127,20 @@ def test_a_conversation_that_goes_on_meanwhile_stays(sessions, monkeypatch):
         ["--before", "2026-03-01", "--external-id", "\0"],
     ],
 )
-def test_nonsense_erases_nothing(sessions, arguments):
+def test_invalid_arguments_erase_nothing(sessions, arguments):
     with pytest.raises(CommandError):
         run(*arguments)
     assert len(left()) == 8
 
 
-# Model calls that were written for an erased conversation
+# Model calls written for conversations that were erased
 
 SAID = {"request_data": Json("asked"), "response_data": Json("answered"), "total_tokens": 15}
 HOURS_AGO = timezone.now() - timedelta(hours=2)
 
 
 def said() -> set:
-    """Which model calls still hold what was said."""
+    """Model calls that still have a payload."""
     calls = ModelCall.objects.exclude(request_data=None, response_data=None)
     return set(calls.values_list("pk", flat=True))
 
@@ -155,13 +155,13 @@ def test_model_calls_of_erased_conversations_are_blanked(admin_client):
     erased, kept = make_session(), make_session()
     path = f"/conversations/{erased.id}/erase/"
     admin_client.post(path, {"confirmation": f"erase {str(erased.id)[:8]}"})
-    # Just now, for one that the audit trail names; and long ago, for one that it does not.
+    # One just now for a conversation in the audit trail, and a very old one for an unknown one.
     now = timezone.now()
     blanked = [late(erased.id, created_at=now), late(uuid.uuid4(), created_at=HOURS_AGO)]
     stay = {
         make_model_call(kept, created_at=HOURS_AGO, **SAID).id,
         make_model_call(None, created_at=HOURS_AGO, **SAID).id,
-        # Its session may not be committed yet.
+        # The session may not be committed yet.
         late(uuid.uuid4(), created_at=now),
     }
     told = "2 model calls of erased conversations"
@@ -176,7 +176,7 @@ def test_model_calls_of_erased_conversations_are_blanked(admin_client):
     assert run("--before", "2020-01-01") == ["0 conversations erased."]
 
 
-def test_those_of_purged_conversations_too(sessions):
+def test_model_calls_of_purged_conversations_are_blanked(sessions):
     [first, *_] = Session.objects.filter(external_id="old 0")
     run("--before", "2026-03-01")
     call = late(first.id)
@@ -194,7 +194,7 @@ def test_all_of_them_are_reached_in_small_steps(monkeypatch):
 
 
 @pytest.mark.parametrize("number", ["0002", "0004"])
-def test_before_model_calls_name_a_conversation_none_is_touched(at_revision, number):
+def test_before_model_calls_name_their_conversation_none_is_touched(at_revision, number):
     make_model_call(None, created_at=HOURS_AGO, **SAID)
     at_revision(number)
     assert run("--before", "2020-01-01") == ["0 conversations erased."]

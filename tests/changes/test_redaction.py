@@ -1,4 +1,4 @@
-"""Words are taken out wherever the runtime has written them, and nothing else changes."""
+"""Words are removed wherever the runtime wrote them, and nothing else changes."""
 
 import json
 import random
@@ -45,7 +45,7 @@ def redact(words, session, write=True):
 
 @pytest.fixture
 def session():
-    """A conversation that holds the secret in every column that can hold words."""
+    """A conversation with the secret in every column that can hold words."""
     session = make_session(external_id="someone")
     in_json = {"deep": [{"said": f"Well, {SECRET}!", "n": 12}], "kept": "yes"}
     run = make_run(
@@ -66,7 +66,7 @@ def session():
     return session
 
 
-def test_all_places_at_once(session):
+def test_all_places_are_redacted_at_once(session):
     before = everything()
     assert redact(SECRET, session, write=False) == {
         "messages": (2, 1),
@@ -106,7 +106,7 @@ def test_nothing_else_changes(session):
 
 
 def escaped(words):
-    """As it looks within JSON in a string, and within JSON in JSON in a string."""
+    """As the words look in JSON inside a string, and in JSON inside JSON inside a string."""
     once = as_json(words)
     twice = {form for each in once for form in as_json(each)}
     return sorted(once | twice, key=len, reverse=True)
@@ -116,7 +116,7 @@ def as_json(words):
     return {json.dumps(words)[1:-1], json.dumps(words, ensure_ascii=False)[1:-1]}
 
 
-def test_a_piece_of_a_message(session):
+def test_part_of_a_message_is_redacted(session):
     assert redact("K711", session)["messages"] == (2, 1)
     texts = "\n".join(everything().values())
     assert "K711" not in texts
@@ -146,14 +146,14 @@ def test_words_are_literal(words):
     }
 
 
-def test_either_newline():
+def test_words_match_across_either_newline():
     session = make_session()
     make_message(session, content="one\r\ntwo")
     make_message(session, content="one\ntwo")
     assert redact("one\ntwo", session)["messages"] == (2, 2)
 
 
-def test_deep_json():
+def test_deeply_nested_json_is_redacted():
     session = make_session()
     deep = None
     for _ in range(300):
@@ -163,7 +163,7 @@ def test_deep_json():
 
 
 @pytest.mark.parametrize("number", ["0002", "0004"])
-def test_before_model_calls_say_for_what_they_were(session, at_revision, number):
+def test_before_model_calls_name_their_conversation(session, at_revision, number):
     at_revision(number)
     assert redact(SECRET, session) == {"messages": (2, 1), "runs": (3, 1), "tasks": (4, 1)}
 
@@ -172,7 +172,7 @@ def test_before_model_calls_say_for_what_they_were(session, at_revision, number)
 
 
 def columns_of_text():
-    """(table, column) of every text and every JSON of the runtime's tables."""
+    """(table, column) for every text and JSON column of the runtime's tables."""
     for model in apps.get_app_config("conversations").get_models():
         for field in model._meta.fields:
             if isinstance(field, models.TextField | PayloadField):
@@ -195,7 +195,7 @@ def test_every_column_of_text_is_covered_or_says_why_not():
     assert covered | left_out.keys() == set(columns_of_text())
 
 
-def test_what_is_covered_is_replaced_in_every_column():
+def test_words_are_replaced_in_every_covered_column():
     session = make_session(external_id="customer Mari Tamm")
     words = "mari\u00a0tamm"
     payload, text = Json({"k": ["M\u0041ri Tamm", "said MARI TAMM"]}), "for Mari  Tamm."
@@ -225,7 +225,7 @@ def test_what_is_covered_is_replaced_in_every_column():
 
 
 @pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005"])
-def test_an_older_revision_lacks_some_columns(at_revision, number):
+def test_columns_that_an_older_revision_lacks_are_skipped(at_revision, number):
     session = make_session(external_id="Mari Tamm")
     make_task(make_run(session), session, name="Mari Tamm", prompt="Mari Tamm")
     at_revision(number)
@@ -246,7 +246,7 @@ def test_a_task_and_those_it_called_keep_the_same_name():
     }
 
 
-def test_roles_by_which_messages_are_told_apart_stay():
+def test_known_roles_are_never_redacted():
     session = make_session()
     make_message(session, role="user", content="the user said")
     make_message(session, role="user Tamm", content="x")
@@ -257,7 +257,7 @@ def test_roles_by_which_messages_are_told_apart_stay():
     ]
 
 
-def test_a_name_that_grew_too_long_for_its_index_goes_whole():
+def test_a_name_too_long_for_its_index_is_redacted_whole():
     chance = random.Random(3)
     letters = "".join(f"x1{chance.choice('abcdefghijkl')}" for _ in range(800))
     session = make_session(external_id=letters)
@@ -265,16 +265,16 @@ def test_a_name_that_grew_too_long_for_its_index_goes_whole():
     assert Session.objects.get().external_id == "[redacted]"
 
 
-def test_what_is_left_of_an_external_id_names_nobody(admin_client):
+def test_a_redacted_external_id_matches_no_other(admin_client):
     one, other = make_session(external_id="Mari Tamm"), make_session(external_id="Mari Tamm")
     for session in (one, other):
         redact("Mari Tamm", session)
     assert list(Session.objects.values_list("external_id", flat=True)) == ["[redacted]"] * 2
     page = admin_client.get(f"/conversations/{one.id}/").content.decode()
-    assert "Other conversations of this external id" not in page
+    assert "Other conversations with this external id" not in page
     erase_all = admin_client.get("/conversations/erase/?external_id=%5Bredacted%5D")
     assert erase_all.status_code == 404
-    # As text it is found as any other.
+    # As a text it is found like any other.
     found = get_sessions_summary(external_id="[red")
     assert found["total_count"] == 2
 
@@ -288,7 +288,7 @@ ANY_TEXT = [
 
 
 @pytest.mark.parametrize(("text", "where"), ANY_TEXT)
-def test_no_row_is_skipped_whose_letters_are_all_escaped(text, where):
+def test_rows_with_escaped_letters_are_not_skipped(text, where):
     session = make_session()
     for _ in range(3):
         make_message(session, content="Nothing here")
@@ -296,7 +296,7 @@ def test_no_row_is_skipped_whose_letters_are_all_escaped(text, where):
     assert redact("Mari Tamm", session)[where] == (1, 1)
 
 
-def test_many_rows_are_read_some_at_a_time(django_assert_num_queries):
+def test_many_rows_are_read_in_batches(django_assert_num_queries):
     session = make_session()
     add_runs(session, 1)
     add_messages(session, 450, content="'number ' || n || ' by Tamm'")
@@ -317,7 +317,7 @@ def address(session):
     return reverse("conversations:redact", args=[session.id, message_id])
 
 
-def test_first_a_look_then_a_typed_word(admin_client, session):
+def test_first_a_preview_then_a_typed_word(admin_client, session):
     path, before = address(session), everything()
     page = admin_client.get(path).content.decode()
     assert "Before my code is K711" in page
@@ -329,7 +329,7 @@ def test_first_a_look_then_a_typed_word(admin_client, session):
         data = {"words": SECRET, "confirmation": typed, "confirm": ""}
         response = admin_client.post(path, data)
         assert response.status_code == 200
-        assert "Type “redact” to go on." in response.content.decode()
+        assert "Type “redact” to confirm." in response.content.decode()
     assert everything() == before
     assert not Entry.objects.filter(act=Act.REDACTED).exists()
     data = {"words": SECRET.replace("\n", "\r\n"), "confirmation": "redact", "confirm": ""}
@@ -348,7 +348,7 @@ def test_first_a_look_then_a_typed_word(admin_client, session):
     }
 
 
-def test_no_words_are_the_whole_message(admin_client):
+def test_without_words_the_whole_message_is_redacted(admin_client):
     session = make_session()
     make_message(session, content=" All of this. ")
     make_run(session, input_data=Json({"user_message": " All of this. "}))
@@ -370,7 +370,7 @@ def test_words_too_short_or_too_long(admin_client, session):
         assert 'name="confirm"' not in response.content.decode()
 
 
-def test_words_that_stand_nowhere_leave_nothing_to_confirm(admin_client, session):
+def test_words_that_do_not_occur_leave_nothing_to_confirm(admin_client, session):
     page = admin_client.post(address(session), {"words": "elsewhere", "preview": ""})
     assert "Not found in this conversation." in page.content.decode()
     assert 'name="confirm"' not in page.content.decode()
@@ -381,7 +381,7 @@ def test_nul_is_refused(admin_client, session):
     assert "Null characters are not allowed" in response.content.decode()
 
 
-def test_a_message_of_another_conversation(admin_client, session):
+def test_a_message_of_another_conversation_is_a_404(admin_client, session):
     other = make_conversation()
     path = address(session).replace(str(session.id), str(other.id))
     assert admin_client.get(path).status_code == 404
@@ -389,7 +389,7 @@ def test_a_message_of_another_conversation(admin_client, session):
 
 
 @pytest.mark.parametrize("role", ["viewer", "support"])
-def test_only_who_may(request, role, session):
+def test_only_users_with_the_permission_may(request, role, session):
     client = request.getfixturevalue(f"{role}_client")
     before = everything()
     data = {"words": SECRET, "confirmation": "redact", "confirm": ""}
@@ -414,7 +414,7 @@ def test_without_an_audit_entry_nothing_happens(admin_client, session, monkeypat
 
 
 @pytest.mark.parametrize("words", ["act", "redacted", "ed", "[red"])
-def test_words_that_are_a_part_of_what_replaces_them(session, words):
+def test_words_that_are_part_of_their_replacement(session, words):
     message = make_message(session, content=f"please {words} now", role="user")
     with transaction.atomic(using="agents_write"):
         redaction.redact_all(session.id, words)

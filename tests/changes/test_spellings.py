@@ -1,4 +1,4 @@
-"""Words are found in every spelling and encoding, and nothing but them is replaced."""
+"""Words are found in every spelling and encoding, and nothing else is replaced."""
 
 import json
 import re
@@ -81,7 +81,7 @@ def test_words_are_found_in_another_form(words, text):
         inner = json.dumps([inner, 1])
 
 
-def test_a_plus_is_a_space_in_a_query_and_nowhere_else():
+def test_a_plus_is_a_space_only_in_a_query_string():
     assert redacted("/find?q=Mari+Tamm&x=1", "Mari Tamm") == "/find?q=[redacted]&x=1"
     assert redacted("q%3DMari%2BTamm q=Mari%20Tamm", "Mari Tamm") == "q%3D[redacted] q=[redacted]"
     assert redacted("1+1", "1 1") == "1+1"
@@ -107,23 +107,23 @@ def test_a_plus_is_a_space_in_a_query_and_nowhere_else():
         ("\u200b\u200b", "any\u200b\u200bthing"),
     ],
 )
-def test_what_does_not_hold_the_words_stays(words, text):
+def test_texts_without_the_words_stay(words, text):
     assert redacted(text, words) == text
 
 
-def test_a_backslash_that_is_no_escape_goes_with_its_letter():
+def test_a_backslash_that_is_not_an_escape_is_removed_with_its_letter():
     assert redacted(r"C:\new\file", "new") == r"C:[redacted]\file"
     assert redacted(r"C:\new", r"C:\new") == "[redacted]"
 
 
-def test_what_was_redacted_before_stays():
+def test_earlier_redactions_stay():
     after = redacted("[redacted] red act", "red", "act")
     assert after == "[redacted] [redacted] [redacted]"
     assert redacted("a [redacted] b", "[redacted]") == "a [redacted] b"
     assert redacted("a [redacted] b", "a [redacted]") == "[redacted] b"
 
 
-def test_the_longest_of_several_words_counts():
+def test_the_longest_of_several_matches_counts():
     assert redacted("Tamme ja Tamm", "Tamm", "Tamme") == "[redacted] ja [redacted]"
 
 
@@ -162,7 +162,7 @@ def test_a_document_within_a_text():
     )
 
 
-def test_words_across_strings_leave_a_document():
+def test_redacting_words_across_strings_leaves_a_document():
     document = '{"first": "Mari", "last": "Tamm", "age": 41}'
     assert redacted(document, '"Mari", "last": "Tamm", "age": 41') == (
         '{"first": "[redacted]", "[redacted]": "[redacted]", "[redacted] 2": "[redacted]"}'
@@ -187,7 +187,7 @@ def test_deep_json_in_json():
     assert found == "[redacted]"
 
 
-# Any words, any way of writing them
+# Any words in any spelling
 
 WORD_LETTERS = "abcmÄöõšжéΣ日本KQ1237"
 OTHERS = 'xyz XYZ.,:;!?<>"/{}[]()\n=üåя0489'
@@ -212,7 +212,7 @@ SPELLINGS = [
 
 
 def hex_escaped(text):
-    """As JSON may be written: any letter as an escape."""
+    """As JSON allows it: any letter may be an escape."""
     pairs = text.encode("utf-16-be")
     return "".join(f"\\u{pairs[at]:02X}{pairs[at + 1]:02x}" for at in range(0, len(pairs), 2))
 
@@ -251,7 +251,7 @@ CODECS = {
     st.text(OTHERS, max_size=12),
     st.lists(st.sampled_from(sorted(CODECS)), max_size=4),
 )
-def test_any_words_are_found_however_they_are_written(parts, joint, how, before, after, codecs):
+def test_any_words_are_found_however_they_are_spelled(parts, joint, how, before, after, codecs):
     words = joint.join(parts)
     assume(len(words) > 1 and not words.isdigit())
     before, after = f"{before}x ", f" x{after}"
@@ -271,10 +271,10 @@ def test_any_words_are_found_however_they_are_written(parts, joint, how, before,
     st.text(OTHERS + WORD_LETTERS.replace("Q", ""), max_size=60),
     st.lists(st.sampled_from(sorted(CODECS)), max_size=4),
 )
-def test_no_text_matches_that_lacks_a_letter(words, text, codecs):
+def test_a_text_that_lacks_a_letter_does_not_match(words, text, codecs):
     for name in codecs:
         text = CODECS[name][0](text)
-    # A letter that no encoding writes for another.
+    # A letter that no encoding produces for another one.
     found, times = replaced(text, Words([f"{words.strip()}ʘq"]), is_json=False)
     assert (found, times) == (text, 0)
 
@@ -311,20 +311,20 @@ def without_words(value):
 
 @MANY
 @given(JSON)
-def test_a_document_is_equal_but_for_the_strings_hit(value):
+def test_only_strings_with_hits_change_in_a_document(value):
     found = redacted(json.dumps(value), "mari tamm", is_json=True)
     assert normal_json(json.loads(found)) == normal_json(without_words(value))
 
 
 def normal_json(value):
-    """JSON in strings may be spaced otherwise."""
+    """JSON inside strings may have different white space."""
     return json.dumps(value).replace(" ", "")
 
 
-# What may be skipped, and what it costs
+# What may be skipped, and how long it takes
 
 
-def test_no_letter_hides_another_unnoticed():
+def test_the_quick_check_notices_every_hidden_letter():
     letter = re.compile("[0-9a-z]")
     for code in [*range(128, 0xD800), *range(0xE000, 0x10000)]:
         each = chr(code)
@@ -338,7 +338,7 @@ def test_no_letter_hides_another_unnoticed():
             assert MAY_HIDE.search(f"%{code:02x}") or chr(code) == ";", hex(code)
 
 
-def test_no_way_of_writing_a_letter_is_skipped():
+def test_the_quick_check_skips_no_spelling_of_a_letter():
     for words in ("Jüri", "ΣΑΣ", "日本", "Ångström", "Мария", "한글", "ﬁn"):
         for text in (
             words,
@@ -354,7 +354,7 @@ def test_no_way_of_writing_a_letter_is_skipped():
     assert not Words(["Jüri Müür"]).may_be_in("Kõri ja müra, \\u00fcri")
 
 
-def test_pieces_have_the_normal_form_of_the_whole():
+def test_the_pieces_normal_forms_make_up_the_whole():
     text = (
         'Jüri, "caf\\u00e9"  said: e\u0301 and a\u00adb, İ; so ' * 900 + "Jüri Müür ütles, " * 1000
     )
@@ -382,7 +382,7 @@ def test_pieces_have_the_normal_form_of_the_whole():
         "[redacted",
     ],
 )
-def test_time_grows_with_the_text_and_no_faster(piece):
+def test_time_is_proportional_to_the_text(piece):
     words = Words(["Mari Tamm", "4444 4444 4444 4445", "+372 5123 4567"])
 
     def seconds(size):

@@ -1,4 +1,4 @@
-"""What the page of a redaction offers: personal data, and what is near the words."""
+"""What the page for redacting suggests: personal data, and forms that resemble the words."""
 
 import json
 import re
@@ -23,6 +23,12 @@ pytestmark = pytest.mark.django_db
 
 EMAIL, PHONE = "jane@example.com", "+372 5123 4567"
 CARD, IBAN = "4111 1111 1111 1111", "EE38 2200 2210 2014 5685"
+
+
+def told(text):
+    """The beginnings of personal data in a text: not in ids and fractions of a second."""
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\.\d{6}", "", text.lower())
+    return [each for each in ("jane", "5123", "2200", "4111") if each in text]
 
 
 def near(words, *texts):
@@ -71,11 +77,12 @@ def near(words, *texts):
         ("Redacter", "[redacted]", {}),
     ],
 )
-def test_what_looks_near(words, text, expected):
+def test_which_forms_are_similar(words, text, expected):
     assert near(words, text) == expected
 
 
-def test_near_forms_are_bounded_in_number_and_time():
+@pytest.mark.slow
+def test_similar_forms_are_limited_in_number_and_time():
     names = " ".join(
         f"Tamm{a}{b}{c}" for a in "abcdefghijklm" for b in "abcdefghijklm" for c in "abcdefghijklmn"
     )
@@ -123,7 +130,7 @@ def address(session):
 
 
 def boxes(page):
-    """{label: (name, value, is checked)} of a page's checkboxes."""
+    """{label: (name, value, is checked)} for the page's checkboxes."""
     found = re.findall(
         r'<label><input type="checkbox" name="(\w+)"(?: value="([^"]*)")?( checked)?>(.*?)</label>',
         page,
@@ -146,10 +153,10 @@ def test_the_page_offers_what_masking_finds(admin_client, session):
     ]
 
 
-def test_one_click_takes_an_offer_whatever_its_spelling(admin_client, session):
+def test_one_click_removes_an_offer_in_every_spelling(admin_client, session):
     path, before = address(session), everything()
     name, token, _ = boxes(admin_client.get(path).content.decode())[f"IBAN {IBAN} 3 times"]
-    assert "2200" not in token
+    assert "22002210" not in token
     page = admin_client.post(path, {"words": "", name: token, "preview": ""}).content.decode()
     assert boxes(page)[f"IBAN {IBAN} 3 times"][2]
     assert everything() == before
@@ -157,22 +164,21 @@ def test_one_click_takes_an_offer_whatever_its_spelling(admin_client, session):
     response = admin_client.post(path, data, follow=True)
     assert "Redacted in 3 places." in response.content.decode()
     texts = "\n".join(everything().values())
-    assert "2200" not in texts
+    assert "2200" not in told(texts)
     assert "Mari Tamm" in texts
     assert "5123 4567" in texts
 
 
-def test_all_offers_at_once(admin_client, session):
+def test_all_offers_can_be_removed_at_once(admin_client, session):
     data = {"words": "", "all_offers": "on", "confirmation": "redact", "confirm": ""}
     admin_client.post(address(session), data)
-    texts = "\n".join(everything().values()).lower()
-    for gone in ("jane", "2200", "5123", "4111"):
-        assert gone not in texts
-    assert "mari tamm" in texts
+    texts = "\n".join(everything().values())
+    assert told(texts) == []
+    assert "Mari Tamm" in texts
     assert Session.objects.get().external_id == "[redacted]"
 
 
-def test_one_click_takes_a_near_form(admin_client, session):
+def test_one_click_removes_a_similar_form(admin_client, session):
     path = address(session)
     page = admin_client.post(path, {"words": "Mari Tamm", "preview": ""}).content.decode()
     label = "Tamme, Mari 1 time"
@@ -198,7 +204,7 @@ def test_one_click_takes_a_near_form(admin_client, session):
         {"near": [" "]},
     ],
 )
-def test_what_was_not_offered_is_refused(admin_client, session, data):
+def test_choices_that_were_not_offered_are_refused(admin_client, session, data):
     before = everything()
     data |= {"words": "Mari", "confirmation": "redact", "confirm": ""}
     response = admin_client.post(address(session), data)
@@ -209,8 +215,10 @@ def test_what_was_not_offered_is_refused(admin_client, session, data):
     assert everything() == before
 
 
-def test_a_conversation_too_long_to_look_at_says_so(admin_client, session, monkeypatch):
-    limit = "This conversation is too long to look for"
+def test_the_page_says_that_a_conversation_is_too_long_to_search(
+    admin_client, session, monkeypatch
+):
+    limit = "This conversation is too long to search"
     assert limit not in admin_client.get(address(session)).content.decode()
     monkeypatch.setattr(offers, "LOOKED_AT", 20)
     page = admin_client.get(address(session)).content.decode()
@@ -218,15 +226,15 @@ def test_a_conversation_too_long_to_look_at_says_so(admin_client, session, monke
     assert "Card number" not in page
 
 
-def test_many_offers_are_counted_and_not_listed(admin_client):
+def test_the_page_counts_offers_that_it_does_not_list(admin_client):
     session = make_session()
     make_message(session, content=" ".join(f"a{number}@example.com" for number in range(35)))
     page = admin_client.get(address(session)).content.decode()
     assert len(boxes(page)) == 31
-    assert "All of them, with 5 more that are not listed" in boxes(page)
+    assert "All of them, including 5 not listed here" in boxes(page)
 
 
-# Who does not see personal data
+# Users who do not see personal data
 
 
 @pytest.fixture
@@ -237,23 +245,19 @@ def masked_client(support_client, settings):
         yield support_client
 
 
-def told(page):
-    return [each for each in ("jane", "5123", "2200", "4111") if each in page.lower()]
-
-
-def test_who_may_not_see_personal_data_learns_none(masked_client, session):
+def test_offers_reveal_no_personal_data(masked_client, session):
     path = address(session)
     page = masked_client.get(path).content.decode()
     assert told(page) == []
     assert list(boxes(page))[:2] == ["E-mail address 1 3 times", "IBAN 2 3 times"]
-    # Guesses are told nothing either.
+    # Guesses reveal nothing either.
     for words in ("51234567", "jane", "5123 4568"):
         page = masked_client.post(path, {"words": words, "preview": ""}).content.decode()
         assert "Not found in this conversation." in page
         assert not [box for box in boxes(page).values() if box[0] == "near"]
 
 
-def test_who_may_not_see_personal_data_can_remove_it(masked_client, session):
+def test_personal_data_can_be_removed_without_being_seen(masked_client, session):
     path = address(session)
     name, token, _ = boxes(masked_client.get(path).content.decode())["IBAN 2 3 times"]
     page = masked_client.post(path, {name: token, "preview": ""}).content.decode()
@@ -261,7 +265,7 @@ def test_who_may_not_see_personal_data_can_remove_it(masked_client, session):
     assert 'name="confirm"' in page
     masked_client.post(path, {name: token, "confirmation": "redact", "confirm": ""})
     texts = "\n".join(everything().values())
-    assert "2200" not in texts
+    assert "2200" not in told(texts)
     assert EMAIL in texts
 
 
@@ -271,10 +275,10 @@ def test_a_whole_message_with_masked_words_can_be_removed(masked_client, session
     assert 'name="confirm"' in page
 
 
-# The trail
+# The audit trail
 
 
-def test_the_trail_cannot_read_what_was_redacted(admin_client, session):
+def test_the_audit_trail_cannot_read_redacted_words(admin_client, session):
     admin_client.get(f"/conversations/?external_id={EMAIL}")
     assert Text.objects.filter(value=EMAIL).exists()
     data = {"words": EMAIL, "confirmation": "redact", "confirm": ""}
@@ -301,7 +305,7 @@ def test_another_conversations_external_id_stays_readable(admin_client, session)
     assert Text.objects.filter(value=EMAIL).exists()
 
 
-def test_tokens_are_of_one_conversation(session):
+def test_tokens_are_valid_for_one_conversation(session):
     def token(session_id):
         found = Offers(session_id)
         found.look(EMAIL)

@@ -1,4 +1,4 @@
-"""What model calls cost: each at its own day's list prices, added up exactly."""
+"""What model calls cost: each priced as of its own day, with exact sums."""
 
 import json
 import time
@@ -31,7 +31,7 @@ def at(moment: datetime) -> int:
 
 
 def call(given, cached=None, answered=0, moment=NOW):
-    """One call's columns as OpenAI's client writes them."""
+    """One call's columns, as OpenAI's client writes them."""
     seconds = moment if moment is None or isinstance(moment, int) else at(moment)
     total = None if given is None or answered is None else given + answered
     return (seconds, False, False, given, answered, total, cached, None)
@@ -67,6 +67,7 @@ def test_the_reference_amounts():
     assert found == Cost(Decimal("0.0235"))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 2_000_000), st.integers(0, 100), st.integers(0, 100_000))
 @settings(max_examples=4)
 def test_every_model_costs_what_genai_prices_says(given, share, answered):
@@ -110,7 +111,7 @@ def test_a_sum_is_the_sum_of_its_calls(many):
     assert cost(json.dumps(rows)) == found
 
 
-def test_a_tier_is_of_one_call_and_not_of_their_sum():
+def test_tiers_apply_to_each_call_and_not_to_the_sum():
     small, large = call(200_000, 0, 10), call(200_001, 0, 10)
     [[_, listed]] = [
         each for each in LISTED if each[0].id == "google" and each[1].id == "gemini-2.5-pro"
@@ -124,7 +125,7 @@ def test_a_tier_is_of_one_call_and_not_of_their_sum():
 
 
 def test_each_call_has_the_prices_of_its_own_time():
-    # DeepSeek is cheaper at night.
+    # DeepSeek was cheaper at night.
     noon, night = (datetime(2025, 3, 3, hour, tzinfo=UTC) for hour in (12, 20))
     model = "deepseek/deepseek-chat"
     by_time = [cost({model: [call(1000, 0, 100, moment)]}).amount for moment in (noon, night)]
@@ -155,13 +156,13 @@ def test_a_sum_with_something_unknown_is_unknown(unknown):
 
 
 @pytest.mark.parametrize("model", ["gemini/gemini-embedding-001", "fastembed/BAAI/bge-small-en"])
-def test_embeddings_that_nobody_counts_leave_a_least(model):
+def test_uncounted_embeddings_make_the_cost_at_least(model):
     uncounted = {model: [embedding(0), embedding(None)]}
     assert cost(uncounted) == Cost(at_least=True)
     assert not cost(uncounted).is_known
     found = cost({**uncounted, OPENAI: [call(1000, 0, 100)]})
     assert found == Cost(Decimal("0.0035"), at_least=True)
-    # A number of tokens that has no price is unknown.
+    # Tokens without a price leave the cost unknown.
     assert cost({**uncounted, "ollama/nomic-embed-text": [embedding(5)]}) is None
 
 
@@ -170,19 +171,19 @@ def test_no_calls_cost_nothing(nothing):
     assert cost(nothing) == Cost(Decimal(0))
 
 
-def test_without_the_list_nothing_is_known(monkeypatch):
+def test_without_the_price_list_no_cost_is_known(monkeypatch):
     monkeypatch.setattr(prices, "genai_prices", None)
     assert cost({OPENAI: [call(10, 0, 5)]}) is None
     assert cost(None) is None
     assert prices.price_list() == ""
 
 
-def test_thousands_of_calls_take_no_time():
+def test_thousands_of_calls_are_priced_quickly():
     calls = {model: [call(given, 0, 50) for given in range(1, 5001)] for model in (OPENAI, GEMINI)}
     cost(calls)
-    began = time.perf_counter()
+    began = time.thread_time()
     cost(calls)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.django_db

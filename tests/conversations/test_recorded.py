@@ -1,11 +1,7 @@
 """
-Databases that the real runtime wrote, where they lie beside the project: our numbers against SQL
-written without the ORM.
+Databases that the real runtime wrote, if they are next to the project: our numbers are compared to
+those of hand-written SQL.
 """
-
-import gzip
-import io
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,7 +14,8 @@ from conversations.agentdb import revision
 from conversations.models import Session
 from conversations.sessions import get_session_details, get_sessions_summary
 
-RECORDED = settings.BASE_DIR.parent / "shared" / "recorded"
+from ..support.recorded import RECORDED, load
+
 DUMPS = ["kavalai-1.0.7.sql.gz", "kavalai-seed-era-0002.sql.gz"]
 
 pytestmark = [
@@ -50,30 +47,9 @@ SUMMARIES = """
 """
 
 
-def load(dump: Path, connection: psycopg.Connection):
-    """Run a plain pg_dump, whose data are COPY blocks, without needing psql."""
-    statement: list[str] = []
-    lines = io.StringIO(gzip.decompress(dump.read_bytes()).decode(), newline="\n")
-    for line in lines:
-        if line.startswith(("--", "\\")) or not (statement or line.strip()):
-            continue
-        statement.append(line)
-        if not line.rstrip().endswith(";"):
-            continue
-        sql, statement = "".join(statement), []
-        if not sql.startswith("COPY "):
-            connection.execute(sql)
-            continue
-        with connection.cursor().copy(sql) as copy:
-            for row in lines:
-                if row == "\\.\n":
-                    break
-                copy.write(row)
-
-
 @pytest.fixture(scope="module", params=DUMPS)
 def recorded_database(request, django_db_setup):
-    """The name of a database that holds one of the dumps."""
+    """The name of a database loaded from one of the dumps."""
     name = f"{connections['agents_write'].settings_dict['NAME']}_recorded"
     uri = settings.LOCAL_POSTGRES.uri
     with psycopg.connect(uri("postgres"), autocommit=True) as connection:
@@ -88,7 +64,7 @@ def recorded_database(request, django_db_setup):
 
 @pytest.fixture
 def recorded(recorded_database, monkeypatch):
-    """The recorded database as the one that is browsed; gives a plain connection to it."""
+    """Makes the site use the recorded database; gives a plain connection to it."""
     reader = connections.create_connection("agents")
     reader.settings_dict = {
         **reader.settings_dict,

@@ -1,4 +1,4 @@
-"""The Python contract."""
+"""The Python contract of conversations/sessions.py."""
 
 import uuid
 from datetime import UTC, date, datetime, timedelta
@@ -150,7 +150,7 @@ def test_any_limit_is_fine(limit):
 
 
 @pytest.mark.parametrize("wrong", [{"limit": -1}, {"offset": -1}, {"agent_id": "x"}])
-def test_nonsense_is_a_value_error(wrong):
+def test_invalid_arguments_are_a_value_error(wrong):
     with pytest.raises(ValueError):  # noqa: PT011
         get_sessions_summary(**wrong)
 
@@ -181,6 +181,7 @@ def test_search_is_a_literal_substring_without_case(search, content):
     assert ids(search=search) == [found.id]
 
 
+@pytest.mark.slow
 def test_any_part_of_what_is_stored_is_found_escapes_included():
     stored = '{"v": "t\\u00fchi \\ud83d\\ude00x"} C:\\users 100% a_b  İß ﬁ'
     session = make_session()
@@ -199,7 +200,7 @@ def test_search_looks_at_every_message_and_lists_a_session_once():
 
 
 @pytest.mark.parametrize("search", ["\0", "a\0b", "\ud800"])
-def test_search_for_what_no_text_can_hold_finds_nothing(search):
+def test_search_for_unstorable_text_finds_nothing(search):
     make_message(make_session(), content="ab")
     assert ids(search=search) == []
 
@@ -388,14 +389,14 @@ def test_every_revision_answers_with_none_for_what_it_lacks(at_revision, number)
     assert details.runs[0].duration_seconds == (1.5 if number >= "0006" else None)
 
 
-def test_an_end_that_comes_twice_is_the_later_one():
+def test_an_end_that_occurs_twice_is_the_later_one():
     twice = [datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in (0, 1)]
     made = [make_session(created_at=at) for at in twice]
     half_past = datetime.fromisoformat("2026-10-25T02:30")
     with timezone.override("Europe/Berlin"):
         assert set(ids(start_date=half_past, end_date=half_past)) == {each.id for each in made}
         assert ids(start_date=half_past.replace(fold=1), end_date=half_past) == [made[1].id]
-    # At midnight clocks go back an hour: the day has two last hours.
+    # At midnight, clocks go back an hour, so the day's last hour occurs twice.
     last = make_session(created_at=datetime(2026, 10, 29, 21, 30, tzinfo=UTC))
     with timezone.override("Africa/Cairo"):
         assert ids(start_date=date(2026, 10, 29), end_date=date(2026, 10, 29)) == [last.id]

@@ -1,4 +1,4 @@
-"""The wrapper around the local PostgreSQL, against real servers in directories of their own."""
+"""The wrapper around the local PostgreSQL, with real servers in separate directories."""
 
 import os
 import pickle
@@ -26,7 +26,7 @@ from backoffice.local_postgres.server import LocalPostgres, LocalPostgresError
 
 from ..support.deployment import wait_until
 
-# Each makes a cluster of its own.
+# Each test creates a cluster.
 pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root can become anothe
 
 @pytest.fixture
 def base():
-    # Not tmp_path: for root it lies below a directory that the server's user cannot enter.
+    # Not tmp_path: for root, that is below a directory that the server's user cannot enter.
     path = Path(tempfile.mkdtemp(prefix="desk-test-", dir="/tmp"))
     path.chmod(0o755)
     yield path
@@ -63,7 +63,7 @@ def server(make_server):
 
 
 def destroy(server):
-    """Kill whatever runs on the data and remove what lies outside of the test's directory."""
+    """Kill whatever runs on the data, and remove files outside the test's directory."""
     pid = postmaster_pid(server)
     if pid and str(server.data) in local_postgres._command_line(pid):
         os.kill(pid, signal.SIGQUIT)
@@ -92,7 +92,7 @@ def query(server, statement, database="postgres"):
 def run_as(account, function):
     """`function` in a forked process of that account: its result, or its exception's text.
 
-    A fork, since the interpreter's own files need not be readable for that account.
+    Forked, because that account may not be able to read the interpreter's own files.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -189,7 +189,7 @@ def test_stale_pid_file_of_a_live_stranger(server, make_server, base, stranger):
         other.start()
         pid = postmaster_pid(other)
     else:
-        # As the server's own user: PostgreSQL itself ignores processes that it may not signal.
+        # As the server's own user, because PostgreSQL ignores processes that it may not signal.
         seconds = "60" if stranger == "sleep" else "0"
         process = subprocess.Popen(["sleep", seconds], **server._as_server_user())
         pid = process.pid
@@ -218,7 +218,7 @@ def test_server_survives_kill_9_of_the_process_that_started_it(server):
     owner = run_python(START, server.home, "stay")
     assert owner.stdout.readline() == "True\n"
     owner.kill()
-    # Reading to the end would hang if the server had inherited the pipe.
+    # If the server had inherited the pipe, reading to the end would hang.
     assert owner.communicate(timeout=30)[0] == ""
     assert query(server, "SELECT 1") == 1
     assert os.getsid(postmaster_pid(server)) == postmaster_pid(server)
@@ -230,7 +230,7 @@ def test_start_after_kill_9_of_the_server(server):
     server.start()
     query(server, "CREATE TABLE kept AS SELECT 42 AS number")
     connection = psycopg.connect(server.uri("postgres"))
-    # A session that stays busy for a moment after its server is gone.
+    # A session that stays busy for a moment after its server was killed.
     connection.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 10000000)")
     os.kill(postmaster_pid(server), signal.SIGKILL)
     wait_until(lambda: not server.is_running())
@@ -252,7 +252,7 @@ def test_two_processes_starting_at_once(server):
 @pytest.mark.parametrize("killed", ["its owner", "all of it"])
 def test_interrupted_initdb_leaves_nothing_in_the_way(server, killed):
     owner = run_python(START, server.home, start_new_session=True)
-    # Half-way: the first files are there, the last ones not.
+    # Half-way: the first files exist, the last ones do not.
     wait_until(lambda: list(server.home.glob("postgres*/base/1")))
     assert not (server.home / "postgres").exists()
     os.killpg(owner.pid, signal.SIGKILL) if killed == "all of it" else owner.kill()
@@ -382,7 +382,7 @@ def answers(port) -> bool:
 
 
 def test_no_tcp_port_is_opened(server):
-    # By another server, perhaps.
+    # Another server may be listening there.
     before = answers(5432)
     server.start()
     assert query(server, "SHOW listen_addresses") == ""
@@ -431,7 +431,7 @@ def test_another_unix_user_cannot_connect(server, name):
     uri = server.uri("postgres")
     worked, reason = run_as(pwd.getpwnam(name), lambda: psycopg.connect(uri).close())
     assert not worked
-    # The directory stops all but the account that runs the server, and peer stops that one.
+    # The directory stops every account except the server's own, which peer authentication stops.
     assert ("Peer authentication failed" if name == "nobody" else "Permission denied") in reason
 
 
@@ -458,7 +458,7 @@ def test_home_that_the_server_user_cannot_reach(make_server, base):
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     assert closed.stat().st_uid == 0
     assert stat.S_IMODE(base.stat().st_mode) == 0o755
-    # The cluster stays where it is when the directory is opened up later.
+    # The cluster stays where it is even if the directory is opened up later.
     closed.chmod(0o755)
     assert LocalPostgres(server.home).uri("postgres") == uri
     assert server.stop() is True

@@ -1,4 +1,4 @@
-"""Everything through PgBouncer in transaction mode, set up as docs/operating.md says."""
+"""Everything through PgBouncer in transaction mode, set up as in docs/operating.md."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ def postgres(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def database(postgres):
-    """The agent database with three roles; a zone that is not ours."""
+    """The agent database with three roles, in a time zone that is not ours."""
     with deployment("kavalai", postgres) as made:
         postgres.create_database("desk")
         database = made.database
@@ -38,7 +38,7 @@ def database(postgres):
         database.execute("ALTER DATABASE kavalai SET timezone = 'Asia/Tokyo'")
         named = ("--schema=agents", "--reader=reader", "--editor=editor")
         roles = made.run("database_roles", *named, check=True, text=True).stdout
-        database.execute(roles.partition("-- Our own database")[0])
+        database.execute(roles.partition("-- For our own database")[0])
         yield database
 
 
@@ -72,7 +72,7 @@ def admin(site, server):
     return person
 
 
-def test_check_says_what_pgbouncer_keeps_to_itself(site, database):
+def test_check_names_settings_that_pgbouncer_does_not_pass_on(site, database):
     said = site.unprepared_check.stderr
     assert "ALTER ROLE reader SET search_path = 'agents';" in said
     database.execute("ALTER ROLE reader RESET statement_timeout")
@@ -98,7 +98,7 @@ def reconnect(site):
         console.execute("RECONNECT")
 
 
-def test_check_says_what_pgbouncer_must_be_told(postgres, site):
+def test_check_says_how_to_configure_pgbouncer(postgres, site):
     with pgbouncer(postgres, ("desk", "reader"), more="") as uri:
         refusing = Deployment(site.database, site.uri)
         refusing.settings = {"KAVALAI_DB_URI": uri("kavalai", "reader")}
@@ -106,7 +106,7 @@ def test_check_says_what_pgbouncer_must_be_told(postgres, site):
     assert "PgBouncer needs ignore_startup_parameters = options" in said
 
 
-def test_every_page_answers_and_many_people_at_once_get_their_own(server, admin, database):
+def test_every_page_answers_and_concurrent_users_get_their_own(server, admin, database):
     [agent] = database.execute("SELECT id FROM agents.agents LIMIT 1").fetchone()
     runs = "SELECT session_id, id FROM agents.runs ORDER BY id LIMIT 20"
     conversations = database.execute(runs).fetchall()
@@ -137,7 +137,7 @@ def heading(page):
     return re.findall(r"<h1.*?</h1>", page.text)
 
 
-def test_exports_are_whole_and_their_times_are_ours(server, admin, database):
+def test_exports_are_complete_and_their_times_are_in_utc(server, admin, database):
     for file, table in (("conversations", "sessions"), ("messages", "chat_messages")):
         found = read_csv(admin.get(server, f"{URL}{file}.csv").body)
         [number] = database.execute(f"SELECT count(*) FROM agents.{table}").fetchone()
@@ -158,8 +158,8 @@ def test_an_edit_and_its_audit_are_written(server, admin, database):
     assert "Through PgBouncer" in admin.get(server, LIST + f"?agent={agent}").text
 
 
-def test_reading_cannot_write_and_nothing_stays_set(site, server, admin):
-    """What a page or an export sets for itself would be there for whoever comes next."""
+def test_the_reader_cannot_write_and_no_setting_leaks(site, server, admin):
+    """Otherwise, what a page or an export sets would still be set for the next client."""
     for path in (f"{LIST}?search=th", f"{LIST}counts/", f"{URL}conversations.csv"):
         admin.get(server, path)
     uri = site.settings["KAVALAI_DB_URI"]

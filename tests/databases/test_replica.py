@@ -1,4 +1,4 @@
-"""Reading from a PostgreSQL streaming replica, which lags, is cut off, dies and comes back."""
+"""Reading from a streaming replica that lags, is cut off, dies and comes back."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from ..support.person import make_person, sign_in
 from ..support.servers import OpenPostgres, make_replica, running
 
 LIST = "/conversations/"
-LINE = "Shows what was written"
+LINE = "Data as of"
 NOT_YET = "does not have it yet"
 AGENT = "/admin/conversations/agent/{}/change/"
 
@@ -36,7 +36,7 @@ def primary(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def site(primary):
-    """The agent database on a server that may be stopped; ours on the suite's."""
+    """The agent database is on a server that may be stopped; our own is on the suite's server."""
     with deployment("agents", primary) as made:
         write_sessions(made.database, sessions=20, messages=2, length=100)
         ours = "desk_with_replica"
@@ -74,7 +74,7 @@ def admin(site, server):
 
 @pytest.fixture
 def database(primary):
-    """The suite's own connection to the primary: another test may have stopped it."""
+    """The suite's connection to the primary; another test may have stopped the server."""
     with psycopg.connect(primary.uri("agents"), autocommit=True) as connection:
         yield connection
 
@@ -116,7 +116,7 @@ def ready(admin, server):
 
 
 def with_line(admin, server, **headers) -> str:
-    """The list once it tells; each of gunicorn's processes finds that out by itself."""
+    """The list once it shows the lag, which each gunicorn process measures for itself."""
     pages = []
 
     def tells():
@@ -135,9 +135,9 @@ def test_the_replica_is_read_and_its_lag_shown(replica, server, admin, database)
         page = with_line(admin, server)
         assert "before-the-pause" in page
         assert "after-the-pause" not in page
-        # Until when, and what that means.
-        [words] = re.findall(r'<p role="status">Shows .*?</p>', page)
-        assert re.search(r">\d\d:\d\d:\d\d</time>; newer conversations follow\.", words)
+        # The page says how old the data is, and what that means.
+        [words] = re.findall(r'<p role="status">Data as of .*?</p>', page)
+        assert re.search(r">\d\d:\d\d:\d\d</time>\. Newer conversations will appear soon\.", words)
         as_htmx = {"HX-Request": "true", "HX-Target": "main#browse"}
         fragment = with_line(admin, server, **as_htmx)
         assert 'id="lag" hx-swap-oob="true"' in fragment
@@ -147,7 +147,7 @@ def test_the_replica_is_read_and_its_lag_shown(replica, server, admin, database)
 
 
 def test_an_idle_primary_is_no_lag(server, admin, database):
-    """The last change is as old as on a replica that was cut off: only positions tell."""
+    """The last change is as old as on a replica that was cut off; only positions differ."""
     add_session(database, "last-for-a-while")
     database.execute("CHECKPOINT")
     time.sleep(4)
@@ -158,16 +158,14 @@ def test_an_idle_primary_is_no_lag(server, admin, database):
         time.sleep(0.3)
 
 
-def test_an_edit_is_seen_at_once_where_the_replica_keeps_up(server, admin, database):
+def test_an_edit_is_visible_at_once_if_the_replica_keeps_up(server, admin, database):
     page = admin.post(server, AGENT.format(agent_id(database)), name="Kept up", description="")
     assert page.status == 200
     assert NOT_YET not in page.text
     assert "Kept up" in admin.get(server, LIST).text
 
 
-def test_after_an_edit_that_the_replica_has_not_got_the_person_is_told(
-    replica, server, admin, database
-):
+def test_the_user_is_told_if_the_replica_lacks_an_edit(replica, server, admin, database):
     name = f"Edited at {time.monotonic()}"
     with paused(replica):
         page = admin.post(server, AGENT.format(agent_id(database)), name=name, description="")
@@ -178,7 +176,7 @@ def test_after_an_edit_that_the_replica_has_not_got_the_person_is_told(
     wait_until(lambda: name in admin.get(server, LIST).text)
 
 
-def test_the_same_goes_for_an_erasure(replica, server, admin, database):
+def test_the_user_is_told_if_the_replica_lacks_an_erasure(replica, server, admin, database):
     add_session(database, "to-be-erased")
     query = "SELECT id FROM sessions WHERE external_id = 'to-be-erased'"
     [session_id] = database.execute(query).fetchone()
@@ -192,10 +190,10 @@ def test_the_same_goes_for_an_erasure(replica, server, admin, database):
     wait_until(lambda: admin.get(server, path).status == 404)
 
 
-def test_a_replica_without_its_primary_does_not_claim_to_be_current(
+def test_a_replica_without_its_primary_is_not_called_current(
     primary, replica, server, admin, database
 ):
-    """Asked for with a primary that lives: cut off from it, nothing arrives."""
+    """First with a living primary: when the replica is cut off, nothing arrives."""
     with psycopg.connect(replica.uri("postgres"), autocommit=True) as connection:
         [before] = connection.execute("SHOW primary_conninfo").fetchone()
         connection.execute("ALTER SYSTEM SET primary_conninfo = 'host=/nowhere'")
@@ -213,14 +211,12 @@ def test_a_replica_without_its_primary_does_not_claim_to_be_current(
     wait_until(lambda: LINE not in admin.get(server, LIST).text)
 
 
-def test_a_primary_that_is_gone_leaves_reading(primary, replica, server, admin, database):
+def test_pages_can_be_read_while_the_primary_is_gone(primary, replica, server, admin, database):
     path = AGENT.format(agent_id(database))
     database.close()
     primary.stop()
     try:
-        wait_until(
-            lambda: "whether there are newer ones cannot be told" in admin.get(server, LIST).text
-        )
+        wait_until(lambda: "There may be newer conversations." in admin.get(server, LIST).text)
         answer = {"default": "ok", "replica": "ok", "primary": "unavailable"}
         assert ready(admin, server) == (200, answer)
         assert admin.get(server, path).status == 503
@@ -230,14 +226,14 @@ def test_a_primary_that_is_gone_leaves_reading(primary, replica, server, admin, 
 
 
 def readers(server):
-    """The site's connections for reading there."""
+    """The site's connections for reading from that server."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'reader'"
     with psycopg.connect(server.uri("postgres"), autocommit=True) as connection:
         return connection.execute(query).fetchone()[0]
 
 
 def reads_replica(primary, replica, server, admin):
-    """In each of its threads."""
+    """Whether each thread reads from the replica."""
     for _ in range(20):
         admin.get(server, LIST)
     return readers(replica) and not readers(primary)
@@ -258,7 +254,7 @@ def test_a_replica_that_is_gone_is_replaced_by_the_primary_until_it_is_back(
         assert readers(primary)
         answer = {"default": "ok", "replica": "unavailable", "primary": "ok"}
         assert ready(admin, server) == (200, answer)
-        # Nothing is waited for, and nothing is behind.
+        # Nothing is waited for, and nothing lags.
         page = admin.post(server, AGENT.format(agent_id(database)), name="Now", description="")
         assert NOT_YET not in page.text
     finally:
@@ -286,7 +282,7 @@ def test_both_gone_is_a_calm_page(primary, replica, server, admin):
 
 @pytest.fixture
 def pooled(monkeypatch):
-    """A function: a connection of the replica's engine, with a pool for one, to a host."""
+    """A function that makes a connection of the replica's engine, with a pool of one, to a host."""
     monkeypatch.setattr(base.DatabaseWrapper, "gone_until", 0.0)
     known = connections["agents_write"].settings_dict
     pool = {"connection_class": Connection, "min_size": 0, "max_size": 1, "timeout": 0.5}
@@ -312,7 +308,7 @@ def pooled(monkeypatch):
 
 
 @pytest.mark.django_db
-def test_a_pool_that_is_full_is_no_replica_that_is_gone(pooled):
+def test_a_full_pool_is_not_mistaken_for_a_missing_replica(pooled):
     assert not pooled().fell_back
     with pytest.raises(OperationalError):
         pooled()
@@ -320,15 +316,15 @@ def test_a_pool_that_is_full_is_no_replica_that_is_gone(pooled):
 
 
 @pytest.mark.django_db
-def test_a_pool_whose_replica_is_gone_is_left_without_a_word_of_its_own(pooled, monkeypatch):
+def test_a_pool_whose_replica_is_gone_is_given_up_quietly(pooled, monkeypatch):
     lines = []
     handler = logging.Handler()
-    # Before the one of a single computer, which puts the words in.
+    # Comes before the single-line filter, which adds the error's text.
     handler.emit = lambda record: lines.append(JsonFormatter().format(record))
     monkeypatch.setattr(base.log, "handlers", [handler])
     assert pooled("/nowhere").fell_back
     [line] = map(json.loads, lines)
-    assert line["message"] == "The replica does not answer, the primary is read"
+    assert line["message"] == "The replica does not answer; reading the primary."
     assert "psycopg_pool.PoolTimeout" in {cause["type"] for cause in line["exception"]}
 
 
@@ -341,8 +337,8 @@ QUICK = "DROP VIEW chat_messages; ALTER TABLE messages_kept RENAME TO chat_messa
 
 
 @pytest.mark.parametrize("path", [f"{LIST}?search=word", f"{LIST}export/messages.csv"])
-def test_what_makes_way_for_a_replica_is_a_calm_page(replica, server, admin, database, path):
-    """PostgreSQL cancels what reads a table that its primary has changed meanwhile."""
+def test_a_recovery_conflict_is_a_calm_page(replica, server, admin, database, path):
+    """PostgreSQL cancels a query that reads a table which its primary has changed meanwhile."""
     with psycopg.connect(replica.uri("postgres"), autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET max_standby_streaming_delay = '100ms'")
         connection.execute("SELECT pg_reload_conf()")

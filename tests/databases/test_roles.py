@@ -1,4 +1,4 @@
-"""The roles that `manage.py database_roles` prints may do all that the site does, and no more."""
+"""The roles that `manage.py database_roles` prints can do what the site does, and no more."""
 
 import getpass
 import re
@@ -34,9 +34,9 @@ def printed(*arguments) -> str:
 
 @contextmanager
 def role(name: str, *arguments):
-    """In the agent database statements are run by that role, made by what is printed."""
+    """Runs statements on the agent database as that role, created with the printed SQL."""
     ours = printed(*arguments)
-    sql(ours[: ours.index("-- Our own database")])
+    sql(ours[: ours.index("-- For our own database")])
     quoted = '"' + name.replace('"', '""') + '"'
     sql(f"SET LOCAL ROLE {quoted}")
     yield
@@ -52,7 +52,7 @@ def refused(statement: str) -> bool:
     return raised.value.__cause__.sqlstate == "42501"
 
 
-def test_every_page_and_file_takes_no_more_than_the_reader(admin_client):
+def test_the_reader_is_enough_for_every_page_and_file(admin_client):
     paths = site_paths()
     with role(READER):
         for name, statuses in MATRIX.items():
@@ -90,8 +90,8 @@ EDITS = [
 ]
 
 
-@pytest.mark.parametrize("arguments", [(), ("--edits-only",)])
-def test_every_edit_takes_no_more_than_the_editor(admin_client, arguments):
+@pytest.mark.parametrize("arguments", [(), ("--edits-only",), ("--whole-tables",)])
+def test_the_editor_is_enough_for_every_edit(admin_client, arguments):
     rows = make_rows()
     with role(EDITOR, *arguments):
         for model, changes in EDITS:
@@ -111,7 +111,7 @@ def erase(client, rows):
     return client.post(f"/conversations/{rows.session.id}/erase/", words)
 
 
-def test_redacting_and_erasing_take_no_more_than_the_editor(admin_client):
+def test_the_editor_is_enough_for_redacting_and_erasing(admin_client):
     rows = make_rows()
     with role(EDITOR):
         assert redact(admin_client, rows).status_code == 302
@@ -119,13 +119,19 @@ def test_redacting_and_erasing_take_no_more_than_the_editor(admin_client):
     assert not Session.objects.exists()
 
 
+def test_rights_on_whole_tables_name_no_columns():
+    found = printed("--whole-tables", "--schema=agents")
+    assert 'GRANT UPDATE ON "agents"."sessions" TO' in found
+    assert "GRANT UPDATE (" not in found.partition("-- For our own database")[0]
+
+
 @pytest.mark.parametrize("act", [redact, erase])
-def test_what_was_not_granted_is_a_page_that_says_so(admin_client, act):
+def test_a_missing_grant_is_a_page_that_says_so(admin_client, act):
     rows = make_rows()
     with role(EDITOR, "--edits-only"):
         response = act(admin_client, rows)
     assert response.status_code == 403
-    assert "The agent database does not allow that" in response.content.decode()
+    assert "The agent database does not allow this change" in response.content.decode()
     assert Session.objects.exists()
 
 
@@ -156,14 +162,14 @@ def ours(statement: str):
 
 @contextmanager
 def site_role():
-    """In our own database statements are run by the site's role, made by what is printed."""
+    """Runs statements on our own database as the site's role, created with the printed SQL."""
     owner = connections["default"].settings_dict["USER"] or getpass.getuser()
     text = printed("--site", SITE, "--owner", owner)
     quoted = '"' + SITE.replace('"', '""') + '"'
     assert f"CREATE ROLE {quoted} LOGIN;" in text
     assert "GRANT CONNECT ON DATABASE" in text
     ours(f"CREATE ROLE {quoted}")
-    ours(text[text.index("-- In our own database, by its owner") : text.index("-- Passwords")])
+    ours(text[text.index("-- In our own database, as its owner") : text.index("-- Set passwords")])
     ours(f"SET LOCAL ROLE {quoted}")
     yield
     ours("RESET ROLE")
@@ -185,7 +191,7 @@ def test_the_sites_role_may_do_all_that_the_site_does(admin_client, client):
         assert change.status_code == 302
         assert admin_client.post("/accounts/logout/").status_code == 302
         assert sign_in(client, "al").status_code == 302
-        # What the site does by itself.
+        # The site's own jobs.
         call_command("clearsessions")
         ours("INSERT INTO audit_seal SELECT * FROM audit_seal WHERE false")
         assert verified() == "0 entries in 0 seals, 0 pruned since."

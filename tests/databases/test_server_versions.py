@@ -1,4 +1,4 @@
-"""Every version of PostgreSQL that is supported gives the same pages, files and changes."""
+"""All supported versions of PostgreSQL give the same pages, files and changes."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.xdist_group("server_versions"),
 ]
 
-# In a process of the site, which prints what a function found.
+# Runs in a process of the site, and prints what a function returned.
 SCRIPT = "from tests.support import server_versions as v; v.told(v.{})"
 OLD = """
     UPDATE {} SET created_at = created_at - interval '400 days',
@@ -44,14 +44,14 @@ def manage(site, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def ours():
     """
-    (database, pages, pages with our indexes, changes) of a demo history in the local server, which
-    is the newest.
+    (database, pages, pages with our indexes, changes) for a demo history in the local server, which
+    has the newest version.
     """
     with deployment(f"versions_{os.getpid()}", settings.LOCAL_POSTGRES) as site:
         manage(site, "migrate", "--verbosity=0")
         manage(site, "demo_conversations", "--count=40", "--database=agents_write")
         for table in DATED:
-            # "400 days ago" is the same for all that are asked within an hour.
+            # Within an hour, "400 days ago" is the same in all responses.
             site.database.execute(OLD.format(table))
         with deployment(f"versions_changed_{os.getpid()}", settings.LOCAL_POSTGRES) as changed:
             manage(changed, "migrate", "--verbosity=0")
@@ -63,7 +63,7 @@ def ours():
 
 
 def differences(pages: dict, others: dict) -> list[str]:
-    """The first differing lines of each page."""
+    """The first lines that differ on each page."""
     found = []
     for path, (status, text) in pages.items():
         lines, others_lines = text.splitlines(), others[path][1].splitlines()
@@ -75,7 +75,7 @@ def differences(pages: dict, others: dict) -> list[str]:
 
 @pytest.fixture
 def place():
-    """Where a server's own user can read."""
+    """A directory that the server's user can read."""
     path = Path(tempfile.mkdtemp(prefix="desk-versions-"))
     path.chmod(0o755)
     yield path
@@ -98,7 +98,7 @@ def test_pages_files_and_changes_are_the_same(ours, place, version, tmp_path):
         assert {status for status, _ in our_pages.values()} == {200}
         assert differences(pages, our_pages) == []
 
-        # With the programs of PostgreSQL that fit the server.
+        # Uses the programs of the server's version.
         file = tmp_path / "desk.dump"
         manage(site, "backup", str(file))
         users = "SELECT username, date_joined FROM accounts_user ORDER BY id"

@@ -1,4 +1,4 @@
-"""What a page asks under a time limit of its own: see backoffice/databases/time_limits.py."""
+"""Parts of a page with their own time limit: see backoffice/databases/time_limits.py."""
 
 import time
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from conversations.models import Session
 
 from ..support.factories import make_session
 
-# As in a page, where no transaction is open.
+# As on a page, there is no open transaction.
 pytestmark = pytest.mark.django_db(transaction=True)
 ALIASES = pytest.mark.parametrize("alias", ["agents", "agents_write", "default"])
 
@@ -30,7 +30,7 @@ def agents():
 
 @pytest.fixture
 def waits(monkeypatch):
-    """How often an answer of a server was waited for, as a list that grows."""
+    """A list that grows each time we wait for the server."""
     waited = []
     wait = psycopg.Connection.wait
 
@@ -53,7 +53,7 @@ def limit_in_force(alias="agents") -> str:
 
 
 @ALIASES
-def test_a_statement_ends_at_its_limit_and_the_next_one_is_asked(alias):
+def test_a_statement_ends_at_its_limit_and_the_next_one_runs(alias):
     usual = limit_in_force(alias)
     began = time.monotonic()
     with pytest.raises(OperationalError) as stopped, time_limit(alias, 0.2):
@@ -65,7 +65,7 @@ def test_a_statement_ends_at_its_limit_and_the_next_one_is_asked(alias):
 
 
 @ALIASES
-def test_the_limit_is_that_of_the_innermost_block(alias):
+def test_the_innermost_limit_applies(alias):
     usual = limit_in_force(alias)
     with time_limit(alias, 7):
         assert limit_in_force(alias) == "7s"
@@ -84,14 +84,14 @@ def test_statements_share_a_budget(alias, monkeypatch):
         assert limit_in_force(alias) == "7s"
         clock.now += 4
         assert limit_in_force(alias) == "3s"
-        # Time that is over is not time without an end, which 0 would be.
+        # Once the time is over, there must still be a limit: 0 would mean none.
         clock.now += 4
         with pytest.raises(OperationalError):
             ask("SELECT pg_sleep(1)", alias=alias)
     assert limit_in_force(alias) == usual
 
 
-def test_it_ends_with_the_block_within_another_transaction_too(agents):
+def test_the_limit_ends_with_its_block_inside_a_transaction(agents):
     usual = limit_in_force()
     with transaction.atomic(using="agents"):
         with time_limit("agents", 7):
@@ -101,13 +101,13 @@ def test_it_ends_with_the_block_within_another_transaction_too(agents):
         assert limit_in_force() == usual
         with pytest.raises(OperationalError), time_limit("agents", 0.05):
             ask("SELECT pg_sleep(1)")
-        # What was stopped has not ended the transaction around it.
+        # The timeout has not ended the surrounding transaction.
         assert limit_in_force() == usual
     assert agents.get_autocommit()
 
 
 @pytest.mark.parametrize("inner", ["time_limit", "slot", "atomic"])
-def test_what_is_stopped_deep_within_a_transaction_undoes_no_more_than_itself(inner):
+def test_a_timeout_inside_a_transaction_undoes_only_its_block(inner):
     usual = limit_in_force()
     with transaction.atomic(using="agents"), time_limit("agents", 7):
         within = {
@@ -121,7 +121,7 @@ def test_what_is_stopped_deep_within_a_transaction_undoes_no_more_than_itself(in
     assert limit_in_force() == usual
 
 
-def test_the_answer_is_the_statements_own(agents):
+def test_results_come_from_the_statement_itself(agents):
     session = make_session(external_id="50%; SELECT 1")
     with time_limit("agents", 5):
         assert ask("SELECT external_id, '%%' FROM sessions WHERE id = %s", [session.id]) == [
@@ -144,7 +144,7 @@ def test_the_answer_is_the_statements_own(agents):
     assert Session.objects.get().external_id == "changed"
 
 
-def test_it_costs_no_message_more(waits):
+def test_a_limit_needs_no_extra_message(waits):
     ask("SELECT 1")
     waits.clear()
     with time_limit("agents", 5):
@@ -153,7 +153,7 @@ def test_it_costs_no_message_more(waits):
     assert len(waits) == 2
 
 
-def test_a_slot_is_under_the_limit_and_ends_with_its_block(agents):
+def test_waiting_for_a_slot_is_limited_and_ends_with_its_block(agents):
     held = """
         SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
         WHERE locktype = 'advisory' AND classid = %s AND datname = current_database()
@@ -167,7 +167,7 @@ def test_a_slot_is_under_the_limit_and_ends_with_its_block(agents):
 
 
 @ALIASES
-def test_every_statement_of_a_page_has_a_limit_and_a_commands_has_none(alias, settings, rf):
+def test_statements_have_a_limit_in_pages_and_none_in_commands(alias, settings, rf):
     settings.STATEMENT_TIMEOUT_SECONDS = 3
     usual = limit_in_force(alias)
 

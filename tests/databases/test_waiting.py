@@ -1,4 +1,4 @@
-"""How a page waits for the agent database: until it is answered, for as long as it is wanted."""
+"""How a page waits for the agent database: as long as it answers and the client is there."""
 
 import selectors
 import socket
@@ -22,7 +22,7 @@ SLEEP = "SELECT pg_sleep(5)"
 
 
 class Relay:
-    """A way to the local PostgreSQL that carries nothing on while it is blocked."""
+    """A connection to the local PostgreSQL that passes nothing on while it is blocked."""
 
     def __init__(self):
         self.open, self.ended = threading.Event(), threading.Event()
@@ -30,7 +30,7 @@ class Relay:
         where = conninfo_to_dict(settings.LOCAL_POSTGRES.uri("postgres"))
         self.server = f"{where['host']}/.s.PGSQL.{where.get('port', 5432)}"
         self.listening = socket.create_server((HOST, 0))
-        # What is not taken from it soon holds up whoever sends.
+        # With a small buffer, data that is not read soon stops the sender.
         self.listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         self.port = self.listening.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -46,7 +46,7 @@ class Relay:
             there.connect(self.server)
             for one, other in ((here, there), (there, here)):
                 ready.register(one, selectors.EVENT_READ, other)
-            # The first bytes are a greeting's, which is answered at all times.
+            # The first bytes are a greeting, which is always answered.
             greeted = False
             with suppress(OSError):
                 while not self.ended.is_set():
@@ -98,7 +98,7 @@ def database(site):
 
 @pytest.fixture
 def client(rf):
-    """One who has left."""
+    """A client that has left."""
     ours, theirs = socket.socketpair()
     client = Client(rf.get("/", **{"gunicorn.socket": ours}))
     token = current_client.set(client)
@@ -108,10 +108,10 @@ def client(rf):
     ours.close()
 
 
-def test_a_statement_that_takes_long_to_send_is_sent_to_its_end(site, relay):
+def test_a_long_statement_is_sent_completely(site, relay):
     uri = settings.LOCAL_POSTGRES.uri("postgres")
     with Connection.connect(uri, host=HOST, port=relay.port, autocommit=True) as connection:
-        # More than the sockets take for themselves.
+        # More than the sockets can buffer.
         long = "word " * 4_000_000
         began = time.monotonic()
         with relay.blocked(2.5):
@@ -120,19 +120,19 @@ def test_a_statement_that_takes_long_to_send_is_sent_to_its_end(site, relay):
         assert found == (len(long),)
 
 
-def test_whoever_has_left_is_asked_nothing_more_for(database, client):
-    """What caught the first query's end goes on with the next one."""
+def test_no_more_queries_run_for_a_client_that_left(database, client):
+    """Code that caught the first query's timeout goes on with the next query."""
     began = time.monotonic()
     for _ in range(5):
         with pytest.raises(psycopg.errors.QueryCanceled):
             database.execute(SLEEP)
     assert time.monotonic() - began < 2 * waiting.QUIET_SECONDS
-    # Others may use the connection.
+    # Others may use the connection afterwards.
     current_client.set(None)
     assert database.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_query_that_cannot_be_cancelled_is_left_behind(database, client, monkeypatch):
+def test_a_query_that_cannot_be_cancelled_is_abandoned(database, client, monkeypatch):
     def refuse(self, **kwargs):
         raise psycopg.errors.CancellationTimeout
 
@@ -142,7 +142,7 @@ def test_a_query_that_cannot_be_cancelled_is_left_behind(database, client, monke
     assert database.closed
 
 
-def test_a_server_that_is_gone_greets_nobody():
+def test_a_missing_server_does_not_answer_a_greeting():
     ours, theirs = socket.socketpair()
     with ours:
         theirs.close()
@@ -151,11 +151,11 @@ def test_a_server_that_is_gone_greets_nobody():
         assert not greets(unconnected.fileno())
 
 
-# Requests whose client has left before they began
+# Requests whose client left before they began
 
 
 @pytest.mark.parametrize(("method", "begun"), [("GET", False), ("HEAD", False), ("POST", True)])
-def test_what_nobody_waits_for_any_more_is_not_begun(rf, method, begun):
+def test_requests_whose_client_left_are_not_begun(rf, method, begun):
     asked = []
     ours, theirs = socket.socketpair()
     request = rf.generic(method, "/conversations/", **{"gunicorn.socket": ours})

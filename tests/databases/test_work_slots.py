@@ -1,6 +1,7 @@
-"""Heavy reading waits for a free slot, so that pages keep getting answers."""
+"""Heavy reading waits for a free slot, so that pages stay fast."""
 
 import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -27,7 +28,7 @@ from ..support.exports import export, slots_taken
 from ..support.factories import make_message, make_session
 from ..support.histories import build_indexes, key, make_history
 
-# A slot is held until its transaction ends, here with the test.
+# A slot is held until its transaction ends, which here is the end of the test.
 pytestmark = pytest.mark.django_db
 ALL = (1, 2)
 
@@ -35,8 +36,8 @@ ALL = (1, 2)
 @pytest.fixture(autouse=True)
 def _two_slots(monkeypatch):
     monkeypatch.setattr(work_slots, "SLOTS", len(ALL))
-    # As on four processors.
-    monkeypatch.setattr(backoffice_client, "RESTS", 2)
+    # As if there were four processors.
+    monkeypatch.setattr(backoffice_client, "REST_RATIO", 2)
     state.forget()
     yield
     state.forget()
@@ -58,7 +59,7 @@ def gets_a_slot(work: WorkSlot, seconds: float = 30) -> bool:
         return False
 
 
-def test_as_many_as_there_are_slots_and_no_more():
+def test_no_more_run_than_there_are_slots():
     with slots_taken(*ALL, work=WorkSlot.LOOK_BACK):
         assert not gets_a_slot(WorkSlot.LOOK_BACK, 0.3)
         assert gets_a_slot(WorkSlot.COUNT)
@@ -66,7 +67,7 @@ def test_as_many_as_there_are_slots_and_no_more():
         assert gets_a_slot(WorkSlot.LOOK_BACK)
 
 
-def test_whoever_waits_goes_on_when_a_place_is_free():
+def test_waiting_ends_when_a_slot_is_free():
     began, took = threading.Event(), threading.Event()
 
     def wait():
@@ -88,10 +89,10 @@ def test_whoever_waits_goes_on_when_a_place_is_free():
 
 def small_steps(monkeypatch):
     monkeypatch.setattr(find, "FIRST_LOOK", 7)
-    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7, ()))
+    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7, (), (), None, None))
 
 
-def test_a_search_looks_back_no_further_than_its_slot(monkeypatch):
+def test_a_search_needs_a_slot_to_look_back_further(monkeypatch):
     history = make_history(seed=1, size=100)
     small_steps(monkeypatch)
     newest = sorted((each.place for each in history), key=key, reverse=True)
@@ -102,7 +103,7 @@ def test_a_search_looks_back_no_further_than_its_slot(monkeypatch):
     assert (found, reached) == ([], None)
 
 
-def test_what_is_among_the_newest_is_found_without_a_slot():
+def test_the_newest_conversations_are_searched_without_a_slot():
     make_history(seed=1, size=100)
     with slots_taken(*ALL, work=WorkSlot.LOOK_BACK):
         for query in ("", "search=missing", "search=alpha", "problem=any"):
@@ -126,11 +127,11 @@ def test_collecting_waits_for_a_slot(monkeypatch):
     with slots_taken(*ALL, work=WorkSlot.COLLECT):
         find.find(matching("search=missing"), None, 51, 1)
     find.find(matching("search=missing"), None, 51, 60)
-    assert collected == [None, []]
+    assert collected == [None, ([], None)]
 
 
-def test_a_step_leaves_the_others_their_slot_in_time(monkeypatch):
-    """A row takes 10 ms here, so a step has no more than ten, whatever time there is."""
+def test_a_step_releases_its_slot_soon(monkeypatch):
+    """A row takes 10 ms here, so a step has at most ten rows, however much time there is."""
     make_history(seed=1, size=60)
     small_steps(monkeypatch)
     steps = []
@@ -150,7 +151,7 @@ def test_a_step_leaves_the_others_their_slot_in_time(monkeypatch):
     assert max(steps) <= 10
 
 
-def test_counts_under_a_condition_wait_for_a_slot_and_others_do_not(monkeypatch):
+def test_only_counts_with_a_condition_wait_for_a_slot(monkeypatch):
     make_history(seed=1, size=100)
     with slots_taken(*ALL, work=WorkSlot.COUNT):
         assert counts.full_total(matching()) == {"exact": 100}
@@ -165,13 +166,13 @@ def test_few_conversations_are_counted_without_a_slot(monkeypatch):
     make_history(seed=1, size=100)
     filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
     with slots_taken(*ALL, work=WorkSlot.COUNT):
-        # As long as it took little to find out how many they are.
+        # As if finding out their number had been quick.
         monkeypatch.setattr(counts, "SECONDS", 60)
         asked = counts.counted(filters)["numbers"]
         monkeypatch.setattr(counts, "PROBLEM_SECONDS", 0.05)
         monkeypatch.setattr(counts, "SECONDS", 0)
         assert set(counts.counted(filters)["numbers"].values()) == {None}
-        # Nor if they are more than are asked one by one.
+        # Not if there are more of them than are probed one by one.
         assert set(counts.of_problems(filters, SLOW_PROBES + 1).values()) == {None}
     monkeypatch.setattr(counts, "PROBLEM_SECONDS", 5)
     assert counts.of_problems(filters, SLOW_PROBES + 1) == asked
@@ -181,8 +182,8 @@ def test_few_conversations_are_counted_without_a_slot(monkeypatch):
 @pytest.mark.parametrize(
     ("query", "ways"), [("problem=any", [0, 1]), ("search=alpha", [1]), ("", [0])]
 )
-def test_a_total_is_counted_the_quickest_way_first(monkeypatch, query, ways):
-    """Rows with a problem are collected, where indexes hold them; words are asked for."""
+def test_a_total_is_counted_in_the_fastest_way_first(monkeypatch, query, ways):
+    """Rows with a problem are collected if indexes hold them; words are probed."""
     make_history(seed=1, size=100)
     build_indexes()
     tried = []
@@ -195,11 +196,11 @@ def test_a_total_is_counted_the_quickest_way_first(monkeypatch, query, ways):
     monkeypatch.setattr(Matching, "queryset", spied)
     monkeypatch.setattr(counts, "count", lambda *args, **options: None)
     assert counts.full_total(matching(query)) == {}
-    # The last one is exact.
+    # The last try is exact.
     assert tried == ([*ways, 0] if query else ways)
 
 
-def test_what_took_long_to_count_is_kept_longer(monkeypatch):
+def test_slow_counts_are_cached_longer(monkeypatch):
     monkeypatch.setattr(counts, "CACHE_SECONDS", 10)
     monkeypatch.setattr(counts, "CACHE_TIMES", 20)
     filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
@@ -213,7 +214,7 @@ def test_what_took_long_to_count_is_kept_longer(monkeypatch):
         monkeypatch.setattr(counts, "counted", lambda filters, found=found: found)
         counts.of_list(filters)
     assert kept == [10, 40, 10]
-    # What was cancelled for whoever has left.
+    # A count that was cancelled because the client left.
     left = backoffice_client.current_client.set(SimpleNamespace(has_left=True))
     counts.of_list(filters)
     backoffice_client.current_client.reset(left)
@@ -229,24 +230,28 @@ def ask_elsewhere():
     thread.join()
 
 
-def test_others_are_counted_until_a_second_after(monkeypatch, client):
-    monkeypatch.setattr(backoffice_client, "_began", {})
+def test_requests_count_for_a_second_and_for_each_process(monkeypatch, client):
+    monkeypatch.setattr(backoffice_client, "_began", deque())
     client.get("/livez")
     assert backoffice_client.others() == 0
     ask_elsewhere()
     assert backoffice_client.others() == 1
-    monkeypatch.setattr(backoffice_client, "LATELY", 0)
+    ask_elsewhere()
+    assert backoffice_client.others() == 2
+    monkeypatch.setattr(backoffice_client, "processes", 4)
+    assert backoffice_client.others() == 8
+    monkeypatch.setattr(backoffice_client, "ACTIVE_SECONDS", 0)
     assert backoffice_client.others() == 0
 
 
 @pytest.mark.parametrize(
     ("others", "worked", "rest"), [(0, 0.5, 0), (1, 0.5, 1), (2, 0.5, 2), (3, 0.5, 2), (1, 9, 0)]
 )
-def test_who_works_rests_twice_as_long_for_each_other(monkeypatch, others, worked, rest):
+def test_rests_grow_with_the_number_of_other_requests(monkeypatch, others, worked, rest):
     rests = []
     monkeypatch.setattr(backoffice_client, "others", lambda: others)
     monkeypatch.setattr(backoffice_client, "time", SimpleNamespace(sleep=rests.append))
-    # Time that has run out already leaves none.
+    # If time has run out, there is no rest.
     backoffice_client.give_way(worked, 2 if worked < 1 else -1)
     assert rests == [rest]
 
@@ -256,7 +261,7 @@ def test_an_export_gives_way_after_each_burst(support_client, monkeypatch):
         make_message(make_session(), content="word " * 30_000)
     given, now = [], iter(range(10_000))
     monkeypatch.setattr(stream, "give_way", lambda worked, at_most: given.append(worked))
-    # Each look at the clock is a tenth of a second after the one before.
+    # Each reading of the clock is a tenth of a second later than the last.
     clock = SimpleNamespace(monotonic=lambda: next(now) / 10)
     monkeypatch.setattr(stream, "time", clock)
     assert export(support_client, "messages.csv").count(b"word " * 30_000) == 4
@@ -265,7 +270,7 @@ def test_an_export_gives_way_after_each_burst(support_client, monkeypatch):
     assert all(least < worked < 10 * stream.PATIENCE for worked in given)
 
 
-def test_a_search_gives_way_before_each_look_that_takes_a_slot(monkeypatch):
+def test_a_search_gives_way_before_each_pass_with_a_slot(monkeypatch):
     make_history(seed=1, size=60)
     small_steps(monkeypatch)
     given, slots = [], []
@@ -274,15 +279,16 @@ def test_a_search_gives_way_before_each_look_that_takes_a_slot(monkeypatch):
         slots.append(work)
         return wait_for_slot(alias, work)
 
-    monkeypatch.setattr(look_back, "give_way", lambda worked, at_most: given.append(worked))
+    monkeypatch.setattr(look_back, "give_way", lambda worked, at_most: given.append(at_most))
     monkeypatch.setattr(look_back, "wait_for_slot", spied)
     find.find(matching("search=missing"), None, 51, 60)
     assert set(slots) == {WorkSlot.LOOK_BACK}
     assert len(given) == len(slots)
+    assert set(given) == {look_back.REST_SECONDS}
 
 
 @pytest.mark.parametrize(("share", "rests"), [(0.5, True), (0, False)])
-def test_an_export_rests_in_the_first_part_of_its_time_alone(
+def test_an_export_rests_only_in_the_first_part_of_its_time(
     support_client, monkeypatch, share, rests
 ):
     for _ in range(4):

@@ -331,7 +331,7 @@ def test_command_fills_an_empty_database_only(empty, query):
     call_command("demo_conversations", count=25, stdout=out)
     assert out.getvalue() == "Wrote 25 demo conversations.\n"
     assert query("SELECT count(*) FROM sessions") == [(25,)]
-    with pytest.raises(CommandError, match="has agents already"):
+    with pytest.raises(CommandError, match="already has agents"):
         call_command("demo_conversations", count=25)
     assert query("SELECT count(*) FROM sessions") == [(25,)]
 

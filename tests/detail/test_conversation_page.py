@@ -16,7 +16,7 @@ from ..support.factories import (
     make_session,
     make_task,
 )
-from ..support.pages import HTMX, get, text, url
+from ..support.pages import HTMX, VARIES, get, text, url
 
 pytestmark = pytest.mark.django_db
 
@@ -24,6 +24,11 @@ pytestmark = pytest.mark.django_db
 def main_of(response):
     """The text without the navigation above it."""
     return text(response).partition("Sign out")[2]
+
+
+def steps_of(response):
+    """(name, depth) of each step on the page."""
+    return [(step.name, step.depth) for step, _ in response.context["list"].steps]
 
 
 def in_order(page, *words):
@@ -34,12 +39,12 @@ def in_order(page, *words):
 # The conversation
 
 
-def test_the_header_says_what_and_when(support_client):
+def test_the_header_shows_ids_contents_and_status(support_client):
     session = make_conversation(external_id="ticket-9", messages=3, runs=2, tasks=2)
     page = text(get(support_client, url("detail", session.id)))
     assert "ticket-9" in page
     assert str(session.id) in page
-    assert "2 runs, 4 tasks, 3 messages, 0 errors" in page
+    assert "2 runs, 4 tasks, 3 messages" in page
     assert "UTC" in page
     assert "Completed" in page
 
@@ -53,14 +58,14 @@ def test_times_are_in_the_viewers_zone(support_client):
     assert "1 Jun 2026, 12:00:00 UTC" in text(get(support_client, url("detail", session.id)))
 
 
-def test_the_transcript_is_in_time_order_also_where_runs_overlap(support_client):
+def test_messages_are_in_time_order_even_if_runs_overlap(support_client):
     session = make_session()
     now = timezone.now() - timedelta(hours=2)
     second = make_run(session, created_at=now + timedelta(minutes=10))
     first = make_run(session, created_at=now)
     silent = make_run(session, created_at=now + timedelta(minutes=20))
     make_message(session, content="question two", run_id=second.id, created_at=second.created_at)
-    # The first one's answer, written after the second run began.
+    # The answer of the first run, written after the second run began.
     late = now + timedelta(minutes=11)
     make_message(session, "assistant", "answer one", run_id=first.id, created_at=late)
     make_message(session, "system", "a loose note", created_at=now + timedelta(minutes=5))
@@ -92,10 +97,10 @@ def test_a_run_shows_status_duration_and_its_steps_in_order(support_client):
     for seq, name in [(1, "answer"), (0, "classify")]:
         make_task(run, session, name, seq=seq)
     page = text(get(support_client, url("detail", session.id)))
-    assert re.search(r"Completed\s+2 steps · 4\.2 s\s+classify\s+answer", page)
+    assert re.search(r"Completed\s+2 tasks · 4\.2 s\s+classify\s+answer", page)
 
 
-def test_a_run_of_many_steps_names_the_first_and_counts_the_rest(support_client):
+def test_a_run_with_many_steps_names_the_first_ones_and_counts_the_rest(support_client):
     session = make_session()
     run = make_run(session)
     for seq in range(30):
@@ -112,7 +117,7 @@ def test_a_run_of_many_steps_names_the_first_and_counts_the_rest(support_client)
         ({"output_data": None, "duration_seconds": None}, "The run was interrupted"),
     ],
 )
-def test_an_unanswered_run_says_so_where_the_answer_should_be(support_client, fields, words):
+def test_an_unanswered_run_shows_its_status_in_place_of_the_answer(support_client, fields, words):
     session = make_session()
     run = make_run(session, **fields)
     make_message(session, content="Hello?", run_id=run.id)
@@ -120,7 +125,7 @@ def test_an_unanswered_run_says_so_where_the_answer_should_be(support_client, fi
     assert in_order(page, "Hello?", words)
 
 
-def test_empty_and_long_messages(support_client):
+def test_empty_messages_say_so_and_long_ones_are_cut(support_client):
     session = make_session()
     make_message(session, content="")
     make_message(session, content="y" * 3001)
@@ -131,27 +136,27 @@ def test_empty_and_long_messages(support_client):
     assert "y" * 3001 not in page
 
 
-def test_a_session_with_nothing_says_so(support_client):
+def test_a_conversation_without_runs_and_messages_says_so(support_client):
     page = text(get(support_client, url("detail", make_session().id)))
     assert "Nothing was recorded" in page
     assert "No runs" in page
 
 
-def test_the_way_back_keeps_the_filters(support_client):
+def test_the_link_back_to_the_list_keeps_the_filters(support_client):
     session = make_session()
     page = get(support_client, url("detail", session.id) + "?search=a%26b&after=1.a&agent=&evil=1")
     assert 'href="/conversations/?search=a%26b&amp;after=1.a"' in page.content.decode()
 
 
 @pytest.mark.parametrize(("messages", "runs", "tasks"), [(1, 1, 1), (40, 10, 12)])
-def test_a_conversation_costs_the_same_queries_whatever_its_size(
+def test_the_number_of_queries_does_not_depend_on_the_size_of_the_conversation(
     support_client, messages, runs, tasks, django_assert_num_queries
 ):
     session = make_conversation(messages=messages, runs=runs, tasks=tasks)
     get(support_client, url("detail", session.id))
-    # The session, its agent's namesake, ids and times of its runs and messages,
-    # then those shown and their steps; the two neighbours in the list, each under a time limit of
-    # its own; the totals of model calls.
+    # The session; whether another agent has its agent's name; ids and times of its runs and
+    # messages; the runs and messages shown, and their steps; the next newer and next older
+    # conversation, each under its own time limit; the totals of model calls.
     with django_assert_num_queries(16, connection=connections["agents"]):
         get(support_client, url("detail", session.id))
 
@@ -159,7 +164,7 @@ def test_a_conversation_costs_the_same_queries_whatever_its_size(
 # A run
 
 
-def test_tool_calls_stand_under_the_task_that_made_them(support_client):
+def test_tool_calls_are_nested_under_the_task_that_made_them(support_client):
     session = make_session()
     run = make_run(session)
     for seq, (name, parent) in enumerate(
@@ -176,8 +181,7 @@ def test_tool_calls_stand_under_the_task_that_made_them(support_client):
         ]
     ):
         make_task(run, session, name, seq=seq, parent_task_name=parent)
-    tasks = get(support_client, url("run", session.id, run.id)).context["tasks"]
-    assert [(task.name, task.depth) for task in tasks] == [
+    assert steps_of(get(support_client, url("run", session.id, run.id))) == [
         ("begin", 0),
         ("left", 0),
         ("search", 1),
@@ -190,35 +194,39 @@ def test_tool_calls_stand_under_the_task_that_made_them(support_client):
     ]
 
 
-def test_an_agent_that_runs_twice_keeps_its_own_calls(support_client):
+def test_the_calls_of_an_agent_that_ran_twice_go_to_the_right_one(support_client):
     session = make_session()
     run = make_run(session)
     names = [("agent", None), ("a", "agent"), ("agent", None), ("b", "agent")]
     for seq, (name, parent) in enumerate(names):
         make_task(run, session, name, seq=seq, parent_task_name=parent)
-    tasks = get(support_client, url("run", session.id, run.id)).context["tasks"]
-    assert [task.name for task in tasks] == ["agent", "a", "agent", "b"]
+    shown = steps_of(get(support_client, url("run", session.id, run.id)))
+    assert [name for name, _ in shown] == ["agent", "a", "agent", "b"]
 
 
-def test_calls_nest_as_deep_as_they_were_made(support_client):
+def test_calls_made_by_calls_are_nested_deeper(support_client):
     session = make_session()
     run = make_run(session)
     for seq, (name, parent) in enumerate([("a", None), ("b", "a"), ("c", "b"), ("d", "a")]):
         make_task(run, session, name, seq=seq, parent_task_name=parent)
-    tasks = get(support_client, url("run", session.id, run.id)).context["tasks"]
-    assert [(task.name, task.depth) for task in tasks] == [("a", 0), ("b", 1), ("c", 2), ("d", 1)]
+    assert steps_of(get(support_client, url("run", session.id, run.id))) == [
+        ("a", 0),
+        ("b", 1),
+        ("c", 2),
+        ("d", 1),
+    ]
 
 
-def test_tasks_that_name_each_other_as_callers_are_all_shown(support_client):
+def test_tasks_are_shown_even_if_each_names_the_other_as_its_caller(support_client):
     session = make_session()
     run = make_run(session)
     for seq, (name, parent) in enumerate([("a", "b"), ("b", "a"), ("a", "a")]):
         make_task(run, session, name, seq=seq, parent_task_name=parent)
-    tasks = get(support_client, url("run", session.id, run.id)).context["tasks"]
-    assert sorted(task.name for task in tasks) == ["a", "a", "b"]
+    shown = steps_of(get(support_client, url("run", session.id, run.id)))
+    assert sorted(name for name, _ in shown) == ["a", "a", "b"]
 
 
-def test_a_task_belongs_to_the_conversation_that_it_names(support_client):
+def test_a_task_is_found_under_its_own_conversation_only(support_client):
     session, other = make_session(), make_session()
     task = make_task(make_run(session), session)
     for name, *rest in (("task", task.id), ("payload", "tasks", task.id, "inputs")):
@@ -230,8 +238,8 @@ def test_a_task_that_names_itself_as_its_caller_is_still_shown(support_client):
     session = make_session()
     run = make_run(session)
     make_task(run, session, "loop", parent_task_name="loop")
-    tasks = get(support_client, url("run", session.id, run.id)).context["tasks"]
-    assert [task.name for task in tasks] == ["loop"]
+    shown = steps_of(get(support_client, url("run", session.id, run.id)))
+    assert [name for name, _ in shown] == ["loop"]
 
 
 def test_failed_tasks_are_marked(support_client):
@@ -240,27 +248,27 @@ def test_failed_tasks_are_marked(support_client):
     make_task(run, session, "fine", seq=0)
     make_task(run, session, "bad", seq=1, errors=Json({"code": 1}))
     make_task(run, session, "tool", "tool_call", seq=2, output=Json({"result": "Error: offline"}))
-    tasks = get(support_client, url("run", session.id, run.id)).context["tasks"]
-    assert [task.failed for task in tasks] == [False, True, True]
+    shown = get(support_client, url("run", session.id, run.id)).context["list"].steps
+    assert [step.failed for step, _ in shown] == [False, True, True]
 
 
-def test_a_long_run_comes_in_pages(support_client):
+def test_the_steps_of_a_long_run_are_in_pages(support_client):
     session = make_session()
     run = make_run(session)
     for seq in range(205):
         make_task(run, session, f"step-{seq:03}", seq=seq)
     path = url("run", session.id, run.id)
     first = get(support_client, path)
-    assert len(first.context["tasks"]) == 200
+    assert len(steps_of(first)) == 200
     assert f'href="{path}?from=200"' in first.content.decode()
-    assert "More tasks (5 left)" in text(first)
+    assert "More steps (5 left)" in text(first)
     rest = get(support_client, path + "?from=200", HTMX)
-    assert [task.name for task in rest.context["tasks"]] == [f"step-{n}" for n in range(200, 205)]
-    assert "More tasks" not in text(rest)
+    assert steps_of(rest) == [(f"step-{n}", 0) for n in range(200, 205)]
+    assert "More steps" not in text(rest)
 
 
 @pytest.mark.parametrize("start", ["-1", "x", "9" * 5000, "%00", "１", "1.5", "2", "5000"])
-def test_a_malformed_place_in_a_run_is_a_404(support_client, start):
+def test_an_invalid_position_in_a_run_is_a_404(support_client, start):
     session = make_conversation()
     run = support_client.get(url("detail", session.id)).context["transcript"].entries[0].run
     get(support_client, url("run", session.id, run.pk) + f"?from={start}", status=404)
@@ -269,7 +277,7 @@ def test_a_malformed_place_in_a_run_is_a_404(support_client, start):
 def test_a_run_without_tasks_says_so(support_client):
     session = make_session()
     run = make_run(session)
-    assert "No tasks were recorded" in text(get(support_client, url("run", session.id, run.id)))
+    assert "No steps were recorded" in text(get(support_client, url("run", session.id, run.id)))
 
 
 @pytest.mark.parametrize("tasks", [2, 60])
@@ -280,8 +288,8 @@ def test_opening_a_run_reads_no_payload_whole(support_client, tasks, django_asse
         make_task(run, session, seq=seq, inputs=Json({"secret": seq}))
     path = url("run", session.id, run.id)
     get(support_client, path)
-    # The run, its tasks, which of those shown failed, excerpts for the words, model calls
-    # twice, and the conversation that the title names.
+    # The run; its tasks; excerpts of those shown; the run's messages; its model calls and their
+    # totals; the conversation, for the title.
     with django_assert_num_queries(7, connection=connections["agents"]) as captured:
         get(support_client, path)
     for query in captured:
@@ -315,13 +323,13 @@ def test_errors_of_every_shape_are_shown(support_client, errors, shown):
 
 
 @pytest.mark.parametrize("errors", [None, NULL, Json([])])
-def test_no_error_has_no_errors_section(support_client, errors):
+def test_a_task_without_errors_has_no_errors_section(support_client, errors):
     session = make_session()
     task = make_task(make_run(session), session, errors=errors)
     assert "Errors" not in main_of(get(support_client, url("task", session.id, task.id)))
 
 
-def test_a_task_shows_all_there_is(support_client):
+def test_a_task_shows_all_its_fields(support_client):
     session = make_session()
     task = make_task(
         make_run(session),
@@ -350,7 +358,7 @@ def test_a_task_shows_all_there_is(support_client):
         assert words in page, words
 
 
-def test_a_long_prompt_is_cut_and_a_file(support_client):
+def test_a_long_prompt_is_cut_and_can_be_downloaded_whole(support_client):
     session = make_session()
     task = make_task(make_run(session), session, prompt="p" * 500_000)
     page = get(support_client, url("task", session.id, task.id))
@@ -361,7 +369,7 @@ def test_a_long_prompt_is_cut_and_a_file(support_client):
     assert 'prompt.txt"' in get(support_client, path + "?download")["Content-Disposition"]
 
 
-def test_an_oversized_payloads_placeholder_is_shown_as_it_is(support_client):
+def test_the_placeholder_of_a_payload_too_large_to_record_is_shown_as_it_is(support_client):
     session = make_session()
     value = {"truncated": True, "bytes": 5_000_000, "preview": "The first words"}
     task = make_task(make_run(session), session, output=Json(value))
@@ -371,7 +379,7 @@ def test_an_oversized_payloads_placeholder_is_shown_as_it_is(support_client):
 
 
 @pytest.mark.parametrize("shape", ["deep", "wide", "long", "huge number"])
-def test_a_payload_of_any_size_makes_a_small_page_and_a_whole_file(support_client, shape):
+def test_a_large_payload_is_cut_on_its_page_and_whole_in_its_file(support_client, shape):
     raw = {
         "deep": "[" * 2000 + "]" * 2000,
         "wide": json.dumps({f"key-{n}": n for n in range(20_000)}),
@@ -387,6 +395,27 @@ def test_a_payload_of_any_size_makes_a_small_page_and_a_whole_file(support_clien
         assert "z" * 4000 in text(response)
     response = get(support_client, url("payload_file", session.id, "tasks", task.id, "output"))
     assert response.content.decode().replace(" ", "") == raw.replace(" ", "")
+
+
+@pytest.mark.parametrize("letter", ["x", "<", "\U0001f600"])
+def test_raw_data_is_escaped_text_and_cut_to_the_size_of_a_page(support_client, letter):
+    session = make_session()
+    task = make_task(make_run(session), session, output=Json([letter * 500_000]))
+    path = url("payload", session.id, "tasks", task.id, "output")
+    page = get(support_client, path, HTMX, raw="")
+    assert len(page.content) < 150_000
+    assert "Not all of it is shown" in text(page)
+    assert "[&quot;" in page.content.decode()
+    assert "<<" not in page.content.decode()
+
+
+def test_raw_data_of_a_small_payload_is_complete(support_client):
+    session = make_session()
+    task = make_task(make_run(session), session, output=Json({"a": [1, None]}))
+    path = url("payload", session.id, "tasks", task.id, "output")
+    page = text(get(support_client, path, HTMX, raw=""))
+    assert "{&quot;a&quot;: [1, null]}" in page
+    assert "Not all" not in page
 
 
 # Payloads
@@ -413,7 +442,9 @@ def test_each_payload_has_a_page_a_fragment_and_a_file(support_client, kind, fie
     page, fragment = get(support_client, path), get(support_client, path, HTMX)
     assert b"<html" in page.content
     assert fragment.content.strip().startswith(b'<div class="payload">')
-    assert fragment.content.strip() in page.content
+    # A printout shows the second at which it was made.
+    whole, part = (re.sub(rb"data-now>[^<]+", b"", each.content) for each in (page, fragment))
+    assert part.strip() in whole
     file_path = url("payload_file", session.id, kind, row.id, field)
     raw = get(support_client, file_path)
     assert raw["Content-Type"] == "text/plain; charset=utf-8"
@@ -424,7 +455,7 @@ def test_each_payload_has_a_page_a_fragment_and_a_file(support_client, kind, fie
 
 
 @pytest.mark.parametrize("value", [None, NULL])
-def test_no_value_is_said_and_its_file_is_null(support_client, value):
+def test_a_payload_without_a_value_says_so_and_its_file_is_null(support_client, value):
     session = make_session()
     run = make_run(session, context=value)
     assert "No value" in text(
@@ -447,21 +478,24 @@ def pages_of(session, run, task):
 
 
 @pytest.mark.parametrize("name", ["detail", "run", "task", "payload"])
-def test_a_fragment_is_the_inside_of_its_page(support_client, name):
-    session = make_session()
+def test_a_fragment_is_part_of_its_page(support_client, name):
+    # Old enough that the page and the fragment both say "2 days ago".
+    session = make_session(updated_at=timezone.now() - timedelta(days=2, hours=12))
     run = make_run(session, context=Json({"a": 1}))
     task = make_task(run, session, inputs=Json([1]))
     path = pages_of(session, run, task)[name]
     page, fragment = get(support_client, path), get(support_client, path, HTMX)
     restored = get(support_client, path, {**HTMX, "HX-History-Restore-Request": "true"})
     assert b"<html" not in fragment.content
-    assert fragment.content.strip() in page.content
+    # Each printout says when it was made.
+    whole, part = (VARIES.sub("", each.content.decode()) for each in (page, fragment))
+    assert part.strip() in whole
     assert b"<html" in restored.content
     for response in (page, fragment, restored):
         assert "HX-Request" in response["Vary"]
 
 
-def test_rows_of_another_conversation_are_not_found_below_this_one(support_client):
+def test_rows_of_another_conversation_are_a_404(support_client):
     mine, other = make_session(), make_session()
     run = make_run(other)
     task = make_task(run, other)
@@ -487,7 +521,7 @@ def test_rows_of_another_conversation_are_not_found_below_this_one(support_clien
         "/nowhere/",
     ],
 )
-def test_unknown_and_malformed_addresses_are_a_404_in_our_style(support_client, path):
+def test_unknown_and_invalid_addresses_show_our_404_page(support_client, path):
     page = get(support_client, path, status=404)
     assert "Nothing at this address" in text(page)
     assert b"app.css" in page.content

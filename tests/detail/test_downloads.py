@@ -1,13 +1,22 @@
 import json
+import re
 import uuid
 from datetime import datetime
 
 import pytest
 from django.urls import reverse
 
+from conversations.detail import downloads
 from conversations.sessions import get_session_details
 
-from ..support.factories import Json, make_message, make_run, make_session, make_task
+from ..support.factories import (
+    Json,
+    make_message,
+    make_model_call,
+    make_run,
+    make_session,
+    make_task,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -56,14 +65,14 @@ def test_the_json_works_at_every_revision(support_client, session, at_revision, 
     assert found["tasks"][0]["seq"] == (0 if number >= "0004" else None)
 
 
-def test_payloads_that_no_parser_survives_are_passed_on_as_they_are(support_client):
+def test_payloads_nested_too_deep_for_a_parser_are_copied_unparsed(support_client):
     session = make_session()
     make_run(session, context="[" * 5000 + "]" * 5000)
     assert "[" * 5000 + "]" * 5000 in body(support_client, "json", session.id)[1]
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity"])
-def test_a_duration_that_json_has_no_number_for_is_null(support_client, value):
+def test_a_duration_that_json_cannot_express_is_null(support_client, value):
     session = make_session()
     make_run(session, duration_seconds=value)
     found = json.loads(body(support_client, "json", session.id)[1])
@@ -74,7 +83,9 @@ def test_a_duration_that_json_has_no_number_for_is_null(support_client, value):
     ("form", "first", "speaker"),
     [("txt", "ticket-7 (", "\nUser, "), ("md", "# ticket-7 (", "\n**User**, ")],
 )
-def test_the_transcript_says_who_said_what_and_when(support_client, session, form, first, speaker):
+def test_the_transcript_shows_who_wrote_what_and_when(
+    support_client, session, form, first, speaker
+):
     support_client.cookies["timezone"] = "Asia/Tokyo"
     response, text = body(support_client, "transcript", session.id, form)
     assert response["Content-Type"] == "text/plain; charset=utf-8"
@@ -85,7 +96,52 @@ def test_the_transcript_says_who_said_what_and_when(support_client, session, for
     assert places == sorted(places)
 
 
-def test_there_is_no_third_form(support_client, session):
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("txt", "\n[The run failed: there was no answer. m: 429: rate limit]\n"),
+        ("md", "\n> The run failed: there was no answer. m: 429: rate limit\n"),
+    ],
+)
+def test_the_transcript_says_where_an_answer_is_missing_and_why(support_client, form, said):
+    session = make_session()
+    failed, answered = make_run(session, output_data=None), make_run(session)
+    make_model_call(session, failed, model="m", response_code=429, response_data=Json("rate limit"))
+    make_message(session, content="First", run_id=failed.id)
+    make_message(session, content="Second", run_id=answered.id)
+    make_message(session, "assistant", "Third", run_id=answered.id)
+    text = body(support_client, "transcript", session.id, form)[1]
+    places = [text.index(words) for words in ("First", said, "Second", "Third")]
+    assert places == sorted(places)
+    assert text.count("there was no answer") == 1
+
+
+def test_the_transcript_of_a_long_conversation_has_each_message_once(support_client, monkeypatch):
+    monkeypatch.setattr(downloads, "ITEMS", 7)
+    monkeypatch.setattr(downloads, "ROWS_AT_ONCE", 3)
+    session = make_session()
+    runs = [make_run(session) for _ in range(7)]
+    for number in range(25):
+        make_message(session, content=f"Message {number:02}.", run_id=runs[number // 4].id)
+    text = body(support_client, "transcript", session.id, "txt")[1]
+    assert re.findall(r"Message (\d+)\.", text) == [f"{number:02}" for number in range(25)]
+
+
+@pytest.mark.parametrize(("name", "more"), [("transcript", ["txt"]), ("json", [])])
+def test_a_download_begins_at_once_and_goes_on_in_blocks(support_client, name, more):
+    session = make_session()
+    for number in range(30):
+        make_message(session, "user", f"{number} " + "word " * 1_000)
+    response = support_client.get(reverse(f"conversations:{name}", args=[session.id, *more]))
+    first, *others = response.streaming_content
+    assert len(first) < 200
+    *blocks, last = map(len, others)
+    assert len(blocks) == 2
+    assert all(downloads.BLOCK <= block < downloads.BLOCK + 6_000 for block in blocks)
+    assert 0 < last < downloads.BLOCK
+
+
+def test_unknown_formats_and_conversations_are_a_404(support_client, session):
     for path in (
         reverse("conversations:transcript", args=[session.id, "exe"]),
         reverse("conversations:transcript", args=[uuid.uuid4(), "txt"]),

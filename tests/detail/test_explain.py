@@ -1,32 +1,44 @@
-"""What a run did, told in words: each sentence against the shapes that the runtime writes."""
+"""The explanation of a run: the sentence for each kind of step, for every payload there may be."""
 
 import json
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.db import connections
-from django.template.loader import render_to_string
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
-from django.utils import timezone
 
 from conversations.agentdb import revision
 from conversations.detail import steps as module
-from conversations.detail.steps import explain, readable
+from conversations.detail.json_words import readable
 from conversations.detail.tasks import nested
 from conversations.models import Run, Task
 from demo import write_demo
 
-from ..support.factories import NULL, Json, insert, make_run, make_session, make_task
+from ..support.factories import (
+    NULL,
+    Json,
+    insert,
+    make_message,
+    make_run,
+    make_session,
+    make_task,
+)
+from ..support.pages import HTMX, url
+from ..support.pages import words as words_of
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def run(db):
-    # Looked up once per process, so that tests count without it.
+    # Sends a query once per process; do it now, so that it is in no test's count.
     revision.has_task_order()
-    return make_run(make_session())
+    session = make_session()
+    run = make_run(session)
+    run.session = session
+    return run
 
 
 def add(run, name="step", node_type="llm", **fields):
@@ -38,8 +50,10 @@ def add(run, name="step", node_type="llm", **fields):
 
 
 def steps_of(run):
-    tasks = Task.objects.filter(run_id=run.id).without_payloads().in_order()
-    return explain(run, nested(list(tasks)))
+    """All steps, even starts and ends that the page leaves out."""
+    tasks = nested(list(Task.objects.filter(run_id=run.id).without_payloads().in_order()))
+    found = module.read(run, tasks)
+    return [module.step(task, found[task.pk]) for task in tasks]
 
 
 def sentence(step):
@@ -54,13 +68,10 @@ def told(run, **fields):
     return sentence(step)
 
 
-def page(run):
-    steps = steps_of(run)
-    context = {"steps": steps, "run": Run.objects.get(pk=run.id), "session_id": run.session_id}
-    left_out = Task.objects.filter(run_id=run.id).count() - len(steps)
-    return render_to_string(
-        "conversations/detail/_explanation.html", {**context, "left_out": left_out}
-    )
+def page(run, client, query=""):
+    response = client.get(url("run", run.session_id, run.id) + query, headers=HTMX)
+    assert response.status_code == 200
+    return response.content.decode()
 
 
 BRANCH = {"expr": "classification.intent", "value": "technical"}
@@ -78,20 +89,20 @@ BRANCH = {"expr": "classification.intent", "value": "technical"}
                 "inputs": {"message": "hello"},
                 "output": {"intent": "refund", "confidence": 0.5},
             },
-            "The model was asked (classify): “Classify: hello” → answered"
+            "Asked the model (classify): “Classify: hello” → answered"
             " “intent: refund, confidence: 0.5”",
         ),
         (
             {"name": "classify", "inputs": {"message": "hello"}},
-            "The model was asked (classify), given “message: hello” → no answer was recorded.",
+            "Asked the model (classify), given “message: hello” → no answer was recorded.",
         ),
         (
             {"node_type": "agent", "name": "technical", "prompt": "Solve it.", "inputs": {"a": 1}},
-            "The agent technical worked on it: “Solve it.” → no answer was recorded.",
+            "Asked the agent technical: “Solve it.” → no answer was recorded.",
         ),
         (
             {"node_type": "agent", "name": "technical", "output": {"agent_response": "Press it."}},
-            "The agent technical worked on it → answered “Press it.”",
+            "Asked the agent technical → answered “Press it.”",
         ),
         (
             {
@@ -99,7 +110,7 @@ BRANCH = {"expr": "classification.intent", "value": "technical"}
                 "inputs": BRANCH,
                 "output": {"taken": "technical", "matched": True},
             },
-            "Looked at classification.intent, which was “technical”: went on with technical.",
+            "Chose technical because classification.intent was technical.",
         ),
         (
             {
@@ -107,8 +118,8 @@ BRANCH = {"expr": "classification.intent", "value": "technical"}
                 "inputs": {**BRANCH, "value": "other"},
                 "output": {"taken": "general", "matched": False},
             },
-            "Looked at classification.intent, which was “other”: nothing matched,"
-            " so it went on with the default, general.",
+            "Chose the default, general, because classification.intent was other and nothing"
+            " matched.",
         ),
         (
             {
@@ -116,8 +127,7 @@ BRANCH = {"expr": "classification.intent", "value": "technical"}
                 "inputs": {**BRANCH, "value": None},
                 "output": {"taken": None, "matched": False},
             },
-            "Looked at classification.intent, which had no value: nothing matched,"
-            " and no next step was recorded.",
+            "No next step was recorded: classification.intent had no value and nothing matched.",
         ),
         (
             {
@@ -125,25 +135,29 @@ BRANCH = {"expr": "classification.intent", "value": "technical"}
                 "inputs": {"expr": "triage.urgent", "value": False},
                 "output": {"taken": "answer", "matched": True},
             },
-            "Looked at triage.urgent, which was “false”: went on with answer.",
+            "Chose answer because triage.urgent was false.",
         ),
         (
             {"node_type": "switch", "output": {"taken": "technical"}},
-            "Looked at something that was not recorded: went on with technical.",
+            "Chose technical, no reason recorded.",
+        ),
+        (
+            {"node_type": "if", "inputs": {"a": 1}, "output": {"taken": "b", "matched": False}},
+            "Chose the default, b, given “a: 1”",
         ),
         (
             {"node_type": "if", "inputs": {"expr": "a.b", "value": ""}},
-            "Looked at a.b, which was an empty value: no next step was recorded.",
+            "No next step was recorded: a.b was an empty value.",
         ),
         (
             {"node_type": "parallel", "output": {"branches": ["lookup", "policies"]}},
-            "Did lookup and policies side by side.",
+            "Ran lookup and policies in parallel.",
         ),
         (
             {"node_type": "parallel", "output": {"branches": ["a", "b", ""]}},
-            "Did a, b and (no name) side by side.",
+            "Ran a, b and (no name) in parallel.",
         ),
-        ({"node_type": "parallel", "output": {"branches": ["only"]}}, "Did only."),
+        ({"node_type": "parallel", "output": {"branches": ["only"]}}, "Ran only."),
         (
             {"node_type": "parallel", "name": "gather", "output": {"branches": [{"a": "b"}, 2]}},
             "The step gather (parallel) ran → “branches: ((a: b), 2)”",
@@ -187,7 +201,7 @@ BRANCH = {"expr": "classification.intent", "value": "technical"}
                 "inputs": {"to": "a@b.c"},
                 "output": 250,
             },
-            "Called send(to: a@b.c) by python://mail.send → “250”",
+            "Called send(to: a@b.c) using python://mail.send → “250”",
         ),
         (
             {
@@ -209,7 +223,7 @@ BRANCH = {"expr": "classification.intent", "value": "technical"}
         ({"node_type": "", "name": " \n"}, "The step (no name) ran"),
     ],
 )
-def test_each_kind_of_step_has_its_sentence(run, fields, words):
+def test_each_kind_of_step_has_its_own_sentence(run, fields, words):
     assert told(run, **fields) == words
 
 
@@ -218,7 +232,7 @@ def test_each_kind_of_step_has_its_sentence(run, fields, words):
     "payload",
     [None, "text", 'a "quote', "{", "[Note] call", 5, True, [], {}, [None], [[{}]], "", " "],
 )
-def test_every_kind_of_step_takes_every_payload(run, node_type, payload):
+def test_no_payload_breaks_a_sentence(run, node_type, payload):
     keys = ("expr", "value", "taken", "matched", "branches", "args", "result", "query", "hits")
     add(run, node_type=node_type, inputs=payload, output=payload, errors=payload)
     whole = dict.fromkeys((*keys, "truncated", "bytes", "preview", "content"), payload)
@@ -228,7 +242,7 @@ def test_every_kind_of_step_takes_every_payload(run, node_type, payload):
         assert all(part.text for part in step.parts)
 
 
-def test_tool_calls_stand_below_their_agent_and_a_failed_one_is_marked(run):
+def test_tool_calls_are_nested_under_their_agent_and_failed_ones_are_marked(run, support_client):
     call = {"node_type": "tool_call", "parent_task_name": "technical"}
     add(run, "technical", "agent", prompt="Solve it.", seq=0)
     error = {"result": "Error: device is offline"}
@@ -246,8 +260,7 @@ def test_tool_calls_stand_below_their_agent_and_a_failed_one_is_marked(run):
     failed = steps[1]
     assert sentence(failed) == "Called restart_device(serial: SN-131) → Error: device is offline"
     assert failed.parts[-1] == ("error", "Error: device is offline")
-    assert failed.duration == 1.5
-    html = page(run)
+    html = page(run, support_client)
     assert html.count('<span class="pill problem">failed</span>') == 1
     assert html.count('<li class="nested bad">') == 1
     assert "1.5 s" in html
@@ -268,7 +281,7 @@ def test_tool_calls_stand_below_their_agent_and_a_failed_one_is_marked(run):
         ("[]", "an empty value"),
     ],
 )
-def test_errors_of_every_shape_are_told(run, errors, words):
+def test_errors_of_every_shape_are_in_the_sentence(run, errors, words):
     assert told(run, node_type="end", errors=errors) == (
         f"The run ended. An error was recorded: {words}"
     )
@@ -276,51 +289,53 @@ def test_errors_of_every_shape_are_told(run, errors, words):
 
 
 @pytest.mark.parametrize("errors", [None, NULL, []])
-def test_no_errors_are_no_errors(run, errors):
+def test_a_step_without_errors_has_not_failed(run, errors):
     assert told(run, node_type="end", errors=errors) == "The run ended."
     assert not steps_of(run)[0].failed
 
 
-def test_an_error_after_a_quote_starts_a_sentence_of_its_own(run):
+def test_an_error_after_a_quote_starts_a_new_sentence(run):
     words = told(run, name="a", prompt="Hi", output="Yes", errors=["late"])
-    assert words == ("The model was asked (a): “Hi” → answered “Yes”. An error was recorded: late")
+    assert words == "Asked the model (a): “Hi” → answered “Yes”. An error was recorded: late"
 
 
-# {node type: what may be said of it}; "…" stands for anything
+# {node type: possible sentences}; "…" stands for any text
 OF_THE_RUNTIME = {
     "start": ["The run began."],
     "end": ["The run ended."],
-    "llm": ["The model was asked (…): “…” → answered “…”"],
-    "parallel": ["Did … and … side by side."],
+    "llm": ["Asked the model (…): “…” → answered “…”"],
+    "parallel": ["Ran … and … in parallel."],
     "switch": [
-        "Looked at …, which was “…”: went on with ….",
-        "Looked at …, which was “…”: nothing matched, so it went on with the default, ….",
+        "Chose … because … was ….",
+        "Chose the default, …, because … was … and nothing matched.",
     ],
     "if": [
-        "Looked at …, which was “true”: went on with ….",
-        "Looked at …, which was “false”: went on with ….",
+        "Chose … because … was true.",
+        "Chose … because … was false.",
     ],
     "agent": [
-        "The agent … worked on it: “…” → answered “…”",
-        "The agent … worked on it: “…” → no answer was recorded.",
+        "Asked the agent …: “…” → answered “…”",
+        "Asked the agent …: “…” → no answer was recorded.",
     ],
     "tool_call": [
         "Called …(…: …) → “…”",
+        "Called …(…: …) for … → “…”",
         "Called …(…: …) → Error: …",
-        "Called …(…: …) → something too large to keep: 1,482,113 bytes; it began “result: …”",
+        "Called …(…: …) for … → Error: …",
+        "Called …(…: …) → a value too large to record (1,482,113 bytes), which began “result: …”",
     ],
 }
 
 
 @pytest.mark.slow
-def test_the_demo_conversations_are_told_in_full():
+def test_the_demo_conversations_have_all_these_sentences_and_no_others():
     connection = connections["agents_write"]
     connection.ensure_connection()
-    write_demo(connection.connection, seed=3, now=timezone.now())
+    # What goes wrong in a history depends on the day and the hour at which it is written.
+    write_demo(connection.connection, seed=3, now=datetime(2026, 11, 30, 8, tzinfo=UTC))
     heard = set()
     for run in Run.objects.without_payloads():
-        tasks = Task.objects.filter(run_id=run.pk).without_payloads().in_order()
-        for step in explain(run, nested(list(tasks))):
+        for step in steps_of(run):
             words = sentence(step).partition(". An error was recorded: ")[0]
             forms = OF_THE_RUNTIME[step.node_type]
             fitting = [
@@ -335,12 +350,13 @@ def test_the_demo_conversations_are_told_in_full():
 # Payloads that are too large, or cut short
 
 
-def test_a_payload_that_was_too_large_to_keep_says_so(run):
+def test_a_payload_that_was_too_large_to_record_says_so(run):
     log = json.dumps({"result": "line\n" * 200 + "é"})
     large = {"truncated": True, "bytes": 1_482_113, "preview": log[:2048]}
     words = told(run, name="log", node_type="tool_call", inputs={"args": {}}, output=large)
     assert words.startswith(
-        "Called log() → something too large to keep: 1,482,113 bytes; it began “result: line line"
+        "Called log() → a value too large to record (1,482,113 bytes), which began"
+        " “result: line line"
     )
     assert words.endswith("…”")
 
@@ -348,7 +364,7 @@ def test_a_payload_that_was_too_large_to_keep_says_so(run):
 def test_an_empty_preview_is_not_quoted(run):
     large = {"truncated": True, "bytes": 10**6, "preview": ""}
     words = told(run, name="a", output=large)
-    assert words.endswith("→ answered something too large to keep: 1,000,000 bytes")
+    assert words.endswith("→ answered a value too large to record (1,000,000 bytes)")
 
 
 @pytest.mark.parametrize(
@@ -360,13 +376,13 @@ def test_an_empty_preview_is_not_quoted(run):
         {"truncated": True, "bytes": 5, "preview": None},
     ],
 )
-def test_what_only_resembles_a_large_payload_is_shown_as_it_is(run, almost):
+def test_a_payload_that_only_resembles_the_placeholder_is_shown_as_it_is(run, almost):
     words = told(run, output=almost)
     assert "too large" not in words
     assert "truncated: " in words
 
 
-def test_excerpts_end_where_they_are_cut(run):
+def test_long_names_prompts_and_answers_are_cut(run):
     long = {"agent_response": "y" * 5000}
     parts = [told(run, name="n" * 500, prompt="p" * 5000, output=long)]
     (step,) = steps_of(run)
@@ -376,25 +392,25 @@ def test_excerpts_end_where_they_are_cut(run):
     assert len(parts[0]) < 1000
 
 
-def test_many_branches_are_not_passed_off_as_all(run):
+def test_a_list_of_branches_that_was_cut_ends_in_others(run):
     words = told(run, node_type="parallel", output={"branches": [f"b-{n}" for n in range(99)]})
-    assert words.startswith("Did b-0, b-1, ")
-    assert words.endswith(" and others side by side.")
+    assert words.startswith("Ran b-0, b-1, ")
+    assert words.endswith(" and others in parallel.")
 
 
-def test_half_a_character_does_not_break_the_page(run):
+def test_half_a_surrogate_pair_does_not_break_the_page(run, support_client):
     preview = '{"text": "x\\ud83d'
     add(run, "a", output={"truncated": True, "bytes": 10**6, "preview": preview})
     add(run, "b", "tool_call", inputs={"args": {}}, output={"result": '{"text": "\\ud83d"}'})
-    assert "began “text: x?…”" in sentence(steps_of(run)[0])
-    assert page(run).encode()
+    assert "which began “text: x?…”" in sentence(steps_of(run)[0])
+    assert page(run, support_client).encode()
 
 
 WHOLE = json.dumps({"a": [1.5, True, None, {"b": 'q"\\u00e9\n'}], "c": "ddd", "e": -3})
 
 
 @pytest.mark.parametrize("length", range(len(WHOLE)))
-def test_json_cut_anywhere_reads_as_words(length):
+def test_json_reads_as_words_wherever_it_is_cut(length):
     words = readable(WHOLE[:length], cut=True)
     assert not words.startswith("{")
     assert not set(words) & set("{}[]")
@@ -413,7 +429,7 @@ def test_text_that_begins_like_json_is_left_alone_when_cut_too():
     assert readable('{"a": "x\\q"} or', cut=True) == '{"a": "x\\q"} or'
 
 
-def test_only_an_answer_alone_loses_its_key():
+def test_only_a_single_string_loses_its_key():
     assert readable('{"text": "Hi"}', cut=False, bare=True) == "Hi"
     assert readable('{"text": "Hi"}', cut=False) == "text: Hi"
     assert readable('{"text": "Hi", "b": "x"}', cut=False, bare=True) == "text: Hi, b: x"
@@ -422,13 +438,13 @@ def test_only_an_answer_alone_loses_its_key():
     assert readable('["a", "b"]', cut=False, bare=True) == "a, b"
 
 
-def test_nesting_of_any_depth_is_told(run):
+def test_deeply_nested_json_is_explained(run):
     deep = insert("tasks", run_id=run.id, session_id=run.session_id, name="deep", node_type="llm")
     nesting = '{"a":' * 3000 + "1" + "}" * 3000
     with connections["agents_write"].cursor() as cursor:
         cursor.execute("UPDATE tasks SET output = %s WHERE id = %s", [nesting, deep.id])
     (step,) = steps_of(run)
-    assert sentence(step).startswith("The model was asked (deep) → answered “a: (a: (a: ")
+    assert sentence(step).startswith("Asked the model (deep) → answered “a: (a: (a: ")
 
 
 # The page
@@ -437,47 +453,140 @@ def test_nesting_of_any_depth_is_told(run):
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{ run }}\u202e"
 
 
-def test_hostile_words_stay_words(run):
+def test_hostile_text_stays_text(run, support_client):
     payload = {HOSTILE: HOSTILE, "expr": HOSTILE, "taken": HOSTILE, "args": {HOSTILE: HOSTILE}}
     for node_type in [*module.SENTENCES, HOSTILE]:
         values = {"prompt": HOSTILE, "inputs": payload, "output": payload, "errors": payload}
         add(run, HOSTILE, node_type, tool_uri=HOSTILE, **values)
-    html = page(run)
+    html = page(run, support_client)
     assert "<img" not in html
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
-    # A direction mark ends with the element that isolates it.
+    # Characters that change the direction of text are inside elements that isolate them.
     outside = re.sub(r"<bdi[^>]*>[^<]*</bdi>", "", html)
     assert "\u202e" not in outside
 
 
-def test_each_step_links_to_its_raw_data(run):
+def test_each_step_opens_to_its_task_and_links_to_it(run, support_client):
     tasks = [add(run, f"step-{seq}", seq=seq) for seq in range(3)]
-    html = page(run)
+    html = page(run, support_client)
     links = [reverse("conversations:task", args=[run.session_id, task.id]) for task in tasks]
     assert re.findall(r'href="([^"]+/tasks/[^"]+)"', html) == links
-    assert "not told here" not in html
+    assert re.findall(r'hx-get="([^"]+/tasks/[^"]+)"', html) == links
 
 
-def test_a_run_without_tasks(run):
+def test_a_run_without_tasks_needs_no_query_and_says_so(run, support_client):
     with CaptureQueriesContext(connections["agents"]) as queries:
-        assert explain(run, []) == []
+        assert module.read(run, []) == {}
     assert len(queries) == 0
-    assert "No steps were recorded" in page(run)
+    assert "No steps were recorded" in page(run, support_client)
 
 
-def test_the_first_forty_are_told_in_one_query(run):
-    for seq in range(43):
+def test_a_page_of_steps_takes_two_queries_and_limited_room(run, support_client):
+    for seq in range(203):
         add(run, f"step-{seq}", seq=seq, output={"text": "z" * 20_000})
-    tasks = nested(list(Task.objects.filter(run_id=run.id).without_payloads().in_order()))
+    html = page(run, support_client)
+    assert html.count('class="told"') == 200
+    assert "Asked the model ( step-199 ) → answered" in words_of(html)
+    assert "step-200" not in html
+    assert "More steps (3 left)" in html
+    # Once the page's room is used up, quotes are short.
+    assert "z" * 250 in html
+    assert "z" * 50 not in html[html.index("step-199") :]
     with CaptureQueriesContext(connections["agents"]) as queries:
-        steps = explain(run, tasks)
-    assert [step.pk for step in steps] == [task.pk for task in tasks[:40]]
-    assert len(queries) == 1
-    sql = queries[0]["sql"]
-    assert all(str(task.pk) not in sql and task.pk.hex not in sql for task in tasks[40:])
-    html = page(run)
-    assert "3 more steps of this run are not told here." in " ".join(html.split())
-    assert reverse("conversations:run", args=[run.session_id, run.id]) in html
+        steps_of(run)
+    assert len(queries) == 3
+
+
+# What the transcript already shows
+
+
+CUSTOMER = "Where is my <b>order</b> 19511?\nIt was due on Friday."
+
+
+def of_message(run, message=CUSTOMER, answer="It is on its way."):
+    make_message(run.session, "user", message, run_id=run.id)
+    make_message(run.session, "assistant", answer, run_id=run.id)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"prompt": f"Classify it.\nmessage: {CUSTOMER}"}, ": “Classify it. message: …”"),
+        ({"prompt": f"Classify {CUSTOMER} now."}, ": “Classify … now.”"),
+        ({"prompt": CUSTOMER}, ": the message"),
+        ({"inputs": {"message": CUSTOMER, "locale": "et"}}, ", given “locale: et, message: …”"),
+        ({"prompt": f"{'x ' * 135}{CUSTOMER}"}, f": “{'x ' * 135}…”"),
+    ],
+)
+def test_the_customers_message_is_not_repeated(run, fields, words):
+    of_message(run)
+    expected = f"Asked the model (a){words} → no answer was recorded."
+    assert told(run, name="a", **fields) == expected
+
+
+def test_a_long_message_is_not_repeated_either(run):
+    of_message(run, "Where is it? " * 100)
+    words = told(run, name="a", prompt="Classify: " + "Where is it? " * 100)
+    assert words == "Asked the model (a): “Classify: …” → no answer was recorded."
+
+
+def test_a_short_message_is_left_out_only_at_the_end_of_a_prompt(run):
+    of_message(run, "no")
+    assert "“Say yes or no. message: …”" in told(
+        run, name="a", prompt="Say yes or no.\nmessage: no", seq=0
+    )
+
+
+def test_a_prompt_with_another_question_is_quoted(run):
+    of_message(run)
+    assert "“Where is my parcel?”" in told(run, prompt="Where is my parcel?")
+
+
+@pytest.mark.parametrize("role", ["start", "end"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"inputs": NULL, "output": {}},
+        {"inputs": {"user_message": CUSTOMER}},
+        {"output": {"agent_response": "It is on its way."}},
+        {"inputs": {"user_message": "Where is it? " * 100}},
+    ],
+)
+def test_a_start_or_end_with_nothing_new_is_not_shown(run, support_client, role, fields):
+    of_message(run)
+    of_message(run, "Where is it? " * 100)
+    add(run, "edge", role, **fields)
+    add(run, "answer")
+    html = page(run, support_client)
+    assert html.count('class="told"') == 1
+    assert "edge" not in html
+
+
+@pytest.mark.parametrize(
+    ("role", "fields", "words"),
+    [
+        ("start", {"inputs": {"order": 17}}, "The run began with “order: 17”"),
+        (
+            "start",
+            {"inputs": {"user_message": CUSTOMER, "locale": "et"}},
+            "The run began with “locale: et, user_message: …”",
+        ),
+        ("end", {"output": {"handed_over": True}}, "The run ended with “handed_over: true”"),
+        ("end", {"errors": ["late"]}, "The run ended. An error was recorded: late"),
+    ],
+)
+def test_a_start_or_end_with_something_new_is_shown(run, support_client, role, fields, words):
+    of_message(run)
+    assert told(run, name="edge", node_type=role, **fields) == words
+    assert page(run, support_client).count('class="told"') == 1
+
+
+def test_a_run_with_only_a_start_says_so(run, support_client):
+    add(run, "begin", "start")
+    html = page(run, support_client)
+    assert "Only the start and end of this run were recorded." in html
+    assert "No steps" not in html
 
 
 def test_no_payload_is_read_whole(run):
@@ -486,7 +595,7 @@ def test_no_payload_is_read_whole(run):
         add(run, node_type=node_type, prompt="p" * 50_000, inputs=payload, output=payload)
     with CaptureQueriesContext(connections["agents"]) as queries:
         steps = steps_of(run)
-    assert len(queries) == 2
+    assert len(queries) == 3
     selected = queries[1]["sql"].split(" FROM ")[0]
     assert not re.search(r'(, |SELECT )"tasks"\."(inputs|output|errors|prompt)"(,| AS|$)', selected)
     with connections["agents"].cursor() as cursor:
@@ -495,14 +604,13 @@ def test_no_payload_is_read_whole(run):
     assert len(steps) == len(module.SENTENCES)
 
 
-def test_a_task_of_another_run_or_erased_meanwhile_is_not_told(run):
+def test_tasks_of_other_runs_are_not_read(run):
     task = Task.objects.get(pk=add(run).id)
-    task.depth = 0
-    assert explain(make_run(make_session()), [task]) == []
-    assert len(explain(run, [task])) == 1
+    assert module.read(make_run(make_session()), [task]) == {}
+    assert list(module.read(run, [task])) == [task.pk]
 
 
-def test_the_oldest_revision(run, at_revision):
+def test_steps_are_explained_at_the_oldest_revision(run, at_revision, support_client):
     at_revision("0002")
     inputs = {"args": {"serial": "SN-131"}}
     error = {"result": "Error: offline"}
@@ -513,4 +621,4 @@ def test_the_oldest_revision(run, at_revision):
     assert sentence(first) == "Called restart_device(serial: SN-131) → Error: offline"
     assert (first.depth, first.failed) == (0, True)
     assert sentence(second) == "Called send(to: x) → “sent”"
-    assert "restart_device" in page(Run.objects.get(pk=run.id))
+    assert "restart_device" in page(run, support_client)

@@ -1,4 +1,4 @@
-"""What failed without a task: model calls, and where a run ended; as steps and as bars."""
+"""Steps that failed without leaving a task: model calls, and the last step of a failed run."""
 
 import re
 from datetime import timedelta
@@ -9,9 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from conversations.agentdb import revision
-from conversations.detail.failed_steps import LAST
-from conversations.detail.steps import STEPS_TOLD
-from conversations.detail.waterfall import BARS
+from conversations.detail.run_views import RunView
 
 from ..support.factories import (
     Json,
@@ -35,7 +33,7 @@ def at(seconds):
 
 
 class Run:
-    """A run that failed after ten seconds, step by step."""
+    """Builds a run that failed after ten seconds, one step at a time."""
 
     def __init__(self, **fields):
         self.session, self.seq = make_session(), 0
@@ -55,42 +53,38 @@ class Run:
         values = {"response_code": code, "response_data": Json(said), "duration_seconds": 2}
         return make_model_call(self.session, self.run, **{**values, **at(end), **fields})
 
-    def page(self, client):
-        return get(client, f"{LIST}{self.session.id}/runs/{self.run.id}/").content.decode()
+    def page(self, client, query=""):
+        return get(client, f"{LIST}{self.session.id}/runs/{self.run.id}/{query}").content.decode()
 
 
 def told(html) -> list[str]:
-    """The steps of the explanation; those that failed begin with a cross."""
-    start = html.index('<div class="explanation">')
+    """The sentences of the steps, with a cross before those that failed."""
     found = re.findall(
-        r'<li class="([^"]*)">(.*?)</li>', html[start : html.index("</ol>", start)], re.S
+        r'<li(?: class="([^"]*)")?>\s*<details.*?<summary>(.*?)</summary>', html, re.S
     )
     steps = []
     for classes, step in found:
-        sentence = step[step.index("<p>") : step.index("</p>")]
-        sentence = re.sub(r"</?(?:bdi|p)\b[^>]*>|<span.*?</span>", "", sentence)
+        sentence = re.search(r'<span class="told">(.*?)</span>', step, re.S)[1]
+        sentence = re.sub(r"</?bdi\b[^>]*>|<span.*", "", sentence)
         steps.append(f"{'✗ ' if 'bad' in classes else ''}{words(sentence)}")
     return steps
 
 
 def bars(html) -> list[str]:
-    found = re.findall(r'<a href="[^"]*" class="([^"]*)">\s*<title>(.*?)</title>', html)
-    names = [(classes, title.split(",")[0].strip("\u2068\u2069")) for classes, title in found]
-    return [f"✗ {name}" if "failed" in classes else name for classes, name in names]
+    """The title of each bar, which gives its duration and start."""
+    return re.findall(r'class="lasted[^"]*"><svg role="img"><title>(.*?)</title>', html)
 
 
-def test_an_explanation_ends_with_the_model_call_that_failed(support_client):
+def test_the_steps_end_with_the_model_call_that_failed(support_client):
     run = Run()
     run.task("route", "switch", 1, 1, inputs={"expr": "a"}, output={"taken": "technical"})
     call = run.call(4)
     html = run.page(support_client)
-    assert told(html)[-1] == f"✗ Asked the model (technical) → 429: rate limit: {NO_ANSWER}"
-    assert bars(html) == ["begin", "route", "✗ technical"]
-    raw = reverse(
-        "conversations:payload", args=[run.session.id, "model-calls", call.id, "response_data"]
-    )
-    # Of the step and of its bar.
-    assert html.count(f'<a href="{raw}"') >= 2
+    assert told(html)[-1] == f"✗ Asked the model (technical) → 429: rate limit; {NO_ANSWER}"
+    assert bars(html) == ["0 ms, starts at 1.0 s", "2.0 s, starts at 2.0 s"]
+    answer = [run.session.id, "model-calls", call.id, "response_data"]
+    # Once in the step, and once in the list of model calls.
+    assert html.count(f'<a href="{reverse("conversations:payload", args=answer)}"') == 2
 
 
 SWITCH = {"node_type": "switch", "output": {"taken": "technical", "matched": True}}
@@ -105,7 +99,7 @@ LLM, TOOL = {"node_type": "llm"}, {"node_type": "tool_call", "parent_task_name":
         ([("check", {**SWITCH, "node_type": "if"})], "technical"),
         ([("route", SWITCH), ("search", TOOL), ("search", TOOL)], "technical"),
         ([("gather", PARALLEL), ("lookup", LLM)], "policies"),
-        # Nothing tells which: then its model does.
+        # The tasks do not show which step it was, so the model is named.
         ([], "some-model"),
         ([("classify", LLM)], "some-model"),
         ([("gather", PARALLEL)], "some-model"),
@@ -115,16 +109,16 @@ LLM, TOOL = {"node_type": "llm"}, {"node_type": "tool_call", "parent_task_name":
         ([("gather", {**PARALLEL, "output": {"branches": 7}})], "some-model"),
     ],
 )
-def test_the_step_that_asked_is_named_as_far_as_tasks_tell_it(support_client, tasks, node):
+def test_the_step_that_called_the_model_is_named_if_tasks_show_which(support_client, tasks, node):
     run = Run()
     for name, fields in tasks:
         run.task(name, start=1, end=1, **fields)
     run.call(4)
-    last = f"✗ Asked the model ({node}) → 429: rate limit: {NO_ANSWER}"
+    last = f"✗ Asked the model ({node}) → 429: rate limit; {NO_ANSWER}"
     assert told(run.page(support_client))[-1] == last
 
 
-def test_every_model_call_that_failed_is_a_step_where_it_happened(support_client):
+def test_every_failed_model_call_is_a_step_at_its_time(support_client):
     run = Run(output_data=Json({"agent_response": "Done"}))
     run.call(2)
     run.task("classify", "llm", 3, 4)
@@ -135,19 +129,21 @@ def test_every_model_call_that_failed_is_a_step_where_it_happened(support_client
         "✗ Asked the model (some-model) → 429: rate limit",
         "✗ Asked the model (some-model) → 500: upstream",
     ]
-    assert bars(html) == ["begin", "✗ some-model", "classify", "✗ some-model", "answer"]
+    assert told(html)[1].startswith("Asked the model (classify)")
+    assert told(html)[3].startswith("Asked the model (answer)")
+    assert len(bars(html)) == 4
     assert NO_ANSWER not in html
 
 
-def test_a_call_that_was_tried_again_does_not_end_the_run(support_client):
+def test_a_call_that_was_retried_does_not_end_the_run(support_client):
     run = Run(context=Json({"status": "failed", "error": "aborted: client disconnected."}))
     run.call(2)
     run.task("classify", "llm", 3, 4)
     html = run.page(support_client)
-    assert told(html)[1] == "✗ Asked the model (some-model) → 429: rate limit"
-    assert told(html)[-1] == f"✗ Stopped → aborted: client disconnected: {NO_ANSWER}"
-    # From its last task to its end.
-    assert bars(html)[-1] == "✗ (not recorded)"
+    assert told(html)[0] == "✗ Asked the model (some-model) → 429: rate limit"
+    assert told(html)[-1] == f"✗ Stopped → aborted: client disconnected; {NO_ANSWER}"
+    # From the run's last task to its end.
+    assert bars(html)[-1] == "6.0 s, starts at 4.0 s"
 
 
 @pytest.mark.parametrize(
@@ -163,13 +159,15 @@ def test_a_call_that_was_tried_again_does_not_end_the_run(support_client):
         ),
     ],
 )
-def test_a_run_that_no_call_explains_ends_where_it_stopped(support_client, fields, words):
+def test_a_run_without_a_failed_call_ends_with_the_step_where_it_stopped(
+    support_client, fields, words
+):
     run = Run(**fields)
     run.task("route", "switch", 1, 1, output={"taken": "technical"})
-    assert told(run.page(support_client))[-1] == f"✗ {words}: {NO_ANSWER}"
+    assert told(run.page(support_client))[-1] == f"✗ {words}; {NO_ANSWER}"
 
 
-def test_a_branch_beside_it_that_ended_later_does_not_hide_it(support_client):
+def test_the_failed_call_comes_last_even_if_a_parallel_branch_ended_later(support_client):
     run = Run()
     run.task("gather", "parallel", 1, 1, output={"branches": ["lookup", "policies"]})
     run.call(4)
@@ -177,54 +175,59 @@ def test_a_branch_beside_it_that_ended_later_does_not_hide_it(support_client):
     assert told(run.page(support_client))[-1].startswith("✗ Asked the model (lookup) → 429")
 
 
-def test_a_task_that_was_written_late_does_not_hide_it_either(support_client):
-    """As in the recorded runs: the calls of one step, and the model's next answer."""
+def test_the_failed_call_comes_last_even_if_a_task_was_written_late(support_client):
+    """As recorded: a tool call is written just after the next model call has failed."""
     run = Run()
     run.call(4)
     run.task("restart_device", "tool_call", 4.004, 4.005, parent_task_name="technical")
     assert told(run.page(support_client))[-1].startswith("✗ Asked the model (technical) → 429")
 
 
-def test_a_run_that_said_something_is_told_as_it_was(support_client):
-    """Without an output, but with an answer: it is completed."""
+def test_a_run_with_an_answer_has_no_failed_last_step(support_client):
+    """The run has no output, but the agent wrote a message, so it is completed."""
     run = Run()
     make_message(run.session, "assistant", "Hi", run_id=run.run.id)
-    assert told(run.page(support_client)) == ["The run began."]
+    html = run.page(support_client)
+    assert told(html) == []
+    assert NO_ANSWER not in html
 
 
-def test_in_a_long_run_it_is_the_last_step_all_the_same(support_client):
+def test_every_page_of_a_long_run_ends_with_the_failed_step(support_client):
     run = Run()
-    for number in range(BARS + 20):
+    for number in range(RunView.page_size):
         run.task(f"step-{number}", "llm", 1, 2)
     run.task("route", "switch", 2, 2, output={"taken": "technical"})
     run.call(5)
     html = run.page(support_client)
     steps = told(html)
+    # The start is not shown; the failed step, from the next page, is.
+    assert len(steps) == RunView.page_size
     assert steps[-1].startswith("✗ Asked the model (technical)")
-    left = BARS + 22 - STEPS_TOLD
-    assert steps[-2].startswith(f"{left} more steps of this run are not told here.")
-    assert len(steps) == STEPS_TOLD + 2
-    assert bars(html)[-1] == "✗ technical"
-    assert f"the first {BARS} of {BARS + 22} tasks" in words(html)
-    assert LAST < STEPS_TOLD
+    assert bars(html)[-1] == "2.0 s, starts at 3.0 s"
+    assert html.index("More steps (2 left)") < html.index("The run ended with:")
+    html = run.page(support_client, f"?from={RunView.page_size}")
+    assert [step.split(" ")[0] for step in told(html)] == ["Asked", "Chose", "✗"]
+    assert "The run ended with:" not in html
 
 
 @pytest.mark.parametrize("revision_number", ["0002", "0004", "0005"])
-def test_older_revisions_tell_what_they_know(support_client, at_revision, revision_number):
+def test_at_older_revisions_the_last_step_shows_what_is_known(
+    support_client, at_revision, revision_number
+):
     run = Run()
     run.task("route", "switch", 1, 1, output={"taken": "technical"})
     run.call(4)
     at_revision(revision_number)
     last = told(run.page(support_client))[-1]
     if revision_number == "0005":
-        assert last == f"✗ Asked the model (technical) → 429: rate limit: {NO_ANSWER}"
+        assert last == f"✗ Asked the model (technical) → 429: rate limit; {NO_ANSWER}"
     else:
-        # It is not known to which run a call belongs.
+        # These revisions do not record to which run a call belongs.
         why = "nothing was recorded after that"
-        assert last == f"✗ Stopped at technical → {why}: {NO_ANSWER}"
+        assert last == f"✗ Stopped at technical → {why}; {NO_ANSWER}"
 
 
-def test_impossible_durations_are_no_error(support_client):
+def test_impossible_durations_do_not_break_the_page(support_client):
     for duration in ("NaN", "Infinity", "-1", "1e300"):
         run = Run(duration_seconds=duration)
         run.task("odd", "llm", 1, 2, duration_seconds=duration)

@@ -1,4 +1,4 @@
-"""Messages that are JSON, or made of parts, as people read them; what is stored stays."""
+"""JSON messages and messages with parts: readable on pages, unchanged for programs."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def session():
     return made
 
 
-def test_pages_rows_and_copies_show_the_letters(support_client, session):
+def test_pages_rows_and_copies_show_escaped_letters_decoded(support_client, session):
     shown = page(support_client, url("detail", session.id))
     assert '<span class="string" dir="auto">Teie tellimus on tühistatud</span>' in shown
     assert '<span class="literal" dir="auto">NaN</span>' in shown
@@ -58,26 +58,25 @@ def test_pages_rows_and_copies_show_the_letters(support_client, session):
         assert "\\u00fc" not in copied
 
 
-def test_parts_read_as_text_with_a_note(support_client, session):
+def test_parts_are_shown_as_text_with_a_note_about_the_rest(support_client, session):
     shown = page(support_client, url("detail", session.id))
     assert '<div class="text source" dir="auto">Kas see on *õige*?</div>' in shown
     assert '<p class="parts" dir="auto">1 image, file arve.pdf</p>' in shown
     assert "base64" not in shown
-    assert "Kas see on *õige*?\n[1 image, file arve.pdf]" in words(
-        page(support_client, "/conversations/")
-    )
+    row = words(page(support_client, "/conversations/"))
+    assert "Kas see on õige?\n[1 image, file arve.pdf]" in row
     copied = page(support_client, f"/conversations/{session.id}/transcript.txt")
     assert "Kas see on *õige*?\n[1 image, file arve.pdf]\n" in copied
     assert "base64" in page(support_client, url("detail", session.id) + "?source")
 
 
-def test_the_parts_of_an_agent_are_markdown(support_client):
+def test_the_parts_of_an_agents_message_are_rendered_as_markdown(support_client):
     session = make_session()
     make_message(session, "assistant", '[{"type": "text", "text": "*jah*"}]')
     assert "<em>jah</em>" in page(support_client, url("detail", session.id))
 
 
-def test_what_is_stored_stays_so_for_programs(support_client, session):
+def test_programs_get_messages_exactly_as_stored(support_client, session):
     stored = [PARTS, STORED]
     found = json.loads(page(support_client, f"/conversations/{session.id}/conversation.json"))
     assert [message["content"] for message in found["messages"]] == stored
@@ -86,12 +85,12 @@ def test_what_is_stored_stays_so_for_programs(support_client, session):
     assert [json.loads(line)["content"] for line in lines] == stored
 
 
-def test_the_words_of_a_search_are_marked_in_a_tree(support_client, session):
+def test_search_hits_are_marked_in_a_tree(support_client, session):
     shown = page(support_client, url("detail", session.id) + "?search=TELLIMUS")
     assert ">Teie <mark>tellimus</mark> on tühistatud<" in shown
 
 
-def test_what_is_marked_in_a_tree_is_open(support_client):
+def test_a_tree_is_open_at_its_search_hits(support_client):
     session = make_session()
     make_message(session, "assistant", '{"a": {"b": {"c": {"d": "tellimus"}}}}')
     page_of = url("detail", session.id)
@@ -99,10 +98,9 @@ def test_what_is_marked_in_a_tree_is_open(support_client):
     assert page(support_client, f"{page_of}?search=tellimus").count("<details open>") == 4
 
 
-def test_a_snippet_of_json_shows_its_letters(support_client, session):
+def test_a_snippet_of_json_shows_escaped_letters_decoded(support_client, session):
     row = page(support_client, "/conversations/?search=tellimus")
-    snippets = re.search(r'<ul class="snippets">(.*?)</ul>', row, re.DOTALL)[1]
-    assert "tellimus</mark> on tühistatud" in snippets
+    assert row.count("tellimus</mark> on tühistatud") == 1
 
 
 @pytest.mark.parametrize(
@@ -117,14 +115,14 @@ def test_a_snippet_of_json_shows_its_letters(support_client, session):
     ],
     ids=["a tool's", "deep in one", "parts", "typed"],
 )  # fmt: skip
-def test_a_snippet_reads_as_the_page_does(support_client, role, content, snippet):
+def test_a_snippet_reads_like_the_page(support_client, role, content, snippet):
     make_message(make_session(), role, content)
     response = support_client.get("/conversations/?search=tellimus&go=0")
     [row] = response.context["rows"]
     assert snippet in row.snippets[0].html
 
 
-def test_what_a_person_typed_in_json_is_copied_as_typed(support_client):
+def test_json_that_a_person_typed_is_copied_as_typed(support_client):
     typed = '{"name": "t\\u00fchi"}'
     session = make_session()
     make_message(session, "user", typed)
@@ -132,7 +130,7 @@ def test_what_a_person_typed_in_json_is_copied_as_typed(support_client):
         assert typed in unescape(page(support_client, path))
 
 
-def test_a_row_does_not_split_a_letter(support_client):
+def test_a_row_does_not_cut_within_an_escaped_letter(support_client):
     for lead in range(6):
         make_message(make_session(), "assistant", '{"a": "' + "x" * lead + "\\u00fc" * 300 + '"}')
     row = words(page(support_client, "/conversations/"))
@@ -144,7 +142,7 @@ def test_a_row_does_not_split_a_letter(support_client):
 # Limits
 
 
-def test_a_tree_with_more_than_is_shown_leads_to_all_of_it(support_client):
+def test_a_tree_that_was_cut_links_to_the_whole_message(support_client):
     session = make_session()
     content = json.dumps(list(range(100, 621)))
     assert len(content) <= FOLD
@@ -158,7 +156,7 @@ def test_a_tree_with_more_than_is_shown_leads_to_all_of_it(support_client):
     assert "Not all of it is shown" not in whole
 
 
-def test_a_long_text_in_a_tree_is_whole_on_its_own_page(support_client):
+def test_a_long_text_in_a_tree_is_complete_on_the_messages_own_page(support_client):
     session = make_session()
     content = json.dumps({"long": "ü" * 5_000, "after": "the end"})
     message = make_message(session, "assistant", content)
@@ -172,7 +170,7 @@ def test_a_long_text_in_a_tree_is_whole_on_its_own_page(support_client):
     assert "Not all of it is shown" not in whole
 
 
-def test_what_is_too_large_for_a_tree_leads_to_the_source(support_client):
+def test_a_message_too_large_for_a_tree_links_to_its_source(support_client):
     session = make_session()
     content = json.dumps([0] * 10_001)
     path = url("message", session.id, make_message(session, "assistant", content).id)
@@ -180,7 +178,7 @@ def test_what_is_too_large_for_a_tree_leads_to_the_source(support_client):
     assert content in page(support_client, path + "?source")
 
 
-def test_json_deeper_than_any_parser_is_a_tree(support_client):
+def test_json_nested_too_deep_for_a_parser_is_a_tree(support_client):
     session = make_session()
     message = make_message(session, "assistant", "[" * 2_000 + "]" * 2_000)
     shown = page(support_client, url("message", session.id, message.id))
@@ -188,7 +186,7 @@ def test_json_deeper_than_any_parser_is_a_tree(support_client):
     assert "Plain source" in shown
 
 
-def test_an_address_in_the_fold_is_no_link_to_somewhere_else(support_client):
+def test_an_address_that_was_cut_is_not_a_link(support_client):
     session = make_session()
     make_message(session, "user", "x" * (FOLD - 25) + " https://example.com/order/4711")
     assert 'href="https://example.com' not in page(support_client, url("detail", session.id))
@@ -210,7 +208,7 @@ def test_an_address_in_the_fold_is_no_link_to_somewhere_else(support_client):
         r"\(jane@example.com\)",
     ],
 )
-def test_personal_data_is_masked_in_what_is_read(viewer_client, settings, role, content):
+def test_personal_data_is_masked_in_decoded_messages(viewer_client, settings, role, content):
     session = make_session()
     for text in (content, content.replace("write to", "x" * FOLD), f"{content}{' ' * FOLD}x"):
         make_message(session, role, text)
@@ -223,7 +221,7 @@ def test_personal_data_is_masked_in_what_is_read(viewer_client, settings, role, 
             assert "51234567" not in shown
 
 
-def test_personal_data_is_masked_in_what_markdown_shows(viewer_client, settings):
+def test_personal_data_is_masked_in_rendered_markdown(viewer_client, settings):
     session = make_session()
     for content in ("~~jane~~@example.com", "- [ ] jane@**example**.com", "```jane@example.com\nx"):
         make_message(session, "assistant", content)

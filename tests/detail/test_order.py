@@ -1,4 +1,4 @@
-"""In which order a conversation is read: the same on its page, in its copies and in files."""
+"""The order of messages: the same on the page, in copies and in files."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def text(client, path: str) -> str:
 
 
 def everywhere(client, session) -> list[str]:
-    """The words of the messages in order, which all places must agree on."""
+    """The messages' texts in order; checks that the page, copies and files agree on it."""
     on_page = [
         message.text for entry in transcript(session.id).entries for message in entry.messages
     ]
@@ -50,11 +50,11 @@ def everywhere(client, session) -> list[str]:
     return on_page
 
 
-def test_of_one_moment_the_users_message_comes_before_the_agents(support_client):
+def test_at_the_same_time_the_users_message_comes_before_the_agents(support_client):
     session = make_session(external_id="tie")
     for turn in range(6):
         run = make_run(session, created_at=at(turn))
-        # The order of ids must not matter.
+        # Created in another order than they should be read in.
         for role, number in (("assistant", turn), ("tool", turn), ("user", turn), ("system", turn)):
             make_message(session, role, f"{role}{number}", run_id=run.id, created_at=at(turn))
     roles = ("system", "user", "tool", "assistant")
@@ -63,7 +63,7 @@ def test_of_one_moment_the_users_message_comes_before_the_agents(support_client)
     assert (row.first_message, row.last_message) == ("system0", "assistant5")
 
 
-def test_of_one_moment_and_role_the_earlier_run_comes_first(support_client):
+def test_at_the_same_time_and_with_the_same_role_the_earlier_run_comes_first(support_client):
     session = make_session()
     begun = [3, 1, 2, 0]
     for minutes in begun:
@@ -74,9 +74,9 @@ def test_of_one_moment_and_role_the_earlier_run_comes_first(support_client):
     assert everywhere(support_client, session) == expected
 
 
-def test_a_row_begins_and_ends_as_its_conversation_does_when_all_have_one_moment(support_client):
+def test_a_row_shows_the_first_and_last_message_even_if_all_have_the_same_time(support_client):
     session = make_session()
-    # As an import writes them: the ids of runs and messages disagree.
+    # As after an import: ids of runs and of messages are in different orders.
     runs = [make_run(session, created_at=at(0), id=UUID(int=number)) for number in (3, 1, 2)]
     for number, run in enumerate(runs):
         for role in ("assistant", "user"):
@@ -88,7 +88,7 @@ def test_a_row_begins_and_ends_as_its_conversation_does_when_all_have_one_moment
     assert [row.first_message, row.last_message] == [read[0], read[-1]] == ["user1", "without"]
 
 
-def test_overlapping_runs_and_late_messages_are_read_in_order_of_time(support_client):
+def test_overlapping_runs_and_late_messages_are_in_order_of_time(support_client):
     session = make_session()
     first, second = make_run(session, created_at=at(0)), make_run(session, created_at=at(1))
     make_message(session, "user", "one", run_id=first.id, created_at=at(0))
@@ -96,7 +96,7 @@ def test_overlapping_runs_and_late_messages_are_read_in_order_of_time(support_cl
     make_message(session, "assistant", "three", run_id=second.id, created_at=at(2))
     make_message(session, "system", "loose", created_at=at(3))
     make_message(session, "assistant", "four", run_id=first.id, created_at=at(4))
-    # Imported afterwards, of a run that began long before.
+    # Imported later, from a run that began long before.
     early = make_run(session, created_at=at(-60))
     make_message(session, "user", "late", run_id=early.id, created_at=at(5))
     silent = make_run(session, created_at=at(1.5))
@@ -104,7 +104,12 @@ def test_overlapping_runs_and_late_messages_are_read_in_order_of_time(support_cl
     assert everywhere(support_client, session) == words
     entries = transcript(session.id).entries
     told = [
-        (entry.run and entry.run.pk, [m.text for m in entry.messages], entry.ends, entry.goes_on)
+        (
+            entry.run and entry.run.pk,
+            [m.text for m in entry.messages],
+            entry.ends,
+            entry.is_continuation,
+        )
         for entry in entries
     ]
     assert told == [
@@ -117,12 +122,12 @@ def test_overlapping_runs_and_late_messages_are_read_in_order_of_time(support_cl
         (early.id, ["late"], True, False),
     ]
     page = text(support_client, url("detail", session.id))
-    assert page.count("This belongs to a run that began further above.") == 2
+    assert page.count("This is part of a run that began further up.") == 2
     assert page.count("A run without messages.") == 1
     assert page.count(f'id="run-{first.id}"') == 1
 
 
-def test_the_end_of_a_run_alone_on_a_page_is_no_run_without_messages(support_client):
+def test_a_run_whose_end_is_alone_on_a_page_is_not_called_a_run_without_messages(support_client):
     session = make_session()
     run = make_run(session, created_at=at(0))
     for number in range(ITEMS_PER_PAGE):
@@ -130,10 +135,10 @@ def test_the_end_of_a_run_alone_on_a_page_is_no_run_without_messages(support_cli
     page = text(support_client, url("detail", session.id) + f"?from={ITEMS_PER_PAGE}")
     assert f'id="run-{run.id}"' in page
     assert "A run without messages." not in page
-    assert "began further above" not in page
+    assert "began further up" not in page
 
 
-def test_messages_without_a_run_stand_alone(support_client):
+def test_messages_without_a_run_are_separate_entries(support_client):
     session = make_session()
     for number in range(2):
         make_message(session, content=f"loose{number}", created_at=at(number))

@@ -1,4 +1,4 @@
-"""A conversation for paper: all of it, or what is left out and where all of it is."""
+"""The page for printing: the whole conversation, or a note on where to find the rest."""
 
 import json
 import re
@@ -14,16 +14,16 @@ from ..support.pages import get, text, url
 pytestmark = pytest.mark.django_db
 
 
-def test_all_of_a_conversation_of_several_pages_is_on_one(support_client):
+def test_a_conversation_of_several_pages_is_printed_on_one(support_client):
     session = make_session()
     for number in range(200):
         make_message(session, content=f"number {number}.")
     page = text(get(support_client, url("print", session.id)))
     assert [int(n) for n in re.findall(r"number (\d+)\.", page)] == [*range(200)]
-    assert "All of it" not in page
+    assert "Full conversation" not in page
 
 
-def test_long_messages_are_whole(support_client):
+def test_long_messages_are_complete(support_client):
     session = make_session()
     make_message(session, content="word " * 3_000 + "end.")
     page = get(support_client, url("print", session.id)).content.decode()
@@ -31,7 +31,7 @@ def test_long_messages_are_whole(support_client):
     assert "Show all" not in page
 
 
-def test_json_is_whole_and_open(support_client):
+def test_json_is_complete_and_open(support_client):
     session = make_session()
     content = json.dumps({"a": {"b": {"c": {"d": [*range(600)]}}}, "long": "x" * 5_000})
     make_message(session, "assistant", content)
@@ -43,7 +43,7 @@ def test_json_is_whole_and_open(support_client):
     assert "Not all of it is shown" not in page
 
 
-def test_it_says_what_it_is_of_whom_and_when(support_client):
+def test_a_printout_says_what_it_shows_who_printed_it_and_when(support_client):
     session = make_conversation(external_id="ticket-9")
     support_client.cookies["timezone"] = "Europe/Tallinn"
     page = text(get(support_client, url("print", session.id)))
@@ -52,7 +52,7 @@ def test_it_says_what_it_is_of_whom_and_when(support_client):
     assert re.search(r"Printed by support, \d+ [A-Z][a-z][a-z] \d{4}, \d\d:\d\d:\d\d EES?T", page)
 
 
-def test_what_is_left_out_is_told_with_where_all_of_it_is(support_client, monkeypatch):
+def test_a_part_says_what_is_left_out_and_where_to_find_it(support_client, monkeypatch):
     monkeypatch.setattr(print_views, "ITEMS", 4)
     monkeypatch.setattr(print_views, "FOLD", 50)
     session = make_session()
@@ -60,41 +60,41 @@ def test_what_is_left_out_is_told_with_where_all_of_it_is(support_client, monkey
         make_message(session, content=f"number {number}. " + "x" * 100 * (number == 2))
     whole = f"http://testserver/conversations/{session.id}/transcript.txt"
     first = text(get(support_client, url("print", session.id)))
-    assert "items 1 to 4 of 6. 1 long message is cut." in first
-    assert f"All of it: {whole}" in first
+    assert "items 1 to 4 of 6. 1 long message is cut short." in first
+    assert f"Full conversation: {whole}" in first
     assert "number 4." not in first
     second = text(get(support_client, url("print", session.id), **{"from": 4}))
     assert "items 5 to 6 of 6." in second
-    assert "cut" not in second
+    assert "cut short" not in second
     assert "number 4." in second
     assert "number 5." in second
 
 
-def test_a_message_without_room_is_told_as_cut(support_client, monkeypatch):
+def test_messages_cut_for_lack_of_room_are_counted(support_client, monkeypatch):
     monkeypatch.setattr(print_views, "ROOM", 1_000)
     session = make_session()
     for _ in range(5):
         make_message(session, content="word " * 300)
     page = text(get(support_client, url("print", session.id)))
-    assert "4 long messages are cut." in page
+    assert "4 long messages are cut short." in page
 
 
 @pytest.mark.parametrize("start", ["6", "-1", "x", "1e3", "99999999999"])
-def test_there_is_no_part_beyond_the_last(support_client, start):
+def test_an_invalid_part_is_a_404(support_client, start):
     session = make_conversation(messages=2, runs=0)
     assert support_client.get(url("print", session.id), {"from": start}).status_code == 404
 
 
-def test_a_conversation_without_anything_says_so(support_client):
+def test_an_empty_conversation_says_so(support_client):
     assert "Nothing was recorded" in text(get(support_client, url("print", make_session().id)))
 
 
-def test_a_printout_of_the_page_says_what_is_not_on_it(support_client):
+def test_a_printout_of_the_ordinary_page_says_what_is_missing(support_client):
     session = make_session()
     for number in range(90):
         make_message(session, content=f"number {number}.")
-    page = get(support_client, url("detail", session.id)).content.decode()
-    whole = f"All of it: http://testserver/conversations/{session.id}/print/"
+    page = get(support_client, url("detail", session.id), **{"from": 0}).content.decode()
+    whole = f"Full conversation: http://testserver/conversations/{session.id}/print/"
     assert "Later messages (10 left) are not printed here" in page
     assert page.count(whole) == 1
     later = get(support_client, url("detail", session.id), **{"from": 80}).content.decode()
@@ -102,14 +102,16 @@ def test_a_printout_of_the_page_says_what_is_not_on_it(support_client):
     assert f'<a href="/conversations/{session.id}/print/"' in page
 
 
-def test_it_is_recorded_as_a_view(support_client):
+def test_printing_is_in_the_audit_log_as_a_view(support_client):
     session = make_conversation()
     get(support_client, url("print", session.id))
     entry = Entry.objects.latest("pk")
     assert (entry.session_id, entry.details["page"]) == (session.id, "print")
 
 
-def test_it_takes_as_many_queries_however_long_it_is(support_client, django_assert_max_num_queries):
+def test_the_number_of_queries_does_not_depend_on_the_length(
+    support_client, django_assert_max_num_queries
+):
     sessions = [make_session(), make_session()]
     for session, runs in zip(sessions, (2, 60), strict=True):
         for _ in range(runs):

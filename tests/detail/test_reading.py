@@ -1,4 +1,4 @@
-"""The transcript: pages of any length, what was searched for, why there was no answer."""
+"""The transcript: its pages, search hits, reasons for a missing answer, and links onwards."""
 
 import re
 import time
@@ -21,7 +21,7 @@ from ..support.factories import (
     make_session,
     make_task,
 )
-from ..support.pages import HTMX, get, url
+from ..support.pages import HTMX, get, text, url
 
 pytestmark = pytest.mark.django_db
 
@@ -39,18 +39,18 @@ def long_conversation(messages=200):
     start = timezone.now() - timedelta(days=1)
     for number in range(messages // 2):
         run = make_run(session, created_at=start + timedelta(minutes=number))
-        for role, text in (("user", "question"), ("assistant", "answer")):
+        for role, words in (("user", "question"), ("assistant", "answer")):
             at = run.created_at + timedelta(seconds=1 + (role == "assistant"))
-            make_message(session, role, f"{text} {number}", run_id=run.id, created_at=at)
+            make_message(session, role, f"{words} {number}", run_id=run.id, created_at=at)
     return session
 
 
 # Pages
 
 
-def test_following_the_links_shows_everything_once_and_in_order(support_client):
+def test_following_later_messages_shows_everything_once_and_in_order(support_client):
     session = long_conversation(200)
-    seen, path = [], url("detail", session.id)
+    seen, path = [], url("detail", session.id) + "?from=0"
     while path:
         response = get(support_client, path)
         assert len(response.content) < 300_000
@@ -61,7 +61,7 @@ def test_following_the_links_shows_everything_once_and_in_order(support_client):
     assert seen == expected
 
 
-def test_a_run_longer_than_a_page_goes_on_with_its_end_on_the_last(support_client):
+def test_a_run_longer_than_a_page_ends_on_the_last_page(support_client):
     session = make_session()
     run = make_run(session)
     for number in range(ITEMS_PER_PAGE + 10):
@@ -73,7 +73,7 @@ def test_a_run_longer_than_a_page_goes_on_with_its_end_on_the_last(support_clien
     assert (len(entry.messages), entry.ends) == (10, True)
 
 
-def test_a_message_deep_in_the_conversation_is_led_to(support_client):
+def test_a_link_to_a_message_deep_in_the_conversation_shows_it(support_client):
     session = long_conversation(200)
     place = outline(session.id)[150]
     response = get(support_client, url("detail", session.id) + f"?m={place.message_id}")
@@ -83,12 +83,12 @@ def test_a_message_deep_in_the_conversation_is_led_to(support_client):
 
 
 @pytest.mark.parametrize("query", ["?m=x", "?from=x", "?from=-1", "?from=5000", "?from=%00"])
-def test_a_malformed_place_is_a_404(support_client, query):
+def test_an_invalid_position_is_a_404(support_client, query):
     session = make_conversation()
     get(support_client, url("detail", session.id) + query, status=404)
 
 
-def test_a_message_of_another_conversation_is_not_led_to(support_client):
+def test_a_message_of_another_conversation_is_not_shown(support_client):
     session, other = make_conversation(), make_session()
     message = make_message(other, content="elsewhere")
     page = get(support_client, url("detail", session.id) + f"?m={message.id}")
@@ -96,7 +96,7 @@ def test_a_message_of_another_conversation_is_not_led_to(support_client):
     get(support_client, url("message", session.id, message.id), status=404)
 
 
-def test_a_run_that_vanished_between_two_queries_is_left_out(monkeypatch):
+def test_a_run_that_was_erased_between_two_queries_is_left_out(monkeypatch):
     session = make_conversation(messages=2, runs=2)
     places = outline(session.id)
     gone = uuid.uuid4()
@@ -105,10 +105,95 @@ def test_a_run_that_vanished_between_two_queries_is_left_out(monkeypatch):
     assert gone not in {entry.run and entry.run.pk for entry in transcript(session.id).entries}
 
 
+def test_without_a_position_the_newest_page_is_shown(support_client):
+    session = long_conversation(200)
+    page = get(support_client, url("detail", session.id))
+    assert (
+        shown(page)
+        == [f"{said} {n}" for n in range(60, 100) for said in ("question", "answer")][
+            -len(shown(page)) :
+        ]
+    )
+    assert page.context["transcript"].left == 0
+    assert 'id="end" class="newest"' in page.content.decode()
+    first = get(support_client, url("detail", session.id) + "?from=0").content.decode()
+    assert '<span id="end"></span>' in first
+
+
+@pytest.mark.parametrize("total", [81, 100, 101, 159, 161, 200, 241])
+def test_following_earlier_messages_shows_everything_once(support_client, total):
+    session = make_session()
+    for number in range(total):
+        make_message(session, content=f"part {number}")
+    seen, path = [], url("detail", session.id)
+    while path:
+        page = get(support_client, path)
+        seen = shown(page) + seen
+        earlier = re.search(r'href="([^"]+)"[^>]*>Earlier messages', page.content.decode())
+        path = earlier and earlier[1].replace("&amp;", "&")
+    assert seen == [f"part {number}" for number in range(total)]
+
+
+@pytest.mark.parametrize(
+    "query", ["from=0&until=x", "from=0&until=-1", "from=0&until=0", "from=9&until=3"]
+)
+def test_an_invalid_end_is_a_404(support_client, query):
+    session = long_conversation(20)
+    get(support_client, url("detail", session.id) + f"?{query}", status=404)
+
+
+def test_a_few_messages_at_the_beginning_join_the_next_page():
+    session = long_conversation(200)
+    starts = (120, 101, 100, 81, 1)
+    assert [transcript(session.id, start=start).previous for start in starts] == [40, 21, 0, 0, 0]
+
+
+def test_no_part_is_longer_than_a_page_and_twenty_items(support_client):
+    session = long_conversation(200)
+    page = get(support_client, url("detail", session.id) + "?from=1&until=200")
+    transcript = page.context["transcript"]
+    assert transcript.end - transcript.start == ITEMS_PER_PAGE + 20
+
+
+# The outline
+
+
+def test_the_outline_lists_the_runs_newest_first_in_pages(
+    support_client, monkeypatch, django_assert_num_queries
+):
+    monkeypatch.setattr("conversations.detail.outline_views.RUNS_PER_PAGE", 30)
+    session = long_conversation(100)
+    make_task(make_run(session, output_data=None), session, errors=Json("x"))
+    path = url("runs", session.id)
+    first = get(support_client, path)
+    rows = first.context["runs"]
+    assert [words for _, words in rows[:3]] == [None, "question 49", "question 48"]
+    assert "Failed" in text(first)
+    assert "Earlier runs (21 left)" in text(first)
+    rest = get(support_client, path, **{"from": 30})
+    assert [words for _, words in rest.context["runs"]] == [
+        f"question {number}" for number in range(20, -1, -1)
+    ]
+    get(support_client, path, **{"from": 60}, status=404)
+    # The conversation, the ids of its runs, the runs shown, and their first messages.
+    with django_assert_num_queries(4, connection=connections["agents"]):
+        get(support_client, path, headers=HTMX)
+
+
+def test_the_outline_reads_no_more_of_a_message_than_it_shows(support_client):
+    session = make_session()
+    run = make_run(session)
+    make_message(session, content="<b>" + "x" * 1_000_000, run_id=run.id)
+    page = get(support_client, url("runs", session.id))
+    assert len(page.content) < 10_000
+    assert "&lt;b&gt;xxx" in page.content.decode()
+    get(support_client, url("runs", uuid.uuid4()), status=404)
+
+
 # Reading
 
 
-def test_markdown_is_rendered_and_its_source_shown_on_request(support_client):
+def test_markdown_is_rendered_unless_its_source_is_requested(support_client):
     session = make_session()
     make_message(session, "assistant", "**Sorry** about <b>that</b>")
     page = get(support_client, url("detail", session.id)).content.decode()
@@ -117,7 +202,7 @@ def test_markdown_is_rendered_and_its_source_shown_on_request(support_client):
     assert "**Sorry** about &lt;b&gt;that&lt;/b&gt;</div>" in source
 
 
-def test_other_roles_are_not_markdown_and_json_is_a_tree(support_client):
+def test_only_agents_messages_are_markdown_and_json_is_a_tree(support_client):
     session = make_session()
     make_message(session, "system", "*not* emphasis")
     make_message(session, "tool", '{"status": "lost"}')
@@ -130,7 +215,7 @@ def test_other_roles_are_not_markdown_and_json_is_a_tree(support_client):
     assert "{&quot;typed&quot;: &quot;by a person&quot;}</div>" in page
 
 
-def test_a_long_message_is_cut_in_sql_and_whole_on_its_own_page(support_client):
+def test_a_long_message_is_cut_in_sql_and_complete_on_its_own_page(support_client):
     session = make_session()
     message = make_message(session, content="x" * 1_000_000)
     page = get(support_client, url("detail", session.id))
@@ -143,7 +228,7 @@ def test_a_long_message_is_cut_in_sql_and_whole_on_its_own_page(support_client):
     assert fragment.content.strip() in get(support_client, path).content
 
 
-def test_a_pause_of_more_than_five_minutes_is_said(support_client):
+def test_a_pause_of_more_than_five_minutes_is_shown(support_client):
     session = make_session()
     start = timezone.now() - timedelta(hours=5)
     for minutes in (0, 5, 11):
@@ -152,7 +237,7 @@ def test_a_pause_of_more_than_five_minutes_is_said(support_client):
     assert re.findall(r'class="gap">([^<]+)<', page) == ["6\xa0minutes later"]
 
 
-def test_the_term_that_led_here_is_marked_and_its_first_message_in_focus(support_client):
+def test_search_hits_are_marked_and_the_first_is_in_focus(support_client):
     session = make_session()
     make_message(session, content="nothing here")
     found = make_message(session, content="My ReFund & more")
@@ -161,10 +246,10 @@ def test_the_term_that_led_here_is_marked_and_its_first_message_in_focus(support
     assert f'focus" id="message-{found.id}"' in page
 
 
-# Why
+# Reasons
 
 
-def test_a_failed_run_tells_the_providers_words_where_the_answer_should_be(support_client):
+def test_a_failed_run_shows_the_providers_error_in_place_of_the_answer(support_client):
     session = make_session()
     run = make_run(session, output_data=None)
     make_message(session, content="Where is it?", run_id=run.id)
@@ -177,7 +262,7 @@ def test_a_failed_run_tells_the_providers_words_where_the_answer_should_be(suppo
     assert page.index("Where is it?") < page.index("The run failed") < page.index(reason)
 
 
-def test_a_failed_runs_own_page_tells_the_reason_too(support_client):
+def test_a_failed_runs_own_page_shows_the_reason_too(support_client):
     session = make_session()
     run = make_run(session, output_data=None)
     make_model_call(session, run, model="a/b", response_code=None, response_data=Json("no luck"))
@@ -193,7 +278,7 @@ def test_a_failed_runs_own_page_tells_the_reason_too(support_client):
         ({"node_type": "tool_call", "output": Json({"result": "Error: off"})}, "step: off"),
     ],
 )
-def test_other_failures_have_their_words_too(fields, reason):
+def test_errors_of_tasks_and_tools_are_reasons_too(fields, reason):
     session = make_session()
     run = make_run(session, output_data=None)
     make_task(run, session, **fields)
@@ -201,17 +286,17 @@ def test_other_failures_have_their_words_too(fields, reason):
     assert entry.reasons == [reason]
 
 
-def test_the_line_under_a_reply_counts_what_was_done(support_client):
+def test_the_line_under_a_reply_counts_tasks_calls_tokens_and_problems(support_client):
     session = make_session()
     run = make_run(session, duration_seconds="4.21")
     for _ in range(2):
         make_model_call(session, run, total_tokens=602)
     make_task(run, session, errors=Json("x"))
-    page = get(support_client, url("detail", session.id)).content.decode()
-    assert "1 step · 4.2 s · 2 model calls · 1,204 tokens · 1 problem" in page
+    page = text(get(support_client, url("detail", session.id)))
+    assert "1 task · 4.2 s · 2 model calls · 1,204 tokens · 1 problem" in page
 
 
-def test_a_models_json_in_a_string_is_shown_as_json(support_client):
+def test_a_model_calls_json_inside_a_string_is_a_tree(support_client):
     session = make_session()
     call = make_model_call(session, make_run(session), request_data=Json('{"model": "m-1"}'))
     path = url("payload", session.id, "model-calls", call.id, "request_data")
@@ -219,10 +304,10 @@ def test_a_models_json_in_a_string_is_shown_as_json(support_client):
     assert '<span class="name" dir="auto">model</span>' in page
 
 
-# Going on
+# Links to other conversations
 
 
-def test_newer_and_older_walk_the_list_that_the_reader_came_from(support_client):
+def test_newer_and_older_follow_the_filtered_list(support_client):
     agent = make_agent()
     at = timezone.now() - timedelta(days=1)
     made = [
@@ -245,7 +330,7 @@ def test_newer_and_older_walk_the_list_that_the_reader_came_from(support_client)
 
 
 def failing(minutes: int, agent, words="Error: lost"):
-    """A conversation that ended so many minutes after the others' day, with a tool's answer."""
+    """A conversation from yesterday plus `minutes`, with one tool call that returned `words`."""
     at = timezone.now() - timedelta(days=1) + timedelta(minutes=minutes)
     session = make_session(agent, updated_at=at)
     make_task(make_run(session), session, "look up", "tool_call", output=Json({"result": words}))
@@ -253,7 +338,7 @@ def failing(minutes: int, agent, words="Error: lost"):
 
 
 @pytest.mark.parametrize("probes", [1, 2, 3, 200])
-def test_the_newer_of_a_filtered_list_is_found_near_and_far(support_client, monkeypatch, probes):
+def test_the_next_newer_match_is_found_however_far_away_it_is(support_client, monkeypatch, probes):
     monkeypatch.setattr("conversations.selection.conditions.SLOW_PROBES", probes)
     agent = make_agent()
     here, *_, wanted, _ = (
@@ -264,14 +349,12 @@ def test_the_newer_of_a_filtered_list_is_found_near_and_far(support_client, monk
     assert response.context["newer"] == wanted.id
 
 
-def test_the_newer_of_a_filtered_list_is_not_collected_where_it_is_near(
-    support_client, monkeypatch
-):
+def test_matches_are_not_collected_if_the_next_newer_one_is_near(support_client, monkeypatch):
     agent = make_agent()
     here, wanted = (failing(n, agent) for n in range(2))
 
     def as_subquery(self):
-        raise AssertionError("All rows that meet it are asked for.")
+        raise AssertionError("All matching rows were collected.")
 
     monkeypatch.setattr("conversations.selection.conditions.Condition.as_subquery", as_subquery)
     response = get(support_client, url("detail", here.id) + "?problem=tool_error")
@@ -280,7 +363,9 @@ def test_the_newer_of_a_filtered_list_is_not_collected_where_it_is_near(
 
 @pytest.mark.parametrize("query", ["", "?external_id=t", "?search=Message"])
 @pytest.mark.parametrize("sides", [["newer_than"], ["older_than"], ["newer_than", "older_than"]])
-def test_slow_neighbours_do_not_take_the_page_with_them(support_client, monkeypatch, query, sides):
+def test_the_page_does_not_wait_for_slow_newer_and_older_links(
+    support_client, monkeypatch, query, sides
+):
     oldest, middle, newest = (make_conversation(external_id=f"t-{n}") for n in range(3))
 
     def slow(self, *place):
@@ -297,7 +382,7 @@ def test_slow_neighbours_do_not_take_the_page_with_them(support_client, monkeypa
     assert (response.context["newer"], response.context["older"]) == (newer, older)
 
 
-def test_other_conversations_of_the_same_external_id_are_offered(support_client):
+def test_other_conversations_with_the_same_external_id_are_listed(support_client):
     one, two = make_agent("One"), make_agent("Two")
     session = make_session(one, external_id="ann@example.com")
     other = make_session(two, external_id="ann@example.com")
@@ -308,10 +393,10 @@ def test_other_conversations_of_the_same_external_id_are_offered(support_client)
     assert not get(support_client, url("detail", make_session(one).id)).context["same_person"]
 
 
-# Live
+# Updates
 
 
-def test_a_conversation_says_what_it_is_asked_about_and_each_part_where_it_comes_from(
+def test_a_conversation_and_each_part_hold_the_addresses_for_updates(
     support_client,
 ):
     session = make_session()
@@ -340,8 +425,8 @@ def test_query_counts_do_not_grow_with_messages_runs_tasks_or_failures(
         make_task(run, session, errors=Json("x"))
     path = url("detail", session.id) + "?search=needle"
     get(support_client, path)
-    # A search looks for its first message, for external ids that begin so, under a time limit that
-    # within the test's transaction takes three more, and for each neighbour in two steps;
-    # a conversation with problems tells what had been done.
+    # More than without a search: the first hit, external ids that begin with the term (the time
+    # limit of that takes three more queries within the test's transaction), and two steps each for
+    # the newer and the older match. A conversation with problems also shows what was done before.
     with django_assert_num_queries(25 + 4, connection=connections["agents"]):
         get(support_client, path)

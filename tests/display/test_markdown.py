@@ -1,4 +1,4 @@
-"""What agents say in Markdown: nothing of it is left out."""
+"""The Markdown of agents: nothing in it is dropped."""
 
 import re
 from html import unescape
@@ -14,7 +14,7 @@ from .test_message_text import Elements, assert_allowed
 
 
 def visible(content: str) -> str:
-    """What a page shows of it, line breaks and numbers of lists included."""
+    """The text that a page shows, including line breaks and list numbers."""
     html = as_markdown(content)
     html = re.sub(r"<br>\n?", "\n", html)
     return unescape(re.sub(r"<[^>]*>", "", html)).strip()
@@ -54,11 +54,11 @@ def visible(content: str) -> str:
         ("_https://example.com/a_b_c_", "https://example.com/a_b_c"),
     ],
 )  # fmt: skip
-def test_nothing_that_was_said_vanishes(content, shown):
+def test_no_text_disappears(content, shown):
     assert visible(content) == shown
 
 
-def test_a_row_of_a_table_keeps_the_cells_beyond_its_head():
+def test_a_table_row_keeps_cells_beyond_the_header():
     content = "| a |\n|---|\n| 1 | 4711 | **x** |\n| 2 |\n\n> | b |\n> |---|\n> 3 | 4712"
     parsed = assert_allowed(as_markdown(content))
     assert parsed.text.split() == ["a", "1", "4711", "x", "2", "b", "3", "4712"]
@@ -81,7 +81,7 @@ def test_lists_keep_the_numbers_that_the_agent_wrote(content, starts):
     assert len(parsed.all("li")) == len(re.findall(r"\d+[.)]", content))
 
 
-def test_a_line_break_in_a_cell_breaks_the_line_and_is_text_elsewhere():
+def test_br_breaks_the_line_in_a_cell_and_is_text_elsewhere():
     table = "| a<br>b <BR/> c | `<br>` \\<br> |\n|---|---|"
     assert "a<br>\nb <br>\n c</th>" in as_markdown(table)
     assert visible(table).endswith("<br> <br>")
@@ -133,9 +133,9 @@ def test_an_image_in_a_link_leaves_both_addresses():
     assert Elements(html).text.strip() == "Build image passed"
 
 
-# All of it
+# Nothing is lost
 
-# Neither names of entities nor a task's [x], which become a character.
+# Leaves out letters of entity names and of a task's [x], which become a single character.
 LETTERS = st.sampled_from("abcDEF019äŠжカ")
 SYNTAX = st.sampled_from(
     [
@@ -149,7 +149,7 @@ TEXTS = st.lists(LETTERS | SYNTAX | st.text(LETTERS, min_size=3), max_size=40).m
 
 
 class Reader(Elements):
-    """The text, with numbers of lists, and with addresses and titles behind the words of links."""
+    """The text, with list numbers, and with the addresses and titles of links after their words."""
 
     def __init__(self, html):
         self.numbers, self.behind = [], []
@@ -189,6 +189,6 @@ def test_every_letter_and_digit_is_found_in_what_the_page_shows(content):
     html = as_markdown(content)
     assert_allowed(html)
     left = iter(said(Reader(html).text))
-    # A line break in a cell is <br>.
+    # A line break in a cell is written <br>.
     missing = [letter for letter in said(content.replace("<br>", "")) if letter not in left]
     assert missing == [], html

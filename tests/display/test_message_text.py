@@ -1,4 +1,4 @@
-"""Markdown of strangers and models as HTML: what it may become, and what it never becomes."""
+"""Markdown from strangers and models as HTML: what it may become, and what it may never become."""
 
 import re
 from html import escape
@@ -29,7 +29,7 @@ LINK = re.compile(r"(https?://|mailto:|tel:)", re.IGNORECASE)
 
 
 class Elements(HTMLParser):
-    """What a piece of HTML consists of, entities resolved."""
+    """The elements of a piece of HTML, with entities resolved."""
 
     def __init__(self, html):
         super().__init__(convert_charrefs=True)
@@ -71,7 +71,7 @@ def assert_allowed(html):
     assert parsed.open == []
     for tag, attributes in parsed.found:
         assert tag in ALLOWED
-        # Each text has its own direction, and code runs from left to right.
+        # Each text has its own direction; code runs from left to right.
         assert attributes.pop("dir", None) == DIRECTIONS.get(tag)
         assert set(attributes) <= ALLOWED[tag]
         if "href" in attributes:
@@ -108,12 +108,12 @@ def test_tables_render():
 
 
 @pytest.mark.parametrize("level", range(1, 7))
-def test_headings_stand_below_those_of_the_page(level):
+def test_headings_rank_below_those_of_the_page(level):
     tag = {1: "h4", 2: "h5"}.get(level, "h6")
     assert as_markdown(f"{'#' * level} Title") == f'<{tag} dir="auto">Title</{tag}>\n'
 
 
-def test_underlined_headings_stand_below_those_of_the_page():
+def test_underlined_headings_rank_below_those_of_the_page():
     assert Elements(as_markdown("One\n===\n\nTwo\n---")).names() == ["h4", "h5"]
 
 
@@ -195,7 +195,7 @@ def test_an_image_leaves_nothing_but_the_link():
     ],
 )
 @pytest.mark.parametrize("form", ["[x](<{}>)", "[x][1]\n\n[1]: <{}>", "<{}>", "![x](<{}>)"])
-def test_links_of_other_kinds_lead_nowhere(address, form):
+def test_other_kinds_of_link_stay_text(address, form):
     assert [link for link in links(form.format(address)) if "href" in link] == []
 
 
@@ -335,7 +335,7 @@ PATHOLOGICAL = {
 }
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PATHOLOGICAL)
 def test_a_pathological_text_renders(kind):
     content = PATHOLOGICAL[kind][:MARKDOWN_UP_TO]
@@ -355,7 +355,7 @@ def test_a_short_text_does_not_become_a_huge_page(content):
     assert len(as_markdown(content)) < 90_000
 
 
-# What strangers may write
+# Hostile text
 
 
 def test_there_are_enough_payloads():

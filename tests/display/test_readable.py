@@ -1,4 +1,4 @@
-"""Messages that are JSON, or made of parts, as people read them."""
+"""Messages in JSON, or with several parts, as people read them."""
 
 import json
 
@@ -27,7 +27,7 @@ STORED = json.dumps(OUTPUT)
         ("", ""),
     ],
 )
-def test_the_letters_that_json_spells_out_are_read(content, words):
+def test_letters_that_json_escapes_are_decoded(content, words):
     assert readable(content) == words
 
 
@@ -99,7 +99,7 @@ TEXT = {"type": "text", "text": "Is this it?"}
             "1 image, file r.pdf, 1 video, tool call f, 1 thought",
         ),
         ([{"text": "one"}, {"text": "two"}], "one\ntwo", ""),
-        # The messages of a response are what it says.
+        # The messages of a response are its text.
         (
             [
                 {"type": "reasoning", "id": "r", "summary": []},
@@ -111,7 +111,7 @@ TEXT = {"type": "text", "text": "Is this it?"}
             "Tere\ntulemast",
             "1 thought, 1 web search call",
         ),
-        # The words of a recording were said.
+        # The transcript of a recording is text.
         (
             [
                 {"type": "output_audio", "data": "x", "transcript": "Kuulen."},
@@ -123,11 +123,11 @@ TEXT = {"type": "text", "text": "Is this it?"}
         (["First", {"type": "text", "text": "second"}, "third"], "First\nsecond\nthird", ""),
         ([{"fileData": {"mimeType": "image/png", "fileUri": "gs://x"}}], "", "1 image"),
         ([{"functionResponse": {"name": "f", "response": {}}}], "", "1 tool result"),
-        # What is not known is named.
+        # Unknown parts are named by their type.
         ([TEXT, {"type": "hologram_url", "x": 1}], "Is this it?", "1 hologram url"),
     ],
 )  # fmt: skip
-def test_parts_read_as_their_text_with_a_note_of_the_others(content, text, note):
+def test_parts_read_as_their_text_with_a_note_about_the_others(content, text, note):
     for stored in (json.dumps(content), json.dumps(content, ensure_ascii=False, indent=2)):
         found = parts(stored)
         assert (found.text, found.note) == (text, note)
@@ -141,11 +141,11 @@ def test_parts_read_as_their_text_with_a_note_of_the_others(content, text, note)
         {"type": "refund", "text": "x"},
         {"type": "image", "name": "no image"},
         {"text": "the output of a workflow"},
-        # Objects that somebody made: there is more to read in them.
+        # Objects that somebody made, with more to read in them.
         {"type": "text", "text": "x", "priority": "high"},
         {"type": "document", "title": "Contract", "url": "https://x", "summary": "Long"},
         {"type": "image", "url": "https://x", "caption": "A cat"},
-        # Two people.
+        # Two speakers.
         [
             {"type": "message", "role": "user", "content": "Where?"},
             {"type": "message", "role": "assistant", "content": [TEXT]},
@@ -165,18 +165,18 @@ def test_other_json_is_not_taken_for_parts(content):
 
 
 @pytest.mark.parametrize("content", ["[{'type': 'text', 'text': 'x'}]", '[{"type": "text"', "[x]"])
-def test_what_is_not_json_is_not_taken_for_parts(content):
+def test_text_that_is_not_json_is_not_taken_for_parts(content):
     assert parts(content) is None
 
 
-def test_people_spell_letters_as_they_like():
+def test_escapes_that_people_typed_are_not_decoded():
     assert readable('{"a": "\\u00fc"}', "tool") == '{"a": "ü"}'
     for role in ("user", "", "support"):
         assert readable('{"a": "\\u00fc"}', role) == '{"a": "\\u00fc"}'
         assert readable('[{"type": "text", "text": "\\u00fc"}]', role) == "ü"
 
 
-def test_the_beginning_of_parts_reads_as_far_as_it_goes():
+def test_the_beginning_of_parts_is_read_up_to_the_cut():
     stored = json.dumps([{"type": "text", "text": "Kas see on õige?"}, {"type": "image_url"}])
     place = stored.index("\\u00f5")
     assert readable(stored[: place + 6]) == "Kas see on õ"

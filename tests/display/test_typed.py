@@ -1,4 +1,4 @@
-"""What people type: shown to the letter, with addresses as links."""
+"""What people type is shown exactly as typed, with addresses as links."""
 
 import pytest
 
@@ -63,5 +63,5 @@ def test_an_address_that_the_end_of_the_text_cuts_short_is_no_link():
     assert Elements(as_typed("see https://a.example/ or", is_cut=True)).names() == ["a"]
 
 
-def test_many_brackets_behind_an_address_take_no_time():
+def test_many_brackets_after_an_address_are_handled_quickly():
     assert Elements(as_typed("https://a.example/" + ")" * 200_000)).names() == ["a"]

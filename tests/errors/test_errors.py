@@ -1,4 +1,4 @@
-"""The page Errors: failures that are the same together, each leading to the filtered list."""
+"""The page Errors: equal problems are counted together, and each group links to the list."""
 
 import itertools
 import re
@@ -30,13 +30,13 @@ from ..support.factories import (
     make_session,
     make_task,
 )
-from ..support.listing import TYPING, match
+from ..support.listing import TYPING, listed, match
 from ..support.pages import HTMX, error_links, get, text
 
-pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 URL = "/conversations/errors/"
 SECONDS = 5
-# Those that the page shows unless it is told otherwise.
+# The days that the page shows by default.
 DAYS = 14
 
 
@@ -63,7 +63,7 @@ def with_indexes(db):
 
 @pytest.fixture(params=["without indexes", "with indexes"])
 def either_way(request, monkeypatch, db):
-    """Both ways of reading; neither may be taken for the other."""
+    """Both ways of reading, with the other one disabled."""
 
     def wrong(*args):
         raise AssertionError("The other way of reading was taken.")
@@ -104,7 +104,7 @@ def found(kind="", agent=None):
 
 
 def groups(**filters):
-    """{message, or the kind of runs: how many}"""
+    """{message, or kind of run: number}"""
     return {group.message or group.kind: group.number for group in found(**filters).groups}
 
 
@@ -120,7 +120,7 @@ def test_numbers_ids_and_quoted_words_make_no_difference(either_way):
     assert groups() == {"look_up: order … of … (…) is late": 2}
 
 
-def test_other_words_tools_or_kinds_are_other_groups(either_way):
+def test_different_words_tools_or_kinds_are_different_groups(either_way):
     tool_failure("gone")
     tool_failure("lost")
     tool_failure("gone", name="send")
@@ -143,7 +143,7 @@ def test_the_most_frequent_come_first_then_the_latest(either_way):
     assert names == ["frequent", "young", "old"]
 
 
-def test_a_group_counts_failures_and_conversations_and_tells_when(either_way):
+def test_a_group_shows_numbers_and_times(either_way):
     first, last = ago(days=5), ago(hours=2)
     session = tool_failure(created_at=last)
     tool_failure(session=session, created_at=first)
@@ -154,7 +154,7 @@ def test_a_group_counts_failures_and_conversations_and_tells_when(either_way):
     assert found().number == 3
 
 
-def test_what_did_not_fail_is_not_there(either_way):
+def test_healthy_rows_are_not_shown(either_way):
     session = make_session()
     run = make_run(session)
     make_task(run, session, output=Json({"result": "Error: but no tool"}))
@@ -164,7 +164,7 @@ def test_what_did_not_fail_is_not_there(either_way):
     assert groups() == {}
 
 
-def test_only_the_last_days_are_looked_at(either_way):
+def test_only_the_last_days_are_read(either_way):
     session = make_session(updated_at=timezone.now())
     tool_failure("long ago", session=session, created_at=ago(days=DAYS))
     tool_failure("lately", session=session, created_at=ago(days=DAYS - 1))
@@ -177,7 +177,7 @@ def test_a_failure_a_little_younger_than_its_conversation_is_found(either_way):
     assert groups() == {"look_up: gone": 1}
 
 
-def test_calls_outside_any_conversation_lead_nowhere_and_are_left_out(either_way):
+def test_calls_without_a_conversation_are_left_out(either_way):
     make_model_call(response_code=500)
     insert(
         "model_call_stats",
@@ -188,7 +188,7 @@ def test_calls_outside_any_conversation_lead_nowhere_and_are_left_out(either_way
     assert groups() == {}
 
 
-def test_agents_are_those_of_the_conversations_the_most_concerned_first(either_way):
+def test_agents_come_from_the_conversations_most_affected_first(either_way):
     often, *others = (make_agent(name) for name in ("Often", "B", "C", "D", "E"))
     for agent in (often, often, *others):
         tool_failure(agent=agent)
@@ -213,20 +213,20 @@ def test_less_frequent_groups_are_left_out_and_counted(either_way, monkeypatch, 
     assert groups() == {"look_up: a": 2, "look_up: b": 2}
     assert found().groups_left_out == 2
     assert found().number == 6
-    assert "And 2 less frequent errors, not shown." in text(get(support_client, URL))
+    assert "2 less frequent errors not shown." in text(get(support_client, URL))
 
 
-# Runs without words
+# Runs without an error text
 
 
-def test_runs_that_failed_for_no_recorded_reason_are_groups(either_way):
+def test_runs_without_a_recorded_reason_form_groups(either_way):
     for fields in ({}, {}, {"duration_seconds": None, "created_at": ago(hours=3)}):
         session = make_session()
         make_run(session, output_data=NULL, **fields)
     assert groups() == {"failed": 2, "interrupted": 1}
 
 
-def test_a_run_that_is_running_or_answered_did_not_go_wrong(either_way):
+def test_running_and_answered_runs_are_not_problems(either_way):
     session = make_session()
     make_run(session, output_data=NULL, duration_seconds=None, created_at=timezone.now())
     run = make_run(session, output_data=NULL)
@@ -235,7 +235,7 @@ def test_a_run_that_is_running_or_answered_did_not_go_wrong(either_way):
 
 
 @pytest.mark.parametrize("reason", ["tool", "model", "task"])
-def test_a_run_whose_reason_was_recorded_is_told_by_it(either_way, reason):
+def test_a_run_with_a_recorded_reason_counts_only_as_that(either_way, reason):
     session = make_session()
     run = make_run(session, output_data=NULL)
     if reason == "tool":
@@ -247,7 +247,7 @@ def test_a_run_whose_reason_was_recorded_is_told_by_it(either_way, reason):
     assert groups() == {"t: 500: gone" if reason == "model" else "t: gone": 1}
 
 
-def test_the_reason_of_another_run_is_none(either_way):
+def test_another_runs_reason_does_not_count(either_way):
     session = make_session()
     make_run(session, output_data=NULL)
     tool_failure(session=session)
@@ -257,7 +257,7 @@ def test_the_reason_of_another_run_is_none(either_way):
 # First seen
 
 
-def test_with_an_index_first_seen_is_the_first_ever(with_indexes, support_client):
+def test_with_an_index_first_seen_is_the_first_time_ever(with_indexes, support_client):
     first = ago(days=400)
     tool_failure("number 1", created_at=first)
     tool_failure("number 2")
@@ -275,7 +275,7 @@ def test_without_an_index_first_seen_may_be_earlier(support_client):
     assert "first 2 days ago or earlier" in text(get(support_client, URL))
 
 
-def test_first_seen_is_of_the_chosen_agent(with_indexes):
+def test_first_seen_is_for_the_chosen_agent(with_indexes):
     shop = make_agent("Shop")
     tool_failure(created_at=ago(days=400))
     first = ago(days=300)
@@ -285,7 +285,7 @@ def test_first_seen_is_of_the_chosen_agent(with_indexes):
     assert group.first == first
 
 
-def test_what_was_first_seen_today_is_new(with_indexes, support_client):
+def test_groups_first_seen_today_are_new(with_indexes, support_client):
     tool_failure("new one")
     assert "Tool call failed new look_up" in text(get(support_client, URL))
     tool_failure("new one", created_at=ago(days=2))
@@ -295,10 +295,10 @@ def test_what_was_first_seen_today_is_new(with_indexes, support_client):
 # The trend
 
 
-def test_days_are_those_of_the_viewers_time_zone(either_way, monkeypatch):
+def test_days_are_in_the_viewers_time_zone(either_way, monkeypatch):
     now = datetime(2026, 11, 23, 12, tzinfo=UTC)
     monkeypatch.setattr(timezone, "now", lambda: now)
-    # 23:30 on the 21st in UTC is the 22nd in Tallinn.
+    # 23:30 on the 21st in UTC is already the 22nd in Tallinn.
     moment = datetime(2026, 11, 21, 23, 30, tzinfo=UTC)
     tool_failure(created_at=moment)
     tool_failure(created_at=now)
@@ -355,7 +355,9 @@ def test_bars_are_as_high_as_their_days_and_never_invisible():
 # Limits
 
 
-def test_a_cap_is_told_with_how_far_back_it_goes(either_way, monkeypatch, support_client):
+def test_the_page_says_how_far_back_a_capped_kind_is_counted(
+    either_way, monkeypatch, support_client
+):
     monkeypatch.setattr(collect, "NEWEST", 2)
     moments = [ago(days=4), ago(days=2), ago(days=1)]
     for moment in moments:
@@ -371,17 +373,17 @@ def test_a_cap_is_told_with_how_far_back_it_goes(either_way, monkeypatch, suppor
     assert (whole[0], whole[-1]) == (False, True)
     assert all(day.whole for day in models.trend.all)
     shown = text(get(support_client, URL))
-    assert "3 or more failures" in shown
-    assert "Only the newest 2 of a kind are counted: “Tool call failed” back to" in shown
+    assert "3 or more problems" in shown
+    assert "Only the newest 2 of each kind are counted: “Tool call failed” back to" in shown
 
 
 def hasten(monkeypatch):
-    """A look takes two of the three seconds, so that no second one is worth trying."""
+    """A pass takes two of the three seconds, so that a second pass is not worth trying."""
     clock = itertools.count(step=2)
     monkeypatch.setattr(look_back, "time", SimpleNamespace(monotonic=lambda: next(clock)))
 
 
-def test_where_time_runs_out_it_says_how_far_it_got(monkeypatch, support_client):
+def test_the_page_says_how_far_it_got_when_time_ran_out(monkeypatch, support_client):
     monkeypatch.setattr(collect, "FIRST_LOOK", 2)
     newest, second, third = (ago(days=days) for days in (1, 2, 3))
     for moment in (newest, second, third):
@@ -394,11 +396,11 @@ def test_where_time_runs_out_it_says_how_far_it_got(monkeypatch, support_client)
     assert group.number == 2
     assert not group.trend.all[0].whole
     shown = text(get(support_client, URL))
-    assert "These are the failures of conversations back to" in shown
-    assert "2 or more failures" in shown
+    assert "This covers conversations back to" in shown
+    assert "2 or more problems" in shown
 
 
-def test_nothing_found_so_far_is_not_nothing_at_all(monkeypatch, support_client):
+def test_nothing_found_yet_is_not_called_nothing_wrong(monkeypatch, support_client):
     monkeypatch.setattr(collect, "FIRST_LOOK", 1)
     make_session(updated_at=ago(days=1))
     tool_failure(session=make_session(updated_at=ago(days=2)))
@@ -408,7 +410,7 @@ def test_nothing_found_so_far_is_not_nothing_at_all(monkeypatch, support_client)
     assert "Nothing went wrong" not in shown
 
 
-def test_looking_back_goes_on_while_there_is_time(monkeypatch):
+def test_looking_back_continues_while_there_is_time(monkeypatch):
     monkeypatch.setattr(collect, "FIRST_LOOK", 1)
     for days in range(10):
         tool_failure(session=make_session(updated_at=ago(days=days)), created_at=ago(days=days))
@@ -417,7 +419,7 @@ def test_looking_back_goes_on_while_there_is_time(monkeypatch):
 
 
 def slow(monkeypatch, times=1):
-    """Makes the first reads of that kind run into the database's own limit."""
+    """Makes the first reads of that kind hit the database's own time limit."""
     reading = collect.grouped
     left = [times]
 
@@ -432,14 +434,14 @@ def slow(monkeypatch, times=1):
     monkeypatch.setattr(collect, "grouped", grouped)
 
 
-def test_where_the_indexes_take_too_long_it_looks_back(with_indexes, monkeypatch):
+def test_it_looks_back_if_the_indexes_take_too_long(with_indexes, monkeypatch):
     tool_failure()
     slow(monkeypatch)
     assert groups() == {"look_up: gone": 1}
 
 
 @pytest.mark.parametrize("headers", [{}, TYPING])
-def test_too_slow_altogether_is_a_503_that_keeps_the_filters(monkeypatch, support_client, headers):
+def test_a_timeout_is_a_503_that_keeps_the_filters(monkeypatch, support_client, headers):
     agent = make_agent("Shop")
     slow(monkeypatch, times=9)
     page = get(support_client, f"{URL}?agent={agent.id}", headers, 503)
@@ -448,7 +450,7 @@ def test_too_slow_altogether_is_a_503_that_keeps_the_filters(monkeypatch, suppor
     assert "Nothing went wrong" not in text(page)
 
 
-def test_an_outage_is_no_timeout(monkeypatch, support_client):
+def test_an_outage_is_not_reported_as_a_timeout(monkeypatch, support_client):
     def gone(*args):
         raise OperationalError("the connection is closed")
 
@@ -477,7 +479,7 @@ AWKWARD = [
 
 @pytest.mark.parametrize("words", AWKWARD)
 @pytest.mark.parametrize("kind", ["tool", "model", "task"])
-def test_a_link_finds_exactly_these_conversations(support_client, kind, words):
+def test_a_link_finds_exactly_its_conversations(support_client, kind, words):
     wanted = {
         "tool": lambda: tool_failure(words, name=None if words == "" else words),
         "model": lambda: model_failure({"error": {"message": words}}, model=words),
@@ -490,7 +492,7 @@ def test_a_link_finds_exactly_these_conversations(support_client, kind, words):
     assert len(mine) == 1
 
 
-def test_a_link_of_runs_leads_to_those_without_a_reason(support_client):
+def test_a_link_for_runs_leads_to_runs_without_a_reason(support_client):
     session, told = make_session(), make_session()
     make_run(session, output_data=NULL)
     make_task(make_run(told, output_data=NULL), told, "t", errors=Json("why"))
@@ -533,9 +535,7 @@ def test_kind_and_agent_narrow_the_page(either_way):
         ("?after=1", "There is no filter called “after”."),
     ],
 )
-def test_a_filter_that_makes_no_sense_is_explained_and_matches_nothing(
-    support_client, query, reason
-):
+def test_an_invalid_filter_is_explained_and_matches_nothing(support_client, query, reason):
     tool_failure()
     page = get(support_client, URL + query)
     assert reason in text(page)
@@ -543,7 +543,7 @@ def test_a_filter_that_makes_no_sense_is_explained_and_matches_nothing(
     assert error_links(page) == []
 
 
-def test_empty_filters_are_none_and_leave_the_address(support_client):
+def test_empty_filters_are_dropped_from_the_address(support_client):
     tool_failure()
     page = get(support_client, f"{URL}?kind=&agent=", TYPING)
     assert len(error_links(page)) == 1
@@ -570,9 +570,23 @@ def test_htmx_gets_the_fragment_alone(support_client):
     assert "HX-Request" in page["Vary"]
 
 
-def test_nothing_wrong_is_good_news(support_client):
-    assert "No failure was recorded in the last 14 days." in text(get(support_client, URL))
-    assert "There was no such failure" in text(get(support_client, f"{URL}?kind=failed"))
+def test_the_page_says_when_nothing_went_wrong(support_client):
+    assert "No problem was recorded in the last 14 days." in text(get(support_client, URL))
+    assert "There was no such problem" in text(get(support_client, f"{URL}?kind=tool_error"))
+
+
+def test_failed_runs_with_a_reason_are_not_passed_over_in_silence(support_client):
+    session = make_session()
+    run = make_run(session, output_data=None)
+    make_model_call(session, run, response_code=500)
+    page = get(support_client, f"{URL}?kind=failed")
+    assert "Nothing went wrong" not in text(page)
+    assert "Run failed, no reason" in text(page)
+    assert "None without a reason" in text(page)
+    [link] = re.findall(
+        r'href="([^"]+)">Show all conversations with “Run failed”', page.content.decode()
+    )
+    assert len(listed(get(support_client, link.replace("&amp;", "&")))) == 1
 
 
 def test_hostile_words_stay_text(support_client):
@@ -584,7 +598,7 @@ def test_hostile_words_stay_text(support_client):
     assert html.count("&lt;script&gt;alert(") >= 2
     shown = text(get(support_client, URL))
     assert "(no name)" in shown
-    assert "(no words were recorded)" in shown
+    assert "(no error text)" in shown
 
 
 @pytest.mark.parametrize("recorded", ["x", {}, 42, False, "", [None], [{"message": "boom"}], [[]]])
@@ -621,7 +635,9 @@ def test_the_number_of_queries_is_the_same_for_any_number_of_groups(with_indexes
 
 @pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005", "0006"])
 @pytest.mark.parametrize("indexed", [False, True])
-def test_every_revision_shows_what_it_can_tell(at_revision, support_client, number, indexed):
+def test_every_revision_shows_the_problems_that_it_records(
+    at_revision, support_client, number, indexed
+):
     tool_failure("gone")
     task_failure("boom")
     model_failure("overloaded", model="m")
@@ -644,7 +660,7 @@ def test_every_revision_shows_what_it_can_tell(at_revision, support_client, numb
     )
 
 
-def test_the_page_says_as_of_when_it_counts(support_client):
+def test_the_page_says_when_it_was_counted(support_client):
     before = timezone.now()
     page = get(support_client, URL)
     [moment] = re.findall(r'as of <time datetime="([^"]+)"', page.content.decode())

@@ -1,4 +1,4 @@
-"""The page Errors compares a period with the one before, and its numbers are those of the list."""
+"""The page Errors compares periods, and its numbers agree with the list."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -17,8 +17,8 @@ from ..support.listing import match
 from ..support.pages import error_links, get, text, words
 from .test_errors import URL, build_indexes, model_failure, task_failure, tool_failure
 
-pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
-# Clocks went back in Europe on 25 October 2026, and in Havana, at midnight, on 1 November.
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+# Clocks went back in Europe on 25 October 2026 and, at midnight, in Havana on 1 November.
 ZONES = ["UTC", "Europe/Tallinn", "America/Havana", "Asia/Kathmandu", "Pacific/Kiritimati"]
 NOW = datetime(2026, 11, 1, 13, 30, 15, 250_000, tzinfo=UTC)
 NAMES = [name for name, _ in periods.CHOICES]
@@ -63,13 +63,13 @@ def by_words(**asked):
 
 
 def edges(shown) -> list[datetime]:
-    """Moments at which something ends, and just before."""
+    """Moments at which something ends, and the moments just before."""
     ends = [*shown.starts, shown.until, shown.before.since, shown.before.until]
     return sorted({end.astimezone(UTC) for end in ends})
 
 
 def numbers(page) -> list[tuple[str, int]]:
-    """(link to the list, number of conversations that is told), of groups and of names in them."""
+    """(link to the list, number of conversations shown) for groups and the names in them."""
     links = re.findall(r'<a [^>]*href="([^"]*)"[^>]*>(.*?)</a>', page.content.decode(), re.DOTALL)
     told = [(link, re.search(r" in (\d+) conversation", words(inside))) for link, inside in links]
     return [(unescape(link), int(number[1])) for link, number in told if number]
@@ -77,7 +77,7 @@ def numbers(page) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("period", NAMES)
-def test_each_number_is_that_of_the_list_which_it_leads_to(support_client, at, zone, period):
+def test_each_number_agrees_with_the_list_that_it_links_to(support_client, at, zone, period):
     support_client.cookies["timezone"] = zone
     with timezone.override(zone):
         shown = periods.named(period)
@@ -91,7 +91,7 @@ def test_each_number_is_that_of_the_list_which_it_leads_to(support_client, at, z
     make_task(make_run(session, output_data=NULL), session, "t", errors=Json("y"), created_at=NOW)
     page = get(support_client, f"{URL}?period={period}")
     leading = numbers(page)
-    # Two tools, three models, them together, runs without a reason, a task.
+    # Two tools, three models, all three models together, runs without a reason, a task.
     assert len(leading) >= 7
     for link, number in leading:
         assert f"problem_until={shown.until.astimezone(UTC):%Y-%m-%d}" in link
@@ -100,7 +100,7 @@ def test_each_number_is_that_of_the_list_which_it_leads_to(support_client, at, z
 
 
 def match_all(client, link) -> list:
-    """Of all pages of the list."""
+    """From all pages of the list."""
     ids, after = [], ""
     while True:
         response = get(client, f"{link}{after}")
@@ -111,7 +111,7 @@ def match_all(client, link) -> list:
         after = f"&after={response.context['next_cursor']}"
 
 
-def test_the_viewer_s_zone_is_that_of_the_page(support_client, at):
+def test_the_page_uses_the_viewers_time_zone(support_client, at):
     support_client.cookies["timezone"] = "Asia/Kathmandu"
     fail_at(NOW)
     [link] = error_links(get(support_client, f"{URL}?period=7d"))
@@ -125,7 +125,7 @@ def test_the_viewer_s_zone_is_that_of_the_page(support_client, at):
 def test_today_is_compared_with_yesterday_to_this_hour(either_way, at):
     for hours in (1, 5, 13):
         fail_at(NOW - timedelta(hours=hours))
-    # 13:30 of yesterday is the end of what it is compared with.
+    # The comparison ends at 13:30 yesterday.
     for hours in (23, 24 - 1e-6, 25, 30, 37, 38):
         fail_at(NOW - timedelta(hours=hours))
     [group] = found("today")
@@ -165,7 +165,7 @@ def test_a_period_and_the_one_before_do_not_overlap(at, name, zone):
 # New and rising
 
 
-def test_what_has_grown_by_half_and_three_is_rising(either_way, at, support_client):
+def test_rising_means_half_as_many_again_and_three_more(either_way, at, support_client):
     yesterday = NOW - timedelta(days=1, minutes=1)
     for text_, before, now in [
         ("none", 0, 3),
@@ -187,7 +187,7 @@ def test_what_has_grown_by_half_and_three_is_rising(either_way, at, support_clie
     assert "compared with yesterday until 13:30" in text(page)
 
 
-def test_new_today_is_what_was_not_there_yesterday(at):
+def test_new_today_means_not_seen_yesterday(at):
     build_indexes()
     fail_at(NOW - timedelta(hours=20), "old")
     for words_ in ("old", "young"):
@@ -228,7 +228,7 @@ def test_a_link_to_another_period_keeps_the_other_choices(support_client):
     assert f'href="{URL}?{link["query"]}"' in unescape(page.content.decode())
 
 
-def test_sorting_by_what_is_new_looks_at_more_than_it_shows(at, monkeypatch):
+def test_sorting_by_newest_reads_more_groups_than_it_shows(at, monkeypatch):
     build_indexes()
     monkeypatch.setattr(errors.collect, "GROUPS", 2)
     for name in ("a", "b", "c"):
@@ -241,7 +241,7 @@ def test_sorting_by_what_is_new_looks_at_more_than_it_shows(at, monkeypatch):
 
 
 @pytest.mark.parametrize("query", ["period=3d", "period=7d&period=14d", "sort=best", "period=%00"])
-def test_a_period_that_makes_no_sense_shows_nothing(support_client, query):
+def test_an_invalid_period_shows_nothing(support_client, query):
     tool_failure()
     page = get(support_client, f"{URL}?{query}")
     assert error_links(page) == []
@@ -251,7 +251,7 @@ def test_a_period_that_makes_no_sense_shows_nothing(support_client, query):
 # Models
 
 
-def test_the_same_failure_of_several_models_is_one_group_that_opens(either_way, support_client):
+def test_the_same_problem_of_several_models_is_one_group_that_opens(either_way, support_client):
     both = model_failure("busy", 429, model="small")
     model_failure("busy", 429, session=both, model="large")
     large = model_failure("busy", 429, model="large")
@@ -265,7 +265,7 @@ def test_the_same_failure_of_several_models_is_one_group_that_opens(either_way, 
         ("<b>&", 1, 1),
         ("small", 1, 1),
     ]
-    # A status is another failure, and a single model is named.
+    # Another status makes another problem, and a group of one model shows its name.
     assert (one.message, one.names) == ("large: 503: busy", [])
     page = get(support_client, URL)
     assert "3 models 429: busy" in text(page)
@@ -278,7 +278,7 @@ def test_the_same_failure_of_several_models_is_one_group_that_opens(either_way, 
     assert set(match(support_client, of_large)) == {both.id, large.id}
 
 
-def test_more_models_than_are_named_are_counted(support_client, monkeypatch):
+def test_models_that_are_not_listed_are_counted(support_client, monkeypatch):
     monkeypatch.setattr(errors.collect, "NAMES", 2)
     for name in "abcd":
         model_failure("busy", 429, model=name)

@@ -1,4 +1,4 @@
-"""What is in the exported files."""
+"""The contents of exported files."""
 
 import csv
 import io
@@ -98,7 +98,7 @@ def test_docs_name_every_column():
         assert re.findall(r"`(\w+)`", told.replace("`payloads=1`", "")) == expected
 
 
-def test_a_conversation_is_the_contracts_summary_with_its_state(support_client):
+def test_a_conversations_row_is_the_contracts_summary_and_more(support_client):
     session = make_conversation(
         messages=3, runs=2, tasks=2, agent=make_agent("Shop"), external_id="ticket-7"
     )
@@ -154,7 +154,12 @@ def test_seconds_are_those_of_all_runs(support_client):
     assert rows(support_client, "conversations.jsonl")[0]["seconds"] == 3.75
 
 
-def test_seconds_that_are_not_known_are_none(support_client):
+def test_seconds_are_rounded_to_microseconds(support_client):
+    make_run(make_session(), duration_seconds="6.54668700000000036709479908030")
+    assert rows(support_client)[0]["seconds"] == "6.546687"
+
+
+def test_unknown_seconds_are_none(support_client):
     make_run(make_session(), duration_seconds=None)
     make_session()
     assert [row["seconds"] for row in rows(support_client)] == ["", ""]
@@ -199,13 +204,13 @@ def test_the_day_is_that_of_the_offset_then(support_client):
 
 
 @pytest.mark.parametrize("moment", ["infinity", "-infinity"])
-def test_a_day_that_never_comes_has_its_name(support_client, moment):
+def test_an_infinite_day_is_written_by_name(support_client, moment):
     make_session(created_at=moment)
     assert rows(support_client)[0]["created_on"] == moment
     assert rows(support_client, "conversations.jsonl")[0]["created_on"] == moment
 
 
-def test_cost_is_what_the_pages_count(support_client):
+def test_cost_is_the_same_as_on_pages(support_client):
     priced, free, unknown = (make_session() for _ in range(3))
     for _ in range(2):
         make_model_call(
@@ -384,7 +389,7 @@ def test_every_text_comes_back_and_none_is_a_formula(support_client):
             assert [original(cell) for cell in cells] == texts[::-1], column
             assert [row[column] for row in same] == texts[::-1], column
             assert not [cell for cell in cells if FORMULA.match(cell)]
-            # Nothing else has changed.
+            # No other cell has changed.
             assert [cell for cell in cells if cell not in texts] == [
                 f"'{text}" for text in texts[::-1] if text in FORMULAS and f"'{text}" not in texts
             ]
@@ -442,7 +447,7 @@ def test_errors_and_payloads_are_json(support_client):
     ]
 
 
-def test_payloads_that_no_parser_survives_are_passed_on_as_they_are(support_client):
+def test_payloads_too_deep_for_parsers_are_passed_on_unchanged(support_client):
     session = make_session()
     deep = "[" * 5000 + "]" * 5000
     make_task(make_run(session), session, inputs=deep)
@@ -451,14 +456,14 @@ def test_payloads_that_no_parser_survives_are_passed_on_as_they_are(support_clie
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity"])
-def test_a_duration_that_is_no_number_is_none(support_client, value):
+def test_a_duration_that_is_not_a_number_is_none(support_client, value):
     session = make_session()
     make_task(make_run(session), session, duration_seconds=value)
     assert rows(support_client, "tasks.csv")[0]["duration_seconds"] == ""
     assert rows(support_client, "tasks.jsonl")[0]["duration_seconds"] is None
 
 
-def test_a_time_that_never_comes_has_its_name(support_client):
+def test_an_infinite_time_is_written_by_name(support_client):
     make_session(updated_at="infinity")
     assert rows(support_client)[0]["updated_at"] == "infinity"
 
@@ -500,13 +505,13 @@ def test_a_file_without_rows_has_its_first_line(support_client):
             assert export(support_client, f"{name}.jsonl", **query) == b""
 
 
-def test_nothing_can_match_a_text_that_no_database_holds():
+def test_unstorable_text_matches_nothing():
     filters = ConversationFilter(QueryDict(), queryset=Session.objects.none())
     file = export_file("messages", "csv", filters.matching, site="http://x/")
     assert copied(file) == file.head
 
 
-def test_a_site_whose_address_has_odd_letters_is_linked_to_as_it_is():
+def test_links_keep_odd_letters_of_the_sites_address():
     session = make_session()
     filters = ConversationFilter(QueryDict(), queryset=Session.objects.all())
     site = "https://desk.example.com/it's/100%/"
@@ -515,7 +520,7 @@ def test_a_site_whose_address_has_odd_letters_is_linked_to_as_it_is():
     assert row["link"] == f"{site}{session.id}/"
 
 
-# Rows that are changed on their way, for whoever may not see them as they are
+# Rows that are changed on the way, for users who may not see them as they are
 
 
 def changed(name, form, change, **options) -> bytes:
@@ -547,7 +552,7 @@ def test_rows_that_pass_unchanged_are_the_same(support_client, form):
             assert read_jsonl(passed) == read_jsonl(plain)
 
 
-def test_every_text_of_a_stranger_passes_and_nothing_else(support_client):
+def test_only_untrusted_texts_are_changed(support_client):
     session = make_conversation(external_id="e", messages=1, tasks=1)
     make_task(make_run(session), session, "n", prompt="p", errors=Json(["x"]))
     seen = {}

@@ -1,4 +1,4 @@
-"""manage.py export_conversations: the list's files for a schedule."""
+"""manage.py export_conversations: the list's files on a schedule."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,7 @@ def test_it_writes_to_standard_output(capfdbinary):
     run(file="messages")
     out, err = capfdbinary.readouterr()
     assert len(read_csv(out)) == 2
-    assert b"2 rows were written." in err
+    assert b"Wrote 2 rows." in err
 
 
 def test_it_takes_the_lists_filters(tmp_path):
@@ -61,7 +61,7 @@ def test_it_takes_the_lists_filters(tmp_path):
     assert {row["external_id"] for row in read_csv(path.read_bytes())} == {"a-1", "a-2"}
 
 
-def test_payloads_and_the_site_are_named(tmp_path):
+def test_payloads_and_the_site_can_be_set(tmp_path):
     session = make_conversation(tasks=1)
     path = tmp_path / "file"
     run(file="tasks", payloads=True, output=str(path))
@@ -89,14 +89,14 @@ def test_times_are_in_the_zone_that_is_named(support_client, tmp_path, dates, tz
     path = tmp_path / "file"
     run(format="xlsx", output=str(path), tz=tz, **dates)
     [row] = read_xlsx(path.read_bytes())
-    # Where spreadsheets begin to count days.
+    # Day 0 of spreadsheets.
     shown = datetime(1899, 12, 30, tzinfo=UTC) + timedelta(days=row["created_at"])
     local = datetime(2026, 6, 1, 20, tzinfo=UTC).astimezone(ZoneInfo(tz or "UTC"))
     assert abs(shown - local.replace(tzinfo=UTC)) < timedelta(seconds=1)
     run(output=str(path), tz=tz, **dates)
     [row] = read_csv(path.read_bytes())
     assert row["created_on"] == str(local.date())
-    # The site's file is the same.
+    # The site's own file is the same.
     if dates:
         [theirs] = rows(support_client, tz=tz, **dates)
         assert theirs["created_on"] == row["created_on"]
@@ -118,25 +118,25 @@ def test_it_is_recorded(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"start_date": "yesterday"}, "Write a date like"),
+        ({"start_date": "someday"}, "Enter a date like"),
         ({"agent": "nobody"}, "Agent: "),
         ({"payloads": True}, "Only tasks have payloads"),
         ({"format": "jsonl", "separator": "tab"}, "Only CSV has a separator"),
-        ({"output": "/nowhere/file"}, "/nowhere/file cannot be written: No such file"),
+        ({"output": "/nowhere/file"}, "/nowhere/file could not be written: No such file"),
     ],
 )
-def test_a_failure_is_said_in_a_line(options, words):
+def test_an_error_is_a_single_line(options, words):
     with pytest.raises(CommandError, match=words):
         run(**options)
 
 
-def test_a_file_that_broke_off_leaves_the_one_before(tmp_path, monkeypatch):
+def test_a_failed_export_keeps_the_previous_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_text("the one before")
     monkeypatch.setattr(export_conversations, "export_file", lambda *args, **kwargs: SLEEP)
     with (
         override_settings(EXPORT_TIMEOUT_SECONDS=1.5),
-        pytest.raises(CommandError, match="The database did not give all rows: canceling"),
+        pytest.raises(CommandError, match="The database did not deliver all rows: canceling"),
     ):
         run(output=str(path))
     assert path.read_text() == "the one before"
@@ -144,10 +144,10 @@ def test_a_file_that_broke_off_leaves_the_one_before(tmp_path, monkeypatch):
     assert Entry.objects.latest("pk").details["complete"] is False
 
 
-def test_it_counts_among_those_at_once(tmp_path):
+def test_the_command_counts_towards_the_limit_at_once(tmp_path):
     with (
         slots_taken(1, 2),
-        pytest.raises(CommandError, match="As many exports as there may be"),
+        pytest.raises(CommandError, match="The limit of exports at once"),
     ):
         run(output=str(tmp_path / "file"))
     assert os.listdir(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Exports through PgBouncer in transaction mode, which gives a connection away between two."""
+"""Exports through PgBouncer in transaction mode, which reuses connections between transactions."""
 
 import psycopg
 import pytest
@@ -18,7 +18,7 @@ def postgres(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bouncer(postgres):
-    """A function: the URI of a database through PgBouncer."""
+    """A function that returns the URI of a database through PgBouncer."""
     with pgbouncer(postgres) as uri:
         yield uri
 
@@ -46,13 +46,13 @@ def test_pgbouncer_gives_a_connection_away_between_two_transactions(site):
         other.execute("RESET work_mem")
 
 
-def test_exports_are_whole(server):
+def test_exports_are_complete(server):
     for path, number in ((f"{URL}conversations.csv", 5_000), (f"{URL}messages.csv", 10_000)):
         found = read_csv(server.get(path).read())
         assert len(found) == number
 
 
-def test_two_run_at_once_and_the_third_is_told_so(site, server):
+def test_two_run_at_once_and_the_third_is_refused(site, server):
     with site.locked():
         running = [server.get(f"{URL}messages.csv") for _ in range(2)]
         for _ in range(4):
@@ -61,13 +61,13 @@ def test_two_run_at_once_and_the_third_is_told_so(site, server):
             assert refused.headers["Retry-After"]
         assert len(site.exporting()) == 2
     assert {len(read_csv(response.read())) for response in running} == {10_000}
-    # Their places are not left behind on a connection that others have now.
+    # Their slots are not left on a connection that others use now.
     locks = "SELECT FROM pg_locks WHERE locktype = 'advisory'"
     wait_until(lambda: not site.database.execute(locks).fetchall(), seconds=2)
 
 
 def test_an_exports_time_limit_stays_with_it(site, server):
-    """What an export sets is gone from the connection that it had."""
+    """What an export sets is no longer set on the connection afterwards."""
     limits = set()
     for _ in range(4):
         server.get(f"{URL}conversations.csv?external_id=user-77").read()

@@ -1,4 +1,4 @@
-"""Who gets which file, how often at once, and what is told about it."""
+"""Who gets which file, how many at once, and what is recorded about it."""
 
 import random
 import re
@@ -39,7 +39,7 @@ FILES = [f"{name}.{form}" for name in ("conversations", "messages", "tasks")
 
 
 def some_filters(chance: random.Random) -> dict[str, str]:
-    """Filters that make sense, each with its chance."""
+    """Meaningful filters, each with its probability."""
     start = FIRST_DAY + timedelta(hours=chance.randrange(240))
     end = start + timedelta(hours=chance.randrange(1, 120))
     whole_days = chance.random() < 0.5
@@ -62,7 +62,7 @@ def some_filters(chance: random.Random) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_the_rows_are_the_lists_under_any_filters(support_client, monkeypatch):
+def test_exports_have_the_lists_rows_with_any_filters(support_client, monkeypatch):
     be_patient(monkeypatch)
     monkeypatch.setattr(ConversationListView, "page_size", 1000)
     history = make_history(seed=7, size=100)
@@ -82,7 +82,7 @@ def test_the_rows_are_the_lists_under_any_filters(support_client, monkeypatch):
             found = rows(support_client, f"{name}.csv", **filters)
             assert found == wanted, filters
         numbers.append(len(there))
-    # Neither all nor nothing, mostly.
+    # Most filters match some conversations, but not all.
     assert sum(0 < number < len(history) for number in numbers) > 50
 
 
@@ -93,7 +93,7 @@ def test_a_date_is_read_in_the_readers_zone(support_client):
         assert len(ids(support_client, start_date="2026-06-01")) == number
 
 
-# What makes no sense
+# Invalid requests
 
 
 @pytest.mark.thorough
@@ -101,7 +101,7 @@ def test_a_date_is_read_in_the_readers_zone(support_client):
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("start_date=yesterday", "Created from: Write a date like"),
+        ("start_date=someday", "Created from: Enter a date like"),
         ("agent=nobody", "Agent: “nobody” is not a valid UUID."),
         ("search=aa&amp;agent=x", "There is no filter called “amp;agent”"),
         ("start_date=2026-02-02&end_date=2026-02-01", "The end is before the start."),
@@ -109,15 +109,16 @@ def test_a_date_is_read_in_the_readers_zone(support_client):
         ("serach=x", "There is no filter called “serach”."),
         ("search=aa&search=bb", "“search” is given twice."),
         ("search=a", "Search for at least two characters."),
-        ("after=1.00000000000000000000000000000000", "A file cannot begin at “after”."),
-        ("after=nonsense", "A file cannot begin at “after”."),
-        ("since=1", "A file cannot begin at “since”."),
+        ("after=1.00000000000000000000000000000000", "A file cannot start at “after”."),
+        ("after=nonsense", "A file cannot start at “after”."),
+        ("before=nonsense", "A file cannot start at “before”."),
+        ("since=1", "A file cannot start at “since”."),
         ("payloads=2", "Only tasks have payloads: use payloads=1 with tasks."),
         ("payloads=1&payloads=1", "Only tasks have payloads"),
         ("search=%3Cb%3E&x=%3Cb%3E", "There is no filter called"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_a_400_and_no_file(support_client, file, query, words):
+def test_an_invalid_request_is_a_400_without_a_file(support_client, file, query, words):
     make_conversation()
     response = support_client.get(f"{URL}{file}?{query}")
     assert response.status_code == 400
@@ -139,9 +140,9 @@ def test_only_tasks_have_payloads(support_client):
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("separator=pipe", "A separator is one of comma, semicolon and tab."),
-        ("separator=", "A separator is one of comma, semicolon and tab."),
-        ("separator=tab&separator=tab", "A separator is one of comma, semicolon and tab."),
+        ("separator=pipe", "The separator must be comma, semicolon or tab."),
+        ("separator=", "The separator must be comma, semicolon or tab."),
+        ("separator=tab&separator=tab", "The separator must be comma, semicolon or tab."),
     ],
 )
 def test_a_separator_is_one_of_three(support_client, query, words):
@@ -158,7 +159,7 @@ def test_only_csv_has_a_separator(support_client):
         list(response)
 
 
-def test_what_the_lists_address_has_besides_filters_does_no_harm(support_client):
+def test_other_parameters_of_the_list_are_ignored(support_client):
     session = make_session()
     assert ids(support_client, go="0", search="", agent="") == [str(session.id)]
 
@@ -192,7 +193,7 @@ def test_a_file_says_what_it_is(support_client):
         list(response)
 
 
-def test_no_more_run_at_once_than_may(support_client):
+def test_no_more_run_at_once_than_allowed(support_client):
     make_conversation()
     with slots_taken(1, 2):
         response = support_client.get(f"{URL}conversations.csv")
@@ -200,19 +201,19 @@ def test_no_more_run_at_once_than_may(support_client):
             assert len(ids(support_client)) == 1
     assert response.status_code == 429
     assert response["Retry-After"] == "60"
-    assert "2 exports are running already" in text(response)
+    assert "2 exports are already running" in text(response)
     assert "Content-Disposition" not in response
-    # Of the one that was let in alone.
+    # Only for the export that was let in.
     assert Entry.objects.filter(act=Act.EXPORTED).count() == 2
 
 
-def test_one_place_that_is_free_is_enough(support_client):
+def test_one_free_slot_is_enough(support_client):
     make_conversation()
     with slots_taken(1):
         assert len(ids(support_client)) == 1
 
 
-def test_a_database_that_fails_has_a_page_of_its_own(support_client, monkeypatch):
+def test_a_database_error_is_a_page(support_client, monkeypatch):
     support_client.raise_request_exception = False
     monkeypatch.setattr(work_slots, "TRY_SLOT", "SELECT 1/0 WHERE %(slots)s < %(work)s")
     response = support_client.get(f"{URL}conversations.csv")
@@ -250,13 +251,13 @@ def test_a_stopped_download_is_recorded_as_such(support_client):
     make_message(make_session(), content="y" * 100_000)
     response = support_client.get(f"{URL}messages.csv")
     next(iter(response.streaming_content))
-    # response.close() as the test client calls it, which keeps the test's own transactions.
+    # Calls response.close() like the test client, which keeps the test's own transactions.
     response._iterator.close()
     assert entries()[1]["complete"] is False
     assert len(ids(support_client)) == 2
 
 
-def test_what_cannot_be_recorded_is_not_exported(support_client, monkeypatch):
+def test_an_export_that_cannot_be_recorded_does_not_start(support_client, monkeypatch):
     make_conversation()
     support_client.raise_request_exception = False
 
@@ -271,7 +272,7 @@ def test_what_cannot_be_recorded_is_not_exported(support_client, monkeypatch):
     assert len(ids(support_client)) == 1
 
 
-# On its way
+# While streaming
 
 
 def test_the_first_line_is_there_within_a_second(db):
@@ -284,18 +285,18 @@ def test_the_first_line_is_there_within_a_second(db):
 
 
 @pytest.mark.thorough
-def test_an_export_that_takes_too_long_breaks(db):
+def test_an_export_that_takes_too_long_is_aborted(db):
     with override_settings(EXPORT_TIMEOUT_SECONDS=1.5):
         slow = Export(SLEEP, None)
         with pytest.raises(OperationalError) as raised:
             list(slow)
     assert is_timeout(raised.value)
     assert slow.complete is False
-    # The connection is as good as new.
+    # The connection can be used again.
     assert list(Export(SLEEP, None))
 
 
-def test_whoever_is_gone_is_noticed_while_nothing_is_written(db):
+def test_a_client_that_left_is_noticed_while_nothing_is_sent(db):
     long = File(SLEEP.statement, (60,), b"", LINE)
     began = time.monotonic()
     slow = Export(long, None, is_wanted=lambda: time.monotonic() - began < 1.5)
@@ -305,15 +306,15 @@ def test_whoever_is_gone_is_noticed_while_nothing_is_written(db):
     assert slow.complete is False
 
 
-@pytest.mark.thorough
-def test_a_database_that_is_silent_is_given_up(db, monkeypatch):
+@pytest.mark.slow
+def test_a_silent_database_is_given_up(db, monkeypatch):
     long = File(SLEEP.statement, (60,), b"", LINE)
     monkeypatch.setattr(Watch, "is_on", True)
     monkeypatch.setattr(stream, "SILENT_SECONDS", 1)
     began = time.monotonic()
     slow = Export(long, None, is_wanted=lambda: time.monotonic() - began < 4.5)
     with pytest.raises(ConnectionResetError):
-        # It does not write, but greets newcomers.
+        # It sends nothing, but answers new clients.
         list(slow)
     monkeypatch.setattr(stream, "greets", lambda connected: False)
     slow = Export(long, None)
@@ -322,7 +323,7 @@ def test_a_database_that_is_silent_is_given_up(db, monkeypatch):
     assert slow.complete is False
 
 
-def test_a_reader_is_there_until_the_socket_says_otherwise(rf):
+def test_a_client_counts_as_connected_until_its_socket_closes(rf):
     ours, theirs = socket.socketpair()
     client = Client(rf.get("/", **{"gunicorn.socket": ours}))
     assert client.is_there()
@@ -334,7 +335,7 @@ def test_a_reader_is_there_until_the_socket_says_otherwise(rf):
     assert Client(rf.get("/")).is_there()
 
 
-def test_a_reader_who_stands_still_does_not_hold_a_place_for_ever(rf, monkeypatch):
+def test_a_stalled_client_does_not_hold_a_slot_forever(rf, monkeypatch):
     monkeypatch.setattr(client, "STALLED_SECONDS", 0.5)
     ours, _theirs = socket.socketpair()
     client.watch_client(lambda request: None)(rf.get("/", **{"gunicorn.socket": ours}))
@@ -342,8 +343,8 @@ def test_a_reader_who_stands_still_does_not_hold_a_place_for_ever(rf, monkeypatc
         ours.sendall(b"x" * 10_000_000)
 
 
-def test_a_part_of_a_row_is_never_taken_for_a_row():
-    with pytest.raises(ValueError, match="a part of a row"):
+def test_part_of_a_row_is_never_taken_for_a_row():
+    with pytest.raises(ValueError, match="only part of a row"):
         LINE(memoryview(b"half"))
 
 
@@ -351,7 +352,7 @@ def test_a_part_of_a_row_is_never_taken_for_a_row():
 
 
 def offered(response) -> dict[str, str]:
-    """{label: address} of the files, and "Export": what the button says."""
+    """{label: address} for the files, and under "Export" the button's text."""
     page = response.content.decode()
     links = re.findall(rf'<a href="({URL}[^"]*)" aria-label="([^"]*)"', page)
     found = {label: address.replace("&amp;", "&") for address, label in links}
@@ -383,7 +384,7 @@ def test_the_list_offers_its_rows_as_files(support_client):
     assert found["Tasks with payloads as CSV"].endswith("?external_id=a+b%26c&payloads=1")
 
 
-def test_one_conversation_is_one(support_client):
+def test_a_single_conversation_is_offered_in_the_singular(support_client):
     make_session()
     assert offered(get(support_client))["Export"] == "Export 1 conversation"
 
@@ -399,7 +400,7 @@ def test_pages_further_back_offer_everything(support_client, monkeypatch):
     assert offered(later)["Conversations as CSV"] == f"{URL}conversations.csv"
 
 
-def test_the_number_is_as_true_as_the_total(support_client, monkeypatch):
+def test_the_button_shows_the_same_number_as_the_total(support_client, monkeypatch):
     monkeypatch.setattr("conversations.listing.counts.UP_TO", 3)
     monkeypatch.setattr(ConversationListView, "page_size", 2)
     for _ in range(5):
@@ -409,14 +410,14 @@ def test_the_number_is_as_true_as_the_total(support_client, monkeypatch):
     assert '<span id="export-number" hx-swap-oob="true">5 conversations</span>' in counted
     monkeypatch.setattr("conversations.listing.counts.full_total", lambda matching: {})
     counted = get(support_client, "/conversations/counts/").content.decode()
-    assert '<span id="export-number" hx-swap-oob="true">all that match</span>' in counted
+    assert '<span id="export-number" hx-swap-oob="true">all matches</span>' in counted
 
 
 def test_nothing_is_offered_where_there_is_nothing_to_export(support_client):
     make_session()
     assert offered(get(support_client, search="nowhere")) == {}
-    assert offered(get(support_client, start_date="yesterday")) == {}
-    for query in ({"search": "nowhere"}, {"start_date": "yesterday"}):
+    assert offered(get(support_client, start_date="someday")) == {}
+    for query in ({"search": "nowhere"}, {"start_date": "someday"}):
         counted = get(support_client, "/conversations/counts/", **query)
         assert "export-number" not in counted.content.decode()
 
@@ -428,7 +429,7 @@ def test_nothing_is_offered_to_those_who_may_not(viewer_client):
     assert "export-number" not in counted.content.decode()
 
 
-def test_the_settings_are_told():
+def test_the_settings_are_documented():
     page = (settings.BASE_DIR / "docs/operating.md").read_text()
     assert f"| `EXPORTS_AT_ONCE` | `{settings.EXPORTS_AT_ONCE}` |" in page
     assert f"| `EXPORT_TIMEOUT_SECONDS` | `{settings.EXPORT_TIMEOUT_SECONDS}` |" in page

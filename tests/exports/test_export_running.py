@@ -1,4 +1,4 @@
-"""Exports through gunicorn: whole while others write, in little memory, gone with their reader."""
+"""Exports through gunicorn: consistent while others write, in little memory, cleaned up after."""
 
 import http.client
 import itertools
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("export_running")]
 def site():
     name = f"exports_{os.getpid()}"
     with deployment(name, settings.LOCAL_POSTGRES) as made:
-        # A lock is waited for longer than a page's query may take.
+        # Waiting for a lock takes longer than a page's query may.
         made.settings["STATEMENT_TIMEOUT_SECONDS"] = "1"
         write_sessions(made.database, SESSIONS, MESSAGES, LENGTH)
         made.prepare()
@@ -50,8 +50,8 @@ def _nothing_runs_on(site):
 
 def writing(site, stop: threading.Event, commits: list):
     """
-    In each transaction one conversation with its messages is erased, another one is written, and
-    others move to the top and the bottom of the list: at every moment there are as many.
+    In each transaction, one conversation with its messages is erased, another is written, and
+    others move to the top and bottom of the list: their number never changes.
     """
     number = 0
     options = "-c search_path=agents"
@@ -81,7 +81,7 @@ def writing(site, stop: threading.Event, commits: list):
             commits.append(number)
 
 
-def test_an_export_is_one_moment_while_others_write(site, server):
+def test_an_export_shows_one_moment_while_others_write(site, server):
     stop, commits = threading.Event(), []
     writer = threading.Thread(target=writing, args=[site, stop, commits])
     writer.start()
@@ -103,7 +103,7 @@ def test_an_export_is_one_moment_while_others_write(site, server):
                 assert times == sorted(times, reverse=True)
             else:
                 of = [row["session_id"] for row in found]
-                # Those of a conversation stand together.
+                # Rows of one conversation are consecutive.
                 assert sum(one != other for one, other in itertools.pairwise(of)) == SESSIONS - 1
     finally:
         stop.set()
@@ -111,13 +111,13 @@ def test_an_export_is_one_moment_while_others_write(site, server):
 
 
 def peak(server) -> int:
-    """The most memory that any of the server's processes has had, in bytes."""
+    """The most memory that any of the server's processes has used, in bytes."""
     lines = [Path(f"/proc/{pid}/status").read_text() for pid in server.workers()]
     return max(int(text.split("VmHWM:")[1].split()[0]) for text in lines) * 1024
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the memory")
-def test_memory_stays_as_it_is(site, server):
+def test_memory_does_not_grow(site, server):
     for _ in range(10):
         assert server.get(f"{MESSAGES_CSV}?external_id=user-77").read()
         assert server.get("/conversations/").read()
@@ -164,7 +164,7 @@ def test_a_stopped_download_leaves_no_query(site, server):
     wait_until(lambda: not site.database.execute(places).fetchall())
 
 
-def test_a_download_that_is_stopped_before_anything_comes_leaves_no_query_either(site, server):
+def test_a_download_stopped_before_its_first_byte_leaves_no_query(site, server):
     with site.locked():
         response = server.get(MESSAGES_CSV)
         assert len(site.exporting()) == 1
@@ -172,7 +172,7 @@ def test_a_download_that_is_stopped_before_anything_comes_leaves_no_query_either
         wait_until(lambda: not site.exporting(), seconds=4)
 
 
-def test_a_file_that_broke_off_does_not_look_whole(site, server):
+def test_an_aborted_file_does_not_look_complete(site, server):
     def break_off(response):
         for pid in site.exporting():
             site.database.execute("SELECT pg_cancel_backend(%s)", [pid])
@@ -187,22 +187,22 @@ def test_a_file_that_broke_off_does_not_look_whole(site, server):
     wait_until(lambda: site.database.execute(ENTRIES).fetchall()[-1][0].get("complete") is False)
 
 
-def test_a_file_whose_database_went_away_does_not_look_whole(site, server):
+def test_a_file_whose_database_went_away_does_not_look_complete(site, server):
     response = server.get(MESSAGES_CSV)
     response.read(100_000)
     for pid in site.exporting():
         site.database.execute("SELECT pg_terminate_backend(%s)", [pid])
     with pytest.raises(http.client.IncompleteRead):
         response.read()
-    # Every thread finds its way to the database again.
+    # Every thread reconnects to the database.
     for _ in range(20):
         response = server.get(f"{CONVERSATIONS}?external_id=user-77")
         assert response.status == 200
-        # To its end, or its place is taken still.
+        # Read to the end, or the slot stays taken.
         response.read()
 
 
-def test_the_third_export_at_once_is_told_so_in_whichever_process(site, server):
+def test_the_third_export_at_once_is_refused_in_every_process(site, server):
     with site.locked():
         running = [server.get(MESSAGES_CSV) for _ in range(2)]
         assert [response.status for response in running] == [200, 200]
@@ -210,7 +210,7 @@ def test_the_third_export_at_once_is_told_so_in_whichever_process(site, server):
             refused = server.get(CONVERSATIONS)
             assert refused.status == 429
             assert refused.headers["Retry-After"] == "60"
-            assert b"exports are running already" in refused.read()
+            assert b"exports are already running" in refused.read()
     sizes = {len(response.read()) for response in running}
     assert len(sizes) == 1
     assert server.get(f"{CONVERSATIONS}?external_id=user-77").status == 200

@@ -1,4 +1,4 @@
-"""The files as workbooks: what their cells hold, and what is left of their making."""
+"""Exports as workbooks: what their cells hold, and that nothing is left behind."""
 
 import gc
 import io
@@ -14,6 +14,7 @@ import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -22,6 +23,7 @@ from django.http import QueryDict
 from django.test import override_settings
 
 from audit.models import Act, Entry
+from backoffice import client as backoffice_client
 from backoffice import jobs
 from backoffice.client import Client
 from conversations.exports import stream, workbook
@@ -49,7 +51,7 @@ EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  # a cell has no zone
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Where temporary files are; nothing may be left there."""
+    """The directory for temporary files, which must be empty in the end."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield tmp_path
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith("desk-")] == []
@@ -76,7 +78,7 @@ def test_the_columns_are_those_of_the_other_files(support_client):
     assert list(found[0]) == [*COLUMNS["tasks"][:-1], *PAYLOADS, "created_on"]
 
 
-def test_external_ids_are_called_as_the_deployment_calls_them(support_client, settings):
+def test_the_header_uses_the_deployments_name_for_external_ids(support_client, settings):
     settings.EXTERNAL_ID_LABEL = "Customer"
     make_conversation(external_id="ella")
     for name, columns in COLUMNS.items():
@@ -176,7 +178,7 @@ def made(file) -> bytes:
     return b"".join(stream.Export(file, None))
 
 
-def test_texts_that_are_masked_are_so_in_a_workbook(support_client):
+def test_masked_texts_are_masked_in_workbooks(support_client):
     session = make_conversation(external_id="e", messages=1, tasks=1)
     make_task(make_run(session), session, "n", errors=Json(["x"]))
     for name in FILES:
@@ -191,7 +193,7 @@ def test_texts_keep_their_form_when_they_are_edited(support_client):
     [style] = re.findall(r'<c r="D2" s="(\d)" t="inlineStr">', sheet)
     formats = part(export(support_client, "conversations.xlsx"), "xl/styles.xml")
     styles = re.findall(r'<xf numFmtId="(\d+)"', formats[formats.index("<cellXfs") :])
-    # 49 is "@".
+    # 49 is the format "@".
     assert styles[int(style)] == "49"
 
 
@@ -203,7 +205,7 @@ def sheets_source(data: bytes) -> str:
     return part(data, "xl/worksheets/sheet1.xml")
 
 
-def test_a_text_that_no_cell_holds_is_cut_with_a_note(support_client):
+def test_a_text_too_long_for_a_cell_is_cut_with_a_note(support_client):
     session = make_session()
     for content in ("x" * 32_768, "😀" * 20_000, "x" * 32_767, "€" * 1_000_000):
         make_message(session, content=content)
@@ -234,13 +236,13 @@ def test_a_text_that_no_cell_holds_is_cut_with_a_note(support_client):
         (None, None),
     ],
 )
-def test_a_number_that_would_be_rounded_is_a_text(support_client, seconds, cell):
+def test_a_number_that_would_be_rounded_is_written_as_text(support_client, seconds, cell):
     session = make_session()
     make_task(make_run(session), session, duration_seconds=seconds)
     assert rows(support_client, "tasks.xlsx")[0]["duration_seconds"] == cell
 
 
-def test_times_are_the_readers_and_their_zone_is_named(support_client):
+def test_times_are_in_the_viewers_zone_which_is_named(support_client):
     at = datetime(2026, 7, 31, 22, 30, 15, 250_000, tzinfo=UTC)
     make_session(created_at=at, updated_at=at + timedelta(days=150))
     support_client.cookies["timezone"] = "Europe/Tallinn"
@@ -248,7 +250,7 @@ def test_times_are_the_readers_and_their_zone_is_named(support_client):
     cells = dict(zip(head, row, strict=True))
     created = datetime(2026, 8, 1, 1, 30, 15, 250_000)  # noqa: DTZ001
     assert moment(cells["created_at (Europe/Tallinn)"]) == created
-    # An hour less in winter.
+    # An hour less, because it is winter.
     updated = created + timedelta(days=150, hours=-1)
     assert moment(cells["updated_at (Europe/Tallinn)"]) == updated
     assert moment(cells["created_on (Europe/Tallinn)"]) == datetime(2026, 8, 1)  # noqa: DTZ001
@@ -264,7 +266,7 @@ def test_times_are_the_readers_and_their_zone_is_named(support_client):
         ("20000-01-01 00:00+00", "20000-01-01T00:00:00.000000+00:00", "20000-01-01"),
     ],
 )
-def test_times_that_no_spreadsheet_has_are_texts(support_client, at, cell, day):
+def test_times_that_spreadsheets_lack_are_written_as_text(support_client, at, cell, day):
     make_session(created_at=at)
     [row] = rows(support_client, "conversations.xlsx")
     assert row["created_at"] == cell
@@ -282,7 +284,7 @@ def test_agents_messages_are_as_people_read_them(support_client):
 # Sheets
 
 
-def test_rows_beyond_a_sheet_go_on_in_another(support_client, monkeypatch):
+def test_more_rows_than_a_sheet_holds_continue_on_another(support_client, monkeypatch):
     monkeypatch.setattr(workbook, "SHEET_ROWS", 4)
     session = make_session()
     for number in range(8):
@@ -313,7 +315,7 @@ def test_a_workbook_without_rows_has_its_first_line(support_client):
 # Answers
 
 
-def test_it_says_what_it_is_and_how_long(support_client):
+def test_the_response_has_its_type_name_and_length(support_client):
     make_conversation()
     response = support_client.get(f"{URL}messages.xlsx")
     body = b"".join(response.streaming_content)
@@ -328,16 +330,14 @@ def test_it_says_what_it_is_and_how_long(support_client):
 
 
 @pytest.mark.parametrize("is_counted", [True, False])
-def test_more_rows_than_it_may_have_are_a_page_that_offers_csv(
-    support_client, monkeypatch, is_counted
-):
+def test_too_many_rows_are_a_page_that_offers_csv(support_client, monkeypatch, is_counted):
     session = make_conversation(messages=4)
     if not is_counted:
         monkeypatch.setattr(stream.Export, "counted", lambda self, connection: None)
     with override_settings(XLSX_MAX_ROWS=3):
         response = refused(support_client, "messages.xlsx", external_id="")
         assert response.status_code == 400
-        assert "An XLSX file may have 3 rows here" in text(response)
+        assert "XLSX files are limited to 3 rows here" in text(response)
         assert f'href="{URL}messages.csv?external_id="' in response.content.decode()
         assert len(rows(support_client, "conversations.xlsx")) == 1
     with override_settings(XLSX_MAX_ROWS=4):
@@ -346,7 +346,7 @@ def test_more_rows_than_it_may_have_are_a_page_that_offers_csv(
     assert len(found) == 4
 
 
-def test_a_count_that_takes_too_long_is_done_without(monkeypatch):
+def test_a_count_that_takes_too_long_is_skipped(monkeypatch):
     make_conversation(messages=4)
     monkeypatch.setattr(stream, "COUNT_SECONDS", 0.1)
     file = replace(make_file("messages"), count="SELECT count(*) FROM pg_sleep(3)")
@@ -355,7 +355,7 @@ def test_a_count_that_takes_too_long_is_done_without(monkeypatch):
     assert export.total is None
 
 
-def test_no_more_are_made_at_once_than_may_be(support_client):
+def test_workbooks_count_towards_the_limit_at_once(support_client):
     with slots_taken(1, 2):
         assert refused(support_client).status_code == 429
 
@@ -369,7 +369,7 @@ def test_a_full_disk_is_a_page(support_client, monkeypatch):
     monkeypatch.setattr(workbook.Workbook, "finish", fail)
     response = refused(support_client)
     assert response.status_code == 503
-    assert "There is no room for this file" in text(response)
+    assert "No space left for this file" in text(response)
     assert Entry.objects.filter(act=Act.EXPORTED).latest("pk").details["complete"] is False
 
 
@@ -384,7 +384,7 @@ def test_a_database_that_fails_leaves_nothing(support_client, monkeypatch):
     assert refused(support_client).status_code == 503
 
 
-def test_whoever_leaves_ends_it(support_client, monkeypatch, folder):
+def test_a_workbook_is_abandoned_when_its_client_leaves(support_client, monkeypatch, folder):
     make_conversation()
     seen = []
 
@@ -398,7 +398,7 @@ def test_whoever_leaves_ends_it(support_client, monkeypatch, folder):
     make_conversation()
     response = support_client.get(f"{URL}tasks.xlsx")
     assert response.status_code == 499
-    # It was there meanwhile.
+    # The folder existed meanwhile.
     assert len(seen[-1]) == 1
     assert Entry.objects.filter(act=Act.EXPORTED).latest("pk").details["complete"] is False
 
@@ -412,7 +412,7 @@ def test_a_download_that_is_stopped_leaves_nothing(support_client, folder):
     assert not list(folder.glob("desk-*"))
 
 
-def test_one_that_nobody_reads_leaves_nothing_either(support_client, folder):
+def test_a_workbook_that_nobody_reads_leaves_nothing(support_client, folder):
     make_conversation()
     response = support_client.get(f"{URL}tasks.xlsx")
     for close in response._resource_closers[:1]:
@@ -430,7 +430,7 @@ def progress(client, file, **parameters) -> tuple[list[dict], bytes]:
     return [json.loads(line) for line in lines.splitlines()], book
 
 
-def test_it_tells_how_far_it_is(support_client, monkeypatch):
+def test_progress_is_reported(support_client, monkeypatch):
     make_conversation(messages=5)
     monkeypatch.setattr(stream, "BLOCK", 1)
     monkeypatch.setattr("conversations.exports.views.PROGRESS_SECONDS", 0)
@@ -443,13 +443,13 @@ def test_it_tells_how_far_it_is(support_client, monkeypatch):
     assert len(read_xlsx(book)) == 5
 
 
-def test_it_tells_that_there_are_too_many_rows(support_client, monkeypatch):
+def test_too_many_rows_are_reported_as_a_problem(support_client, monkeypatch):
     make_conversation(messages=5)
     monkeypatch.setattr(stream.Export, "counted", lambda self, connection: None)
     monkeypatch.setattr(stream, "BLOCK", 1)
     with override_settings(XLSX_MAX_ROWS=3):
         lines, book = progress(support_client, "messages.xlsx")
-    assert "An XLSX file may have 3 rows here" in lines[-1]["problem"]
+    assert "XLSX files are limited to 3 rows here" in lines[-1]["problem"]
     assert book == b""
 
 
@@ -464,7 +464,7 @@ with temporary_folder() as folder:
 """
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_one(support_client, folder):
+def test_files_of_a_killed_process_are_removed_by_the_next_workbook(support_client, folder):
     make_session()
     with subprocess.Popen(
         [sys.executable, "-c", HOLD],
@@ -482,17 +482,19 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(support_client, f
     assert not left.exists()
 
 
-def test_it_is_removed_when_a_process_starts(settings, folder):
+def test_files_of_a_killed_process_are_removed_when_a_process_starts(settings, folder, monkeypatch):
+    monkeypatch.setattr(backoffice_client, "processes", 1)
     left = folder / f"{workbook.FOLDER}killed"
     left.mkdir()
     (left / workbook.LOCK).touch()
     start = runpy.run_path(str(settings.BASE_DIR / "gunicorn.conf.py"))["post_worker_init"]
     try:
-        start(None)
+        start(SimpleNamespace(cfg=SimpleNamespace(workers=3)))
     finally:
         jobs.end()
         gc.unfreeze()
     assert not left.exists()
+    assert backoffice_client.processes == 3
 
 
 def test_folders_of_others_are_left_alone(folder):
@@ -511,6 +513,6 @@ def test_the_command_makes_workbooks(tmp_path):
     path = tmp_path / "file.xlsx"
     call_command("export_conversations", file="messages", format="xlsx", output=str(path))
     assert len(read_xlsx(path.read_bytes())) == 3
-    with override_settings(XLSX_MAX_ROWS=2), pytest.raises(CommandError, match="may have 2 rows"):
+    with override_settings(XLSX_MAX_ROWS=2), pytest.raises(CommandError, match="limited to 2 rows"):
         call_command("export_conversations", file="messages", format="xlsx", output=str(path))
     assert [each.name for each in tmp_path.iterdir()] == ["file.xlsx"]

@@ -1,4 +1,4 @@
-"""The page Help and the documents: all that is promised, and nothing else of the disk."""
+"""The page Help and the documents, and that they show no other file on the disk."""
 
 import re
 from html import unescape
@@ -24,8 +24,8 @@ LINK = re.compile(r'<a [^>]*href="([^"]+)"')
 
 
 @pytest.fixture(autouse=True)
-def _anew():
-    """Documents are read once per process."""
+def _fresh_documents():
+    """Forget the documents before and after each test, because a process reads them once."""
     forget()
     yield
     forget()
@@ -48,10 +48,14 @@ def main_of(client, path: str) -> str:
     return response.content.decode().partition("<main")[2].partition("</main>")[0]
 
 
+def menu_of(page: str) -> list[str]:
+    return LINK.findall(page.partition('<nav aria-label="Main">')[2].partition("</nav>")[0])
+
+
 # The page Help
 
 
-def test_each_page_of_somebody_signed_in_leads_to_help_and_no_other(support_client, client):
+def test_every_page_links_to_help_for_signed_in_users_only(support_client, client):
     link = 'href="/help/"'
     for path in (LIST, "/accounts/", HELP, "/help/export/"):
         assert support_client.get(path).content.decode().count(link) >= 1, path
@@ -59,8 +63,21 @@ def test_each_page_of_somebody_signed_in_leads_to_help_and_no_other(support_clie
     assert link not in client.get("/accounts/login/").content.decode()
 
 
+def test_each_page_of_the_menu_is_explained_to_those_who_may_open_it(
+    support_client, outsider_client
+):
+    page = support_client.get(HELP).content.decode()
+    menu = menu_of(page)
+    explained = page.partition('<h2 id="pages">')[2].partition("</section>")[0]
+    assert LINK.findall(explained) == menu
+    assert explained.count(".</dd>") == len(menu)
+    for link in menu:
+        assert support_client.get(link).status_code == 200, link
+    assert "pages" not in ID.findall(main_of(outsider_client, HELP))
+
+
 @pytest.mark.parametrize("number", ["0002", "0006"])
-def test_each_kind_of_problem_that_this_database_tells_is_explained(
+def test_each_kind_of_problem_that_this_database_records_is_explained(
     outsider_client, at_revision, number
 ):
     if number == "0002":
@@ -81,30 +98,28 @@ def test_each_filter_is_explained_by_its_own_help_text(viewer_client):
 
 
 @pytest.mark.parametrize(("role", "exactly"), [("support", True), ("admin", False)])
-def test_whoever_sees_no_personal_data_reads_how_external_ids_are_found_then(
-    settings, request, role, exactly
-):
+def test_people_who_see_masked_data_read_how_to_find_external_ids(settings, request, role, exactly):
     settings.MASK_PERSONAL_DATA = True
     page = main_of(request.getfixturevalue(f"{role}_client"), HELP)
     assert ("with exactly this external id" in page) == exactly
 
 
-def test_fields_of_the_list_do_not_point_to_descriptions_that_are_elsewhere(support_client):
+def test_fields_of_the_list_have_no_dangling_descriptions(support_client):
     page = support_client.get(f"{LIST}?start_date=nonsense").content.decode()
     described = [name for names in re.findall(r'aria-describedby="([^"]*)"', page)
                  for name in names.split()]  # fmt: skip
-    assert described == ["id_start_date_error"]
+    assert described == ["id_start_date_error", "total"]
     assert set(described) <= set(ID.findall(page))
 
 
-def test_the_version_is_the_projects(support_client):
+def test_the_page_shows_the_projects_version(support_client):
     [version] = re.findall(
         r'^version = "(.+)"$', (settings.BASE_DIR / "pyproject.toml").read_text(), re.MULTILINE
     )
     assert f"Conversation Desk {version}" in words(main_of(support_client, HELP))
 
 
-def test_it_asks_our_database_for_the_user_alone(support_client):
+def test_help_reads_no_conversations_and_costs_three_queries(support_client):
     support_client.get(HELP)
     for path in (HELP, "/help/operating/"):
         with (
@@ -134,22 +149,26 @@ def test_every_document_is_on_one_shelf_and_opens_from_the_page_help(support_cli
 def test_every_link_and_anchor_of_every_document_leads_somewhere(support_client):
     pages = {f"/help/{name}/": main_of(support_client, f"/help/{name}/") for name in DOCUMENTS}
     pages[HELP] = main_of(support_client, HELP)
+    pages["/accounts/"] = main_of(support_client, "/accounts/")
+    menu = menu_of(support_client.get(HELP).content.decode())
     followed = set()
     for page, html in pages.items():
         for link in map(unescape, LINK.findall(html)):
-            if link.startswith("https://"):
+            if page == "/accounts/" and not link.startswith(HELP):
+                continue
+            if link.startswith("https://") or (page == HELP and link in menu):
                 continue
             path, _, anchor = urljoin(page, link).partition("#")
             assert path in pages, (page, link)
             assert not anchor or anchor in ID.findall(pages[path]), (page, link)
             followed.add((page, path, anchor))
-    # Within a document, from another one, and to what is not below docs/.
+    # Links inside a document, between documents, and to files outside docs/.
     assert ("/help/operating/", "/help/operating/", "from-time-to-time") in followed
     assert ("/help/scale/", "/help/operating/", "pgbouncer") in followed
     assert ("/help/operating/", "/help/changelog/", "") in followed
 
 
-def test_what_is_in_the_repository_but_not_here_is_named_and_no_link(support_client):
+def test_files_only_in_the_repository_are_named_without_a_link(support_client):
     page = main_of(support_client, "/help/operating/")
     assert "examples for nginx (<code>deploy/nginx.conf</code>)" in page
     assert "<p>deploy/ has a unit" in page
@@ -171,7 +190,7 @@ def test_no_address_reaches_another_file(support_client, monkeypatch, path):
     assert page.status_code == 404
 
 
-def test_no_name_of_an_address_is_looked_for_on_the_disk(monkeypatch):
+def test_names_in_addresses_are_not_looked_up_on_the_disk(monkeypatch):
     def look(path):
         raise AssertionError(path)
 
@@ -190,7 +209,7 @@ def test_pictures_of_documents_are_shown(support_client):
     assert picture.content == (settings.BASE_DIR / "docs/list.png").read_bytes()
 
 
-def test_headings_have_the_anchors_that_the_repository_gives_them():
+def test_headings_have_the_same_anchors_as_on_github():
     shown = documents.read(
         "export", "# Title\n\n## What `a_b` is?\n\n### Again\n\n## Again\n\n[up](#again-1)\n"
     )
@@ -198,7 +217,7 @@ def test_headings_have_the_anchors_that_the_repository_gives_them():
     assert '<h3 id="again">' in shown.rendered.html
 
 
-def test_a_document_holds_no_html_script_or_style():
+def test_a_document_has_no_raw_html_script_or_style():
     shown = documents.read(
         "export",
         "# <b>Title</b>\n\n<script>x</script> [x](javascript:x)\n\n| n |\n|--:|\n| 1 |\n",
@@ -218,7 +237,7 @@ def test_documents_are_read_once_per_process(support_client, monkeypatch):
     main_of(support_client, HELP)
 
 
-def test_a_site_without_its_documents_has_a_page_help(support_client, monkeypatch, tmp_path):
+def test_help_works_if_the_documents_are_not_installed(support_client, monkeypatch, tmp_path):
     monkeypatch.setattr(documents.settings, "BASE_DIR", tmp_path)
     page = main_of(support_client, HELP)
     assert "Keyboard shortcuts" in page
@@ -233,7 +252,7 @@ def test_pages_are_compressed(support_client):
         assert len(page.content) < 12_000, path
 
 
-def test_no_anchor_is_a_name_that_styles_or_scripts_know():
+def test_no_anchor_collides_with_ids_used_by_styles_or_scripts():
     static = settings.BASE_DIR / "static"
     styles = re.sub(r"\{[^{}]*\}", "", (static / "app.css").read_text())
     known = set(re.findall(r"#([a-z-]+)", styles))

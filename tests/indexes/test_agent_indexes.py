@@ -1,4 +1,4 @@
-"""`manage.py agent_indexes`, in a database of its own: CONCURRENTLY needs no transaction around."""
+"""`manage.py agent_indexes`, in a separate database: CONCURRENTLY cannot run in a transaction."""
 
 import io
 import os
@@ -28,7 +28,7 @@ from demo import write_demo
 
 from ..support.deployment import wait_until
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.slow
 
 NAME = f"indexes_{os.getpid()}"
 ROLE = f"indexes_role_{os.getpid()}"
@@ -43,7 +43,7 @@ def server():
 
 @pytest.fixture
 def empty_database(server, monkeypatch, django_db_blocker):
-    """An empty database that both aliases reach: a connection to it as superuser."""
+    """A superuser's connection to an empty database, which both aliases use."""
     server.execute(f"DROP DATABASE IF EXISTS {NAME} WITH (FORCE)")
     server.execute(f"DROP ROLE IF EXISTS {ROLE}")
     server.execute(f"CREATE DATABASE {NAME}")
@@ -65,14 +65,14 @@ def empty_database(server, monkeypatch, django_db_blocker):
 
 @pytest.fixture
 def database(empty_database):
-    """With the agent runtime's tables and some conversations."""
+    """A database with the agent runtime's tables and some conversations."""
     create_agent_tables(empty_database)
     write_demo(empty_database, count=30)
     return empty_database
 
 
 def options(monkeypatch, alias, added):
-    """The alias connects with these libpq options besides its own."""
+    """Adds these libpq options to those of the alias."""
     settings_dict = connections.settings[alias]
     given = settings_dict["OPTIONS"]
     changed = {**given, "options": f"{given.get('options', '')} {added}"}
@@ -95,7 +95,7 @@ def fail(**arguments) -> tuple[str, CommandError]:
 
 
 def catalogue(connection) -> list:
-    """Every index with what changes when it is built anew."""
+    """Every index, with values that change when it is rebuilt."""
     return connection.execute(
         "SELECT relname, c.oid, indisvalid, obj_description(c.oid, 'pg_class')"
         " FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE relname LIKE 'desk\\_%'"
@@ -120,8 +120,8 @@ def names() -> set[str]:
 
 @contextmanager
 def writer_of(table):
-    """A transaction that has the table open for writing; what is built there waits for its end."""
-    # The server ends it in time where a test that fails would not.
+    """An open transaction that writes to the table: builds there wait for its end."""
+    # If a test fails to, the server ends the transaction.
     limit = "-c idle_in_transaction_session_timeout=60s"
     with psycopg.connect(settings.LOCAL_POSTGRES.uri(NAME), options=limit) as connection:
         connection.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
@@ -131,7 +131,7 @@ def writer_of(table):
 # Showing
 
 
-def test_it_explains_and_changes_nothing(database):
+def test_without_options_it_explains_and_changes_nothing(database):
     said = run()
     assert catalogue(database) == []
     for index in indexes.indexes():
@@ -141,14 +141,14 @@ def test_it_explains_and_changes_nothing(database):
     assert not database.execute("SELECT FROM pg_extension WHERE extname = 'pg_trgm'").fetchall()
 
 
-def test_the_sql_that_it_shows_builds_what_the_site_uses(database):
+def test_the_sql_it_shows_builds_indexes_that_the_site_uses(database):
     said = run()
     for statement in re.findall(r"^ {4}((?:CREATE|SET|COMMENT) .*);$", said, re.MULTILINE):
         database.execute(statement)
     assert state.ready() == names()
 
 
-def test_it_tells_what_state_each_index_is_in(database):
+def test_it_shows_the_state_of_each_index(database):
     run(apply=True)
     database.execute("COMMENT ON INDEX desk_runs_failed IS 'Conversation Desk: [0123456789ab]'")
     invalidate(database, "desk_tasks_tool_error")
@@ -178,7 +178,7 @@ def test_read_only_it_shows_but_does_not_change(database, monkeypatch):
 # Building
 
 
-def test_apply_builds_all_once(database):
+def test_apply_builds_all_indexes_once(database):
     said = run(apply=True)
     assert [name for name, _, valid, _ in catalogue(database) if valid] == sorted(names())
     assert state.ready() == names()
@@ -206,7 +206,7 @@ def test_expressions_have_statistics(database):
     assert {"desk_sessions_lifetime", "desk_tasks_tool_error_message"} <= found
 
 
-def test_an_index_that_an_interrupted_build_left_is_built_anew(database):
+def test_an_index_left_by_an_interrupted_build_is_rebuilt(database):
     run(apply=True)
     before = oid(database, "desk_sessions_created_at")
     kept = oid(database, "desk_sessions_external_id")
@@ -220,7 +220,7 @@ def test_an_index_that_an_interrupted_build_left_is_built_anew(database):
 
 
 @pytest.mark.parametrize("comment", ["'Conversation Desk: another [0123456789ab]'", "NULL"])
-def test_an_index_of_another_version_is_built_anew(database, comment):
+def test_an_index_of_another_version_is_rebuilt(database, comment):
     run(apply=True)
     before = oid(database, "desk_sessions_created_at")
     database.execute(f"COMMENT ON INDEX desk_sessions_created_at IS {comment}")
@@ -229,7 +229,7 @@ def test_an_index_of_another_version_is_built_anew(database, comment):
     assert state.ready() == names()
 
 
-def test_an_old_revision_gets_what_it_has_columns_for(database):
+def test_an_old_revision_gets_the_indexes_for_its_columns(database):
     database.execute("ALTER TABLE runs DROP COLUMN duration_seconds")
     database.execute("ALTER TABLE model_call_stats DROP COLUMN session_id, DROP COLUMN run_id")
     run(apply=True)
@@ -239,12 +239,12 @@ def test_an_old_revision_gets_what_it_has_columns_for(database):
     assert not {name for name in built if "model_call" in name or name == "desk_runs_failed"}
 
 
-def test_what_an_older_revision_used_is_mentioned_and_dropped(database):
+def test_indexes_of_an_older_revision_are_mentioned_and_dropped(database):
     database.execute("ALTER TABLE runs RENAME COLUMN duration_seconds TO later")
     run(apply=True)
     database.execute("ALTER TABLE runs RENAME COLUMN later TO duration_seconds")
     revision.forget()
-    mentioned = "No longer used, --drop removes them: desk_runs_incomplete\n"
+    mentioned = "No longer used; --drop removes them: desk_runs_incomplete\n"
     assert mentioned in run()
     assert mentioned in run(apply=True)
     run(drop=True)
@@ -274,7 +274,7 @@ PARTS = """
 """
 
 
-def test_a_partitioned_table_gets_its_indexes_part_by_part(database):
+def test_a_partitioned_tables_indexes_are_built_part_by_part(database):
     database.execute(PARTITIONED)
     ran = []
     run_statement = agent_indexes.Command.run
@@ -287,7 +287,7 @@ def test_a_partitioned_table_gets_its_indexes_part_by_part(database):
         run(apply=True)
     assert state.ready() == names()
     assert database.execute(PARTS).fetchone() == (2,)
-    # Nothing that keeps the runtime waiting, but for what takes a moment.
+    # Nothing blocks the runtime for more than a moment.
     on_parts = [statement for statement in ran if re.search(r" desk_tasks_tool_error\b", statement)]
     assert [re.match("[A-Z ]+(?= desk)", statement)[0] for statement in on_parts[:2]] == [
         "CREATE INDEX",
@@ -301,7 +301,7 @@ def test_a_partitioned_table_gets_its_indexes_part_by_part(database):
     assert len(built) == 2
     assert all(statement.startswith("CREATE INDEX CONCURRENTLY") for statement in built)
     assert state.states("agents_write")["desk_tasks_tool_error"].size > 0
-    # A partition that comes later has its part from the start.
+    # A partition that is added later has its part from the start.
     before = catalogue(database)
     assert run(apply=True).count("present") == len(names())
     assert catalogue(database) == before
@@ -309,7 +309,7 @@ def test_a_partitioned_table_gets_its_indexes_part_by_part(database):
     assert catalogue(database) == []
 
 
-def test_the_sql_shown_for_a_partitioned_table_builds_what_the_site_uses(database):
+def test_the_sql_shown_for_a_partitioned_table_builds_a_usable_index(database):
     database.execute(PARTITIONED)
     database.execute("CREATE EXTENSION pg_trgm")
     said = run()
@@ -320,7 +320,7 @@ def test_the_sql_shown_for_a_partitioned_table_builds_what_the_site_uses(databas
     assert state.ready() == names()
 
 
-def test_an_interrupted_build_on_a_partitioned_table_goes_on(database):
+def test_an_interrupted_build_on_a_partitioned_table_continues(database):
     database.execute(PARTITIONED)
     run(apply=True)
     [(part, invalid)] = database.execute(
@@ -330,7 +330,7 @@ def test_an_interrupted_build_on_a_partitioned_table_goes_on(database):
     [definition] = database.execute("SELECT pg_get_indexdef(%s::regclass)", [part]).fetchone()
     [other] = database.execute("SELECT pg_get_indexdef(%s::regclass)", [invalid]).fetchone()
     [index] = [each for each in indexes.indexes() if each.name == "desk_tasks_tool_error"]
-    # One part was built and not joined, another was left in the middle.
+    # One part was built but not attached, another one was interrupted.
     database.execute("DROP INDEX desk_tasks_tool_error")
     database.execute(f"CREATE INDEX {index.name} ON ONLY {index.table} {index.definition}")
     database.execute(index.describe())
@@ -343,21 +343,21 @@ def test_an_interrupted_build_on_a_partitioned_table_goes_on(database):
     run(apply=True)
     assert state.ready() == names()
     assert oid(database, part) == kept
-    # What was never joined goes as well.
+    # The part that was never attached is removed too.
     database.execute("DROP INDEX desk_tasks_tool_error")
     database.execute(definition)
     run(drop=True)
     assert catalogue(database) == []
 
 
-def test_a_table_of_several_levels_is_left_to_the_operator(database):
+def test_nested_partitions_are_left_to_the_operator(database):
     database.execute(
         "ALTER TABLE chat_messages RENAME TO old; CREATE TABLE chat_messages (LIKE old)"
         " PARTITION BY RANGE (created_at);"
         " CREATE TABLE inner_one PARTITION OF chat_messages DEFAULT PARTITION BY HASH (id)"
     )
     said, error = fail(apply=True)
-    assert f"2 of {len(names())} indexes were not built: the table chat_messages is" in str(error)
+    assert f"2 of {len(names())} indexes were not built: the table chat_messages has" in str(error)
     assert "    CREATE INDEX desk_chat_messages_content ON chat_messages USING gin" in said
     assert {row[0] for row in catalogue(database)} == names() - {
         "desk_chat_messages_content",
@@ -378,7 +378,9 @@ def test_a_table_that_another_process_builds_on_is_left_alone(database):
         assert "desk_runs_failed: being built now, by process " in run()
         said, error = fail(apply=True)
         assert "desk_runs_unfinished: left out, process " in said
-        assert re.match(r"3 of \d+ .*: process \d+ is building an index on runs", str(error))
+        assert re.match(
+            r"3 of \d+ .*: process \d+ is already building an index on runs", str(error)
+        )
         assert oid(database, "desk_runs_failed") == before[0][1]
         _, error = fail(drop=True)
         assert re.match(r"1 of \d+ .*: process \d+ is building it", str(error))
@@ -387,15 +389,15 @@ def test_a_table_that_another_process_builds_on_is_left_alone(database):
     assert [row[0] for row in catalogue(database)] == ["desk_runs_failed"]
 
 
-def test_two_at_a_time_do_not_get_into_each_others_way(database):
+def test_a_second_command_at_the_same_time_is_refused(database):
     database.execute(agent_indexes.ALONE)
     for action in ("apply", "drop"):
         _, error = fail(**{action: True})
-        assert str(error) == "Another agent_indexes is at work in this database."
+        assert str(error) == "Another agent_indexes is already running in this database."
     assert catalogue(database) == []
 
 
-def test_quiet_means_quiet(database):
+def test_verbosity_0_prints_nothing(database):
     assert run(apply=True, verbosity=0) == ""
     assert state.ready() == names()
 
@@ -404,7 +406,7 @@ def test_quiet_means_quiet(database):
 
 
 def apply_while_waiting(monkeypatch, out) -> None:
-    """Builds while somebody writes to `sessions`, until the command has said that it waits."""
+    """Builds while somebody writes to `sessions`, until the command has reported that it waits."""
     monkeypatch.setattr(agent_indexes, "LOOK", 0.05)
     monkeypatch.setattr(agent_indexes, "LOOK_ELSEWHERE", 0.05)
 
@@ -422,7 +424,7 @@ def apply_while_waiting(monkeypatch, out) -> None:
 
 @pytest.fixture
 def latin1_database(empty_database, server):
-    """With the encoding LATIN1, in which PostgreSQL cannot normalise."""
+    """A database with the encoding LATIN1, in which PostgreSQL cannot normalise."""
     empty_database.close()
     server.execute(f"DROP DATABASE {NAME} WITH (FORCE)")
     server.execute(
@@ -433,9 +435,9 @@ def latin1_database(empty_database, server):
         yield owner
 
 
-def test_a_database_that_is_not_utf8_gets_none_that_would_make_an_insert_fail(latin1_database):
+def test_without_utf8_no_index_is_built_that_would_break_inserts(latin1_database):
     said, error = fail(apply=True)
-    reason = "the database's encoding is LATIN1, and PostgreSQL normalises texts in UTF8 alone"
+    reason = "the database's encoding is LATIN1, but PostgreSQL normalises texts only in UTF8"
     assert reason in str(error)
     needing = {index.name for index in indexes.indexes() if index.needs_utf8}
     assert {"desk_chat_messages_content", "desk_sessions_external_id"} <= needing
@@ -447,7 +449,7 @@ def test_a_database_that_is_not_utf8_gets_none_that_would_make_an_insert_fail(la
     assert "CREATE INDEX CONCURRENTLY desk_chat_messages_content" not in run()
 
 
-def test_there_it_is_searched_as_far_as_its_letters_go(latin1_database):
+def test_without_utf8_searches_find_the_letters_that_exist(latin1_database):
     latin1_database.execute(
         "INSERT INTO agents (id, name, created_at, updated_at)"
         " VALUES (gen_random_uuid(), 'Shop', now(), now());"
@@ -466,7 +468,7 @@ def test_there_it_is_searched_as_far_as_its_letters_go(latin1_database):
     assert len(snippets([session.id for session in Session.objects.all()], "refund", True, "")) == 1
 
 
-def test_it_says_whom_it_waits_for(database, monkeypatch):
+def test_it_says_which_process_it_waits_for(database, monkeypatch):
     out = io.StringIO()
     apply_while_waiting(monkeypatch, out)
     lines = out.getvalue().splitlines()
@@ -491,7 +493,7 @@ def test_on_a_terminal_it_rewrites_one_line(database, monkeypatch):
 
 
 def test_a_build_has_its_comment_before_it_ends(database, monkeypatch):
-    """So it is not taken for an outdated one when its client was lost and it went on alone."""
+    """Otherwise it would look outdated if its client is lost and the build finishes alone."""
     seen = []
 
     def end():
@@ -510,17 +512,17 @@ def test_a_build_has_its_comment_before_it_ends(database, monkeypatch):
 
 def test_percentages_are_those_of_the_phase():
     progress = agent_indexes.progress
-    assert progress([], None, None, None, None, None) == "at work"
+    assert progress([], None, None, None, None, None) == "in progress"
     assert progress([], "building index: scanning table", 1, 4, 0, 0).endswith("table, 25%")
     assert progress([], "building index: loading tuples in tree", 9, 9, 1, 2).endswith("tree, 50%")
-    # Its numbers mean something else: 665% were seen.
+    # Its numbers mean something else: we have seen 665%.
     phase = "building index: merging tuples"
     assert progress([], phase, 20, 3, 20, 3) == phase
 
 
 @contextmanager
 def signals(**handlers):
-    """How we react to signals, whatever whoever started the tests ignores."""
+    """Sets our signal handlers, whatever the parent process ignores."""
     numbers = {getattr(signal, name): handler for name, handler in handlers.items()}
     before = {number: signal.signal(number, new) for number, new in numbers.items()}
     try:
@@ -531,7 +533,7 @@ def signals(**handlers):
 
 
 def stop_with(database, *numbers: int) -> tuple[str, CommandError]:
-    """These signals, one after another, while a build waits for a writer."""
+    """Sends these signals, one after another, while a build waits for a writer."""
 
     def interrupt():
         wait_until(lambda: oid(database, "desk_sessions_external_id"))
@@ -548,7 +550,7 @@ def stop_with(database, *numbers: int) -> tuple[str, CommandError]:
     return said, error
 
 
-def test_ctrl_c_stops_and_another_run_goes_on(database):
+def test_ctrl_c_stops_it_and_another_run_continues(database):
     with signals(SIGINT=signal.default_int_handler):
         said, error = stop_with(database, signal.SIGINT)
     assert error.returncode == 130
@@ -560,13 +562,13 @@ def test_ctrl_c_stops_and_another_run_goes_on(database):
     assert oid(database, "desk_runs_failed") == kept
 
 
-def test_where_ctrl_c_is_ignored_sigterm_stops_it(database):
-    """As in the background of a script."""
+def test_sigterm_stops_it_if_ctrl_c_is_ignored(database):
+    """As when a script runs it in the background."""
     with signals(SIGINT=signal.SIG_IGN, SIGTERM=signal.SIG_IGN):
         _, error = stop_with(database, signal.SIGINT, signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
     assert error.returncode == 143
-    # The server does not go on alone.
+    # The server does not continue on its own.
     assert "desk_sessions_external_id" not in state.ready()
     run(apply=True)
     assert state.ready() == names()
@@ -575,7 +577,7 @@ def test_where_ctrl_c_is_ignored_sigterm_stops_it(database):
 # Rights and failures
 
 
-def test_a_role_without_the_right_learns_what_to_hand_on(database, monkeypatch):
+def test_a_role_without_the_permission_is_shown_sql_for_someone_who_has_it(database, monkeypatch):
     database.execute(f"CREATE ROLE {ROLE}; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {ROLE}")
     options(monkeypatch, "agents_write", f"-c role={ROLE}")
     said, error = fail(apply=True)
@@ -599,7 +601,7 @@ def run_by_hand(connection, said: str):
         connection.execute(line)
 
 
-def test_where_pg_trgm_is_refused_all_others_are_built(database, monkeypatch):
+def test_without_pg_trgm_all_other_indexes_are_built(database, monkeypatch):
     database.execute(f"CREATE ROLE {ROLE}")
     for table in {index.table for index in indexes.indexes()}:
         database.execute(f"ALTER TABLE {table} OWNER TO {ROLE}")
@@ -609,7 +611,7 @@ def test_where_pg_trgm_is_refused_all_others_are_built(database, monkeypatch):
     searches = {index.name for index in indexes.indexes() if index.needs_pg_trgm}
     assert {row[0] for row in catalogue(database)} == names() - searches
     assert ": permission denied to create ext" in str(error)
-    assert str(error).endswith("has to run CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public;")
+    assert str(error).endswith("must run CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public;")
     run_by_hand(database, said)
     assert state.ready() == names()
 
@@ -654,7 +656,7 @@ def test_an_empty_database_has_nothing_to_build_on(empty_database):
     assert "there is no table tasks" in str(error)
 
 
-def test_what_a_failed_build_left_is_removed(database, server):
+def test_remains_of_a_failed_build_are_removed(database, server):
     def end():
         wait_until(lambda: oid(database, "desk_sessions_external_id"))
         server.execute(
@@ -677,7 +679,7 @@ def test_what_a_failed_build_left_is_removed(database, server):
     assert {row[0] for row in catalogue(database)} == names() - {"desk_sessions_external_id"}
 
 
-# Where pg_trgm lives
+# The schema of pg_trgm
 
 
 def test_the_search_uses_an_index_whose_operators_live_elsewhere(empty_database, monkeypatch):
@@ -720,7 +722,7 @@ def test_without_public_pg_trgm_goes_beside_the_tables(empty_database, monkeypat
 # Removing
 
 
-def test_drop_removes_ours_and_nobody_elses(database):
+def test_drop_removes_only_our_indexes(database):
     run(apply=True)
     database.execute("CREATE INDEX desk_other ON tasks (name)")
     said = run(drop=True)
@@ -728,30 +730,31 @@ def test_drop_removes_ours_and_nobody_elses(database):
     assert [row[0] for row in catalogue(database)] == ["desk_other"]
     assert database.execute("SELECT FROM pg_extension WHERE extname = 'pg_trgm'").fetchall()
     assert state.ready() == frozenset()
-    assert run(drop=True) == "None of our indexes is there.\n"
+    assert run(drop=True) == "None of our indexes exist.\n"
 
 
 # The local database
 
 
-def test_the_local_database_has_them_from_the_start(database):
+def test_the_local_database_has_the_indexes_from_the_start(database):
     out = io.StringIO()
     serve.Command(stdout=out).build_indexes()
     assert out.getvalue() == ""
     assert state.ready() == names()
 
 
-def test_the_site_starts_without_them_as_well(database):
+def test_the_site_starts_without_the_indexes_too(database):
     database.execute(agent_indexes.ALONE)
     out = io.StringIO()
     serve.Command(stdout=out).build_indexes()
     assert out.getvalue() == (
-        "Searches look back less far: Another agent_indexes is at work in this database.\n"
+        "Searches cover less of the past: "
+        "Another agent_indexes is already running in this database.\n"
     )
 
 
 @pytest.mark.parametrize("returncode", [130, 143])
-def test_ctrl_c_while_they_are_built_stops_the_start(monkeypatch, returncode):
+def test_ctrl_c_during_the_build_stops_the_start(monkeypatch, returncode):
     def stopped(*arguments, **options):
         raise CommandError("Stopped.", returncode=returncode)
 

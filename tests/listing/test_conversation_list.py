@@ -24,7 +24,7 @@ from ..support.factories import (
     make_task,
 )
 from ..support.listing import listed, match
-from ..support.pages import HTMX, LIST, get, text
+from ..support.pages import HTMX, LIST, get, text, url, words
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 6, 1, 12, tzinfo=ZoneInfo("UTC"))
@@ -50,7 +50,7 @@ def test_a_row_shows_what_staff_need_and_links_to_the_conversation(support_clien
     html = page.content.decode()
     assert f'href="{reverse("conversations:detail", args=[session.id])}"' in html
     shown = text(page)
-    for words in (
+    for expected in (
         "Shop &amp; co",
         "ticket-7",
         "Where is it?",
@@ -58,14 +58,39 @@ def test_a_row_shows_what_staff_need_and_links_to_the_conversation(support_clien
         "1 run ",
         "1 task ",
         "2 messages",
-        "0 errors",
-        "Failed",
-        "1 model call failed",
+        "No answer 1 run failed 1 model call failed",
         "5\xa0minutes ago".replace("\xa0", " "),
         "created 3 days ago",
     ):
-        assert words in shown, words
+        assert expected in shown, expected
     assert re.search(r'<time datetime="[^"]+" title="\d+ \w+ \d{4}, [\d:]+ UTC">', html)
+
+
+def test_a_row_without_problems_only_has_counts(support_client):
+    run = make_run(session := make_session())
+    make_message(session, content="Where is it?")
+    make_message(session, "assistant", content="Here.", run_id=run.id)
+    html = get(support_client).content.decode()
+    assert 'class="state"' not in html
+    assert words(re.search(r'<span class="counts">(.*)</span>', html)[1]) == "1 run 2 messages"
+
+
+def test_errors_of_the_original_system_are_called_task_errors(support_client):
+    make_task(make_run(session := make_session()), session, errors=Json(["x"]))
+    assert "1 task error" in text(get(support_client))
+    page = text(get(support_client, url("detail", session.id)))
+    assert "1 run, 1 task, 0 messages, 1 task error " in page
+
+
+def test_previews_have_no_markdown_signs(support_client):
+    session = make_session()
+    make_message(session, content="Is `A-1` **mine**?")
+    make_message(
+        session, "assistant", content="## Order\n[Yes](https://shop.example/a-1), *yours*."
+    )
+    [row] = get(support_client).context["rows"]
+    assert row.first_message == "Is A-1 mine?"
+    assert row.last_message == "Order\nYes, yours."
 
 
 def test_messages_are_cut_in_sql(support_client):
@@ -74,7 +99,7 @@ def test_messages_are_cut_in_sql(support_client):
     assert row.first_message == row.last_message == "x" * 200
 
 
-def test_newest_activity_comes_first_and_the_id_breaks_ties(support_client):
+def test_conversations_are_sorted_by_last_activity_then_id(support_client):
     agent = make_agent()
     low, high = sorted(uuid.uuid4() for _ in range(2))
     make_session(agent, id=low, updated_at=NOON)
@@ -97,7 +122,7 @@ def test_newest_activity_comes_first_and_the_id_breaks_ties(support_client):
         ),
     ],
 )
-def test_the_status_is_the_last_runs(support_client, fields, status):
+def test_the_status_is_that_of_the_last_run(support_client, fields, status):
     session = make_session()
     make_run(session, created_at=NOON, output_data=None)
     make_run(session, **fields)
@@ -105,7 +130,7 @@ def test_the_status_is_the_last_runs(support_client, fields, status):
     assert row.status == status
 
 
-def test_an_empty_answer_is_an_answer(support_client):
+def test_an_empty_answer_completes_a_run(support_client):
     session = make_session()
     run = make_run(session, output_data=None)
     make_message(session, "assistant", "", run_id=run.id)
@@ -115,7 +140,7 @@ def test_an_empty_answer_is_an_answer(support_client):
 
 
 @pytest.mark.parametrize("sign", ["task", "model call"])
-def test_a_silent_run_whose_steps_go_on_is_running(support_client, sign):
+def test_a_run_with_recent_steps_is_running(support_client, sign):
     session = make_session()
     run = make_run(session, output_data=None, duration_seconds=None, created_at=NOON)
     if sign == "task":
@@ -125,7 +150,7 @@ def test_a_silent_run_whose_steps_go_on_is_running(support_client, sign):
     assert get(support_client).context["rows"][0].status == "running"
 
 
-def test_problems_are_told_apart_and_counted(support_client):
+def test_each_kind_of_problem_is_counted(support_client):
     session = make_session()
     failed = make_run(session, output_data=None, created_at=NOON)
     make_run(session, output_data=None, duration_seconds=None, created_at=NOON)
@@ -150,7 +175,7 @@ def test_problems_are_told_apart_and_counted(support_client):
 # Pages
 
 
-def test_pages_of_fifty_follow_each_other_without_gap_or_repeat(support_client):
+def test_pages_of_fifty_neither_skip_nor_repeat_conversations(support_client):
     agent = make_agent()
     times = [NOON - timedelta(minutes=n // 7) for n in range(120)]
     made = [make_session(agent, updated_at=moment) for moment in times]
@@ -166,7 +191,7 @@ def test_pages_of_fifty_follow_each_other_without_gap_or_repeat(support_client):
     assert seen == expected
 
 
-def test_exactly_fifty_have_no_older_page(support_client):
+def test_exactly_fifty_conversations_have_no_older_page(support_client):
     agent = make_agent()
     for _ in range(50):
         make_session(agent)
@@ -175,7 +200,7 @@ def test_exactly_fifty_have_no_older_page(support_client):
     assert page.context["next_cursor"] == ""
 
 
-def test_older_pages_keep_the_filters_and_lead_back_to_the_newest(support_client):
+def test_older_pages_keep_the_filters_and_link_to_the_newest(support_client):
     agent = make_agent()
     for _ in range(60):
         make_session(agent)
@@ -183,12 +208,12 @@ def test_older_pages_keep_the_filters_and_lead_back_to_the_newest(support_client
     older = f"?agent={agent.id}&amp;after={page.context['next_cursor']}"
     assert f'href="{older}"' in page.content.decode()
     page = get(support_client, LIST + older.replace("&amp;", "&"))
-    assert f'href="?agent={agent.id}"' in page.content.decode()
+    assert f'href="{LIST}?agent={agent.id}"' in page.content.decode()
     assert page.context["total"] == {"exact": 60}
     assert "60 conversations" in text(page)
 
 
-def test_a_cursor_whose_row_is_gone_still_marks_its_place(support_client):
+def test_a_cursor_works_after_its_row_is_deleted(support_client):
     agent = make_agent()
     old = make_session(agent, updated_at=NOON)
     make_session(agent, updated_at=NOON + timedelta(hours=2))
@@ -196,7 +221,7 @@ def test_a_cursor_whose_row_is_gone_still_marks_its_place(support_client):
     assert listed(get(support_client, f"{LIST}?after={cursor}")) == [old.id]
 
 
-def test_behind_the_last_row_the_page_says_so(support_client):
+def test_a_page_after_the_last_row_says_so(support_client):
     make_session(updated_at=NOON)
     page = get(support_client, f"{LIST}?after={Cursor(NOON - timedelta(days=1), uuid.uuid4())}")
     assert "No older conversations" in text(page)
@@ -223,12 +248,18 @@ def test_behind_the_last_row_the_page_says_so(support_client):
         "1e5." + "0" * 32,
         " 1." + "0" * 32,
         "1." + "0" * 32 + "%0A",
+        *(
+            f"1.{'0' * 32}{number}"
+            for number in (".", ".x", ".-1", ".01", ".1e3", ".１", f".{'9' * 10}", f".{'9' * 5000}")
+        ),
+        *(f"1.{'0' * 32}.50{moment}" for moment in (".", ".x", f".{'9' * 18}", ".1.1", "..1")),
     ],
 )
+@pytest.mark.parametrize("name", ["after", "before"])
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_a_malformed_cursor_is_a_400_page(support_client, after, headers):
+def test_a_malformed_cursor_gets_a_400_page(support_client, after, name, headers):
     make_session()
-    response = get(support_client, f"{LIST}?after={after}", headers=headers, status=400)
+    response = get(support_client, f"{LIST}?{name}={after}", headers=headers, status=400)
     assert "This address is not valid" in text(response)
 
 
@@ -248,7 +279,7 @@ def test_search_treats_wildcards_as_letters(support_client, search):
     assert match(support_client, search=search) == [found.id]
 
 
-def test_external_id_matches_its_beginning_literally(support_client):
+def test_the_filter_by_external_id_treats_percent_as_a_letter(support_client):
     agent = make_agent()
     found = make_session(agent, external_id="a%b-1")
     make_session(agent, external_id="axb-1")
@@ -257,7 +288,7 @@ def test_external_id_matches_its_beginning_literally(support_client):
     assert match(support_client, external_id="a%b") == [found.id]
 
 
-def test_a_date_means_the_viewers_day(support_client):
+def test_a_date_is_a_day_in_the_viewers_time_zone(support_client):
     support_client.cookies["timezone"] = "Europe/Tallinn"
     zone = ZoneInfo("Europe/Tallinn")
     first = make_session(created_at=datetime(2026, 6, 1, 0, 0, tzinfo=zone), updated_at=NOON)
@@ -282,7 +313,7 @@ def test_a_date_means_the_viewers_day(support_client):
         "2026-06-01T12:00Z",
     ],
 )
-def test_a_time_bounds_to_the_moment_and_includes_it(support_client, moment):
+def test_a_time_includes_its_own_moment(support_client, moment):
     session = make_session(created_at=NOON)
     before = make_session(created_at=NOON - timedelta(seconds=1))
     after = make_session(created_at=NOON + timedelta(seconds=1))
@@ -291,7 +322,7 @@ def test_a_time_bounds_to_the_moment_and_includes_it(support_client, moment):
     assert set(match(support_client, end_date=moment)) == {session.id, before.id}
 
 
-def test_each_problem_is_found_and_no_other(support_client):
+def test_each_problem_is_found_and_nothing_else(support_client):
     agent = make_agent()
     made = {
         name: make_session(agent)
@@ -311,7 +342,7 @@ def test_each_problem_is_found_and_no_other(support_client):
 
     def found(problem):
         condition = has_problem(problem)
-        # However PostgreSQL is asked, and by the list itself.
+        # Every form of the condition finds the same, and so does the list.
         found = [
             set(Session.objects.filter(form).values_list("pk", flat=True))
             for form in (condition.as_subquery(), condition.as_collected(), condition.as_probe())
@@ -381,13 +412,19 @@ INVALID = [
     ("error=a%00b", "error"),
     ("error=" + "x" * 401, "error"),
     ("evals=shown", "evals"),
-    ("start_date=yesterday", "start_date"),
-    ("active_from=yesterday", "active_from"),
+    ("start_date=someday", "start_date"),
+    ("active_from=someday", "active_from"),
     ("active_until=2026-02-30", "active_until"),
-    ("problem_from=yesterday", "problem_from"),
+    ("problem_from=someday", "problem_from"),
     ("problem_until=2026-02-30", "problem_until"),
     ("problem_from=2026-06-02&problem_until=2026-06-01", "problem_until"),
     ("active_from=2026-06-02&active_until=2026-06-01", "active_until"),
+    ("node=a%00b", "node"),
+    ("tool=" + "x" * 201, "tool"),
+    ("node=a&step=slow", "step"),
+    ("node=a&step_from=2026-06-02&step_until=2026-06-01", "step_until"),
+    ("step=failed", "step"),
+    ("step_from=2026-06-02&problem=any", "step_from"),
     ("start_date=2026-02-30", "start_date"),
     ("start_date=2026-06-01T25:00", "start_date"),
     ("start_date=0001-01-01T00:00%2B14:00", "start_date"),
@@ -418,7 +455,7 @@ def test_an_invalid_filter_is_explained_and_shows_nothing(support_client, query,
     assert "No conversations yet" not in text(response)
 
 
-def test_active_filters_are_chips_that_lead_to_the_list_without_them(support_client):
+def test_active_filters_are_chips_that_remove_them(support_client):
     agent = make_agent("Shop")
     make_session(agent, external_id="t")
     page = get(support_client, f"{LIST}?agent={agent.id}&external_id=t&search=")
@@ -431,7 +468,7 @@ def test_active_filters_are_chips_that_lead_to_the_list_without_them(support_cli
     assert "Clear all" in text(page)
 
 
-def test_a_filter_that_makes_sense_stays_removable_beside_one_that_does_not(support_client):
+def test_a_valid_filter_can_be_removed_beside_an_invalid_one(support_client):
     page = get(support_client, f"{LIST}?search=aa&start_date=x")
     [chip] = page.context["chips"]
     assert (chip["label"], chip["text"], chip["without"]) == ("Search", "aa", "start_date=x&tz=UTC")
@@ -445,7 +482,7 @@ def test_an_agent_in_capitals_is_shown_as_chosen(support_client):
     assert f'value="{agent.id}" selected' in page.content.decode()
 
 
-def test_blanks_separate_words_unless_they_are_quoted(support_client):
+def test_spaces_separate_words_unless_quoted(support_client):
     found, other = make_session(), make_session()
     make_message(found, content="an   eel ")
     make_message(other, content="eel and ham")
@@ -464,13 +501,13 @@ def test_blanks_separate_words_unless_they_are_quoted(support_client):
         ("soon", "text"),
     ],
 )
-def test_a_date_field_never_drops_what_was_typed(support_client, value, kind):
+def test_a_date_field_keeps_any_typed_text(support_client, value, kind):
     page = get(support_client, f"{LIST}?start_date={value}").content.decode()
     field = re.search(r'<input type="([^"]+)" name="start_date" value="([^"]+)"', page)
     assert field.groups() == (kind, value)
 
 
-def test_a_date_can_be_given_a_time(support_client):
+def test_a_link_adds_a_time_to_a_date(support_client):
     page = get(support_client, f"{LIST}?start_date=2026-06-01&end_date=2026-06-02T10:00&search=aa")
     assert page.context["filter"].with_time() == {
         "start_date": "start_date=2026-06-01T00%3A00&end_date=2026-06-02T10%3A00&search=aa&tz=UTC"
@@ -478,7 +515,7 @@ def test_a_date_can_be_given_a_time(support_client):
     assert "Set a time" in text(page)
 
 
-def test_with_a_time_an_end_keeps_the_last_minute_of_its_day(support_client):
+def test_adding_a_time_to_an_end_date_keeps_its_last_minute(support_client):
     made = make_session(created_at=datetime(2026, 6, 2, 23, 59, 30, tzinfo=UTC))
     with_time = get(support_client, end_date="2026-06-02").context["filter"].with_time()
     assert listed(get(support_client, f"{LIST}?{with_time['end_date']}")) == [made.id]
@@ -487,7 +524,7 @@ def test_with_a_time_an_end_keeps_the_last_minute_of_its_day(support_client):
 # Empty
 
 
-def test_no_conversations_yet_is_not_nothing_matches(support_client):
+def test_an_empty_history_and_an_empty_result_read_differently(support_client):
     assert "No conversations yet" in text(get(support_client))
     make_session()
     page = text(get(support_client, f"{LIST}?search=zzz"))
@@ -495,7 +532,7 @@ def test_no_conversations_yet_is_not_nothing_matches(support_client):
     assert "No conversations yet" not in page
 
 
-def test_the_total_is_exact_up_to_its_cap(support_client, monkeypatch):
+def test_the_total_is_exact_up_to_its_limit(support_client, monkeypatch):
     agent = make_agent()
     for _ in range(55):
         make_session(agent)
@@ -512,12 +549,12 @@ def test_the_total_is_exact_up_to_its_cap(support_client, monkeypatch):
 # Page, fragment, history
 
 
-def test_htmx_gets_the_fragment_and_everyone_else_the_page(support_client):
+def test_htmx_gets_the_fragment_and_others_get_the_page(support_client):
     make_session(external_id="t-1")
     page, fragment = get(support_client), get(support_client, headers=HTMX)
     assert b"<html" in page.content
     assert b"<html" not in fragment.content
-    # htmx takes the title from it.
+    # htmx takes the page's title from it.
     title, inside = fragment.content.strip().split(b"\n", 1)
     assert title == b"<title>Conversations \xc2\xb7 Conversation Desk</title>"
     assert inside.strip().startswith(b'<main id="browse">')
@@ -531,13 +568,13 @@ def test_a_history_restore_and_a_boosted_link_get_the_page(support_client, more)
 
 
 @pytest.mark.parametrize("headers", [{}, HTMX])
-def test_answers_vary_on_what_decides_them(support_client, headers):
+def test_answers_vary_on_the_headers_that_change_them(support_client, headers):
     vary = get(support_client, headers=headers)["Vary"]
     for header in ("HX-Request", "HX-Boosted", "HX-History-Restore-Request", "Cookie"):
         assert header in vary
 
 
-def test_the_list_pushes_its_address_without_empty_parameters(support_client):
+def test_the_pushed_address_has_no_empty_parameters(support_client):
     replaced = {**HTMX, "HX-Target": "main#browse"}
     empty = "&agent=&problem=&scope=&error=&evals=&go=1"
     response = get(support_client, f"{LIST}?search=a%26b{empty}", headers=replaced)
@@ -546,11 +583,30 @@ def test_the_list_pushes_its_address_without_empty_parameters(support_client):
     assert "HX-Push-Url" not in get(support_client, f"{LIST}?search=a")
 
 
-def test_the_list_beside_a_conversation_leaves_the_address_alone(support_client):
-    assert "HX-Push-Url" not in get(support_client, f"{LIST}?search=a", headers=HTMX)
+BESIDE = {**HTMX, "HX-Target": "div#beside"}
 
 
-def test_a_row_leads_to_the_conversation_with_the_way_back(support_client):
+def test_the_list_beside_a_conversation_pushes_no_address(support_client):
+    assert "HX-Push-Url" not in get(support_client, f"{LIST}?search=a", headers=BESIDE)
+
+
+@pytest.mark.parametrize("query", ["", "?problem=failed&agent=", "?external_id=s-"])
+def test_the_list_beside_a_conversation_is_the_rows_of_the_list(support_client, query):
+    for number in range(3):
+        make_run(make_session(external_id=f"s-{number}", updated_at=NOON), output_data=None)
+    rows = re.compile(r'<ol class="rows".*?</ol>', re.S)
+    [whole] = rows.findall(get(support_client, f"{LIST}{query}").content.decode())
+    beside = get(support_client, f"{LIST}{query}", headers=BESIDE).content.decode()
+    assert whole.count("<li") == 3
+    assert beside.strip() == whole
+
+
+@pytest.mark.parametrize("query", ["", "?agent=nonsense", "?search=zzz"])
+def test_the_list_beside_a_conversation_may_be_empty(support_client, query):
+    assert get(support_client, f"{LIST}{query}", headers=BESIDE).content.strip() == b""
+
+
+def test_a_row_links_to_the_conversation_with_the_way_back(support_client):
     session = make_session(updated_at=NOON)
     after = Cursor(NOON + timedelta(1), uuid.uuid4())
     page = get(support_client, f"{LIST}?external_id=&agent={session.agent_id}&after={after}")
@@ -562,20 +618,20 @@ def test_a_row_leads_to_the_conversation_with_the_way_back(support_client):
 
 
 @pytest.mark.parametrize("sessions", [1, 49])
-def test_a_page_costs_the_same_queries_however_much_it_shows(
+def test_a_page_has_the_same_number_of_queries_for_any_number_of_rows(
     support_client, sessions, django_assert_num_queries
 ):
     agent = make_agent()
     for _ in range(sessions):
         make_conversation(agent=agent, messages=3, runs=2, tasks=3)
     get(support_client)
-    # The places of the page's rows, the rows, and the agents to choose from.
+    # One each for the rows' cursors, the rows, and the agents to choose from.
     with django_assert_num_queries(3, connection=connections["agents"]):
         assert len(listed(get(support_client))) == sessions
 
 
 @pytest.mark.parametrize("sessions", [1, 49])
-def test_words_of_failures_and_of_messages_cost_the_same_for_many_rows(
+def test_problems_and_snippets_take_the_same_number_of_queries_for_many_rows(
     support_client, sessions, django_assert_num_queries
 ):
     agent = make_agent()
@@ -586,9 +642,9 @@ def test_words_of_failures_and_of_messages_cost_the_same_for_many_rows(
         make_message(session, content="Where is my needle?")
     query = "?search=needle&problem=tool_error"
     get(support_client, LIST + query)
-    # The external ids that begin so, the agents and the rows; under a time limit each, which within
-    # the test's transaction takes three more, the external ids, two for the places, the failures'
-    # words, what the customers got and the messages' excerpts.
+    # External ids that begin with the search, agents, and rows. Then five more have a time limit,
+    # which takes three more statements within the test's transaction: external ids, two for the
+    # rows' cursors, problems, outcomes and snippets.
     with django_assert_num_queries(3 + 5 + 3 + 4 + 5, connection=connections["agents"]):
         page = get(support_client, LIST + query)
     assert len(listed(page)) == sessions
@@ -596,7 +652,7 @@ def test_words_of_failures_and_of_messages_cost_the_same_for_many_rows(
     assert page.content.count(b"<mark>needle</mark>") == sessions
 
 
-def test_a_page_reads_no_payload_column_and_sorts_by_the_index(support_client):
+def test_a_page_reads_no_payloads_and_sorts_by_the_index(support_client):
     make_conversation()
     with connections["agents"].execute_wrapper(record := Recorder()):
         get(support_client)

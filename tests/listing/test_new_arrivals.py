@@ -1,4 +1,4 @@
-"""How many conversations have come to the top of the list since it was shown."""
+"""The number of conversations that arrived or moved up since the list was loaded."""
 
 import uuid
 from datetime import timedelta
@@ -31,17 +31,17 @@ def new(client, since, **filters) -> str:
 
 
 def newest(client, **filters) -> str:
-    """What the list that is shown now takes for its newest place."""
+    """The cursor of the newest row, as the list has it now."""
     return get(client, **filters).context["newest"]
 
 
-def test_nothing_new_says_nothing(support_client, agent):
+def test_without_new_conversations_the_number_is_empty(support_client, agent):
     assert new(support_client, newest(support_client)) == ""
     make_session(agent)
     assert new(support_client, newest(support_client)) == ""
 
 
-def test_the_list_asks_with_its_newest_place(support_client, agent):
+def test_the_list_asks_with_the_cursor_of_its_newest_row(support_client, agent):
     session = make_session(agent, external_id="a&b")
     since = Cursor(session.updated_at, session.id)
     html = get(support_client, external_id="a&").content.decode()
@@ -51,7 +51,7 @@ def test_the_list_asks_with_its_newest_place(support_client, agent):
     assert 'class="new"' not in older
 
 
-def test_new_ones_and_those_with_new_activity_count(support_client, agent):
+def test_new_and_newly_active_conversations_count(support_client, agent):
     now = timezone.now()
     make_session(agent, updated_at=now)
     since = newest(support_client)
@@ -61,7 +61,7 @@ def test_new_ones_and_those_with_new_activity_count(support_client, agent):
     assert new(support_client, since) == "2 new"
 
 
-def test_of_those_at_the_same_moment_the_ids_tell_which_are_new(support_client, agent):
+def test_at_the_same_moment_higher_ids_count_as_new(support_client, agent):
     now = timezone.now()
     ids = sorted(uuid.uuid4() for _ in range(3))
     for each in ids:
@@ -70,14 +70,14 @@ def test_of_those_at_the_same_moment_the_ids_tell_which_are_new(support_client, 
     assert [new(support_client, each) for each in since] == ["2 new", "1 new", ""]
 
 
-def test_an_empty_list_counts_from_when_it_was_shown(support_client, agent):
+def test_an_empty_list_counts_from_the_time_it_was_loaded(support_client, agent):
     since = newest(support_client)
     make_session(agent, updated_at=timezone.now() - timedelta(minutes=1))
     make_session(agent, updated_at=timezone.now())
     assert new(support_client, since) == "1 new"
 
 
-def test_only_what_the_filters_leave_counts(support_client, agent):
+def test_only_conversations_that_match_the_filters_count(support_client, agent):
     since = Cursor(timezone.now() - timedelta(days=1), uuid.UUID(int=0))
     session = make_session(agent, external_id="t-1")
     make_message(session, content="a needle")
@@ -104,12 +104,12 @@ def test_only_what_the_filters_leave_counts(support_client, agent):
         assert new(support_client, since, **filters) == number, filters
 
 
-def test_the_link_leads_to_the_newest_page_of_the_same_list(support_client):
+def test_the_link_shows_the_newest_page_of_the_same_list(support_client):
     html = get(support_client, external_id="a&", problem="").content.decode()
     assert 'data-list="/conversations/?external_id=a%26"' in html
 
 
-def test_more_than_ninety_nine_are_not_counted(support_client, agent):
+def test_the_number_ends_at_ninety_nine_plus(support_client, agent):
     since = newest(support_client)
     for _ in range(99):
         make_session(agent, updated_at=timezone.now())
@@ -119,23 +119,23 @@ def test_more_than_ninety_nine_are_not_counted(support_client, agent):
 
 
 @pytest.mark.parametrize("since", ["", "x", "1", "1.0", "9" * 18 + "." + "0" * 32, "1.\0", "ü"])
-def test_a_malformed_place_is_a_400(support_client, agent, since):
+def test_a_malformed_cursor_gets_a_400(support_client, agent, since):
     get(support_client, NEW, since=since, status=400)
 
 
-def test_no_place_at_all_is_a_400(support_client):
+def test_a_missing_cursor_gets_a_400(support_client):
     get(support_client, NEW, status=400)
 
 
 @pytest.mark.parametrize("filters", [{"start_date": "soon"}, {"agnet": "1"}, {"search": "x"}])
-def test_a_filter_that_makes_no_sense_finds_nothing_new(support_client, agent, filters):
+def test_an_invalid_filter_finds_nothing_new(support_client, agent, filters):
     make_message(make_session(agent), content="x")
     since = Cursor(timezone.now() - timedelta(days=9), uuid.UUID(int=0))
     assert new(support_client, since, **filters) == ""
 
 
 @pytest.mark.parametrize("filters", [{}, {"search": "needle"}, {"problem": "any"}])
-def test_what_takes_too_long_says_nothing(support_client, agent, monkeypatch, filters):
+def test_a_count_that_takes_too_long_is_empty(support_client, agent, monkeypatch, filters):
     monkeypatch.setattr("conversations.listing.open_page.SECONDS", 0.02)
     make_session(agent)
     since = Cursor(timezone.now() - timedelta(days=9), uuid.UUID(int=0))
@@ -145,7 +145,7 @@ def test_what_takes_too_long_says_nothing(support_client, agent, monkeypatch, fi
 
 
 @pytest.mark.parametrize("number", ["0002", "0004", "0005"])
-def test_older_revisions_count_too(support_client, agent, at_revision, number):
+def test_new_conversations_count_at_older_revisions(support_client, agent, at_revision, number):
     make_session(agent)
     at_revision(number)
     since = Cursor(timezone.now() - timedelta(days=9), uuid.UUID(int=0))

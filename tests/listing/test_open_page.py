@@ -1,4 +1,4 @@
-"""What a list that is open waits for, what it is told, and the rows that it asks for again."""
+"""How an open list learns what has changed, and fetches changed rows again."""
 
 import json
 import re
@@ -46,17 +46,17 @@ def build_index():
 
 
 def shown_runs(html: str) -> dict[str, str]:
-    """{run: state} that rows carry."""
+    """{run: state} from all rows."""
     found = re.findall(r'data-runs="([^"]*)"', html)
-    return {run: told for each in found for run, told in json.loads(unescape(each)).items()}
+    return {run: state for each in found for run, state in json.loads(unescape(each)).items()}
 
 
-def begun(client) -> dict[str, str]:
-    """Of all rows of the list, as they are after the first question."""
+def states_after_first_request(client) -> dict[str, str]:
+    """{run: state} for all rows of the list once the open page has fetched them again."""
     listed = get(client)
     ids = [row.pk for row in listed.context["rows"]]
     states = shown_runs(rows(client, *ids))
-    # The list itself knows no states.
+    # The list itself does not know the states.
     assert shown_runs(listed.content.decode()) == dict.fromkeys(states, "")
     return states
 
@@ -81,24 +81,24 @@ def rows(client, *ids, status=200, **filters) -> str:
     return get(client, ROWS, headers=headers, status=status, **filters).content.decode()
 
 
-# What it waits for
+# What the page waits for
 
 
-def test_rows_carry_their_unfinished_runs_with_their_states(support_client, shop):
+def test_rows_have_their_unfinished_runs_with_states(support_client, shop):
     make_run(make_session(shop))
-    assert begun(support_client) == {}
+    assert states_after_first_request(support_client) == {}
     run = LiveRun(new_session(shop))
-    assert begun(support_client) == {str(run.id): "running 1 0 1"}
+    assert states_after_first_request(support_client) == {str(run.id): "running 1 0 1"}
     run.step("look-up")
     run.model_call()
-    assert begun(support_client) == {str(run.id): "running 2 1 1"}
+    assert states_after_first_request(support_client) == {str(run.id): "running 2 1 1"}
     run.end()
-    assert begun(support_client) == {}
+    assert states_after_first_request(support_client) == {}
 
 
-def test_the_states_are_those_of_now(support_client, shop):
+def test_the_answer_has_the_current_states(support_client, shop):
     run = LiveRun(new_session(shop))
-    before = begun(support_client)
+    before = states_after_first_request(support_client)
     assert ask(support_client, runs=before)["states"] == before
     run.tool("refund", "Error: no such order")
     assert ask(support_client, runs=before)["states"] == {str(run.id): "running 2 0 1"}
@@ -108,20 +108,22 @@ def test_the_states_are_those_of_now(support_client, shop):
     assert ask(support_client, runs=before)["states"] == {}
 
 
-def test_a_run_that_shows_no_sign_of_life_changes_its_state(support_client, shop):
+def test_the_state_changes_when_a_run_is_interrupted(support_client, shop):
     run = LiveRun(new_session(shop))
-    before = begun(support_client)
+    before = states_after_first_request(support_client)
     for table in ("runs", "tasks"):
         sql(f"UPDATE {table} SET updated_at = now() - %s", [INTERRUPTED_AFTER])
     assert ask(support_client, runs=before)["states"] == {str(run.id): "interrupted 1 0 1"}
 
 
 @pytest.mark.parametrize("number", REVISIONS)
-def test_every_revision_tells_when_a_run_ends(support_client, shop, at_revision, number):
+def test_the_state_changes_when_a_run_ends_at_every_revision(
+    support_client, shop, at_revision, number
+):
     session = new_session(shop)
     run = make_run(session, output_data=NULL, duration_seconds=None, updated_at=timezone.now())
     at_revision(number)
-    before = begun(support_client)
+    before = states_after_first_request(support_client)
     status = "running" if number == "0006" else "incomplete"
     assert before == {str(run.id): f"{status} 0 0 0"}
     sql("UPDATE runs SET output_data = '{\"a\": 1}', updated_at = now()")
@@ -129,7 +131,9 @@ def test_every_revision_tells_when_a_run_ends(support_client, shop, at_revision,
 
 
 @pytest.mark.parametrize("number", REVISIONS)
-def test_what_a_filter_leaves_out_is_awaited(support_client, shop, at_revision, number):
+def test_unfinished_runs_that_do_not_match_yet_are_awaited(
+    support_client, shop, at_revision, number
+):
     session = new_session(shop)
     run = make_run(session, output_data=NULL, duration_seconds=None, updated_at=timezone.now())
     make_message(session, content="a needle", run_id=run.id)
@@ -145,7 +149,7 @@ def test_what_a_filter_leaves_out_is_awaited(support_client, shop, at_revision, 
     assert ask(support_client, awaiting=[run.id], **query)["new"] == "1"
 
 
-def test_only_a_run_that_became_what_is_filtered_for_is_new(support_client, shop):
+def test_only_runs_that_came_to_match_are_new(support_client, shop):
     build_index()
     earlier = new_session(shop)
     make_run(earlier, output_data=NULL)
@@ -161,7 +165,7 @@ def test_only_a_run_that_became_what_is_filtered_for_is_new(support_client, shop
     assert ask(support_client, awaiting=runs, **query)["new"] == "1"
     late.fail()
     assert ask(support_client, awaiting=runs, **query)["new"] == "1"
-    # Once, where it has moved as well.
+    # A conversation that has moved as well counts once.
     assert ask(support_client, awaiting=runs, problem="any", since=EPOCH)["new"] == "2"
     assert (
         ask(support_client, awaiting=runs, problem="failed", agent=make_agent().id, since=EPOCH)[
@@ -171,7 +175,7 @@ def test_only_a_run_that_became_what_is_filtered_for_is_new(support_client, shop
     )
 
 
-def test_only_conversations_that_the_other_filters_leave_are_awaited(support_client, shop):
+def test_only_conversations_that_match_the_other_filters_are_awaited(support_client, shop):
     build_index()
     ours = LiveRun(new_session(shop, external_id="a-1"))
     LiveRun(new_session(make_agent("Bank"), external_id="a-2"))
@@ -180,7 +184,7 @@ def test_only_conversations_that_the_other_filters_leave_are_awaited(support_cli
     assert awaited(support_client, **filters) == [ours.id]
 
 
-def test_at_most_two_hundred_are_awaited_the_newest(support_client, shop):
+def test_the_newest_two_hundred_runs_are_awaited(support_client, shop):
     build_index()
     runs = [LiveRun(new_session(shop)) for _ in range(205)]
     found = awaited(support_client, problem="failed")
@@ -188,26 +192,26 @@ def test_at_most_two_hundred_are_awaited_the_newest(support_client, shop):
     assert ask(support_client, awaiting=found, runs=found, since=EPOCH)["new"] == "99+"
 
 
-def test_without_the_index_the_page_says_what_it_does_not_do(support_client, shop):
+def test_without_the_index_the_page_says_what_it_does_not_announce(support_client, shop):
     LiveRun(new_session(shop))
-    said = "match only once a run has ended are not announced here"
+    said = "only match once a run has ended aren’t announced here"
     assert said in get(support_client, problem="failed").content.decode()
     assert said not in get(support_client).content.decode()
     build_index()
     assert said not in get(support_client, problem="failed").content.decode()
 
 
-# What costs
+# Cost
 
 
 def statements(client, **asked) -> int:
     with CaptureQueriesContext(connections["agents"]) as queries:
         ask(client, **asked)
-    # In a test's transaction, a time limit takes statements of its own.
+    # In a test's transaction, setting a time limit takes statements of its own.
     return len([query for query in queries if "FROM" in query["sql"]])
 
 
-def test_a_question_is_one_statement_in_the_agent_database(support_client, shop):
+def test_each_question_is_one_statement_in_the_agent_database(support_client, shop):
     session = new_session(shop)
     runs = [LiveRun(session).id for _ in range(3)]
     ask(support_client)
@@ -224,7 +228,7 @@ def test_a_question_is_one_statement_in_the_agent_database(support_client, shop)
 # Rows
 
 
-def test_rows_are_those_of_the_list(support_client, shop):
+def test_fetched_rows_are_the_same_as_in_the_list(support_client, shop):
     first = new_session(shop, external_id="a&b")
     second = new_session(shop)
     run = LiveRun(first, "a needle")
@@ -238,16 +242,16 @@ def test_rows_are_those_of_the_list(support_client, shop):
     assert str(run.id) in again
 
 
-def test_a_row_that_is_gone_says_so(support_client, shop):
+def test_the_row_of_an_erased_conversation_says_so(support_client, shop):
     session = new_session(shop)
     missing = uuid.uuid4()
     found = rows(support_client, session.id, missing)
     assert found.count("<li id=") == 2
     assert f'<li id="row-{missing}" hx-swap-oob="outerMorph">' in found
-    assert words(found).endswith("This conversation was erased, or you may no longer see it.")
+    assert words(found).endswith("was erased, or you no longer have access to it.")
 
 
-def test_rows_of_a_search_are_told_as_a_search(support_client, shop):
+def test_fetching_rows_of_a_search_is_recorded_as_a_search(support_client, shop):
     session = new_session(shop)
     LiveRun(session, "a needle")
     assert "<mark>needle</mark>" in rows(support_client, session.id, search="needle")
@@ -267,7 +271,7 @@ def test_rows_are_masked(support_client, shop, settings):
         assert "[e-mail " in rows(support_client, session.id)
 
 
-def test_whoever_may_not_see_an_agent_is_told_nothing_of_it(client, shop):
+def test_users_learn_nothing_about_agents_they_may_not_see(client, shop):
     ours, theirs = new_session(shop), new_session(make_agent("Bank"), external_id="secret")
     run = LiveRun(theirs)
     limited = let_in_limited(client, "Support", [shop.id])
@@ -284,7 +288,7 @@ def test_whoever_may_not_see_an_agent_is_told_nothing_of_it(client, shop):
 # The conversation
 
 
-def test_a_signature_changes_with_whatever_the_runtime_writes(support_client, shop):
+def test_a_signature_changes_with_everything_the_runtime_writes(support_client, shop):
     session = new_session(shop)
     told = [get(support_client, f"{LIST}{session.id}/").context["conversation"].signature]
 
@@ -330,27 +334,27 @@ def test_every_revision_has_signatures(support_client, shop, at_revision, number
     assert ask(support_client, run=uuid.uuid4())["signature"] is None
 
 
-# What makes no sense
+# Invalid requests
 
 
 @pytest.mark.parametrize("header", ["X-Shown-Runs", "X-Awaited-Runs"])
 @pytest.mark.parametrize("ids", ["x", "1,2", "é", ",".join([str(uuid.UUID(int=1))] * 201)])
-def test_malformed_ids_are_a_400(support_client, header, ids):
+def test_malformed_ids_get_a_400(support_client, header, ids):
     get(support_client, NEW, headers={header: ids}, status=400, since=EPOCH, problem="any")
 
 
 @pytest.mark.parametrize("ids", ["x", ",".join([str(uuid.UUID(int=1))] * 201)])
-def test_malformed_rows_are_a_400(support_client, ids):
+def test_malformed_ids_of_rows_get_a_400(support_client, ids):
     rows(support_client, ids, status=400)
 
 
-def test_rows_of_a_filter_that_makes_no_sense_are_a_400(support_client, shop):
+def test_rows_with_an_invalid_filter_get_a_400(support_client, shop):
     rows(support_client, new_session(shop).id, status=400, agnet="1")
 
 
 @pytest.mark.parametrize("name", ["session", "run"])
 @pytest.mark.parametrize("pk", ["", "x", "\0"])
-def test_a_malformed_conversation_or_run_is_a_400(support_client, name, pk):
+def test_a_malformed_conversation_or_run_gets_a_400(support_client, name, pk):
     ask(support_client, status=400, **{name: pk})
 
 
@@ -360,7 +364,9 @@ def test_the_list_has_no_filter_for_a_conversation(support_client, shop):
     assert response.context["rows"] == []
 
 
-def test_no_page_waits_for_what_takes_too_long(support_client, shop, monkeypatch):
+def test_the_list_does_not_wait_for_a_slow_search_for_unfinished_runs(
+    support_client, shop, monkeypatch
+):
     build_index()
     LiveRun(new_session(shop))
     monkeypatch.setattr(open_page, "SECONDS", 0.02)

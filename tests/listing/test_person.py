@@ -28,18 +28,18 @@ ODD = [
 
 
 def links(response) -> list[str]:
-    """Where the page leads for a person."""
+    """The page's links to a person's page."""
     found = re.findall(r'<a class="person" href="([^"]+)"', response.content.decode())
     return [link.replace("&amp;", "&") for link in found]
 
 
 @pytest.mark.parametrize("external_id", ODD)
-def test_any_text_leads_from_a_row_and_a_conversation_to_all_of_it(support_client, external_id):
+def test_rows_and_conversations_link_to_the_page_of_any_external_id(support_client, external_id):
     first = make_session(make_agent("Shop"), external_id=external_id)
     make_session(external_id=f"{external_id}1")
     make_session(external_id=external_id.swapcase() + "2")
     second = make_session(make_agent("Bank"), external_id=external_id)
-    # A newer conversation of nobody.
+    # A newer conversation without an external id.
     make_session()
     for page in (
         get(support_client, agent=first.agent_id),
@@ -54,14 +54,14 @@ def test_any_text_leads_from_a_row_and_a_conversation_to_all_of_it(support_clien
         assert text(found).count("2 conversations with 2 agents, from") == 1
 
 
-def test_what_names_nobody_has_no_link(support_client):
+def test_conversations_without_an_external_id_have_no_link(support_client):
     for external_id in (None, "", "[redacted]"):
         session = make_session(external_id=external_id)
         assert links(get(support_client, url("detail", session.id))) == []
     assert links(get(support_client)) == []
 
 
-def test_it_is_taken_to_the_letter_and_narrowed_counted_announced_and_exported(
+def test_the_exact_external_id_is_filtered_counted_announced_and_exported(
     support_client, admin_client
 ):
     agent = make_agent()
@@ -85,7 +85,7 @@ def test_it_is_taken_to_the_letter_and_narrowed_counted_announced_and_exported(
         assert {row["session_id"] for row in rows} == {str(mine.id), str(other.id)}
 
 
-def test_what_is_not_there_matches_nothing_and_bad_input_is_explained(support_client):
+def test_unknown_external_ids_match_nothing_and_bad_input_is_explained(support_client):
     make_session(external_id=None)
     make_session(external_id="")
     nobody = make_session()
@@ -115,7 +115,7 @@ def masked(settings):
         yield
 
 
-def test_whoever_sees_no_personal_data_gets_an_address_without_it(viewer_client, masked):
+def test_a_masked_external_id_is_not_in_the_address(viewer_client, masked):
     first = make_session(external_id="ella.quist@example.com")
     second = make_session(external_id="ella.quist@example.com")
     make_session(external_id="ella.quist@example.co")
@@ -140,20 +140,20 @@ def test_agent_access_holds_for_a_person(client):
     let_in(client, user)
     assert match(client, external_id_is="ella") == [mine.id]
     assert match(client, external_id_of=mine.id) == [mine.id]
-    # Nor does a conversation that is hidden tell who had it.
+    # Nor does a conversation that the user may not see reveal its external id.
     assert match(client, external_id_of=other.id) == []
     assert match(client, search="ella") == [mine.id]
     assert match(client, search=str(other.id)) == []
 
 
-def test_the_trail_holds_no_external_id_and_tells_whose_page_was_seen(support_client):
+def test_the_audit_log_names_the_page_without_the_external_id(support_client):
     get(support_client, external_id_is="ella.quist@example.com")
     entry = Entry.objects.latest("pk")
     assert "ella" not in json.dumps(entry.details)
     assert "external_id_is" in json.dumps(entry.details)
 
 
-def test_the_deployment_names_what_an_external_id_is(support_client, admin_client, settings):
+def test_a_setting_names_the_external_id_on_all_pages(support_client, admin_client, settings):
     settings.EXTERNAL_ID_LABEL = "Customer"
     session = make_session(external_id="ella")
     make_session(external_id="ella")

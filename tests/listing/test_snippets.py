@@ -1,4 +1,4 @@
-"""The words in a row of the list: where the search found its term, and what went wrong."""
+"""Snippets of a search and the newest problem in rows of the list."""
 
 import re
 import uuid
@@ -36,23 +36,67 @@ def row(client, **parameters):
 
 
 def snippets(client, term, **parameters) -> list[str]:
-    """The HTML of those of the only row."""
+    """The HTML of the only row's snippets."""
     return [snippet.html for snippet in row(client, search=term, **parameters).snippets]
 
 
 # Snippets
 
 
-def test_the_term_is_marked_in_its_own_case(support_client):
+def test_the_term_is_marked_as_it_is_spelled_in_the_text(support_client):
     make_message(make_session(), "assistant", content="Where is my Parcel? No parcel came.")
     response = get(support_client, search="PARCEL")
     expected = "Where is my <mark>Parcel</mark>? No <mark>parcel</mark> came."
     assert [each.html for each in response.context["rows"][0].snippets] == [expected]
     assert expected in response.content.decode()
-    assert '<span class="label">assistant</span>' in response.content.decode()
 
 
-def test_there_are_at_most_three_a_row_the_oldest_in_order(support_client):
+def test_a_snippet_says_who_wrote_it(support_client):
+    make_message(make_session(), "assistant", content="Well, " * 20 + "my needle")
+    assert (
+        '<span class="label">assistant</span>'
+        in get(support_client, search="needle").content.decode()
+    )
+
+
+def test_a_snippet_that_repeats_the_preview_is_left_out_and_the_preview_marked(support_client):
+    session = make_session()
+    for content in ("A needle?", "hay", "One more needle", "No <b> needle."):
+        make_message(session, content=content)
+    html = get(support_client, search="needle").content.decode()
+    rows = html[html.index('<ol class="rows"') :]
+    assert rows.count("<mark>needle</mark>") == 3
+    assert rows.count('<span class="label">user</span>') == 1
+    said = re.search(r'<span class="said">(.*)</span>', rows)[1]
+    assert "A <mark>needle</mark>?" in said
+    assert "No &lt;b&gt; <mark>needle</mark>." in said
+
+
+def test_a_snippet_that_a_narrow_preview_may_cut_off_is_shown(support_client):
+    make_message(make_session(), content="x" * 36 + " needle")
+    html = get(support_client, search="needle").content.decode()
+    assert html.count("<mark>needle</mark>") == 1
+    assert '<ul class="snippets">' in html
+
+
+@pytest.mark.parametrize(
+    ("content", "term", "found"),
+    [
+        ("Your **refund** is `on its way`.", "refund", "Your <mark>refund</mark> is on its way."),
+        ("Your **refund** is here.", "**refund", "Your <mark>**refund</mark>** is here."),
+        ("See [this](https://shop.example/a) now", "this", "See <mark>this</mark> now"),
+        ("See [this](https://shop.example/a)", "shop.example",
+         "See [this](https://<mark>shop.example</mark>/a)"),
+    ],
+)  # fmt: skip
+def test_a_snippet_only_has_markdown_signs_that_were_searched_for(
+    support_client, content, term, found
+):
+    make_message(make_session(), "assistant", content=content)
+    assert snippets(support_client, term) == [found]
+
+
+def test_a_row_has_the_three_oldest_snippets_in_order(support_client):
     session = make_session()
     now = timezone.now()
     for number in (5, 1, 4, 2, 3):
@@ -63,7 +107,7 @@ def test_there_are_at_most_three_a_row_the_oldest_in_order(support_client):
     assert words == ["needle 1", "needle 2", "needle 3"]
 
 
-def test_each_row_has_its_own(support_client):
+def test_each_row_has_its_own_snippets(support_client):
     agent = make_agent()
     for number in range(4):
         session = make_session(agent)
@@ -75,7 +119,7 @@ def test_each_row_has_its_own(support_client):
     assert [len(each.snippets) for each in rows] == [3, 3, 2, 1]
 
 
-def test_without_a_search_there_are_none(support_client):
+def test_without_a_search_there_are_no_snippets(support_client):
     make_message(make_session(), content="needle")
     response = get(support_client)
     assert response.context["rows"][0].snippets == []
@@ -99,7 +143,7 @@ def test_a_long_message_is_cut_around_the_term(support_client, place):
     assert term
 
 
-def test_a_term_of_many_letters_is_shown_whole(support_client):
+def test_a_long_term_is_shown_in_full(support_client):
     term = "needle " * 28
     make_message(make_session(), content="x" * 300 + term + "x" * 300)
     [found] = snippets(support_client, term.strip())
@@ -107,7 +151,7 @@ def test_a_term_of_many_letters_is_shown_whole(support_client):
 
 
 @pytest.mark.parametrize("term", ["a  b", "a\nb", "a b"])
-def test_a_term_with_blanks_is_marked_though_blanks_are_drawn_together(support_client, term):
+def test_a_term_with_spaces_is_marked_although_spaces_collapse(support_client, term):
     make_message(make_session(), content=f"1 2  {term}\n\n 3")
     [found] = snippets(support_client, term)
     assert found == f"1 2 <mark>{' '.join(term.split())}</mark> 3"
@@ -120,7 +164,7 @@ def test_a_term_with_blanks_is_marked_though_blanks_are_drawn_together(support_c
         "needle </a></li></ol><img src=x onerror=alert(1)>",
         "<mark>needle</mark>",
         "<mark>x</mark> needle &lt;b&gt; &amp; \" '",
-        "[needle](javascript:alert(1)) **needle**",
+        "[needle](javascript:alert(1)) needle",
         "needle\x01\x1b[31m \N{RIGHT-TO-LEFT OVERRIDE}",
     ],
 )
@@ -152,7 +196,7 @@ def test_a_hostile_term_is_marked_as_text(support_client, term):
 @pytest.mark.parametrize(
     "content", ["İİİİ İstanbul istanbul", "ẞßẞ straße", "ŉ ǰ ΐ ﬁ", "ΣΑΣ σας", "👩‍👩‍👧 שלום ﷽"]
 )
-def test_letters_that_fold_to_another_length_break_nothing(support_client, content):
+def test_letters_whose_normal_form_has_another_length_are_marked(support_client, content):
     make_message(make_session(), content="İ" * 400 + content + "ﬁ" * 400)
     for term in content.split():
         for each in {term, term.lower(), term.upper()}:
@@ -162,13 +206,13 @@ def test_letters_that_fold_to_another_length_break_nothing(support_client, conte
             assert all(len(row.snippets) == 1 for row in rows)
             assert len(rows) == 1 or each != term
     [found] = snippets(support_client, content)
-    # Letters beside it may be the same ones, and are marked too.
+    # Letters beside the term may match it too, and are then marked as well.
     assert re.search(f"<mark>[^<]*{content}[^<]*</mark>", found.replace("</mark><mark>", ""))
 
 
-def test_a_snippet_leads_to_its_message_with_the_way_back_to_the_list(support_client):
+def test_a_snippet_links_to_its_message_with_the_way_back_to_the_list(support_client):
     session = make_session(external_id="t&1")
-    message = make_message(session, content="a+b <needle>")
+    message = make_message(session, content="no " * 20 + "a+b <needle>")
     filters = {"search": "b <", "external_id": "t&", "evals": "hidden", "agent": session.agent_id}
     response = get(support_client, after=Cursor(timezone.now(), uuid.UUID(int=0)), **filters)
     [snippet] = response.context["rows"][0].snippets
@@ -184,7 +228,7 @@ def test_a_snippet_leads_to_its_message_with_the_way_back_to_the_list(support_cl
     assert page.context["query"] == query
 
 
-def test_everywhere_errors_and_tools_are_told_with_who_said_them(support_client):
+def test_snippets_of_errors_and_tools_say_where_they_are_from(support_client):
     session = make_session()
     run = make_run(session)
     failed = {"node_type": "tool_call", "output": Json({"result": "Error: the needle <b>"})}
@@ -212,7 +256,7 @@ def test_everywhere_errors_and_tools_are_told_with_who_said_them(support_client)
         assert support_client.get(each.url).status_code == 200
 
 
-def test_everywhere_messages_come_first_and_three_are_enough(support_client):
+def test_snippets_of_messages_come_before_those_of_errors(support_client):
     session = make_session()
     make_task(make_run(session), session, errors=Json("needle"))
     for _ in range(2):
@@ -232,7 +276,7 @@ def test_a_tool_is_found_by_its_name(support_client):
     assert found.url == reverse("conversations:task", args=[session.id, task.id])
 
 
-def test_a_page_whose_snippets_take_too_long_lacks_only_them(support_client, monkeypatch):
+def test_if_snippets_take_too_long_the_page_appears_without_them(support_client, monkeypatch):
     monkeypatch.setattr("conversations.listing.snippets.SECONDS", 0.02)
     make_message(make_session(), content="needle")
     with slowed("strpos") as slow:
@@ -241,7 +285,7 @@ def test_a_page_whose_snippets_take_too_long_lacks_only_them(support_client, mon
     assert response.context["rows"][0].snippets == []
 
 
-# What went wrong
+# The newest problem
 
 
 def tool_error(session, result, name="restart_device", run=None, **fields):
@@ -249,7 +293,7 @@ def tool_error(session, result, name="restart_device", run=None, **fields):
     return make_task(run or make_run(session), session, name, "tool_call", output=output, **fields)
 
 
-def test_a_failed_run_is_told_by_what_its_model_call_said(support_client):
+def test_a_failed_run_shows_the_error_of_its_model_call(support_client):
     session = make_session()
     run = make_run(session, output_data=None)
     said = Json({"error": {"message": "provider said 500"}})
@@ -258,32 +302,32 @@ def test_a_failed_run_is_told_by_what_its_model_call_said(support_client):
     assert "run failed: 500: provider said 500" in text(get(support_client))
 
 
-def test_a_failure_in_a_run_that_went_on_is_told_with_its_name(support_client):
+def test_a_problem_in_a_completed_run_has_the_name_of_its_step(support_client):
     session = make_session()
     tool_error(session, "Error: device offline")
     assert row(support_client).newest_problem == "tool restart_device: device offline"
 
 
-def test_a_task_error_is_told_with_the_tasks_name(support_client):
+def test_a_task_error_has_the_name_of_its_task(support_client):
     session = make_session()
     make_task(make_run(session), session, "x", errors=Json([{"message": "no \n such\tcoach"}]))
     assert row(support_client).newest_problem == "task x: no such coach"
 
 
-def test_a_tool_that_failed_in_the_run_that_failed(support_client):
+def test_a_failed_run_shows_the_error_of_its_tool(support_client):
     session = make_session()
     tool_error(session, "Error: offline", run=make_run(session, output_data=None))
     assert row(support_client).newest_problem == "run failed: tool restart_device: offline"
 
 
-def test_an_older_runs_failure_is_not_the_last_runs(support_client):
+def test_a_failure_of_an_older_run_is_not_shown_as_the_last_runs(support_client):
     session = make_session()
     tool_error(session, "Error: offline")
     make_run(session, output_data=None)
     assert row(support_client).newest_problem == "tool restart_device: offline"
 
 
-def test_the_newest_failure_of_all_kinds_is_told(support_client):
+def test_the_newest_problem_of_all_kinds_is_shown(support_client):
     session = make_session()
     now = timezone.now()
     run = make_run(session)
@@ -299,33 +343,33 @@ def test_the_newest_failure_of_all_kinds_is_told(support_client):
     ("errors", "words"),
     [("", "task step"), ([None], "task step: [null]"), ({}, "task step: {}"), (0, "task step: 0")],
 )
-def test_a_failure_without_words_still_has_a_name(support_client, errors, words):
+def test_a_problem_without_text_shows_its_name(support_client, errors, words):
     session = make_session()
     make_task(make_run(session), session, errors=Json(errors))
     assert row(support_client).newest_problem == words
 
 
-def test_a_failure_without_a_name(support_client):
+def test_a_problem_without_a_name_shows_its_text(support_client):
     session = make_session()
     make_task(make_run(session), session, None, errors=Json("why"))
     assert row(support_client).newest_problem == "task: why"
 
 
-def test_long_words_are_cut(support_client):
+def test_long_texts_are_cut(support_client):
     session = make_session()
     tool_error(session, "Error: " + "ü" * 500_000, "n" * 5000)
     newest_problem = row(support_client).newest_problem
     assert newest_problem == f"tool {'n' * 60}: {'ü' * (160 - 67)}…"
 
 
-def test_hostile_words_are_text(support_client):
+def test_hostile_texts_stay_text(support_client):
     session = make_session(make_agent("<i>"), external_id="<u>")
     tool_error(session, "Error: <script>alert(1)</script></a> %s {0}", "<b>")
     html = get(support_client).content.decode()
     assert "tool &lt;b&gt;: &lt;script&gt;alert(1)&lt;/script&gt;&lt;/a&gt; %s {0}" in html
 
 
-def test_healthy_rows_have_none(support_client):
+def test_rows_without_problems_show_none(support_client):
     session = make_session()
     run = make_run(session)
     make_task(run, session, errors=Json([]), node_type="tool_call", output=Json({"result": "ok"}))
@@ -337,7 +381,7 @@ def test_healthy_rows_have_none(support_client):
     assert 'class="newest-problem"' not in response.content.decode()
 
 
-def test_a_page_whose_troubles_take_too_long_lacks_only_them(support_client, monkeypatch):
+def test_if_problems_take_too_long_the_page_appears_without_them(support_client, monkeypatch):
     monkeypatch.setattr("conversations.listing.snippets.SECONDS", 0.02)
     tool_error(make_session(), "Error: offline")
     with slowed("LATERAL") as slow:

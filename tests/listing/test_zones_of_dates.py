@@ -1,4 +1,4 @@
-"""Dates name the zone they are read in, so that a link shows the same rows to everybody."""
+"""Links with dates name a time zone, so they show the same rows to everybody."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -20,20 +20,20 @@ from ..support.pages import HTMX, LIST, get, text, url
 
 pytestmark = pytest.mark.django_db
 TOKYO, TALLINN = "Asia/Tokyo", "Europe/Tallinn"
-# The first of June in Tokyo, still May elsewhere.
+# 1 June in Tokyo, still 31 May in the other time zones.
 EVENING = datetime(2026, 5, 31, 20, tzinfo=UTC)
 JUNE = {"start_date": "2026-06-01", "end_date": "2026-06-30"}
 
 
 def links(response, *paths) -> list[dict]:
-    """The parameters of each link to the path, by default the page's own, and of htmx's."""
+    """The parameters of all links and hx-get attributes with one of these paths, or the list's."""
     html = response.content.decode()
     parts = [part.split('"')[0] for part in html.replace('hx-get="', 'href="').split('href="')[1:]]
     found = [urlsplit(unescape(part)) for part in parts]
     return [parse_qs(each.query) for each in found if each.path in (paths or ("", LIST))]
 
 
-def test_a_page_with_dates_names_its_zone_and_its_links_carry_it(support_client):
+def test_a_page_with_dates_names_the_zone_in_text_and_links(support_client):
     session = make_session(created_at=datetime(2026, 6, 1, tzinfo=UTC))
     support_client.cookies["timezone"] = TOKYO
     page = get(support_client, **JUNE)
@@ -48,7 +48,7 @@ def test_a_page_with_dates_names_its_zone_and_its_links_carry_it(support_client)
     assert "tz=Asia%2FTokyo" in pushed["HX-Push-Url"]
 
 
-def test_without_dates_no_zone_is_named_or_carried(support_client):
+def test_without_dates_neither_text_nor_links_name_a_zone(support_client):
     make_session()
     for query in ({}, {"tz": TOKYO}, {"tz": ""}):
         page = get(support_client, search="", **query)
@@ -56,12 +56,12 @@ def test_without_dates_no_zone_is_named_or_carried(support_client):
         assert len(listed(page)) == 1
         assert "Dates are in" not in text(page)
         assert page.context["query"] == ""
-        # Links to recent days have both.
+        # Links to recent days have both dates and a time zone.
         assert all("active_from" in each for each in links(page) if "tz" in each)
         assert page.context["chips"] == []
 
 
-def test_the_zone_goes_with_the_last_date(support_client):
+def test_removing_the_last_date_removes_the_zone(support_client):
     page = get(support_client, start_date="2026-06-01", search="hello", tz=TOKYO)
     by_label = {chip["label"]: chip["without"] for chip in page.context["chips"]}
     assert by_label == {
@@ -84,7 +84,7 @@ def test_a_shared_link_shows_the_same_rows_to_everybody(support_client, cookie):
     assert get(support_client, NEW, since=since, tz=TOKYO, **day).json()["new"] == "1"
 
 
-def test_the_page_shows_times_in_that_zone_and_the_next_one_does_not(support_client):
+def test_only_the_page_with_the_zone_shows_times_in_it(support_client):
     session = make_session(created_at=EVENING, updated_at=EVENING)
     support_client.cookies["timezone"] = TALLINN
     page = get(support_client, tz=TOKYO, **JUNE).content.decode()
@@ -96,15 +96,15 @@ def test_the_page_shows_times_in_that_zone_and_the_next_one_does_not(support_cli
     assert timezone.get_current_timezone_name() == "UTC"
 
 
-def test_dates_of_another_zone_can_be_read_in_ones_own(support_client):
+def test_a_link_switches_to_the_viewers_own_zone(support_client):
     support_client.cookies["timezone"] = TALLINN
     page = get(support_client, tz=TOKYO, **JUNE)
-    assert "Dates are in Asia/Tokyo , read them in Europe/Tallinn" in text(page)
+    assert "Dates are in Asia/Tokyo . Use Europe/Tallinn instead" in text(page)
     assert page.context["zone"]["other"]["query"] == (
         "start_date=2026-06-01&end_date=2026-06-30&tz=Europe%2FTallinn"
     )
     page = get(support_client, tz=TALLINN, **JUNE)
-    assert "read them in" not in text(page)
+    assert "instead" not in text(page)
 
 
 def test_neighbours_are_those_of_the_list(support_client):
@@ -130,12 +130,12 @@ def test_an_unknown_zone_is_explained_and_matches_nothing(support_client, tz, da
     assert get(support_client, COUNTS, tz=tz, **dates).context.get("total") is None
 
 
-def test_two_zones_are_one_too_many(support_client):
+def test_two_zones_are_refused(support_client):
     page = get(support_client, f"{LIST}?tz=UTC&tz=Asia/Tokyo&start_date=2026-06-01")
     assert "“tz” is given twice." in text(page)
 
 
-def test_the_command_takes_the_zone(tmp_path):
+def test_the_export_command_accepts_a_zone(tmp_path):
     make_session(created_at=EVENING)
     path = tmp_path / "file"
     for options, number in (({"tz": TOKYO}, 1), ({}, 0)):
@@ -145,12 +145,12 @@ def test_the_command_takes_the_zone(tmp_path):
         call_command("export_conversations", tz="Mars", output=str(path))
 
 
-# Days on which clocks change
+# Days when clocks change
 
 BERLIN = "Europe/Berlin"
 
 
-def test_two_to_three_holds_both_half_past_two(support_client):
+def test_a_repeated_hour_is_included_twice(support_client):
     half_past = [datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in (0, 1)]
     for at in half_past:
         make_session(created_at=at, updated_at=at)
@@ -161,7 +161,7 @@ def test_two_to_three_holds_both_half_past_two(support_client):
     assert [row.created_at for row in found] == half_past[::-1]
 
 
-def test_a_time_that_clocks_skip_is_the_first_moment_after(support_client):
+def test_a_skipped_time_means_the_first_moment_after_it(support_client):
     change = datetime(2026, 3, 29, 1, tzinfo=UTC)
     before, after = (
         make_session(created_at=at, updated_at=at)
@@ -173,10 +173,10 @@ def test_a_time_that_clocks_skip_is_the_first_moment_after(support_client):
     assert match(support_client, start_date=skipped, end_date=skipped, tz=BERLIN) == []
 
 
-# Names of zones are Python's business
+# Only Python uses names of zones, never PostgreSQL
 
 
-def test_no_statement_names_a_zone(support_client):
+def test_no_sql_statement_names_a_zone(support_client):
     session = make_conversation()
     support_client.cookies["timezone"] = "Asia/Calcutta"
     dates = {"start_date": "2026-01-01", "end_date": "2026-12-31T10:00", "problem": "any"}

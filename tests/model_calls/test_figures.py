@@ -1,7 +1,8 @@
-"""Tokens and money are the same wherever they stand: the sum over the calls."""
+"""Tokens and costs are the same wherever they are shown: the sum over the calls."""
 
 import re
 from decimal import Decimal
+from html import unescape
 
 import pytest
 from hypothesis import given
@@ -45,7 +46,7 @@ def test_every_place_shows_the_sum_over_the_calls(client, support_client, runs):
     total = sum(by_run)
 
     def page(path):
-        return support_client.get(path).content.decode()
+        return support_client.get(path).content.decode().replace("\xa0", " ")
 
     [row] = re.findall(rf'<a class="row[^>]*/{session.id}/.*?</a>', page("/conversations/"), re.S)
     assert sum(numbers(rf"<b>{NUMBER}</b> token", row)) == total
@@ -119,7 +120,7 @@ EMBEDDING = {
         (
             [{**EMBEDDING, "model": "gemini/gemini-embedding-001", "total_tokens": 0}, FLASH],
             "2 model calls, 2,941 tokens, 1,939 for reasoning, at least $0.0053 "
-            "(without 1 embedding that nobody counted; list prices",
+            "(without 1 embedding whose tokens were not counted; list prices",
             "cost n/a · 1.5",
         ),
         (
@@ -150,15 +151,16 @@ def test_the_words_of_the_header_and_of_a_call(support_client, calls, header, li
     for call in calls:
         make_model_call(session, run, duration_seconds="1.5", **call)
     pages = [
-        re.sub(r"<[^>]+>", "", support_client.get(path).content.decode()).replace("&lt;", "<")
+        unescape(re.sub(r"<[^>]+>", "", support_client.get(path).content.decode()))
         for path in (f"/conversations/{session.id}/", f"/conversations/{session.id}/runs/{run.id}/")
     ]
+    pages = [page.replace("\xa0", " ") for page in pages]
     assert header in pages[0]
     assert header in pages[1]
     assert line in pages[1]
 
 
-def test_files_have_what_the_header_says_of_uncounted_embeddings(support_client):
+def test_files_and_header_agree_about_uncounted_embeddings(support_client):
     session, other = make_session(), make_session()
     uncounted = {**EMBEDDING, "model": "gemini/gemini-embedding-001", "total_tokens": 0}
     for call in (uncounted, FLASH):
@@ -170,7 +172,7 @@ def test_files_have_what_the_header_says_of_uncounted_embeddings(support_client)
         assert found[str(other.id)]["cost"] in (None, "")
 
 
-def test_a_call_that_failed_without_tokens_says_nothing_of_money(support_client):
+def test_a_failed_call_without_tokens_shows_no_cost(support_client):
     session = make_session()
     run = make_run(session)
     make_model_call(session, run, model="openai/gpt-4o", response_code=429)
@@ -182,19 +184,17 @@ def test_a_call_that_failed_without_tokens_says_nothing_of_money(support_client)
 def test_masking_hides_a_models_name_and_changes_no_figure(viewer_client, settings):
     session = make_session()
     run = make_run(session)
-    # Anthropic's by its name, until that is masked.
+    # Anthropic's, by a name that masking hides.
     make_model_call(session, run, **{**CACHED, "model": "claude@planted-mail.example"})
     path = f"/conversations/{session.id}/runs/{run.id}/"
     with masking_on(settings):
         shown = viewer_client.get(path).content.decode()
     assert "claude@" not in shown
-    assert len(re.findall("8,500 tokens", shown)) == 2
+    assert len(re.findall("8,500[ \xa0]tokens", shown)) == 2
 
 
 @pytest.mark.parametrize("number", ["0002", "0003", "0004", "0005", "0006"])
-def test_files_have_tokens_wherever_calls_name_their_conversation(
-    support_client, at_revision, number
-):
+def test_files_have_tokens_from_the_revision_that_links_calls(support_client, at_revision, number):
     make_model_call(make_session(), **FLASH)
     at_revision(number)
     [row] = rows(support_client, "conversations.jsonl")

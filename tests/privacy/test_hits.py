@@ -1,4 +1,4 @@
-"""Searching tells somebody who does not see personal data nothing of what is masked."""
+"""Searching reveals nothing of masked text to users who do not see personal data."""
 
 import random
 import re
@@ -10,7 +10,7 @@ from django.test import Client
 from conversations.agentdb import normal_form
 from conversations.listing.counts import UP_TO
 from conversations.models import ChatMessage
-from conversations.selection.conditions import with_hits
+from conversations.selection.words import with_hits
 from privacy import hits, masking
 from privacy.personal_data import mask
 
@@ -59,14 +59,14 @@ HARMLESS = [
 
 
 def spans(whole: str) -> list[tuple[int, int]]:
-    """Where in a text the masked parts are."""
+    """Positions of the masked parts of a text."""
     kept = re.split(r"\[(?:e-mail|phone|card|IBAN)\]", kinds(mask(whole)))
     found = re.fullmatch("(.+?)".join(map(re.escape, kept)), whole, re.DOTALL)
     return [found.span(number) for number in range(1, len(kept))]
 
 
 def is_partial(whole: str, term: str) -> bool:
-    """Whether each place where the term is found cuts through something masked."""
+    """Whether every hit for the term cuts through something masked."""
     return all(
         any(
             start < last and end > first and not (start <= first and end >= last)
@@ -78,8 +78,8 @@ def is_partial(whole: str, term: str) -> bool:
 
 
 @pytest.mark.slow
-def test_no_piece_of_what_is_masked_is_found():
-    """Pieces of texts that hold one piece of personal data among harmless words."""
+def test_no_part_of_masked_text_is_found():
+    """Parts of texts with one piece of personal data among harmless words."""
     chance = random.Random(4)
     asked = found = may_count = 0
     with connections["agents"].cursor() as cursor:
@@ -99,14 +99,14 @@ def test_no_piece_of_what_is_masked_is_found():
             may_count += not partial
             asked += 1
             found += is_found
-    # It is not that nothing is ever found.
+    # Guards against finding nothing at all.
     assert asked > 3_000
     assert found > may_count * 0.49
 
 
 @pytest.mark.parametrize("whole", PERSONAL)
 @pytest.mark.parametrize("around", ["{}", "It is {} today.", "({})", "{}."])
-def test_whoever_knows_all_of_it_finds_it(whole, around):
+def test_a_whole_value_is_found_by_whoever_knows_it(whole, around):
     term = whole.removeprefix("phone: ").removeprefix("電話 ")
     with connections["agents"].cursor() as cursor:
         cursor.execute("SELECT %s ~* %s", [around.format(whole), hits.pattern(term.upper())])
@@ -121,7 +121,7 @@ def test_whoever_knows_all_of_it_finds_it(whole, around):
         *[("write to jane", "jane"), ("ärger mit Öl", "ÖL"), ("see https://x.example/a", "x.ex")],
     ],
 )
-def test_other_words_are_found_as_ever(whole, term):
+def test_other_words_are_found_as_usual(whole, term):
     with connections["agents"].cursor() as cursor:
         cursor.execute("SELECT %s ~* %s", [whole, hits.pattern(term)])
         assert cursor.fetchall() == [(True,)]
@@ -131,7 +131,7 @@ def test_other_words_are_found_as_ever(whole, term):
     "whole",
     ["**jane**@example.com", "jane@**example**.com", "jane&#64;example.com", "jane&commat;x.com"],
 )
-def test_nor_of_what_markdown_makes_an_address(whole):
+def test_no_part_is_found_of_an_address_made_by_markdown(whole):
     with connections["agents"].cursor() as cursor:
         for term in ("ja", "jane", "exam", "example", "x.com", whole[3:-2]):
             cursor.execute("SELECT %s ~* %s", [f"to {whole} now", hits.pattern(term)])
@@ -174,12 +174,12 @@ def test_a_guess_finds_nothing_on_any_page(masked, support_client, session, gues
 
 @pytest.mark.parametrize("scope", ["", "all"])
 @pytest.mark.parametrize("known", ["jane.doe@example.com", "+372 5123 4567", "refund"])
-def test_what_is_known_is_found(masked, session, known, scope):
-    # Without opening it, as what is an external id does.
+def test_a_known_value_is_found(masked, session, known, scope):
+    # Without opening it, as happens for an external id.
     assert match(masked, search=known, scope=scope, go="0") == [session.id]
 
 
-def test_whoever_sees_personal_data_finds_every_piece(admin_client, settings, session):
+def test_users_who_see_personal_data_find_every_part(admin_client, settings, session):
     settings.MASK_PERSONAL_DATA = True
     for guess in GUESSES:
         assert match(admin_client, search=guess) == [session.id]
@@ -194,7 +194,7 @@ def test_no_message_is_scrolled_to_for_a_guess(masked, session):
     assert re.search(r'class="message[^"]*focus', masked.get(page + "refund").content.decode())
 
 
-def test_numbers_are_not_shared_with_whoever_sees_more(masked, session, monkeypatch):
+def test_cached_numbers_are_not_shared_with_users_who_see_more(masked, session, monkeypatch):
     admin_client = Client()
     let_in(admin_client, make_user("boss", "Admin", password=None))
     monkeypatch.setattr("conversations.listing.counts.CACHE_SECONDS", 60)
@@ -203,13 +203,13 @@ def test_numbers_are_not_shared_with_whoever_sees_more(masked, session, monkeypa
         assert "0 conversations" in text(get(masked, COUNTS, **query))
 
 
-def test_no_snippet_tells_of_a_hit_that_does_not_count(masked, session):
+def test_snippets_do_not_show_hits_that_do_not_count(masked, session):
     make_message(session, content="example.com is down")
     [row] = get(masked, search="example.c").context["rows"]
     assert [re.sub("<.*?>", "", each.html) for each in row.snippets] == ["example.com is down"]
 
 
-def test_an_external_id_is_found_as_a_whole_alone(masked, session):
+def test_an_external_id_is_found_only_as_a_whole(masked, session):
     for end in range(1, len(session.external_id)):
         assert match(masked, external_id=session.external_id[:end]) == []
     assert match(masked, external_id=session.external_id) == [session.id]
@@ -255,8 +255,9 @@ SPELT = [
 ]
 
 
-def test_no_piece_of_what_is_masked_is_found_in_its_normal_form(session):
-    """Whatever the spelling of either, a hit in what the page masks does not count."""
+@pytest.mark.slow
+def test_no_part_of_masked_text_is_found_in_normal_form(session):
+    """However text and search are spelled, a hit inside masked text does not count."""
     chance = random.Random(5)
     asked = found = 0
     messages = ChatMessage.objects.all()
@@ -290,7 +291,7 @@ def test_no_piece_of_what_is_masked_is_found_in_its_normal_form(session):
 @pytest.mark.parametrize(
     "known", ["Jane.Doe@Example.com", "+372\u00a0\uff15123 4567", "REFUND want"]
 )
-def test_what_is_known_is_found_in_another_spelling(masked, session, known):
+def test_a_known_value_is_found_in_another_spelling(masked, session, known):
     assert match(masked, search=known, go="0") == [session.id]
     assert match(masked, search=known, scope="all") == [session.id]
 

@@ -1,4 +1,4 @@
-"""How much personal data is found in labelled texts, and how much else is taken for it."""
+"""How much personal data is found in labelled texts, and how much else is mistaken for it."""
 
 import json
 from collections import Counter
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from privacy.personal_data import found, mask
 
-# Texts as agents, their users and their logs write them: {kind, text, what must be masked}.
+# Texts as agents, users and logs write them: {kind, text, what must be masked}.
 LABELLED = json.loads((Path(__file__).parent / "labelled.json").read_text())
 
 
@@ -18,7 +18,7 @@ def is_right(each: dict) -> bool:
     return masked != each["text"] and not any(piece in masked for piece in pieces if len(piece) > 3)
 
 
-def test_it_is_found_and_other_things_are_left_alone():
+def test_personal_data_is_found_and_other_things_are_left_alone():
     counts = Counter(each["kind"] for each in LABELLED)
     assert counts["phone"] >= 250
     assert counts["harmless"] >= 250
@@ -31,7 +31,7 @@ def test_it_is_found_and_other_things_are_left_alone():
     assert len(wrong) - len(missed) <= counts["harmless"] / 100, told
 
 
-def test_what_is_found_can_be_listed():
+def test_found_personal_data_can_be_listed():
     text = 'Write to a@b.example or "+372 5123 4567", card 4111 1111 1111 1111'
     values = [("e-mail", "a@b.example"), ("phone", "+372 5123 4567")]
     assert list(found(text)) == [*values, ("card", "4111 1111 1111 1111")]

@@ -1,4 +1,4 @@
-"""Masked people can be told apart, and nobody can tell who they are."""
+"""Masked people can be told apart, but nobody can tell who they are."""
 
 import json
 import random
@@ -45,7 +45,7 @@ def key(settings):
 
 
 def text_of(chance: random.Random, length: int = 8) -> str:
-    """Values among words."""
+    """A text with values among other words."""
     values = [value for _, value in KINDS]
     chosen = (chance.choice(values if chance.random() < 0.4 else WORDS) for _ in range(length))
     return chance.choice([", ", "; ", " | "]).join(chosen)
@@ -59,7 +59,7 @@ def test_each_spelling_of_a_value_has_one_stand_in(kind, value):
 
 
 @pytest.mark.parametrize(("kind", "value"), KINDS)
-def test_a_spelling_in_a_text_has_it_too(kind, value):
+def test_a_spelling_in_a_text_has_the_same_stand_in(kind, value):
     if kind == "phone":
         value = f"phone: {value}"
     assert found_in(mask(f"It is {value} today")) == [stand_in(kind, SPELLINGS[kind][0])]
@@ -77,40 +77,40 @@ def test_other_values_and_other_kinds_have_other_stand_ins():
     assert stand_in("phone", "+372 5123 4567") != stand_in("phone", "+372 5123 4568")
 
 
-def test_it_depends_on_the_key_of_the_site_and_on_no_key_that_changes(settings):
+def test_stand_ins_depend_on_the_key_that_never_changes(settings):
     jane = stand_in("e-mail", "jane@example.com")
     settings.SECRET_KEY = "another"
     assert stand_in("e-mail", "jane@example.com") == jane
     settings.AUDIT_KEY = "l" * 50
     assert stand_in("e-mail", "jane@example.com") != jane
-    # Where there is none, as for the audit trail.
+    # Without AUDIT_KEY, SECRET_KEY is used, as for the audit trail.
     settings.AUDIT_KEY = ""
     without = stand_in("e-mail", "jane@example.com")
     settings.SECRET_KEY = "yet another"
     assert len({jane, without, stand_in("e-mail", "jane@example.com")}) == 3
 
 
-def test_among_10_000_people_two_are_hardly_ever_the_same():
-    # The birthday bound.
+def test_among_10_000_people_two_are_hardly_ever_alike():
+    # By the birthday bound.
     assert 10_000 * 9_999 / 2 / len(stand_ins.LETTERS) ** stand_ins.LENGTH < 1 / 100
     made = {stand_in("phone", f"+3725{number:07}") for number in range(10_000)}
     assert len(made) == 10_000
-    # Each place has each letter.
+    # Each letter occurs at each position.
     for place in zip(*(each[7:-1].replace("-", "") for each in made), strict=True):
         assert set(place) == set(stand_ins.LETTERS)
 
 
-def test_no_letter_looks_like_another_or_makes_a_number_or_a_word():
+def test_letters_form_neither_numbers_nor_words():
     assert set(stand_ins.LETTERS).isdisjoint("0123456789AEIOUY")
     assert len(set(stand_ins.LETTERS)) == len(stand_ins.LETTERS)
 
 
-def test_what_was_left_out_of_a_value_leaves_its_kind_alone():
+def test_an_incomplete_value_shows_only_its_kind():
     assert mask("no such user …@example.com") == "no such user [e-mail]"
     assert mask("no such user jane.…@example.com") == "no such user [e-mail]"
 
 
-def test_long_values_are_not_kept_in_memory():
+def test_long_values_are_not_cached():
     stand_ins.made_of.cache_clear()
     stand_in("phone", "+" + "1" * 200)
     assert stand_ins.made_of.cache_info().currsize == 0
@@ -130,12 +130,12 @@ def test_masking_a_masked_text_changes_nothing(seed):
         whole = text_of(chance)
         masked = mask(whole)
         assert mask(masked) == masked, whole
-        # Nor does what a cut leaves out begin in a stand-in.
+        # Nor does cutting leave part of a stand-in.
         assert found_in(mask(f"x {masked} x", cut_start=True, cut_end=True)) == found_in(masked)
 
 
 @pytest.mark.parametrize("around", ["{}", "phone {}", "{} 12", "tel: {}, 5", '["{}"]', "{}{}"])
-def test_a_stand_in_is_never_taken_for_anything_else(around):
+def test_a_stand_in_is_never_masked(around):
     for number in range(1_000):
         for kind in SPELLINGS:
             made = stand_in(kind, str(number))
@@ -144,8 +144,8 @@ def test_a_stand_in_is_never_taken_for_anything_else(around):
                 assert mask(text) == text
 
 
-def test_a_stand_in_says_nothing_of_the_number_beside_it():
-    # It holds the word "phone", and its letters may be those of another.
+def test_a_stand_in_says_nothing_about_the_next_number():
+    # It contains the word "phone", and its letters may look like those of another word.
     for kind in SPELLINGS:
         for number in range(300):
             made = stand_in(kind, str(number))
@@ -156,7 +156,7 @@ def test_a_stand_in_says_nothing_of_the_number_beside_it():
     for key in (mask("+372 5123 4567"), short(mask("+372 5123 4567"))):
         document = json.dumps({key: 12345678})
         assert mask_json(document) == document
-    # Words around an address do.
+    # Words around an address still count.
     assert len(found_in(mask("phone of jane@example.com: 12345678"))) == 2
 
 
@@ -184,7 +184,7 @@ WHOLE = (
 
 
 @pytest.mark.parametrize("place", range(1, len(WHOLE)))
-def test_no_part_of_a_value_has_one(place):
+def test_parts_of_a_value_have_no_stand_in(place):
     whole = set(found_in(mask(WHOLE)))
     assert len(whole) == 4
     assert set(found_in(mask(WHOLE[:place], cut_end=True))) <= whole
@@ -219,7 +219,7 @@ def conversation_of(agent, address: str):
 
 
 @pytest.mark.django_db
-def test_one_person_is_the_same_on_all_pages_and_in_all_files(masked, support_client):
+def test_a_person_has_one_stand_in_on_all_pages_and_in_all_files(masked, support_client):
     agent = make_agent("Shop")
     expected = {stand_in("phone", PHONE), stand_in("card", CARD), stand_in("IBAN", IBAN)}
     people = {each: stand_in("e-mail", each) for each in (JANE, JOHN)}
@@ -251,7 +251,7 @@ def test_one_person_is_the_same_on_all_pages_and_in_all_files(masked, support_cl
                 assert page.kept <= whole, path
         page = support_client.get(here).content.decode()
         assert re.search(rf"<title>\s*{re.escape(short(people[address]))}", page)
-        assert f'<h1 dir="auto">{short(people[address])}</h1>' in page
+        assert f'<h1 dir="auto" tabindex="-1">{short(people[address])}</h1>' in page
     both = {*map(short, people.values())}
     for headers in ({}, HTMX):
         query = {"search": "noted"}
@@ -269,7 +269,7 @@ def test_one_person_is_the_same_on_all_pages_and_in_all_files(masked, support_cl
 
 
 @pytest.mark.django_db
-def test_chips_and_forms_hold_what_was_typed(masked, support_client):
+def test_chips_and_forms_keep_the_typed_text(masked, support_client):
     session, _ = conversation_of(make_agent("Shop"), JANE)
     query = urlencode({"external_id": JANE})
     page = support_client.get(f"/conversations/?{query}").content.decode()
@@ -281,24 +281,24 @@ def test_chips_and_forms_hold_what_was_typed(masked, support_client):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["error", "search", "external_id", "external_id_is"])
-def test_nobody_learns_the_stand_in_of_what_they_type(masked, support_client, name):
-    """Else whoever sees one could try all numbers until one has the same."""
+def test_typed_values_are_not_shown_as_stand_ins(masked, support_client, name):
+    """Otherwise, whoever sees a stand-in could try all numbers until one gives the same."""
     for path in ("", "counts/"):
         query = urlencode({name: f"look-up: {JANE} has no account here"})
         page = unescape(support_client.get(f"/conversations/{path}?{query}").content.decode())
         assert found_in(page) == []
 
 
-# Searching for one
+# Searching for a stand-in
 
-SENTENCE = "so a search cannot find them"
+SENTENCE = "so a search can’t find them"
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("form", ["{}", "  {} ", "refund {}", "BARE", "bare", "joined", "open"])
 @pytest.mark.parametrize("shown", [str, short])
 @pytest.mark.parametrize("name", ["search", "external_id"])
-def test_whoever_searches_for_a_stand_in_reads_why_nothing_is_found(
+def test_a_search_for_a_stand_in_explains_why_nothing_is_found(
     masked, support_client, form, shown, name
 ):
     conversation_of(make_agent("Shop"), JANE)
@@ -314,7 +314,7 @@ def test_whoever_searches_for_a_stand_in_reads_why_nothing_is_found(
 
 
 @pytest.mark.django_db
-def test_whoever_searches_for_anything_else_does_not(masked, support_client):
+def test_other_searches_have_no_such_explanation(masked, support_client):
     make_message(make_session(), content="refund")
     words = ("refund", "nothing", "[phone]", "e-mail", JANE, "HTTP-WORLD", "ab-HTTP-WRLD-x")
     for typed in (*words, "HTTP", "phone HTTPS", "phone html page"):

@@ -1,4 +1,4 @@
-"""One object in the registry of problems is all that a new kind needs."""
+"""A new kind of problem needs just one object in the registry."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def slow(another):
 
 
 @pytest.mark.parametrize("indexed", [False, True])
-def test_it_is_found_everywhere(slow, support_client, indexed):
+def test_a_new_kind_shows_up_everywhere(slow, support_client, indexed):
     session = slow
     if indexed:
         build_indexes()
@@ -83,7 +83,7 @@ def test_its_indexes_are_listed_and_may_be_dropped(another):
     assert names <= catalogue.known_names()
 
 
-def test_names_differ_and_every_kind_of_run_is_a_status():
+def test_names_are_unique_and_every_kind_of_run_has_a_status():
     names = [kind.name for kind in kinds.KINDS]
     assert len(set(names)) == len(names)
     assert "any" not in names

@@ -1,4 +1,4 @@
-"""What an error says: its sentence, and which errors are the same."""
+"""The sentence in an error text, and which errors count as equal."""
 
 import json
 
@@ -80,6 +80,7 @@ def said():
     return sorted(group.words for group in errors.errors(5).groups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
@@ -194,7 +195,7 @@ def test_the_sentence_of_an_error_is_found(value, sentence, support_client):
         (f"Error executing python_tool 'step': {TRACEBACK}", "ValueError: no such order"),
     ],
 )
-def test_texts_that_quote_a_document_say_its_sentence(words, sentence):
+def test_texts_that_quote_a_document_give_its_sentence(words, sentence):
     tool_error(words)
     [found] = said()
     assert sentence in found
@@ -221,12 +222,13 @@ def test_texts_that_quote_a_document_say_its_sentence(words, sentence):
         (["one", "two"], 500, "500: one"),
     ],
 )
-def test_a_model_call_tells_its_status_once(value, code, words):
+def test_a_model_call_shows_its_status_once(value, code, words):
     model_error(value, code)
     [found] = said()
     assert found.startswith(words) or found.endswith(words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -256,7 +258,7 @@ def test_a_model_call_tells_its_status_once(value, code, words):
     ],
 )
 @pytest.mark.parametrize("indexed", [False, True])
-def test_unlike_errors_are_two_groups_each_with_its_conversation(
+def test_different_errors_are_two_groups_each_with_its_conversation(
     one, other, indexed, support_client
 ):
     sessions = {task_error(one).id, task_error(other).id}
@@ -297,7 +299,7 @@ def test_response_codes_are_groups(support_client):
     assert {match(support_client, link)[0] for link in links} == {first.id, second.id}
 
 
-def test_rows_and_reasons_say_the_sentence(support_client):
+def test_rows_and_reasons_show_the_sentence(support_client):
     session = make_session()
     run = make_run(session, output_data=NULL)
     make_message(session, content="Hello", run_id=run.id)
@@ -312,7 +314,7 @@ def test_rows_and_reasons_say_the_sentence(support_client):
     assert "msg" not in page
 
 
-def test_what_is_shown_and_what_was_written_are_both_found(support_client):
+def test_both_the_shown_and_the_written_text_are_found(support_client):
     session = task_error({"error": OPENAI})
     traceback = task_error(TRACEBACK)
     assert match(support_client, search="rate_limit_exceeded", scope="all") == [session.id]
@@ -324,7 +326,7 @@ def test_what_is_shown_and_what_was_written_are_both_found(support_client):
 
 
 @pytest.mark.parametrize("indexed", [False, True])
-def test_what_failed_is_part_of_a_message_or_anything(indexed, support_client):
+def test_a_message_names_what_failed_or_anything(indexed, support_client):
     names = ["step", "other", "…", "a: b", "a", None]
     sessions = {}
     for name in names:
@@ -342,10 +344,10 @@ def test_what_failed_is_part_of_a_message_or_anything(indexed, support_client):
     assert match(support_client, error="step") == []
 
 
-def test_a_statement_looks_for_a_sentence_once(support_client):
+def test_a_statement_extracts_a_sentence_once(support_client):
     """
-    An index's condition names it in full, which Errors asks twice: when first, and how often in the
-    period before. Pages read it of few rows.
+    An index condition spells it out in full, and Errors uses it twice: for first seen, and for the
+    number in the period before. Pages read it for few rows.
     """
     build_indexes()
     tool_error("gone")

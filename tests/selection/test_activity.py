@@ -1,4 +1,4 @@
-"""Conversations by when something happened in them: a message, or the beginning of a run."""
+"""Conversations by when something happened in them: a message, or the start of a run."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -48,8 +48,8 @@ def test_the_bounds_are_half_open(support_client, make):
 
 
 @pytest.mark.usefixtures("_found")
-def test_what_its_own_times_have_forgotten_or_never_knew(support_client):
-    """It went on for weeks; its last message came later than updated_at; it was imported later."""
+def test_activity_outside_the_sessions_own_times_is_found(support_client):
+    """It went on for weeks; its last message is later than updated_at; it was imported later."""
     times = {
         "long": (DAY - timedelta(days=20), NEXT + timedelta(days=20)),
         "late": (DAY - timedelta(days=3), DAY - timedelta(minutes=5)),
@@ -67,7 +67,7 @@ def test_what_its_own_times_have_forgotten_or_never_knew(support_client):
     assert match(support_client, **ON_THE_DAY) == wanted
 
 
-def test_files_counts_and_new_arrivals_take_it(support_client):
+def test_files_counts_and_new_arrivals_use_the_filter(support_client):
     active = make_session(updated_at=NEXT)
     make_message(active, created_at=DAY)
     make_run(active, output_data=None, created_at=NEXT)
@@ -84,7 +84,7 @@ def test_files_counts_and_new_arrivals_take_it(support_client):
     assert chips[0]["without"] == "active_until=2026-06-03&tz=UTC"
 
 
-def test_a_time_that_comes_twice_is_the_later_one_as_an_end(support_client):
+def test_an_end_that_occurs_twice_means_the_later_time(support_client):
     made = {}
     for hour in (0, 1):
         made[hour] = make_session()
@@ -100,7 +100,7 @@ def test_a_time_that_comes_twice_is_the_later_one_as_an_end(support_client):
 
 @pytest.fixture
 def late_in_the_day(monkeypatch):
-    """Still the 27th in London, the 28th in Tokyo."""
+    """Still the 27th in London, already the 28th in Tokyo."""
     now = datetime(2026, 11, 27, 20, tzinfo=UTC)
     monkeypatch.setattr(timezone, "now", lambda: now)
     return now
@@ -143,7 +143,7 @@ def test_a_link_to_recent_days_is_chosen_while_its_days_are_shown(
     chosen = [link["label"] for link in page.context["activity"] if link["chosen"]]
     assert chosen == [label]
     assert page.content.decode().count('aria-current="true"') == 2
-    # In another zone it is the same list, and perhaps not today.
+    # In another time zone it is the same list, though perhaps no longer "today".
     support_client.cookies["timezone"] = "Europe/London"
     page = get(support_client, f"{LIST}?{query}")
     assert listed(page) == [made.id]
@@ -157,13 +157,13 @@ def test_recent_days_are_in_the_zone_of_the_other_dates(support_client, late_in_
     )
 
 
-def test_the_list_begins_with_all(support_client):
+def test_without_filters_the_list_shows_all(support_client):
     old = make_session(updated_at=DAY)
     page = get(support_client, headers=HTMX)
     assert listed(page) == [old.id]
 
 
-def test_who_is_limited_to_an_agent_finds_its_activity_alone(client, db):
+def test_an_agent_limit_also_limits_activity(client, db):
     ours, theirs = (make_session(make_agent(name)) for name in ("Ours", "Theirs"))
     for session in (ours, theirs):
         make_message(session, created_at=DAY)

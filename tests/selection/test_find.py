@@ -1,9 +1,10 @@
-"""Pages of the list against a plain model of it, however one has to look back for them."""
+"""Pages of the list compared to a simple model, in every way of looking back for them."""
 
 import random
 import re
 import uuid
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,9 @@ from backoffice.databases.errors import is_timeout
 from conversations.indexes import catalogue, state
 from conversations.models import Session
 from conversations.selection import conditions, find, look_back
+from conversations.selection import matching as selection_matching
 from conversations.selection.filters import ConversationFilter
+from conversations.selection.matching import Part
 from conversations.selection.pagination import Cursor
 
 from ..support.factories import make_agent, make_message, make_session
@@ -24,7 +27,7 @@ from ..support.histories import AGENTS, SAME_ERROR, build_indexes, expected, key
 from ..support.listing import be_patient, listed
 from ..support.pages import get, text
 
-pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 PAGE = 10
 PROBLEMS = ["any", "failed", "running", "interrupted", "model_error", "tool_error", "task_error"]
 NEWEST_FIRST = 'ORDER BY 1 DESC, "sessions"."id" DESC'
@@ -32,7 +35,7 @@ RANGE = {"start_date": "2026-06-03", "end_date": "2026-06-05"}
 ACTIVE = {"active_from": "2026-06-03", "active_until": "2026-06-04"}
 UNTIL = {"end_date": "2026-06-05T12:00"}
 
-# Without conditions on other tables, and with them.
+# Filters without and with conditions on other tables.
 PLAIN = [
     {},
     {"agent": AGENTS[0]},
@@ -65,7 +68,13 @@ CONDITIONED = [
     {"problem": "any", "agent": AGENTS[0], "external_id": "user-"},
     {"error": SAME_ERROR},
     {"error": SAME_ERROR, "problem": "tool_error", **RANGE},
+    {"tool": "step"},
+    {"tool": "step", "step": "failed", **UNTIL},
+    {"node": "step", "agent": AGENTS[0]},
+    {"model": "step", "search": "alpha"},
     {"search": "alpha", "problem": "any"},
+    {"search": "beta", "external_id": "user-1"},
+    {"problem": "failed", "external_id": "user-", **UNTIL},
     {"search": "beta", "problem": "failed", **UNTIL},
     {"search": "off", "scope": "all", "problem": "tool_error", "error": SAME_ERROR},
 ]
@@ -103,7 +112,7 @@ def behind(places, cursor):
 
 
 def check(history, filters, seconds=60, page=PAGE) -> list[Cursor]:
-    """Go through all pages as the list does; each must be right. Returns what was `reached`."""
+    """Go through all pages like the list; each must be right. Returns what was `reached`."""
     wanted = expected(history, filters)
     cursor, seen, ends = None, [], []
     for _ in range(len(history) + 3):
@@ -128,7 +137,7 @@ def check(history, filters, seconds=60, page=PAGE) -> list[Cursor]:
 
 
 class Spy:
-    """What find.collect was asked for, and whether it gave rows."""
+    """Records calls of find.collect, and whether it returned rows."""
 
     def __init__(self, monkeypatch):
         self.given = []
@@ -153,17 +162,18 @@ def collected(monkeypatch):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Small steps, and nothing is worth walking for once a step was taken."""
+    """Makes steps small, and collecting preferable after the first step."""
     monkeypatch.setattr(find, "FIRST_LOOK", 7)
     monkeypatch.setattr(find, "WORTH_WALKING", 0)
+    monkeypatch.setattr(find, "WORTH_COLLECTING", 0)
     monkeypatch.setattr(conditions, "QUICK_PROBES", 7)
-    # The default of its `probes`.
-    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7, ()))
+    # The default of `probes`.
+    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7, (), (), None, None))
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time passes only as a look begins and ends: as much as the list says, then 1 s each."""
+    """Time passes only when a pass begins and ends: the listed seconds, then 1 s each."""
     steps, now = [], SimpleNamespace(elapsed=0.0)
 
     def passing():
@@ -175,7 +185,7 @@ def clock(monkeypatch):
     return steps
 
 
-def test_the_model_has_something_of_everything(history):
+def test_the_history_covers_everything(history):
     for filters in [*PLAIN, *CONDITIONED]:
         found = expected(history, filters)
         assert bool(found) == (filters.get("search") != "missing"), filters
@@ -183,13 +193,54 @@ def test_the_model_has_something_of_everything(history):
     assert any(each.updated_at < each.created_at for each in history)
 
 
-# Walking
+# Probing one by one
 
 
 def test_page_after_page_without_indexes_of_ours(history, collected):
     for filters in [*PLAIN, *CONDITIONED]:
         assert check(history, filters) == []
     assert collected.given == []
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_the_page_above_any_place(short_history, eager, indexed):
+    if indexed:
+        build_indexes()
+    places = [made.place for made in short_history[::7]]
+    for filters in [*PLAIN, *CONDITIONED]:
+        wanted = expected(short_history, filters)
+        for cursor in places:
+            above = [each for each in wanted if key(each) >= key(cursor)][::-1]
+            assert find.newer_page(matching(filters), cursor, PAGE, 60) == above[:PAGE], filters
+
+
+@pytest.mark.parametrize(
+    ("filters", "indexed", "at_most", "few"),
+    [
+        ({"external_id": "user-1"}, True, 300, True),
+        ({"external_id": "user-1", "search": "beta"}, True, 300, True),
+        ({"external_id": "user-1", **UNTIL}, True, 300, True),
+        ({"external_id": "user-1"}, True, 1, False),
+        ({"external_id": "user-1"}, False, 300, False),
+        ({"agent": AGENTS[0]}, True, 300, False),
+    ],
+)
+def test_external_ids_that_begin_alike_are_found_at_once_and_then_sorted(
+    history, monkeypatch, filters, indexed, at_most, few
+):
+    """Walking back from the newest conversation might pass all others first."""
+    monkeypatch.setattr(selection_matching, "WORTH_SORTING_ALIKE", at_most)
+    if indexed:
+        build_indexes()
+    assert check(history, filters) == []
+    above = key(history[0].place)
+    parts = [
+        *matching(filters).parts(None),
+        *matching(filters).parts_above(Cursor(*above)),
+        matching(filters).part(Session.objects.all()),
+    ]
+    assert {part.is_few for part in parts} == {few}
+    assert (" + interval '0'" in str(parts[0].newest_first().query)) == few
 
 
 def test_in_small_steps(short_history, collected, monkeypatch):
@@ -225,7 +276,7 @@ def test_page_after_page_with_all_indexes(history):
         assert check(history, filters) == []
 
 
-def test_few_conversations_are_walked_through_not_collected(short_history, collected):
+def test_few_conversations_are_probed_instead_of_collected(short_history, collected):
     build_indexes()
     for filters in CONDITIONED:
         assert check(short_history, filters) == []
@@ -239,17 +290,73 @@ def test_collecting_gives_the_same_pages(short_history, collected, eager):
         assert check(short_history, filters) == []
         assert None not in collected.given
         if filters.get("search") == "be":
-            # In the middle of a word: no trigram to look up.
+            # In the middle of a word, so there is no trigram to look up.
             assert collected.given == []
         elif filters != {"search": "ALPHA"}:
             assert collected.given != [], filters
+
+
+def test_matches_are_collected_as_soon_as_a_look_back_finds_nothing(collected, monkeypatch):
+    monkeypatch.setattr(find, "FIRST_LOOK", 7)
+    monkeypatch.setattr(find, "WORTH_WALKING", 0)
+    monkeypatch.setattr(find, "WORTH_COLLECTING", 0)
+    history = make_history(seed=1, size=60)
+    build_indexes()
+    newest = sorted(history, key=lambda made: key(made.place))[-7:]
+    assert not any("task_error" in made.problems for made in newest)
+    assert any("alpha" in made.words for made in newest)
+    for filters, number in (({"problem": "task_error"}, 1), ({"search": "alpha"}, 0)):
+        collected.given.clear()
+        check(history, filters, page=60)
+        assert len(collected.given) == number, filters
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A condition of which PostgreSQL expects a number of rows."""
+
+    number: int
+    indexed: bool = True
+    covered_by: tuple[str, ...] = ()
+
+    def expected_rows(self):
+        return self.number
+
+
+def rarest(given: list[Rows]) -> list[bool]:
+    found = find.rarest(Part(Session.objects.all()), given)
+    return [each in found for each in given]
+
+
+@pytest.mark.parametrize(
+    ("given", "are_rare"),
+    [
+        ([Rows(50_000)], [True]),
+        ([Rows(50_000, indexed=False)], [False]),
+        ([Rows(100), Rows(50_000)], [True, False]),
+        ([Rows(50_000), Rows(100)], [False, True]),
+        # Probing would take longer.
+        ([Rows(100), Rows(1_500)], [True, True]),
+        ([Rows(100), Rows(1_500, covered_by=("index",))], [True, False]),
+        ([Rows(100, indexed=False), Rows(50_000)], [False, True]),
+    ],
+)
+def test_only_the_rarest_conditions_are_collected(monkeypatch, given, are_rare):
+    monkeypatch.setattr(find, "expected_rows", lambda rows: 1_000_000)
+    assert rarest(given) == are_rare
+
+
+def test_nothing_is_collected_if_the_other_filters_leave_few_conversations(monkeypatch):
+    monkeypatch.setattr(find, "expected_rows", lambda rows: 20)
+    assert rarest([Rows(500), Rows(100)]) == [False, True]
+    assert rarest([Rows(500), Rows(100, covered_by=("index",))]) == [False, False]
 
 
 def test_collecting_that_takes_too_long_gives_the_same_pages(
     short_history, collected, eager, monkeypatch
 ):
     build_indexes()
-    monkeypatch.setattr(find, "COLLECT_SHARE", 0.0005)
+    monkeypatch.setattr(look_back, "COLLECT_SHARE", 0.0005)
 
     def slow(execute, sql, params, many, context):
         if collected.active and "SELECT" in sql:
@@ -264,9 +371,8 @@ def test_collecting_that_takes_too_long_gives_the_same_pages(
             assert set(map(str, collected.given)) == {"None"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_some_of_the_indexes_and_another_history(collected, eager, seed):
+def test_other_histories_with_some_of_the_indexes(collected, eager, seed):
     history = make_history(seed + 2, 100)
     chance = random.Random(seed)
     names = build_indexes(lambda index: chance.random() < 0.5)
@@ -281,21 +387,19 @@ def test_some_of_the_indexes_and_another_history(collected, eager, seed):
             )} <= names  # fmt: skip
 
 
-# Time runs out
+# When time runs out
 
 
-@pytest.mark.slow
-def test_when_time_is_up_it_says_how_far_it_looked(short_history, clock, monkeypatch):
+def test_it_says_how_far_it_looked_when_time_is_up(short_history, clock, monkeypatch):
     monkeypatch.setattr(find, "FIRST_LOOK", 7)
     for filters in CONDITIONED:
         ends = check(short_history, filters, seconds=5)
-        # A page of what is common is full before that, and few are soon looked at.
+        # With common words the page fills earlier, and few conversations take little time.
         if filters != {"search": "ALPHA"} and not filters.keys() & {"agent", "start_date"}:
             assert ends, filters
 
 
-@pytest.mark.slow
-def test_when_time_is_up_with_indexes_too(short_history, clock, eager, collected):
+def test_it_says_how_far_it_looked_with_indexes_too(short_history, clock, eager, collected):
     build_indexes(lambda index: "lifetime" in index.name or "task_error" in index.name)
     ends = [check(short_history, filters, seconds=6) for filters in CONDITIONED]
     assert any(ends)
@@ -304,10 +408,10 @@ def test_when_time_is_up_with_indexes_too(short_history, clock, eager, collected
 
 @pytest.fixture
 def second_step_sleeps(monkeypatch, clock):
-    """The first step has all the time that it needs, the second one 50 ms, and takes longer."""
+    """The first step has plenty of time; the second has 50 ms and takes longer."""
     monkeypatch.setattr(find, "FIRST_LOOK", 7)
     monkeypatch.setattr(look_back, "STEP_SECONDS", 100)
-    # Before the first look, after it, and before the second one.
+    # Before the first pass, after it, and before the second one.
     clock += [0, 1, 98.95]
     slow = []
 
@@ -321,7 +425,7 @@ def second_step_sleeps(monkeypatch, clock):
         yield
 
 
-def test_a_step_that_is_stopped_leaves_what_was_found_before(history, second_step_sleeps):
+def test_a_stopped_step_keeps_what_was_found_before(history, second_step_sleeps):
     filters = {"search": "alpha"}
     newest = sorted((each.place for each in history), key=key, reverse=True)
     found, reached = find.find(matching(filters), None, 51, seconds=100)
@@ -332,7 +436,7 @@ def test_a_step_that_is_stopped_leaves_what_was_found_before(history, second_ste
 
 @contextmanager
 def stopped_at(words: str, number: int):
-    """Time is up at the so many-th statement that has these words; yields those that had them."""
+    """Time is up at this number of statements with these words; yields the statements."""
     matched = []
 
     def wrapper(execute, sql, params, many, context):
@@ -353,7 +457,7 @@ def test_wherever_a_step_is_stopped_no_row_is_shown_twice(
 ):
     monkeypatch.setattr(find, "FIRST_LOOK", 7)
     monkeypatch.setattr(look_back, "GROWTH", 1)
-    # The first step's own end is not in question, nor the look at external ids before it.
+    # Leaves out the end of the first step, and the search for external ids before it.
     number += 1
     filters = {"search": "alpha"}
     with stopped_at(statement, number) as matched:
@@ -363,9 +467,9 @@ def test_wherever_a_step_is_stopped_no_row_is_shown_twice(
 
 
 @pytest.mark.parametrize("filters", [UNTIL, {**UNTIL, "search": "beta"}])
-def test_a_range_of_dates_goes_on_where_its_first_part_ended(short_history, filters):
+def test_a_range_of_dates_continues_where_its_first_part_ended(short_history, filters):
     until = matching(filters).until
-    # The part that was still going on then takes one statement, or two with a condition.
+    # Conversations still active at the end take one statement, or two with a condition.
     number = 3 if "search" in filters else 2
     with stopped_at(NEWEST_FIRST, number) as matched:
         found, reached = find.find(matching(filters), None, 51, 60)
@@ -378,7 +482,7 @@ def test_a_range_of_dates_goes_on_where_its_first_part_ended(short_history, filt
     assert found + rest == wanted
 
 
-def test_nothing_but_the_time_limit_is_taken_for_it(history, monkeypatch):
+def test_other_errors_are_not_taken_for_the_time_limit(history, monkeypatch):
     monkeypatch.setattr(find, "FIRST_LOOK", 7)
     slow = []
 
@@ -394,9 +498,7 @@ def test_nothing_but_the_time_limit_is_taken_for_it(history, monkeypatch):
 
 
 @pytest.mark.parametrize("filters", [{}, {"search": "alpha"}, {"problem": "any"}, UNTIL])
-def test_when_not_even_the_newest_can_be_looked_at_the_page_says_so(
-    support_client, history, filters
-):
+def test_the_page_says_if_not_even_the_newest_could_be_searched(support_client, history, filters):
     with stopped_at(NEWEST_FIRST, 1):
         response = support_client.get("/conversations/", filters)
     assert response.status_code == 503
@@ -413,7 +515,7 @@ def follow(response) -> str:
     return older and (older[1].replace("&amp;", "&"), older[2])
 
 
-def test_the_page_says_how_far_it_looked_and_leads_further(support_client, clock, monkeypatch):
+def test_the_page_says_how_far_it_looked_and_links_further(support_client, clock, monkeypatch):
     monkeypatch.setattr(find, "FIRST_LOOK", 7)
     agent = make_agent()
     made = [make_session(agent) for _ in range(60)]
@@ -422,14 +524,14 @@ def test_the_page_says_how_far_it_looked_and_leads_further(support_client, clock
     make_message(made[-1], content="needle")
     response = get(support_client, search="needle")
     assert listed(response) == [made[-1].id]
-    assert "These are the matches back to" in text(response)
+    assert "These are the matches since" in text(response)
     assert "1+ conversations" in text(response)
     seen, pages = listed(response), 1
     while response.context["reached"]:
-        assert "Older conversations were not searched" in text(response)
+        assert "Searching older conversations would have taken too long" in text(response)
         assert 'hx-get="/conversations/counts/' not in response.content.decode()
         if not listed(response):
-            assert "No matches yet, back to" in text(response)
+            assert "No matches since" in text(response)
         query, label = follow(response)
         assert label == "Look further back"
         response = support_client.get(f"/conversations/?{query}")
@@ -442,14 +544,14 @@ def test_the_page_says_how_far_it_looked_and_leads_further(support_client, clock
     assert follow(response) is None
 
 
-def test_a_page_that_was_looked_through_to_its_end_does_not_speak_of_time(support_client):
+def test_a_complete_page_does_not_mention_time(support_client):
     make_message(make_session(), content="hay")
     response = get(support_client, search="needle")
     assert "Nothing matches" in text(response)
     assert "not looked at" not in text(response)
 
 
-def test_a_cursor_between_the_rows_is_a_place_too(history):
+def test_a_cursor_may_lie_between_rows(history):
     for filters in ({}, {"search": "alpha"}, UNTIL, {"problem": "any", **UNTIL}):
         wanted = expected(history, filters)
         for at in sorted({each.updated_at for each in history})[::7]:

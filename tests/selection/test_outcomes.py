@@ -1,4 +1,4 @@
-"""What the customer got: told from a conversation's runs, as a filter, in rows and in files."""
+"""What the customer got, derived from a conversation's runs: as a filter, in rows and in files."""
 
 import random
 import re
@@ -30,9 +30,9 @@ from ..support.pages import LIST, get
 pytestmark = pytest.mark.django_db
 
 BEGAN = timezone.now() - timedelta(days=1)
-# One letter for each run as it began, and for each message without a run: a run answered (output
-# alone), one that said something and has no output, failed, interrupted, running; the agent's
-# message without a run, and the customer's.
+# One letter for each run, in order, and for each message without a run: a run that answered (with
+# just an output), one that wrote a message but has no output, failed, interrupted, running; a
+# message of the agent without a run, and one of the customer.
 WRITTEN = {
     "a": {},
     "e": {"output_data": NULL},
@@ -90,14 +90,14 @@ def make(letters, agent=None, **fields):
         if letter == "e":
             make_message(session, "assistant", "", run_id=run.id, created_at=at)
         else:
-            # Neither of these is an answer.
+            # Neither of these counts as an answer.
             for role in ("system", "tool"):
                 make_message(session, role, run_id=run.id, created_at=at)
     return session
 
 
 def outcome_in_words(letters) -> str | None:
-    """The rule, once more in plain Python."""
+    """The rule once more, in plain Python."""
     runs = [letter for letter in letters if letter not in "sc"]
     if not runs:
         return None
@@ -118,14 +118,14 @@ def _found(request):
 
 
 @pytest.mark.parametrize("letters", TOLD)
-def test_what_the_customer_got_is_told_from_the_runs(letters):
+def test_the_outcome_follows_from_the_runs(letters):
     name, words = TOLD[letters]
     session = make(letters)
     [row] = summaries([session.id])
     history = histories([row]).get(session.id, "")
     found = outcomes.outcome_of(history)
     assert (found and found.name) == name == outcome_in_words(letters)
-    # A conversation in which all is well needs no sentence: its history is short.
+    # A conversation without problems needs no sentence: its history is short.
     if words and name != "answered":
         assert outcomes.sentence(history) == words
 
@@ -154,7 +154,7 @@ def get_all(client, **filters):
 
 
 @pytest.mark.usefixtures("_found")
-def test_a_rare_outcome_is_collected_behind_many_that_were_answered(support_client, monkeypatch):
+def test_a_rare_outcome_is_found_behind_many_answered_conversations(support_client, monkeypatch):
     for name in ("QUICK_PROBES", "SLOW_PROBES"):
         monkeypatch.setattr(f"conversations.selection.conditions.{name}", 3)
     made = [make(letters, updated_at=BEGAN) for letters in ("fa", "f", "r")]
@@ -208,7 +208,7 @@ def test_a_chip_names_it_and_the_form_offers_it(support_client):
 
 
 @pytest.mark.parametrize("value", ["x", "NONE", "none,later", "\x00", "none\n"])
-def test_a_value_that_there_is_not_matches_nothing(support_client, value):
+def test_an_unknown_value_matches_nothing(support_client, value):
     make("f")
     page = get(support_client, outcome=value)
     assert page.context["filter"].errors["outcome"]
@@ -217,11 +217,11 @@ def test_a_value_that_there_is_not_matches_nothing(support_client, value):
 
 
 @pytest.mark.parametrize("revision", ["0002", "0003", "0004", "0005"])
-def test_older_revisions_tell_it_without_durations(support_client, at_revision, revision):
+def test_older_revisions_derive_outcomes_without_durations(support_client, at_revision, revision):
     made = {letters: make(letters) for letters in ("a", "e", "f", "fa", "fe", "r")}
     at_revision(revision)
     assert match(support_client, outcome="answered") == [made["e"].id, made["a"].id]
-    # Nothing tells a run that is running from one that failed.
+    # Running and failed runs cannot be told apart.
     assert match(support_client, outcome="none") == [made["r"].id, made["f"].id]
     assert match(support_client, outcome="later") == [made["fe"].id, made["fa"].id]
     assert get(support_client, outcome="waiting").context["filter"].errors["outcome"]
@@ -234,23 +234,23 @@ def test_a_row_with_problems_says_first_what_the_customer_got(support_client):
     page = get(support_client)
     shown = {row.pk: row_state(page, row.pk) for row in page.context["rows"]}
     assert shown == {
-        made["f"].id: "No answer Failed",
-        made["fa"].id: "Answered later Completed 1 run failed",
-        made["fr"].id: "Waiting for an answer Running 1 run failed",
-        made["a"].id: "Completed",
+        made["f"].id: "No answer 1 run failed",
+        made["fa"].id: "Answered later 1 run failed",
+        made["fr"].id: "Waiting for an answer 1 run failed",
+        made["a"].id: "",
         made["r"].id: "Running",
-        retried.id: "Answered Completed 1 model call failed",
+        retried.id: "Answered 1 model call failed",
     }
 
 
 def row_state(page, pk) -> str:
     html = page.content.decode()
     row = html[html.index(f'id="row-{pk}"') :]
-    state = row[row.index('class="state"') : row.index('class="counts"')]
+    state = row[: row.index('class="counts"')].partition('class="state"')[2]
     return " ".join(re.sub(r"<[^>]*>?", " ", f"<{state}").split())
 
 
-def test_whoever_is_limited_to_an_agent_learns_nothing_of_others(client):
+def test_an_agent_limit_reveals_nothing_about_other_agents(client):
     ours, theirs = make_agent(), make_agent()
     mine = make("f", ours)
     make("f", theirs)

@@ -1,4 +1,4 @@
-"""Problems, one error and evaluations as filters, and the numbers beside them."""
+"""The filters for problems, one error and evaluations, and the numbers beside them."""
 
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ from ..support.factories import (
 from ..support.listing import COUNTS, be_patient, listed, match, shown_counts, slowed
 from ..support.pages import HTMX, get, text
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 LABELS = {
     "any": "Any problem",
     "failed": "Run failed",
@@ -33,7 +33,7 @@ LABELS = {
     "tool_error": "Tool call failed",
     "task_error": "Task error",
 }
-# How many conversations with one kind of problem `troubled` makes; one more kind comes to one.
+# How many conversations `troubled` makes of each kind of problem; one has a second kind as well.
 MADE = {
     "failed": 3,
     "running": 2,
@@ -60,7 +60,7 @@ def _patience(monkeypatch):
 
 
 def make_trouble(kind, agent, **fields):
-    """A conversation with that problem, twice, so that rows and conversations differ."""
+    """A conversation with that problem twice, so that rows and conversations differ in number."""
     session = make_session(agent, **fields)
     unfinished = {"output_data": None, "duration_seconds": None}
     for _ in range(2):
@@ -82,7 +82,7 @@ def make_trouble(kind, agent, **fields):
 
 @pytest.fixture
 def troubled():
-    """Conversations of each kind, one of which failed and has model errors, and a healthy one."""
+    """Conversations of each kind, one that failed and also has model errors, and a healthy one."""
     agent = make_agent()
     made = {kind: [make_trouble(kind, agent) for _ in range(MADE[kind])] for kind in MADE}
     make_run(made["model_error"][0], output_data=None)
@@ -103,7 +103,7 @@ def test_each_kind_is_counted_by_conversations(support_client, troubled):
     assert counts(support_client) == expected(**NUMBERS)
 
 
-def test_the_numbers_are_what_the_links_lead_to(support_client, troubled):
+def test_the_numbers_agree_with_their_links(support_client, troubled):
     shown = counts(support_client)
     for problem in get(support_client, COUNTS).context["problems"]:
         if problem["kind"]:
@@ -118,7 +118,7 @@ def test_the_numbers_do_not_depend_on_the_problem_that_is_chosen(support_client,
 
 
 @pytest.mark.parametrize("chosen", ["tool_error", "any"])
-def test_only_the_tab_that_is_chosen_is_of_one_error(support_client, failing, chosen):
+def test_only_the_chosen_tab_counts_one_error(support_client, failing, chosen):
     error = "restart: device SN-… is off"
     query = {"problem": chosen, "error": error}
     every = counts(support_client)
@@ -130,7 +130,7 @@ def test_only_the_tab_that_is_chosen_is_of_one_error(support_client, failing, ch
     assert len(match(support_client, error="device SN-… is off", problem=chosen)) == 0
 
 
-def test_a_problem_of_a_time_is_counted_in_that_time(support_client):
+def test_problems_of_a_period_are_counted_in_that_period(support_client):
     now = timezone.now()
     for days in (1, 2, 3):
         session = make_session()
@@ -138,7 +138,7 @@ def test_a_problem_of_a_time_is_counted_in_that_time(support_client):
     since, until = ago(now, 2), ago(now, 1)
     dates = {"problem_from": since.isoformat(), "problem_until": until.isoformat()}
     assert counts(support_client, **dates) == expected(any=1, task_error=1)
-    # The end is not included, the start is.
+    # The start is included, the end is not.
     for query in (dates, {**dates, "problem": "task_error"}, {**dates, "error": "t: x"}):
         assert len(match(support_client, **query)) == 1, query
     assert len(match(support_client, problem_from=since.isoformat())) == 2
@@ -151,7 +151,7 @@ def ago(now, days):
     return now - timedelta(days=days)
 
 
-def test_the_row_tells_the_error_that_was_filtered_for(support_client):
+def test_the_row_shows_the_error_that_was_filtered_for(support_client):
     session = make_session()
     run = make_run(session)
     now = timezone.now()
@@ -173,7 +173,7 @@ def test_the_row_tells_the_error_that_was_filtered_for(support_client):
     assert told(error="t: old …", problem_until=until) == "tool t: old 1"
 
 
-def test_runs_without_a_reason_are_found_and_told(support_client):
+def test_runs_without_a_reason_are_found_and_say_so(support_client):
     agent = make_agent()
     silent, told = make_session(agent), make_session(agent)
     make_run(silent, output_data=NULL)
@@ -188,7 +188,7 @@ def test_runs_without_a_reason_are_found_and_told(support_client):
     assert counts(support_client, **none)[LABELS["failed"]] == "1"
 
 
-def test_the_numbers_are_of_what_the_other_filters_leave(support_client, troubled):
+def test_the_numbers_respect_the_other_filters(support_client, troubled):
     agent, now = make_agent(), timezone.now()
     session = make_trouble("failed", agent, external_id="t-1", created_at=now - timedelta(days=40))
     make_message(session, content="a needle")
@@ -219,7 +219,7 @@ def test_the_fragment_has_the_exact_total_and_marks_what_is_chosen(support_clien
     assert 'hx-trigger="load"' not in response.content.decode()
 
 
-def test_more_than_are_counted_are_said_to_be_more(support_client, troubled, monkeypatch):
+def test_numbers_beyond_the_limit_are_shown_as_more(support_client, troubled, monkeypatch):
     monkeypatch.setattr("conversations.listing.counts.PROBLEM_UP_TO", 3)
     shown = counts(support_client)
     assert shown == expected(**NUMBERS) | {LABELS["any"]: "3+", LABELS["failed"]: "3+"}
@@ -234,7 +234,7 @@ def test_a_thousand_are_counted_and_one_more_is_not(support_client):
     agent = make_agent()
     with connections["agents_write"].cursor() as cursor:
         cursor.execute(THOUSAND_FAILED, [agent.id])
-        # Without statistics the planner compares each with each.
+        # Without statistics, the planner would compare each row with each.
         cursor.execute("ANALYZE sessions, runs")
     assert counts(support_client)[LABELS["failed"]] == "1,000"
     make_trouble("failed", agent)
@@ -246,7 +246,7 @@ def test_a_thousand_are_counted_and_one_more_is_not(support_client):
 def test_a_number_that_takes_too_long_is_unavailable(
     support_client, troubled, monkeypatch, quick, ways
 ):
-    """Of few conversations, which are quickly counted, each is asked before all are collected."""
+    """A few conversations are counted quickly, by probing each, before all are collected."""
     monkeypatch.setattr("conversations.listing.counts.SECONDS", quick)
     monkeypatch.setattr("conversations.listing.counts.PROBLEM_SECONDS", 0.02)
     with slowed(PROBLEM_COUNTS) as slow:
@@ -264,9 +264,7 @@ def test_only_the_kind_that_is_slow_is_unavailable(support_client, troubled, mon
     assert shown == expected(**NUMBERS | slow)
 
 
-def test_when_all_the_time_is_up_nothing_is_asked_and_nothing_is_zero(
-    support_client, troubled, monkeypatch
-):
+def test_counts_without_time_left_are_neither_run_nor_zero(support_client, troubled, monkeypatch):
     monkeypatch.setattr("conversations.listing.counts.PROBLEMS_SECONDS", 0)
     assert set(counts(support_client).values()) == {"unavailable"}
 
@@ -281,7 +279,7 @@ def test_a_search_whose_counts_take_too_long(support_client, troubled, monkeypat
     assert "Too many conversations to count in time" in text(response)
 
 
-def test_a_filter_that_makes_no_sense_has_no_numbers(support_client, troubled):
+def test_an_invalid_filter_has_no_numbers(support_client, troubled):
     response = get(support_client, COUNTS, start_date="soon")
     assert "Fix the highlighted filter to see results" in text(response)
     assert "number" not in response.content.decode()
@@ -301,7 +299,7 @@ def test_the_total_beyond_what_the_list_counts_is_exact(support_client, monkeypa
     assert " 60 conversations" in text(get(support_client))
 
 
-def test_what_is_common_is_counted_so_far(support_client, monkeypatch):
+def test_common_words_are_counted_up_to_the_limit(support_client, monkeypatch):
     monkeypatch.setattr("conversations.listing.counts.UP_TO", 4)
     agent = make_agent()
     for _ in range(5):
@@ -311,7 +309,7 @@ def test_what_is_common_is_counted_so_far(support_client, monkeypatch):
     assert " 5 conversations" in text(get(support_client, COUNTS, search="hello"))
 
 
-def test_a_list_without_its_total_asks_for_it_and_claims_nothing(support_client, monkeypatch):
+def test_a_list_without_its_total_requests_it_and_claims_nothing(support_client, monkeypatch):
     monkeypatch.setattr("conversations.listing.counts.SECONDS", 0.02)
     agent = make_agent()
     for _ in range(60):
@@ -327,7 +325,7 @@ def test_a_list_without_its_total_asks_for_it_and_claims_nothing(support_client,
 
 @pytest.fixture
 def failing():
-    """Three conversations: two with the same error but for its number, one with another."""
+    """Three conversations: two with errors that differ only in a number, one with another error."""
     agent = make_agent()
     made = [make_session(agent) for _ in range(3)]
     for session, words in zip(made, ["SN-1 is off", "SN-22 is off", "lost"], strict=True):
@@ -337,7 +335,7 @@ def failing():
     return [session.id for session in made]
 
 
-def test_one_error_finds_the_failures_that_differ_in_nothing_else(support_client, failing):
+def test_one_error_finds_all_problems_with_the_same_message(support_client, failing):
     first, second, third = failing
     same = "restart: device SN-… is off"
     assert match(support_client, error=same) == [second, first]
@@ -348,7 +346,7 @@ def test_one_error_finds_the_failures_that_differ_in_nothing_else(support_client
         assert match(support_client, error=other) == []
 
 
-def test_one_error_is_a_chip_and_leaves_with_the_problem(support_client, failing):
+def test_one_error_is_a_chip_and_is_removed_with_the_problem(support_client, failing):
     response = get(support_client, error="restart: device lost", problem="tool_error")
     chips = {chip["label"]: chip for chip in response.context["chips"]}
     assert chips["Error"]["text"] == "restart: device lost"
@@ -357,7 +355,7 @@ def test_one_error_is_a_chip_and_leaves_with_the_problem(support_client, failing
 
 
 @pytest.mark.parametrize("error", ["x" * 401, "a\0b"])
-def test_an_error_that_makes_no_sense_shows_nothing(support_client, failing, error):
+def test_an_invalid_error_shows_nothing(support_client, failing, error):
     response = get(support_client, error=error)
     assert listed(response) == []
     assert list(response.context["filter"].errors) == ["error"]
@@ -378,7 +376,7 @@ def test_evaluations_are_marked_and_can_be_hidden(support_client):
     assert "Hide evaluations" not in text(response)
 
 
-def test_what_everybody_asks_for_is_kept_a_while(support_client, monkeypatch):
+def test_common_counts_are_cached_for_a_while(support_client, monkeypatch):
     monkeypatch.setattr(product, "CACHE_SECONDS", 60)
     cache.clear()
     make_conversation()

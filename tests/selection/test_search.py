@@ -1,4 +1,4 @@
-"""The search box: what it opens, and what it finds in messages."""
+"""The search box: which pages it opens, and what it finds in messages."""
 
 import json
 import uuid
@@ -26,7 +26,7 @@ def detail(session) -> str:
 
 @pytest.fixture(name="named")
 def named_rows():
-    """{what: (uuid, address that it opens)} of a conversation, and words to find it by."""
+    """{what: (uuid, address that it opens)} for a conversation, with words to find it by."""
     session = make_session(external_id="ticket-7")
     run = make_run(session)
     task = make_task(run, session)
@@ -45,23 +45,23 @@ LABELS = {"external id": "External id", **{what: f"{what} id" for what in WHAT[:
 
 
 def reasons(response) -> list[list[tuple[str, str]]]:
-    """[(label, address)] of what each row says of why it is there."""
+    """[(label, address)] for each row's reasons for being there."""
     return [[(each.label, each.url) for each in row.snippets] for row in response.context["rows"]]
 
 
 def with_list(address, name) -> str:
-    """The address with the list's query, which leads back to it."""
+    """The address with the list's query, for the way back."""
     path, _, place = address.partition("?")
     if "/tasks/" in address:
         return address
     return f"{path}?{urlencode({'search': name})}{place and '&'}{place}"
 
 
-# What is named
+# Ids
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_what_is_named_is_a_row_that_says_why_it_is_there(support_client, named, what):
+def test_a_conversation_named_by_an_id_is_a_row_that_says_why(support_client, named, what):
     name, address = named[what]
     make_session(external_id="other")
     for headers in ({}, TYPING):
@@ -74,7 +74,9 @@ def test_what_is_named_is_a_row_that_says_why_it_is_there(support_client, named,
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_what_is_named_is_counted_exported_and_announced(support_client, admin_client, named, what):
+def test_a_conversation_named_by_an_id_is_counted_exported_and_announced(
+    support_client, admin_client, named, what
+):
     name, _ = named[what]
     make_session(external_id="other")
     assert "1 conversation" in text(get(support_client, COUNTS, search=name))
@@ -86,7 +88,7 @@ def test_what_is_named_is_counted_exported_and_announced(support_client, admin_c
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_what_is_named_opens_by_hand_with_the_blanks_that_came_along(support_client, named, what):
+def test_submitting_an_id_opens_it_despite_blanks(support_client, named, what):
     name, address = named[what]
     for written in (f"{name}", f"  {name}\t", f"\N{NO-BREAK SPACE}{name}\n"):
         response = get(support_client, status=302, search=written, go=1)
@@ -103,14 +105,14 @@ def test_a_uuid_opens_however_it_is_written(support_client, named, write):
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_sent_by_hand_through_htmx_it_opens_too(support_client, named, what):
+def test_submitting_an_id_through_htmx_opens_it_too(support_client, named, what):
     name, address = named[what]
     response = get(support_client, headers=TYPING, search=name, go=1)
     assert response["HX-Redirect"] == with_list(address, name)
 
 
 @pytest.mark.parametrize("headers", [{}, TYPING])
-def test_nothing_opens_that_is_not_sent_by_hand(support_client, named, headers):
+def test_nothing_opens_without_submitting(support_client, named, headers):
     name, _ = named["session"]
     for go in ("", "0"):
         response = get(support_client, headers=headers, search=name, go=go)
@@ -120,7 +122,7 @@ def test_nothing_opens_that_is_not_sent_by_hand(support_client, named, headers):
 @pytest.mark.parametrize(
     "search", [uuid.UUID(int=0), str(uuid.UUID(int=0))[:35], "icket-7", "ticket-77", "ti"]
 )
-def test_what_names_nothing_is_looked_for_as_text(support_client, named, search):
+def test_searches_that_name_nothing_search_text(support_client, named, search):
     response = get(support_client, search=search)
     assert listed(response) == []
     assert "Nothing matches" in text(response)
@@ -143,7 +145,7 @@ def test_two_letters_may_be_a_whole_external_id(support_client):
     assert match(support_client, search="tv") == [session.id]
 
 
-def test_an_external_id_is_taken_by_the_letter(support_client):
+def test_an_external_id_is_taken_literally(support_client):
     session = make_session(external_id="a%_\\'\"<b>ü")
     make_session(external_id="axy\\'\"<b>ü")
     response = get(support_client, search="a%_\\'\"<b>ü")
@@ -152,7 +154,7 @@ def test_an_external_id_is_taken_by_the_letter(support_client):
     assert snippet.html == "<mark>a%_\\&#x27;&quot;&lt;b&gt;ü</mark>"
 
 
-def test_those_of_one_external_id_and_those_who_speak_of_it_are_one_list(support_client):
+def test_an_external_id_lists_its_conversations_and_mentions_of_it(support_client):
     shop, bank = make_agent("Shop <1>"), make_agent("Bank")
     first = make_session(shop, external_id="user-1")
     saying = make_session(shop)
@@ -165,7 +167,7 @@ def test_those_of_one_external_id_and_those_who_speak_of_it_are_one_list(support
     assert labels == [["External id", "user"], ["user"], ["External id"]]
 
 
-def test_other_filters_apply_to_what_is_named(support_client, named):
+def test_other_filters_apply_to_conversations_named_by_an_id(support_client, named):
     name, _ = named["session"]
     agent = Session.objects.get(pk=name).agent_id
     assert match(support_client, search=name, agent=agent) == [name]
@@ -175,13 +177,13 @@ def test_other_filters_apply_to_what_is_named(support_client, named):
         assert "Search without the other filters" in text(response) or "date" in text(response)
 
 
-def test_what_is_named_has_newer_and_older_neighbours(support_client):
+def test_a_conversation_named_by_an_id_has_newer_and_older_neighbours(support_client):
     older, here, newer = (make_session(external_id=f"key-{number}") for number in range(3))
     page = support_client.get(detail(here), {"search": "key-"})
     assert (page.context["newer"], page.context["older"]) == (newer.id, older.id)
 
 
-def test_pages_of_what_is_named_follow_one_another(support_client):
+def test_conversations_named_by_an_id_fill_several_pages(support_client):
     agent = make_agent()
     made = [make_session(agent, external_id=f"key-{number}").id for number in range(120)]
     seen, after = [], ""
@@ -193,15 +195,15 @@ def test_pages_of_what_is_named_follow_one_another(support_client):
     assert after == ""
 
 
-def test_of_more_than_a_page_takes_up_the_rest_is_told_and_reached(support_client, monkeypatch):
+def test_more_matches_than_the_limit_are_mentioned_and_linked(support_client, monkeypatch):
     monkeypatch.setattr("conversations.selection.named.MOST", 3)
     agent = make_agent()
     whole = make_session(agent, external_id="key")
     made = [make_session(agent, external_id=f"key-{number}").id for number in range(5)]
     response = get(support_client, search="key", agent=agent.id)
-    # The newest, and what is named to the letter.
+    # The newest ones, and the one with exactly this external id.
     assert set(listed(response)) >= {whole.id, *made[2:]}
-    assert "Only some of the conversations whose external id begins with" in text(response)
+    assert "Of the conversations whose external id begins with" in text(response)
     more = response.context["more_named"]["query"]
     assert parse_qs(more) == {"agent": [str(agent.id)], "external_id": ["key"]}
     rest = support_client.get(f"/conversations/?{more}")
@@ -210,14 +212,16 @@ def test_of_more_than_a_page_takes_up_the_rest_is_told_and_reached(support_clien
     assert get(support_client, search="key-4").context["more_named"] is None
 
 
-def test_what_is_far_back_and_named_is_found_though_time_runs_out(support_client, monkeypatch):
+def test_an_old_conversation_named_by_an_id_is_found_even_if_time_runs_out(
+    support_client, monkeypatch
+):
     far, near = make_session(external_id="key-1"), make_session()
     make_message(near, content="nothing")
     reached = Cursor(near.updated_at, near.id)
     monkeypatch.setattr("conversations.selection.find.look_back", lambda *_: ([], reached))
     response = get(support_client, search="key-1")
     assert listed(response) == [far.id]
-    assert response.context["next_cursor"] == str(reached)
+    assert Cursor.parse(response.context["next_cursor"]) == reached
 
 
 def test_a_uuid_that_is_somebodys_external_id_too_names_both(support_client, named):
@@ -237,7 +241,7 @@ def test_a_conversation_whose_external_id_is_its_own_uuid_is_one_row(support_cli
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_a_wider_scope_finds_what_is_named_and_who_speaks_of_it(support_client, named, what):
+def test_a_wider_scope_finds_ids_and_mentions_of_them(support_client, named, what):
     name, _ = named[what]
     saying = make_session()
     make_message(saying, content=f"see {name}")
@@ -249,7 +253,7 @@ def test_a_wider_scope_finds_what_is_named_and_who_speaks_of_it(support_client, 
 
 
 def found(client, term, *contents) -> list[bool]:
-    """Whether a search finds a conversation of one message, for each of the messages."""
+    """For each of the messages, whether a search finds a conversation with just that message."""
     agent = make_agent()
     made = [make_session(agent) for _ in contents]
     for session, content in zip(made, contents, strict=True):
@@ -271,7 +275,7 @@ def found(client, term, *contents) -> list[bool]:
         ("'; --", "'; --", "'' --"),
         ("%s %(a)s", "%s %(a)s", "x y"),
         ("{0}", "{0}", "0"),
-        # What a full-text search would take as its own.
+        # Signs with a meaning in full-text search.
         ('"a b', 'say "a b" now', "say a b now"),
         ("a & b", "a & b", "a b"),
         ("a | !b", "a | !b", "a"),
@@ -280,7 +284,7 @@ def found(client, term, *contents) -> list[bool]:
         ("-word", "a -word", "a word"),
         ("word OR", "sword orb", "swerd orb"),
         ("(a", "(a", "a"),
-        # Letters.
+        # Letters
         ("ＦＵＬＬ", "ｆｕｌｌ", "full"),
         ("full", "FULL", "ＦＵＬＬ"),
         ("ÕUN", "õun", "oun"),
@@ -302,7 +306,7 @@ def test_a_search_takes_every_sign_as_a_letter(support_client, term, matching, o
 
 
 @pytest.mark.parametrize("term", ["cafe", "islak", "strasse", "İstanbul", "ﬁn", "ǅǅ", "Σας"])
-def test_letters_that_fold_in_odd_ways_break_nothing(support_client, term):
+def test_letters_that_fold_oddly_break_nothing(support_client, term):
     contents = [*("café", "cafe\u0301", "ıslak ISLAK", "straße STRASSE", "istanbul"),
                 *("i\u0307stanbul", "İSTANBUL", "ﬁn FIN", "ǆ Ǆ", "ΣΑΣ")]  # fmt: skip
     one = found(support_client, term, *contents, f"<{term}>")
@@ -339,7 +343,7 @@ def test_the_agents_name_and_the_external_id_are_not_messages(support_client):
         ("\0", "Null characters are not allowed"),
     ],
 )
-def test_a_search_that_makes_no_sense_is_explained_and_shows_nothing(support_client, term, says):
+def test_an_invalid_search_is_explained_and_shows_nothing(support_client, term, says):
     make_message(make_session(external_id="x" * 250), content=term.replace("\0", " "))
     for headers, more in [({}, {}), ({}, {"scope": "all"}), (TYPING, {}), (TYPING, {"go": 1})]:
         response = get(support_client, headers=headers, search=term, **more)
@@ -349,17 +353,17 @@ def test_a_search_that_makes_no_sense_is_explained_and_shows_nothing(support_cli
         assert "Nothing matches" not in text(response)
 
 
-def test_an_empty_search_is_none(support_client):
+def test_an_empty_search_shows_everything(support_client):
     session = make_session()
     assert match(support_client, search="") == [session.id]
 
 
-def test_as_many_letters_as_may_be_are_looked_for(support_client):
+def test_the_longest_allowed_search_works(support_client):
     assert found(support_client, "x" * 200, "x" * 200, "x" * 199) == [True, False]
 
 
 @pytest.mark.parametrize("broken", ["%ED%A0%80ab", "%FF%FEab", "ab%C3"])
-def test_what_is_no_unicode_finds_nothing(support_client, broken):
+def test_invalid_unicode_finds_nothing(support_client, broken):
     make_message(make_session(), content="ab")
     response = support_client.get(f"/conversations/?search={broken}")
     assert response.status_code == 200
@@ -378,11 +382,11 @@ def test_a_lone_surrogate_matches_nothing_and_names_nothing():
     assert named("\ud800") == named("a\0b") == NOTHING
 
 
-def test_a_slow_look_for_external_ids_keeps_the_list_and_is_told(support_client, monkeypatch):
+def test_a_slow_search_for_external_ids_keeps_the_list_and_says_so(support_client, monkeypatch):
     whole = make_session(external_id="ticket-1")
     monkeypatch.setattr("conversations.selection.named.SECONDS", 0.05)
     with slowed(r'"sessions"."external_id".* LIKE ') as slow:
         response = get(support_client, search="ticket-1")
     assert slow
     assert listed(response) == [whole.id]
-    assert "Only some of the conversations" in text(response)
+    assert "Of the conversations whose external id" in text(response)

@@ -1,4 +1,4 @@
-"""`scope=all`: words of errors and names of tools beside messages, at every revision."""
+"""`scope=all` also searches errors and tool names, at every revision."""
 
 import pytest
 
@@ -17,10 +17,10 @@ from ..support.factories import (
 from ..support.listing import COUNTS, be_patient, listed, match, shown_counts
 from ..support.pages import get, text
 
-pytestmark = [pytest.mark.django_db, pytest.mark.thorough]
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 REVISIONS = ["0002", "0003", "0004", "0005", "0006"]
 
-# What an error may be, each with the words needle and "a%b" in the sentence that it says.
+# Shapes of errors, each with the words needle and "a%b" in its sentence.
 SENTENCE = 'A needle, a%b and "more"'
 ERRORS = {
     "string": SENTENCE,
@@ -42,7 +42,7 @@ def _patience(monkeypatch):
 
 
 def only(client, session, term):
-    """Searched everywhere, the term finds this conversation alone; in messages it finds none."""
+    """Searched everywhere, the term finds only this conversation; in messages it finds none."""
     assert match(client, search=term, scope="all") == [session.id], term
     assert match(client, search=term) == [], term
 
@@ -80,7 +80,7 @@ def test_the_first_of_a_list_of_errors(support_client, session, shape):
 @pytest.mark.parametrize(
     ("errors", "term"), [(42.5, "42.5"), (True, "true"), ([["deep"]], "deep"), (["tief"], "ti")]
 )
-def test_the_words_of_errors_that_are_no_text(support_client, session, errors, term):
+def test_the_words_of_errors_that_are_not_text(support_client, session, errors, term):
     make_task(make_run(session), session, errors=Json(errors))
     only(support_client, session, term)
 
@@ -97,7 +97,7 @@ def test_the_words_of_a_failed_tool_call(support_client, session):
     output = Json({"result": result})
     make_task(make_run(session), session, node_type="tool_call", output=output)
     only(support_client, session, "100% OFF")
-    # The runtime's own words in front would find every failure.
+    # The runtime's own prefix would match every failed tool call.
     assert match(support_client, search="Error executing", scope="all") == []
 
 
@@ -123,7 +123,7 @@ def test_many_tools_are_told_apart(support_client):
 
 
 @pytest.mark.parametrize("kind", ["message", "tool", "task", "model", "name"])
-def test_a_term_that_is_found_twice_shows_the_conversation_once(support_client, session, kind):
+def test_a_term_found_twice_shows_the_conversation_once(support_client, session, kind):
     run = make_run(session)
     for _ in range(2):
         make_message(session, content="needle")
@@ -133,7 +133,7 @@ def test_a_term_that_is_found_twice_shows_the_conversation_once(support_client, 
     assert match(support_client, search="needle", scope="all") == [session.id]
 
 
-# What is not
+# What is not searched
 
 
 def test_messages_are_searched_too(support_client, session):
@@ -142,12 +142,12 @@ def test_messages_are_searched_too(support_client, session):
     assert match(support_client, search="needle", scope="") == [session.id]
 
 
-def test_what_went_well_is_not_searched(support_client, session):
+def test_healthy_tasks_and_calls_are_not_searched(support_client, session):
     run = make_run(session, input_data=Json("needle"), output_data=Json("needle"))
     make_task(run, session, "needle", prompt="needle", inputs=Json("needle"))
     fine = Json({"result": "needle"})
     make_task(run, session, node_type="tool_call", output=fine)
-    # No tool call, and so no failed one.
+    # Not a tool call, so not a failed one either.
     make_task(run, session, output=Json({"result": "Error: needle"}))
     make_model_call(session, run, response_data=Json("needle"), request_data=Json("needle"))
     make_model_call(response_code=500, response_data=Json("needle"))
@@ -173,7 +173,7 @@ def at_least(number: str, since: str) -> bool:
 
 @pytest.fixture
 def troubled():
-    """One conversation for each kind of failure, made at 0006."""
+    """One conversation for each kind of problem, made at 0006."""
     agent = make_agent()
     made = {name: make_session(agent) for name in ("tool", "task", "model", "failed", "fine")}
     run = make_run(made["tool"])
@@ -188,7 +188,9 @@ def troubled():
 
 
 @pytest.mark.parametrize("number", REVISIONS)
-def test_every_revision_finds_what_it_can_tell(support_client, at_revision, troubled, number):
+def test_every_revision_finds_the_errors_that_it_records(
+    support_client, at_revision, troubled, number
+):
     at_revision(number)
     names = {pk: name for name, pk in troubled.items()}
     assert {names[pk] for pk in match(support_client)} == set(troubled)
@@ -197,7 +199,7 @@ def test_every_revision_finds_what_it_can_tell(support_client, at_revision, trou
     assert found == {"tool", "task", "fine", *linked}
     by_tool = "hay" if at_least(number, "0004") else "haystack"
     assert match(support_client, search=by_tool, scope="all") == [troubled["tool"]]
-    # A tool is its address from 0004 on, the task's name before.
+    # Tools are found by their address from 0004 on, and by the task's name before.
     haystack = match(support_client, search="haystack", scope="all")
     assert haystack == ([] if at_least(number, "0004") else [troubled["tool"]])
 

@@ -1,4 +1,4 @@
-"""A search finds a text however either is written, and marks it where it stands."""
+"""A search finds a text however the two are spelled, and marks the hit."""
 
 import re
 from uuid import UUID
@@ -17,10 +17,10 @@ from ..support.factories import Json, make_agent, make_message, make_run, make_s
 from ..support.listing import TYPING, listed, match
 from ..support.pages import get, text
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 SPELLINGS = [
-    # (search, message, what of it is marked)
+    # (search, message, the part of it that is marked)
     ("café", "the Cafe\u0301 is open", "Cafe\u0301"),
     ("cafe\u0301", "the CAFÉ is open", "CAFÉ"),
     ("STRASSE", "Lange Straße 5", "Straße"),
@@ -42,7 +42,7 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize(("search", "content", "marked"), SPELLINGS)
-def test_it_is_found_and_marked_on_the_list_and_in_the_conversation(
+def test_hits_are_marked_on_the_list_and_in_the_conversation(
     support_client, search, content, marked
 ):
     session = make_session()
@@ -63,7 +63,7 @@ def test_it_is_found_and_marked_on_the_list_and_in_the_conversation(
     assert "".join(found).split() == marked.split()
 
 
-def test_letters_that_json_spells_are_found_and_shown(support_client):
+def test_letters_that_json_escapes_are_found_and_shown(support_client):
     session = make_session()
     stored = r'{"vastus": "Teie tellimus on t\u00fchistatud \ud83d\ude00"}'
     make_message(session, "assistant", content=stored)
@@ -98,7 +98,7 @@ def test_words_are_found_in_any_order_of_one_message(support_client):
     assert match(support_client, search="is where") == [both.id]
     assert match(support_client, search='"is where"') == []
     assert match(support_client, search='parcel "where is my"') == [both.id]
-    # So many words that not each is asked for by itself.
+    # More words than are searched for one by one.
     assert match(support_client, search="refund parcel the where is my") == [both.id]
     assert match(support_client, search="refund parcel the where is me") == []
 
@@ -115,7 +115,7 @@ def test_everywhere_errors_and_tools_have_the_same_form(support_client):
 
 
 @pytest.mark.parametrize("search", ["\u200b\u00ad", '"a"', '" "', "\u00a0\u2003", "x\u200b"])
-def test_what_leaves_less_than_two_letters_is_no_search(support_client, search):
+def test_less_than_two_letters_is_not_a_search(support_client, search):
     make_message(make_session(), content="a x")
     response = get(support_client, search=search)
     assert listed(response) == []
@@ -123,7 +123,7 @@ def test_what_leaves_less_than_two_letters_is_no_search(support_client, search):
         assert "at least two characters" in text(response)
 
 
-def test_the_pages_address_may_hold_any_search(support_client):
+def test_the_pages_address_can_hold_any_search(support_client):
     session = make_session()
     make_message(session, content="a")
     page = reverse("conversations:detail", args=[session.id])
@@ -131,14 +131,14 @@ def test_the_pages_address_may_hold_any_search(support_client):
         assert support_client.get(page, {"search": search}).status_code == 200
 
 
-# What would find more
+# Suggestions that would find more
 
 
 def offered(response) -> dict[str, str]:
     return {offer.label: offer.query for offer in response.context["offers"]}
 
 
-def test_a_search_that_finds_nothing_offers_what_would_find_more(support_client):
+def test_a_search_without_hits_suggests_wider_ones(support_client):
     session = make_session(make_agent("Shop"), external_id="order-7")
     make_message(session, content="where is my refund")
     make_task(make_run(session), session, errors=Json("no parcel and no refund"))
@@ -153,7 +153,7 @@ def test_a_search_that_finds_nothing_offers_what_would_find_more(support_client)
         "Search at any date",
         "Search without the other filters",
     ]
-    # Longer beginnings are looked for anyway.
+    # Longer beginnings are searched for anyway.
     short = "External id that begins with “zz”"
     found[short] = offered(get(support_client, search="zz"))[short]
     html = response.content.decode() + get(support_client, search="zz").content.decode()
@@ -170,7 +170,7 @@ def test_a_search_that_finds_nothing_offers_what_would_find_more(support_client)
     assert listed(fewer) == [session.id]
 
 
-def test_offers_keep_the_zone_of_dates_that_they_keep(support_client):
+def test_suggestions_keep_the_dates_with_their_zone(support_client):
     created = {"start_date": "2001-01-01", "tz": "Europe/Tallinn"}
     found = offered(get(support_client, search="missing", problem="failed", **created))
     kept = "search=missing&start_date=2001-01-01&tz=Europe%2FTallinn"
@@ -181,16 +181,16 @@ def test_offers_keep_the_zone_of_dates_that_they_keep(support_client):
     assert "Search without the other filters" not in found
 
 
-def test_offers_keep_phrases_and_are_text(support_client):
+def test_suggestions_keep_phrases_and_are_text(support_client):
     response = get(support_client, search='"<b>x</b> y" <script>')
     found = offered(response)
     assert "Leave out “<script>”" in found
     assert "search=%22%3Cb%3Ex%3C%2Fb%3E+y%22" in found["Leave out “<script>”"]
-    assert "Take the words in quotes one by one" in found
+    assert "Search without the quotes" in found
     assert "<script>" not in response.content.decode().split('<main id="browse">')[1]
 
 
-def test_there_is_no_offer_where_something_is_found_or_nothing_was_searched(support_client):
+def test_there_are_no_suggestions_with_hits_or_without_a_search(support_client):
     make_message(make_session(), content="needle")
     assert offered(get(support_client, search="needle")) == {}
     assert offered(get(support_client, external_id="missing")) == {}
@@ -216,12 +216,12 @@ def test_there_is_no_offer_where_something_is_found_or_nothing_was_searched(supp
         *[("ticket\u20117", "ticket-7"), ("ticket–7", "ticket-7")],
     ],
 )
-def test_dirt_around_an_id_is_left_out(pasted, found):
+def test_extra_characters_around_an_id_are_ignored(pasted, found):
     assert spellings(pasted)[0] == pasted.strip()
     assert found in spellings(pasted)
 
 
-def test_an_id_without_dirt_is_itself_alone():
+def test_a_clean_id_has_no_other_spelling():
     for name in ("ticket-7", "eval:tag:case", "user 1", "a(b)c", "jane@example.com", "Ä-1"):
         assert spellings(name) == [name]
 
@@ -240,7 +240,7 @@ ID = "1e2feb89-414c-343c-1027-c4d1c386bbc4"
         "https://desk.example/conversations/{}/?agent=x&external_id=ticket-7",
     ],
 )
-def test_an_id_opens_with_the_dirt_of_pasting(support_client, write):
+def test_a_pasted_id_opens_despite_extra_characters(support_client, write):
     session = make_session(id=ID)
     response = get(support_client, status=302, search=write.format(ID), go=1)
     page = reverse("conversations:detail", args=[session.id])
@@ -249,12 +249,12 @@ def test_an_id_opens_with_the_dirt_of_pasting(support_client, write):
     assert listed(typed) == [UUID(ID)]
 
 
-def test_hyphens_that_a_program_corrected_are_hyphens_of_an_id():
+def test_typographic_hyphens_in_an_id_are_accepted():
     for hyphen in "‐‑–—−":
         assert ids(ID.replace("-", hyphen)) == [UUID(ID)]
 
 
-def test_of_two_ids_in_a_text_neither_is_meant():
+def test_two_ids_in_a_text_name_nothing():
     assert ids(f"{ID} and {UUID(int=7)}") == []
 
 
@@ -272,7 +272,7 @@ def indexed_names(monkeypatch):
     monkeypatch.setattr("conversations.selection.named.state.is_ready", lambda name: True)
 
 
-def test_without_our_index_usual_cases_open(support_client):
+def test_without_our_index_the_usual_letter_cases_open(support_client):
     session = make_session(external_id="TICKET-7")
     assert match(support_client, search="ticket-7.") == [session.id]
 
@@ -287,6 +287,16 @@ def test_the_filter_finds_external_ids_by_their_beginning(support_client, typed)
     assert match(support_client, external_id=typed) == [session.id]
 
 
+@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize("typed", [" ", "\t\n", "\u00a0", "\u200b", "\u00ad "])
+def test_a_blank_beginning_of_external_ids_finds_nothing(
+    support_client, settings, typed, is_masked
+):
+    settings.MASK_PERSONAL_DATA = is_masked
+    make_session(external_id="ticket-7")
+    assert match(support_client, external_id=typed) == []
+
+
 def test_a_full_stop_counts_if_an_id_has_one(support_client):
     dotted, other = make_session(external_id="order.1"), make_session(external_id="order-2")
     assert match(support_client, external_id="order.") == [dotted.id]
@@ -294,7 +304,7 @@ def test_a_full_stop_counts_if_an_id_has_one(support_client):
     assert match(support_client, external_id="%") == match(support_client, external_id="_") == []
 
 
-def test_who_sees_no_personal_data_finds_whole_external_ids_alone(viewer_client, settings):
+def test_users_without_personal_data_find_only_whole_external_ids(viewer_client, settings):
     settings.MASK_PERSONAL_DATA = True
     session = make_session(external_id="jane.doe@example.com")
     for typed in ("JANE.DOE@example.com", '"jane.doe@example.com".', "id=jane.doe@example.com"):

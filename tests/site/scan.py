@@ -1,6 +1,6 @@
 """
-`make scan`: sqlmap at every parameter, and wapiti, against the site as a deployment serves it, with
-demo conversations in a database of its own. Prints what they find; findings end it with 1.
+`make scan`: runs sqlmap on every parameter, and wapiti, against the site as a deployment serves it,
+with demo conversations in a database of its own. Prints what they find, and then exits with 1.
 """
 
 import json
@@ -30,13 +30,15 @@ ONE_OF_EACH = """
     JOIN chat_messages m ON m.session_id = s.id JOIN model_call_stats c ON c.run_id = r.id
     WHERE s.external_id IS NOT NULL LIMIT 1
 """
-# {query of the list: what it is asked for}; a page for each, that an injection would change.
+# Queries of the list. Each leads to a page that an injection would change.
 FILTERS = (
     *("search=refund", "search=refund&scope=all", "external_id=a", "problem=any", "problem=failed"),
     *("start_date=2020-01-01", "end_date=2030-01-01", "evals=hidden", "error=x&problem=failed"),
     *("active_from=2020-01-01&tz=Europe/Kiev", "active_until=2030-01-01"),
     *("problem_from=2020-01-01&problem=any", "problem_until=2030-01-01"),
+    *("node=a&step=failed", "tool=a&step_from=2020-01-01", "model=a&step_until=2030-01-01"),
     *("agent={agent}", "after=99999999999999.00000000000000000000000000000000"),
+    "before=1.00000000000000000000000000000000",
 )
 PATHS = (
     *(f"/conversations/?{query}&go=0" for query in FILTERS),
@@ -45,9 +47,20 @@ PATHS = (
     "/conversations/errors/?agent={agent}&kind=failed",
     "/conversations/export/conversations.jsonl?search=refund&external_id=a",
     "/conversations/export/tasks.csv?payloads=1&agent={agent}",
+    "/summaries.csv?by=week&period=last-7-days&agent={agent}&tz=UTC&separator=tab",
     "/conversations/{session}*/",
     "/conversations/{session}/?m={message}&run={run}&from=0&search=a&source=1",
+    "/conversations/{session}*/runs/?from=0",
     "/conversations/{session}/runs/{run}*/?from=0",
+    "/home/charts/?period=7d&tz=Asia/Kathmandu",
+    "/slow/?period=7d&agent={agent}&nodes=p95&tools=-name&models=cost&tz=Asia/Kathmandu",
+    "/slow/models.csv?agent={agent}&models=tokens",
+    "/agents/?period=7d&sort=cost&page=1&tz=Asia/Kathmandu",
+    "/agents/{agent}*/charts/?period=7d",
+    "/agents/{agent}/workflow/?period=7d&tz=UTC",
+    "/model-calls/?model=a&type=llm&status=429&slow=1&agent={agent}&run={run}",
+    "/model-calls/totals/?conversation={session}&start_date=2020-01-01&tz=Europe/Kiev",
+    "/monitor/?tz=UTC",
     "/conversations/{session}/tasks/{task}*/",
     "/conversations/{session}/messages/{message}*/?search=a",
     "/conversations/{session}/runs*/{run}/context*/raw/?download=1",
@@ -61,7 +74,7 @@ PATHS = (
     "/admin/accounts/user/?q=a&is_active__exact=1&groups__id__exact=1",
     "/admin/audit/entry/?q=a&act__exact=viewed&at__gte=2026-01-01",
 )
-# (path, form) of what is posted.
+# (path, form) of each POST request.
 FORMS = (
     ("/accounts/login/", "username=a&password=b&next=/"),
     ("/conversations/{session}/reveal/?m=1", "reason=because"),
@@ -72,7 +85,7 @@ WAPITI_MODULES = (
     "backup,cookieflags,crlf,csp,csrf,exec,file,htaccess,http_headers,methods,permanentxss,redirect,"
     "sql,timesql,upload,xss"
 )
-# What wapiti says of what is meant so: {words of the finding: why}
+# Findings of wapiti that are intended: {words of the finding: why}
 MEANT = {}
 
 
@@ -117,7 +130,7 @@ def scan(site: Deployment) -> int:
 
 
 def run(tool: str, *arguments: str) -> str:
-    """What it printed, which is kept in a file too."""
+    """Run a tool and return what it printed, which is also kept in a file."""
     result = subprocess.run(
         [FOLDER / tool / "bin" / tool, *arguments], capture_output=True, text=True, cwd=FOLDER
     )
@@ -129,7 +142,7 @@ def run(tool: str, *arguments: str) -> str:
 def sqlmap(address: str, cookie: str, values: dict[str, str]) -> list[str]:
     urls = [address + path.format(**values) for path in PATHS]
     common = ["--batch", "--flush-session", "--disable-coloring", "--dbms=PostgreSQL"]
-    # It takes a cursor for an injection, and asks.
+    # sqlmap mistakes a cursor for an injection, and asks about it.
     common += ["--answers=really sure=Y"]
     common += ["--ignore-code=*", "--drop-set-cookie", "--threads=2", "--timeout=60", "--retries=1"]
     common += [
@@ -138,7 +151,7 @@ def sqlmap(address: str, cookie: str, values: dict[str, str]) -> list[str]:
         f"--output-dir={FOLDER / 'sqlmap.out'}",
     ]
     calls = [[f"--url={url}"] for url in urls]
-    # Cookies and headers once.
+    # Test cookies and headers only once.
     calls.append([f"--url={urls[0]}", "--level=3", "--param-filter=COOKIE,HEADER"])
     for path, form in FORMS:
         url = address + path.format(**values)

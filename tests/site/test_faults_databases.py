@@ -1,4 +1,4 @@
-"""A database that is gone, frozen, full or another one for a while: calm pages, nothing lost."""
+"""While a database is gone, frozen, full or replaced: calm pages, and nothing is lost."""
 
 import html
 import os
@@ -23,7 +23,7 @@ NAME = {"ours": "our database", "agents": "the agent database"}
 SILENT = "The database is not responding"
 CONVERSATION = f"/conversations/{uuid.UUID(md5(b'session1').hexdigest())}/"
 TOKEN = "t" * 32
-# At a limit of 2 s: two processes of eight threads share 24 requests, but not evenly.
+# With a time limit of 2 s. Two processes of eight threads share 24 requests, but not evenly.
 THREE_AT_A_TIME = 3 * 2
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults_databases")]
@@ -60,7 +60,7 @@ def test_a_database_that_is_frozen(site: Site, part):
 
 
 def test_a_frozen_database_during_a_query(site: Site):
-    """Not only one that is idle when it freezes."""
+    """As opposed to one that is idle when it freezes."""
     with site.agents.locked():
         began = time.monotonic()
         with site.agents.frozen_after(0.5):
@@ -71,8 +71,8 @@ def test_a_frozen_database_during_a_query(site: Site):
     assert site.get(LIST).status == 200
 
 
-def test_one_process_of_the_database_that_hangs_is_left_behind(site: Site):
-    """The server is well: a page asks it again through a new connection."""
+def test_a_hanging_database_process_is_given_up(site: Site):
+    """The server itself is well, so the page tries again through a new connection."""
     for _ in range(3):
         assert {answer.status for answer in site.get_at_once(LIST)} == {200}
     hanging = site.agents.backends()
@@ -88,13 +88,13 @@ def test_one_process_of_the_database_that_hangs_is_left_behind(site: Site):
     assert max(answer.seconds for answer in answers) < 10
 
 
-def test_a_slow_database_has_its_time(site: Site):
+def test_a_slow_database_gets_its_time_limit(site: Site):
     slow = site.agents.locked()
     site.endure("the agent database is slow, at a limit of 2 s", slow, words="That took too long")
 
 
-def test_a_lock_on_the_agents_is_waited_for_once(site: Site):
-    """Their names are in the filters too: the page that says so does not wait for them again."""
+def test_a_page_waits_for_a_lock_on_agents_only_once(site: Site):
+    """Agents' names are in the filters too, but the error page does not wait for them again."""
     for path in (LIST, "/conversations/errors/"):
         locked = site.agents.holding("LOCK TABLE agents IN ACCESS EXCLUSIVE MODE", "history")
         name = f"the agent database is locked, at a limit of 2 s ({path.partition('?')[0]})"
@@ -117,7 +117,7 @@ def test_our_database_that_is_slow(site: Site):
 
 
 @pytest.mark.parametrize("how", ["locked", "slow"])
-def test_a_change_of_an_agent_database_that_is(admin_cookie, site: Site, how):
+def test_a_change_while_the_agent_database_is(admin_cookie, site: Site, how):
     cookie = f"{admin_cookie}; csrftoken={TOKEN}"
     page = f"{CONVERSATION}erase/"
     word = "erase " + CONVERSATION.split("/")[2][:8]
@@ -129,8 +129,8 @@ def test_a_change_of_an_agent_database_that_is(admin_cookie, site: Site, how):
     with faults[how]:
         answer = site.ask("POST", page, body, cookie, seconds=60)
     assert answer.status == 503
-    assert "Something else is writing there" in answer.body
-    # A lock is waited for 3 s; what is slow has 30 s, for it may be much that goes.
+    assert "Another program is changing this" in answer.body
+    # 3 s to wait for a lock, but 30 s for slow work, because a lot may have to be changed.
     limit = 3 if how == "locked" else 30
     assert answer.seconds < limit + NOISE_SECONDS
     assert site.get(CONVERSATION).status == 200
@@ -138,25 +138,25 @@ def test_a_change_of_an_agent_database_that_is(admin_cookie, site: Site, how):
     FIGURES.append((name, 503, answer.seconds, answer.seconds, 200, 0.0))
 
 
-def test_reading_goes_on_where_the_agent_database_is_read_only(site: Site):
+def test_reading_works_while_the_agent_database_is_read_only(site: Site):
     read_only = site.agents.configured("default_transaction_read_only", "on")
     site.endure("the agent database is read-only", read_only, status=200)
 
 
-def test_what_cannot_be_told_is_not_shown_where_ours_is_read_only(site: Site):
+def test_nothing_that_must_be_recorded_is_shown_while_our_database_is_read_only(site: Site):
     read_only = site.ours.configured("default_transaction_read_only", "on")
     words = "Changes cannot be saved"
     site.endure("our database is read-only", read_only, path=CONVERSATION, words=words)
 
 
-def test_one_at_its_connection_limit(site: Site):
+def test_a_database_at_its_connection_limit(site: Site):
     full = site.agents.full_of_clients()
     name = "the agent database has no connection left"
     site.endure(name, full, words=SILENT, agents="unavailable")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
-def test_a_full_disk_of_ours(site: Site):
+def test_a_full_disk_of_our_database(site: Site):
     def until_it_is_full():
         for _ in range(100):
             if site.get(CONVERSATION).status != 200:
@@ -168,16 +168,25 @@ def test_a_full_disk_of_ours(site: Site):
     site.endure("the disk of our database is full", full, path=CONVERSATION, words=words)
 
 
-def test_a_column_that_is_gone_is_not_asked_for_again(site: Site):
-    """As after going back to a revision before it; the other way is in test_faults_schema.py."""
+def test_a_column_that_is_gone_is_not_read_again(site: Site):
+    """As after going back to an older revision. A newer one is tested in test_faults_schema.py."""
     column = "agents.runs {} COLUMN duration_seconds"
-    assert site.get("/conversations/").status == 200
-    site.agents.execute(f"ALTER TABLE {column.format('DROP')}", database="history")
-    try:
-        answers = site.get_at_once("/conversations/")
+
+    def answers_without_it():
         assert {answer.status for answer in site.get_at_once("/conversations/")} == {200}
-    finally:
-        site.agents.execute(f"ALTER TABLE {column.format('ADD')} numeric", database="history")
+        site.agents.execute(f"ALTER TABLE {column.format('DROP')}", database="history")
+        try:
+            answers = site.get_at_once("/conversations/")
+            assert {answer.status for answer in site.get_at_once("/conversations/")} == {200}
+        finally:
+            site.agents.execute(f"ALTER TABLE {column.format('ADD')} numeric", database="history")
+        return answers
+
+    answers = answers_without_it()
+    if {answer.status for answer in answers} == {200}:
+        # Every process happened to ask for the columns just then, and asks again in a minute.
+        time.sleep(61)
+        answers = answers_without_it()
     told = [answer.body for answer in answers if answer.status == 503]
     assert told
     assert all("The database is being changed" in body for body in told)
@@ -216,7 +225,7 @@ def test_a_password_is_not_written_into_the_page(site: Site):
     assert "me" not in re.findall(r'value="([^"]*)"', answer.body)
 
 
-def test_nor_one_that_no_view_has_seen_yet(rf):
+def test_nor_is_a_password_that_no_view_has_read_yet(rf):
     assert sent_form(rf.post("/", {"reason": "because"})) == [("reason", "because")]
     assert sent_form(rf.post("/", {"reason": "because", "new_password1": "hunter2"})) is None
     assert sent_form(rf.get("/")) is None
@@ -229,7 +238,7 @@ def test_the_filters_stay_in_the_address_to_try_again(site: Site):
 
 
 def test_the_pool_answers_the_first_page_after_a_long_time_without_a_database(servers):
-    """Its own way back grows by the time that it was in vain."""
+    """The pool's own pause between attempts would grow with each attempt that failed."""
     servers.deployment.settings["DATABASE_POOL_SIZE"] = "4"
     try:
         with servers.serving() as site:

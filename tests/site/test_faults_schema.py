@@ -1,4 +1,4 @@
-"""The runtime is upgraded, or goes back, while the site is up."""
+"""The runtime is upgraded or downgraded while the site is running."""
 
 import pytest
 from django.db import connections

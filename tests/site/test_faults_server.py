@@ -1,4 +1,4 @@
-"""gunicorn's processes that are killed, hang or end, and readers that stand still."""
+"""gunicorn processes that are killed, hang or stop, and readers that stall."""
 
 import http.client
 import os
@@ -14,20 +14,21 @@ from django.conf import settings
 from ..support.deployment import HOST, Server, deployment, wait_until, write_sessions
 
 LIST, LOGIN = "/conversations/", "/accounts/login/"
-# Seconds in which a process begins to work, on a busy machine too.
-BEGINS = "8"
+# Seconds within which a process starts, even on a busy machine.
+BEGINS = "15"
 BIG = 20
-# As backoffice.client has it, but for a test's patience.
+# Our own gunicorn settings.
 OURS = """
 import runpy
 globals().update(runpy.run_path("gunicorn.conf.py"))
 """
+# Our settings, with a shorter timeout for stalled readers.
 PATIENCE = f"""{OURS}
 def post_worker_init(worker):
     from backoffice import client
     client.STALLED_SECONDS = {{seconds}}
 """
-# A letter for each request that gunicorn has begun to answer.
+# Our settings, plus a file with one letter for each request that gunicorn has started to answer.
 BEGUN = f"""{OURS}
 def pre_request(worker, request):
     with open({{file!r}}, "a") as file:
@@ -45,7 +46,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults_server")]
 def site():
     with deployment(f"faults_{os.getpid()}", settings.LOCAL_POSTGRES) as made:
         write_sessions(made.database, sessions=50, messages=2, length=50)
-        # One whose files are larger than what the kernel takes before a reader does.
+        # A conversation whose files are larger than what the kernel buffers for a reader.
         made.database.execute(
             """
             INSERT INTO chat_messages
@@ -67,7 +68,7 @@ def status(server: Server, path=LIST) -> int:
     return response.status
 
 
-def test_a_killed_worker_costs_only_what_it_was_answering(site):
+def test_a_killed_worker_only_loses_the_requests_it_was_answering(site):
     with site.serving() as server:
         assert status(server) == 200
         one, other = server.workers()
@@ -87,7 +88,7 @@ def test_a_worker_that_hangs_is_replaced_and_the_others_answer(site):
         began = time.monotonic()
         while hanging in server.workers():
             assert status(server) == 200
-            assert time.monotonic() - began < 30
+            assert time.monotonic() - began < 60
         wait_until(lambda: len(server.workers()) == 2)
 
 
@@ -98,7 +99,7 @@ def test_a_worker_that_hangs_as_it_starts_is_replaced(site):
         os.kill(one, signal.SIGKILL)
         wait_until(lambda: len(server.workers()) == 2 and one not in server.workers())
         [starting] = set(server.workers()) - {other}
-        # It has been forked, and imports Django for a while.
+        # By now it has been forked and is importing Django.
         time.sleep(0.1)
         os.kill(starting, signal.SIGSTOP)
         wait_until(lambda: starting not in server.workers())
@@ -106,8 +107,8 @@ def test_a_worker_that_hangs_as_it_starts_is_replaced(site):
         assert status(server) == 200
 
 
-def test_a_server_that_ends_answers_what_it_has_accepted(site, tmp_path):
-    """And refuses the rest, so that a balancer can ask another one."""
+def test_a_stopping_server_answers_what_it_has_accepted(site, tmp_path):
+    """It refuses all others, so that a balancer can try another server."""
     begun, hooks = tmp_path / "begun", tmp_path / "gunicorn_begun.py"
     begun.touch()
     hooks.write_text(BEGUN.format(file=str(begun)))
@@ -126,7 +127,7 @@ def test_a_server_that_ends_answers_what_it_has_accepted(site, tmp_path):
                 answers.append("refused")
                 time.sleep(0.05)
             except (http.client.RemoteDisconnected, ConnectionError):
-                # Not a byte of an answer: gunicorn has never seen it, see below.
+                # There was no byte of an answer: gunicorn never saw this request, see below.
                 answers.append("reset")
             except (http.client.HTTPException, OSError) as error:
                 answers.append(f"broken: {error!r}")
@@ -150,12 +151,12 @@ def test_a_server_that_ends_answers_what_it_has_accepted(site, tmp_path):
     counted = {kind: answers.count(kind) for kind in sorted(set(answers))}
     print("SIGTERM:", counted)
     assert set(counted) <= {"whole", "refused", "reset"}
-    # The first one and the slow one.
+    # Plus the first request and the slow one.
     assert len(begun.read_text()) == counted["whole"] + 2
 
 
 def status_in_background(site, server):
-    """A page that waits for a lock until after SIGTERM; the function that tells how it ended."""
+    """Request a page that waits for a lock past SIGTERM; return a function for its status."""
     found = []
     locked = threading.Event()
 
@@ -180,8 +181,8 @@ def status_in_background(site, server):
     return result
 
 
-def test_a_query_ends_with_whoever_waited_for_it(site):
-    """A browser that searches anew gives up the search before."""
+def test_a_query_ends_when_its_client_leaves(site):
+    """A browser that starts another search abandons the previous one."""
 
     def are_waiting() -> int:
         return len(site.database.execute(WAITING).fetchall())
@@ -193,13 +194,13 @@ def test_a_query_ends_with_whoever_waited_for_it(site):
         readers[0].close()
         readers[1].close()
         wait_until(lambda: are_waiting() == 1)
-        # The one who stays has the time that a search has.
+        # The remaining search has its full time limit.
         assert time.monotonic() - began < 2.5
         readers[2].close()
 
 
 class StalledReader:
-    """Asks for a file and takes nothing of it."""
+    """Requests a file and reads nothing of it."""
 
     def __init__(self, site, server, path):
         self.socket = socket.socket()
@@ -213,8 +214,8 @@ class StalledReader:
 
 
 @pytest.mark.parametrize("file", ["conversation.json", "transcript.txt"])
-def test_readers_who_stand_still_do_not_stop_the_pages(site, tmp_path, file):
-    """12 are fewer than there are threads; 24 are more, and are dropped."""
+def test_stalled_readers_do_not_stop_the_pages(site, tmp_path, file):
+    """12 are fewer than the threads; 24 are more than the threads and get dropped."""
     settings_file = tmp_path / "gunicorn_patience.py"
     settings_file.write_text(PATIENCE.format(seconds=3))
     session = site.database.execute("SELECT md5('session1')::uuid").fetchone()[0]

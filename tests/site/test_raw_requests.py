@@ -1,4 +1,4 @@
-"""What no client of Django's can send, as bytes to gunicorn: refused at once, and nothing hangs."""
+"""Raw bytes to gunicorn that no HTTP client would send: refused at once, and nothing hangs."""
 
 import os
 import re
@@ -14,9 +14,9 @@ from backoffice.middleware import BODY_SECONDS
 
 from ..support.deployment import HOST, deployment, write_sessions
 
-# A request that is not answered within this time hangs; a machine may be busy.
+# A request without an answer after this time counts as hanging, even on a busy machine.
 SECONDS = 20
-# What is never answered is not waited for that long.
+# A shorter time for requests that are never answered.
 QUIET_SECONDS = 2
 LIST = b"/conversations/"
 
@@ -40,10 +40,10 @@ def server(site):
 @pytest.fixture
 def send(server):
     def send(*lines: bytes, body=b"", closed=True) -> bytes:
-        """Everything that comes back until the server ends the connection."""
+        """Send the lines and return everything that comes back until the server hangs up."""
         with socket.create_connection((HOST, server.port), timeout=SECONDS) as connection:
             connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-            # Whoever ends the connection before the answer begins is taken to have left.
+            # If we close the connection before the answer starts, the server thinks we have left.
             if closed and not select.select([connection], [], [], QUIET_SECONDS)[0]:
                 connection.shutdown(socket.SHUT_WR)
             answer = b""
@@ -53,7 +53,7 @@ def send(server):
                     if closed:
                         connection.shutdown(socket.SHUT_WR)
             except OSError:
-                # The server has ended it, or what was sent had not been read to its end.
+                # The server has hung up, perhaps without reading everything we sent.
                 pass
             return answer
 
@@ -62,7 +62,7 @@ def send(server):
 
 @pytest.fixture
 def local(server):
-    """The Host header of this site, and the cookie of somebody who is signed in."""
+    """The Host header of this site, and the cookie of a signed-in user."""
     return [
         f"Host: {HOST}:{server.port}".encode(),
         f"Cookie: {server.deployment.cookie}".encode(),
@@ -99,7 +99,7 @@ def header(answer: bytes, name: bytes) -> bytes | None:
 )
 def test_a_bad_first_line_is_refused(send, local, line):
     answer = send(line, *local)
-    # Of what is no request at all there may be nothing to answer.
+    # If this is no request at all, there may be no answer.
     assert not answer or 400 <= status(answer) < 500
     assert b"Traceback" not in answer
 
@@ -158,11 +158,11 @@ def test_a_body_without_a_length_is_refused(send, local, method, path):
     chunked = b"Transfer-Encoding: chunked"
     answer = send(method + b" " + path + b" HTTP/1.1", *local, chunked, body=b"1\r\n{\r\n")
     assert status(answer) == 411
-    assert b"That came without its length" in answer
+    assert b"The request has no length" in answer
 
 
 def test_a_body_that_is_cut_off_is_refused(server, local):
-    """As a whole form it would do something else."""
+    """Taken for a whole form, it would do something else."""
     with socket.create_connection((HOST, server.port), timeout=SECONDS) as connection:
         lines = [b"POST /accounts/login/ HTTP/1.1", *local, b"Content-Length: 1000", b"", b"a=b"]
         connection.sendall(b"\r\n".join(lines))
@@ -172,7 +172,7 @@ def test_a_body_that_is_cut_off_is_refused(server, local):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [b"/csp-report/", b"/accounts/login/", b"/nowhere/"])
-def test_a_body_that_comes_slowly_is_not_waited_for(server, local, path):
+def test_a_slow_body_is_not_waited_for(server, local, path):
     with socket.create_connection((HOST, server.port), timeout=1) as connection:
         lines = [b"POST " + path + b" HTTP/1.1", *local, b"Content-Length: 1000", b"", b""]
         connection.sendall(b"\r\n".join(lines))
@@ -205,12 +205,12 @@ def test_a_body_that_comes_slowly_is_not_waited_for(server, local, path):
         b"/conversations/?a=" + b"%00" * 500,
     ],
 )
-def test_bad_escapes_in_an_address_are_no_failure(send, local, path):
+def test_bad_escapes_in_an_address_break_nothing(send, local, path):
     answer = send(b"GET " + path + b" HTTP/1.1", *local)
     assert status(answer) in (200, 301, 302, 400, 404)
     assert not (header(answer, b"Location") or b"").startswith((b"//", b"http"))
     assert b"root:" not in answer
-    # An unknown filter is explained on the page, and matches nothing.
+    # The page explains an unknown filter and shows no rows.
     assert b'class="row ' not in answer
 
 
@@ -244,7 +244,7 @@ def test_another_host_is_refused(send, hosts):
         b"GET /conversations/export/conversations.jsonl HTTP/1.1",
     ],
 )
-def test_links_in_a_file_name_this_host_alone(send, local, server, line):
+def test_links_in_a_file_only_name_this_host(send, local, server, line):
     others = [b"X-Forwarded-Host: evil.example", b"X-Host: evil.example", b"Forwarded: host=evil"]
     answer = send(line, *local, *others)
     assert status(answer) in (200, 400, 404)
@@ -254,8 +254,8 @@ def test_links_in_a_file_name_this_host_alone(send, local, server, line):
 
 
 @pytest.mark.parametrize("name", [b"SCRIPT_NAME", b"SCRIPT-NAME", b"PATH_INFO", b"REMOTE_USER"])
-def test_a_header_does_not_move_the_site(send, local, name):
-    """As a proxy passes it on that does not know it, from an address that gunicorn trusts."""
+def test_a_header_cannot_move_the_site_to_another_path(send, local, name):
+    """A proxy that does not know the header passes it on, from an address that gunicorn trusts."""
     answer = send(b"GET /conversations/ HTTP/1.1", *local, name + b": /conversations")
     assert status(answer) == 200
     assert b'href="/conversations/errors/"' in answer
@@ -264,7 +264,7 @@ def test_a_header_does_not_move_the_site(send, local, name):
 
 @pytest.mark.parametrize("charset", [b"=punycode", b"=hex", b"=utf-16", b"*=xxx''a", b"=\xff"])
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
-def test_an_encoding_that_nobody_uses_is_no_failure(send, local, method, charset):
+def test_an_unusual_encoding_breaks_nothing(send, local, method, charset):
     kind = b"Content-Type: application/x-www-form-urlencoded; charset" + charset
     path = b" /conversations/?search=%41 HTTP/1.1"
     answer = send(method + path, *local, kind, b"Content-Length: 3", body=b"a=%")
@@ -272,8 +272,8 @@ def test_an_encoding_that_nobody_uses_is_no_failure(send, local, method, charset
     assert header(answer, b"Content-Security-Policy")
 
 
-def test_a_request_in_a_request_is_not_answered(send, local):
-    """What follows a body of a known length is another request, or nothing; never both."""
+def test_a_request_smuggled_inside_another_is_not_answered(send, local):
+    """Bytes after a body of known length are another request or nothing, but never both."""
     smuggled = b"GET /accounts/login/ HTTP/1.1\r\nHost: evil.example\r\n\r\n"
     lengths = [b"Content-Length: 4", b"Transfer-Encoding: chunked"]
     answer = send(b"POST /csp-report/ HTTP/1.1", *local, *lengths, body=b"0\r\n\r\n" + smuggled)

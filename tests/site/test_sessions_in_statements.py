@@ -1,15 +1,12 @@
 """
-Every statement on the agent database is one that a sharded PostgreSQL (Citus) takes too: what joins
-two tables of conversations, or asks one about the other, equates their sessions.
+A sharded PostgreSQL (Citus) would accept every statement on the agent database: a statement that
+joins two tables of conversations, or checks one in a subquery on the other, equates their sessions.
 """
 
 import re
-import uuid
 from contextlib import suppress
-from datetime import timedelta
 from itertools import product
 from types import SimpleNamespace
-from urllib.parse import urlencode
 
 import pytest
 from django.core.management import call_command
@@ -20,38 +17,29 @@ from psycopg.sql import Composable
 from conversations import sessions
 from conversations.access import agent_limits
 from conversations.agentdb import revision
-from conversations.exports.files import FILES, FORMS
-from conversations.models import PAYLOADS, Agent, ChatMessage, ModelCall, Run, Session, Task
-from conversations.problems import kinds, outcomes
-from conversations.selection import conditions, find
-from conversations.selection.pagination import EPOCH, Cursor
+from conversations.exports.files import FILES
+from conversations.selection import words
+from overview.models import Progress
 
-from ..support.addresses import ACCOUNT, PANEL, SITE, filled, make_examples, pieces
-from ..support.admin_panel import EDITABLE, save
-from ..support.factories import make_session
-from ..support.histories import SAME_ERROR, build_indexes, make_history
-from ..support.limited import OURS, THEIRS, WORD, Side, let_in_limited
+from ..support.addresses import make_examples
+from ..support.histories import build_indexes
+from ..support.limited import WORD, let_in_limited
 from ..support.listing import be_patient
-from ..support.pages import HTMX
 from ..support.signing_in import let_in, make_user
 from ..support.statements import flaws
-from ..support.tables import TABLES
+from ..support.walks import (
+    ADDRESSES,
+    CLOSED,
+    FOR_ADMINS,
+    MODELS,
+    changes,
+    look_back_in_every_way,
+    make_side,
+    requests,
+    searches,
+)
 
-MODELS = dict(zip(TABLES, (Agent, Session, Run, Task, ChatMessage, ModelCall), strict=True))
-ADDRESSES = {
-    **{name: address for name, address in SITE.items() if name not in ACCOUNT},
-    **{f"admin:{name}": address for name, address in PANEL.items()},
-}
-# Those that answer nobody, or not to GET.
-CLOSED = {"csp_report", "admin:login", "admin:logout", "admin:autocomplete"}
-CLOSED |= {
-    f"admin:{table}_{act}"
-    for table in ("audit_entry", *(f"conversations_{model}" for model in TABLES))
-    for act in ("add", "delete")
-}
-FOR_ADMINS = ("admin:", "conversations:redact", "conversations:erase")
-
-# What the analysis finds
+# The analysis itself
 
 
 GOOD = {
@@ -236,20 +224,20 @@ BAD = {
 
 
 @pytest.mark.parametrize("statement", GOOD.values(), ids=GOOD)
-def test_what_a_sharded_database_takes_has_no_flaw(statement):
+def test_statements_that_a_sharded_database_accepts_have_no_flaw(statement):
     assert flaws(statement) == []
 
 
 @pytest.mark.parametrize(("statement", "flaw"), BAD.values(), ids=BAD)
-def test_a_flaw_is_told_with_its_tables(statement, flaw):
+def test_a_flaw_names_its_tables(statement, flaw):
     assert flaw in flaws(statement)
 
 
-# What the site sends
+# The statements that the site sends
 
 
 class Collected(dict):
-    """{statement that names a table of the runtime: what was done when it was sent first}"""
+    """{statement that names a table of the runtime: what was being done when it was first sent}"""
 
     doing = ""
 
@@ -258,33 +246,26 @@ class Collected(dict):
             query = query.as_string(cursor)
         text = query.decode() if isinstance(query, bytes) else query
         if agent_limits.NAMES_TABLE.search(text):
-            # Lists of any length are one statement.
+            # Count statements with lists of different lengths as one.
             self.setdefault(re.sub(r"\(%s(, %s)+\)", "(%s, %s)", text), self.doing)
 
 
 @pytest.fixture
 def side(monkeypatch, settings):
-    """Conversations of every kind; what looks back for some does so in every way."""
+    """Conversations of every kind, such that searches that look back do so in every way."""
     be_patient(monkeypatch)
     settings.STATEMENT_TIMEOUT_SECONDS = 60
     settings.MASK_PERSONAL_DATA = True
-    monkeypatch.setattr(find, "FIRST_LOOK", 7)
-    monkeypatch.setattr(find, "WORTH_WALKING", 0)
-    monkeypatch.setattr(conditions, "QUICK_PROBES", 7)
-    # The default of a condition's `probes`.
-    monkeypatch.setattr(conditions.Condition.__init__, "__defaults__", (7, ()))
-    make_history(seed=1, size=40)
-    Side(THEIRS)
-    side = Side(OURS)
-    # Many are newer.
-    long_ago = timezone.now() - timedelta(days=500)
-    side.old = make_session(SimpleNamespace(id=side.agent), updated_at=long_ago)
+    look_back_in_every_way(monkeypatch)
+    side = make_side()
+    # Pages ask for figures, though there are none: the rollup will make all of them.
+    Progress.objects.create(form="", as_of=timezone.now())
     return side
 
 
 @pytest.fixture
 def collected(monkeypatch, side):
-    """Each statement as it is, and as it is for somebody who is limited to one agent."""
+    """Collects each statement as it is, and as rewritten for a user limited to one agent."""
     found, confined = Collected(), agent_limits.confined
     user = SimpleNamespace(is_authenticated=True, agent_limit=frozenset([side.agent]))
     limited = SimpleNamespace(user=user)
@@ -301,125 +282,21 @@ def collected(monkeypatch, side):
     return found
 
 
-def searches(side) -> list[dict]:
-    """What the list may be asked for."""
-    past = timezone.localdate() - timedelta(days=60)
-    open_end = timezone.localdate() + timedelta(days=60)
-    failed = Task.objects.filter(pk__in=side.rows[Task], node_type="tool_call").last()
-    found = [{}, {"agent": side.agent}, {"external_id": "user"}, {"evals": "hidden"}]
-    found += [{"start_date": past}, {"end_date": past}, {"end_date": open_end}]
-    found += [{"active_from": past}, {"active_from": past, "active_until": open_end}]
-    found += [{"problem": kind} for kind, _ in kinds.choices()]
-    found += [{"outcome": outcome} for outcome, _ in outcomes.choices()]
-    found += [{"search": word} for word in (WORD, "alpha", "zz", "shared")]
-    found += [{"search": word, "scope": "all"} for word in (WORD, "alpha", "zz")]
-    found += [{"search": side.named(model)} for model in MODELS.values()]
-    found += [{"error": error} for error in (SAME_ERROR, failed.pk, "no such error")]
-    found += [{"error": SAME_ERROR, "problem": "tool_error", "problem_from": past}]
-    found += [{"error": "no reason was recorded"}, {"problem": "failed", "problem_until": open_end}]
-    both = {"problem": "any", "search": WORD}
-    found += [{**both, "scope": "all", "agent": side.agent, "evals": "hidden"}]
-    found += [{**both, "end_date": past, "external_id": "user"}]
-    return found
-
-
-def queries(name: str, side, asked: list[dict]) -> list[dict]:
-    """What an address is asked for."""
-    if name == "conversations:list":
-        places = Session.objects.newest_first().values_list("updated_at", "pk")
-        return asked + [{**query, "after": Cursor(*places[3])} for query in asked[::3]]
-    if name == "conversations:counts":
-        return asked[::2]
-    if name == "conversations:new":
-        since = Cursor(EPOCH, uuid.UUID(int=0))
-        open_pages = [{"session": side.session.id}, {"run": side.named(Run)}]
-        return [*({**query, "since": since} for query in asked[::2]), *open_pages]
-    if name == "conversations:rows":
-        return asked[::3]
-    if name == "conversations:errors":
-        found = [{"kind": kind.name} for kind in kinds.problems()]
-        of_agent = [{**query, "agent": side.agent} for query in ({}, *found)]
-        return [{}, {"period": "30d", "sort": "rising"}, *found, *of_agent]
-    if name == "conversations:detail":
-        return [*asked[::3], {"from": 0}]
-    if name == "conversations:erase_all":
-        return [{"external_id": "shared"}]
-    if name == "conversations:export":
-        return asked[::5]
-    if name.endswith("_changelist"):
-        terms = [WORD, "shared", f"python://{OURS}", *map(side.named, MODELS.values())]
-        return [{}, {"_popup": "1"}, *({"q": term} for term in terms)]
-    return [{}]
-
-
-def paths(address: str, side, examples: dict):
-    """All payloads, files and forms of files."""
-    values = pieces(address, examples)
-    if "<kind>" in address:
-        for kind, (model, _, fields) in PAYLOADS.items():
-            if model is not ModelCall or revision.has_model_call_links():
-                for field in fields:
-                    row = {"kind": kind, "row_id": str(side.named(model)), "field": field}
-                    yield filled(address, values | row)
-    elif "<name>.<form>" in address:
-        for name, form in product(FILES, FORMS):
-            yield filled(address, values | {"name": name, "form": form})
-    elif "<run_id>" in address:
-        for run_id in side.rows[Run]:
-            yield filled(address, values | {"run_id": str(run_id)})
-    elif address.endswith("/<session_id>/"):
-        for session_id in (side.session.id, side.old.id):
-            yield filled(address, values | {"session_id": str(session_id)})
-    else:
-        yield filled(address, values)
-
-
-def open_page(side) -> dict[str, str]:
-    """The headers with which an open page asks for runs and rows."""
-    runs, rows = (",".join(map(str, side.rows[model])) for model in (Run, Session))
-    return {**HTMX, "X-Shown-Runs": runs, "X-Awaited-Runs": runs, "X-Rows": rows}
-
-
 def walk(client, collected, side, examples, names, asked):
-    """Ask each address for all that it can be asked for, and once for a fragment of it."""
-    for name in names:
-        for path in paths(ADDRESSES[name], side, examples):
-            for number, query in enumerate(queries(name, side, asked)):
-                url = f"{path}?{urlencode(query)}"
-                collected.doing = f"GET {url}"
-                fragments = () if number or name.startswith("admin:") else (HTMX,)
-                if name in ("conversations:new", "conversations:rows"):
-                    fragments = (open_page(side),)
-                for headers in ({}, *fragments):
-                    response = client.get(url, headers=headers)
-                    b"".join(response)
-                    assert response.status_code in (200, 302) or name in CLOSED, (
-                        f"{url} answered {response.status_code}: what it sends was not collected"
-                    )
+    """Request each address with all its parameters, and once as a fragment."""
+    for name, url, headers in requests(side, examples, names, asked):
+        collected.doing = f"GET {url}"
+        response = client.get(url, headers=headers)
+        b"".join(response)
+        assert response.status_code in (200, 302) or name in CLOSED, (
+            f"{url} answered {response.status_code}: what it sends was not collected"
+        )
 
 
 def change(client, collected, side):
-    """All that an admin may do to conversations."""
-    session = f"/conversations/{side.session.id}"
-    message = f"{session}/messages/{side.named(ChatMessage)}/redact/"
-    forms = {"agent": "description", "session": "external_id", "chatmessage": "content"}
-    assert forms.keys() == EDITABLE.keys()
-    for model, field in forms.items():
-        collected.doing = f"save the form of {model}"
-        assert save(client, model, side.named(MODELS[model]), **{field: "new"}).status_code == 302
-    for url, data, status in (
-        (f"{session}/reveal/", {"reason": "to see it"}, 302),
-        (message, {"words": WORD}, 200),
-        (message, {"words": WORD, "confirmation": "redact"}, 302),
-        (f"{session}/erase/", {"confirmation": f"erase {str(side.session.id)[:8]}"}, 302),
-        (
-            "/conversations/erase/?external_id=shared",
-            {"confirmation": "erase 2 conversations"},
-            302,
-        ),
-    ):
-        collected.doing = f"POST {url}"
-        assert client.post(url, data).status_code == status, url
+    for doing, do in changes(client, side):
+        collected.doing = doing
+        do()
 
 
 def call(collected, *arguments):
@@ -435,8 +312,10 @@ def run_commands(collected, side, asked, folder, monkeypatch):
     for options in (), (f"--agent={side.agent}",), ("--external-id=user-1",):
         call(collected, "purge", "--before=2026-06-05", "--dry-run", *options)
         call(collected, "purge", "--before=2026-06-05", *options)
+    for options in (), ("--from=2026-06-05", "--until=2026-06-07"):
+        call(collected, "rollup", *options)
     call(collected, "check", "--database=agents")
-    # It ends its connection, and with it the test's transaction.
+    # The command closes its connection, which would end the test's transaction.
     monkeypatch.setattr(connections["agents_write"], "close", lambda: None)
     call(collected, "agent_indexes")
 
@@ -454,12 +333,15 @@ def call_contract(collected, side):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", ["0006", "0002"])
+@pytest.mark.parametrize(
+    ("number", "is_distributed"), [("0006", False), ("0006", True), ("0002", False)]
+)
 @pytest.mark.django_db
-def test_every_statement_equates_the_sessions_of_what_it_joins(
-    collected, side, client, at_revision, monkeypatch, tmp_path, number
+def test_every_statement_equates_the_sessions_of_the_tables_it_joins(
+    collected, side, client, at_revision, monkeypatch, tmp_path, number, is_distributed
 ):
     at_revision(number)
+    monkeypatch.setattr(revision, "is_distributed", lambda: is_distributed)
     examples = make_examples(**{name: side.named(model) for name, model in MODELS.items()})
     of_staff = [name for name in ADDRESSES if not name.startswith(FOR_ADMINS)]
     asked = searches(side)
@@ -467,11 +349,11 @@ def test_every_statement_equates_the_sessions_of_what_it_joins(
     admin = make_user("boss", "Admin")
     let_in(client, admin)
     with monkeypatch.context() as patch:
-        patch.setattr(conditions, "MOST_TOOLS", 0)
+        patch.setattr(words, "MOST_TOOLS", 0)
         walk(client, collected, side, examples, ADDRESSES, asked)
     build_indexes()
     walk(client, collected, side, examples, of_staff, asked)
-    # Whose personal data is masked.
+    # A limited user, who sees masked data.
     let_in_limited(client, "Support", [side.agent])
     walk(client, collected, side, examples, of_staff, asked[::4])
     call_contract(collected, side)
@@ -484,5 +366,5 @@ def test_every_statement_equates_the_sessions_of_what_it_joins(
         if (why := flaws(statement))
     ]
     assert not found, f"{len(found)} of {len(collected)} statements:\n\n" + "\n\n".join(found)
-    # Or nothing was collected.
+    # Make sure that statements were collected at all.
     assert len(collected) > 500

@@ -15,7 +15,7 @@ SITE = " · Conversation Desk"
 
 
 def title(response) -> str:
-    # A drawing has titles of its own.
+    # The first <title>: drawings can have titles too.
     found = re.findall(r"<title>(.*?)</title>", response.content.decode(), re.DOTALL)[0]
     found = " ".join(unescape(found).split())
     assert found.endswith(SITE)
@@ -24,7 +24,7 @@ def title(response) -> str:
 
 @pytest.fixture
 def shop():
-    """An agent with three failed conversations of ben."""
+    """An agent with three failed conversations of Ben."""
     agent = make_agent("Quillfeather <order> help")
     agent.sessions = [make_session(agent, external_id="ben.okafor@example.com") for _ in range(3)]
     agent.runs = [make_run(session, output_data=None) for session in agent.sessions]
@@ -44,7 +44,7 @@ def test_pages_of_a_conversation_name_it_and_its_agent(support_client, shop):
     )
 
 
-def test_a_conversation_of_nobody_is_named_by_its_id(support_client):
+def test_a_conversation_without_an_external_id_is_named_by_its_id(support_client):
     session = make_session(make_agent(""))
     found = title(get(support_client, url("detail", session.id)))
     assert found == f"Conversation {str(session.id)[:8]} · (no name)"
@@ -69,14 +69,14 @@ def test_the_list_names_its_filters_and_how_many_failed(support_client, shop):
         assert title(get(support_client, headers=TYPING, **query)) == expected
 
 
-def test_what_is_counted_afterwards_comes_into_the_title(support_client, shop):
+def test_numbers_counted_later_appear_in_the_title(support_client, shop):
     for _ in range(60):
         make_run(make_session(), output_data=None)
     assert title(get(support_client, problem="failed")) == "Run failed · Conversations"
     assert title(get(support_client, COUNTS, problem="failed")) == "63 failed · Conversations"
 
 
-def test_titles_are_masked_where_masking_is_on(viewer_client, shop, settings):
+def test_titles_are_masked_if_masking_is_on(viewer_client, shop, settings):
     session, run = shop.sessions[0], shop.runs[0]
     task, message = make_task(run, session, "look-up"), make_message(session)
     with masking_on(settings):
@@ -90,6 +90,6 @@ def test_titles_are_masked_where_masking_is_on(viewer_client, shop, settings):
             found = title(response)
             assert "okafor" not in found
             assert "[e-mail " in found
-        # Not the stand-in of what somebody typed.
+        # What somebody typed is shown without a stand-in.
         for name in ("search", "external_id_is"):
             assert "okafor" in title(get(viewer_client, **{name: "ben.okafor@example.com"}))

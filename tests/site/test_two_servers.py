@@ -1,6 +1,6 @@
 """
-Two web processes of a deployment, as on two machines: the same settings and databases, no file in
-common. Each request goes to the other one than the request before it.
+Two web servers of one deployment, as on two machines: the same settings and databases, but no
+shared files. Requests alternate between the two.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ def ids(site):
     return [session_id for (session_id,) in site.database.execute("SELECT id FROM sessions")]
 
 
-def test_who_signed_in_at_one_is_known_to_the_other(site, servers, turns, support):
+def test_signing_in_on_one_server_signs_in_on_the_other(site, servers, turns, support):
     paths = [LIST, "/conversations/errors/", *(f"{LIST}{session_id}/" for session_id in ids(site))]
     for path in paths * 2:
         page = support.get(next(turns), path)
@@ -86,7 +86,7 @@ def test_both_link_to_the_same_files(servers, support):
     assert one.partition("<body>")[0] == other.partition("<body>")[0]
 
 
-def test_who_signed_out_at_one_is_signed_out_at_the_other(site, servers):
+def test_signing_out_on_one_server_signs_out_on_the_other(site, servers):
     person = make_person(site, "Viewer", **PROXY)
     sign_in(person, servers[0], "viewer")
     kept = {name: each.value for name, each in person.cookies.items()}
@@ -100,7 +100,7 @@ def test_who_signed_out_at_one_is_signed_out_at_the_other(site, servers):
     assert person.get(servers[0], LIST).url.startswith("/accounts/login/")
 
 
-def test_what_is_revealed_at_one_is_seen_at_the_other(site, servers, turns, support):
+def test_data_revealed_on_one_server_is_visible_on_the_other(site, servers, turns, support):
     session_id = ids(site)[0]
     site.database.execute(
         "UPDATE chat_messages SET content = %s WHERE session_id = %s", [EMAIL, session_id]
@@ -115,7 +115,7 @@ def test_what_is_revealed_at_one_is_seen_at_the_other(site, servers, turns, supp
         assert EMAIL in support.get(next(turns), path).text
 
 
-def test_a_form_of_one_is_taken_by_the_other_which_then_shows_what_was_done(site, servers, admin):
+def test_a_form_from_one_server_can_be_sent_to_the_other(site, servers, admin):
     [agent] = site.database.execute("SELECT id FROM agents LIMIT 1").fetchone()
     path = f"/admin/conversations/agent/{agent}/change/"
     page = admin.post(servers[0], path, servers[1], name="Named by two", description="")
@@ -124,7 +124,7 @@ def test_a_form_of_one_is_taken_by_the_other_which_then_shows_what_was_done(site
         assert "Named by two" in admin.get(server, LIST).text
 
 
-def test_exports_are_counted_together(site, servers, support):
+def test_exports_on_both_servers_are_counted_together(site, servers, support):
     one, other = servers
     with site.locked():
         response = one.get(f"{URL}messages.csv", Cookie=support.cookie, **PROXY)

@@ -1,4 +1,4 @@
-"""Every URL pattern of the site as an address of something that is there, found by walking."""
+"""Walks all URL patterns of the site, and fills each with ids of existing rows."""
 
 import re
 import uuid
@@ -7,20 +7,24 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.urls import URLPattern, get_resolver
 from django.urls.resolvers import RoutePattern
+from django.utils import timezone
 
 from audit.models import Act, Entry
 from conversations.models import Session
 from conversations.selection.pagination import Cursor
+from overview.models import Progress, Threshold
 
 from .admin_panel import make_rows
 
 ROLES = ("anonymous", "outsider", "viewer", "support", "admin")
 PIECE = re.compile(r"<(?:\w+:)?(\w+)>")
 GROUP = re.compile(r"\(\?P<(\w+)>[^)]*\)")
-# Of a pattern that knows no better: most pieces are ids of rows.
+# {name of a piece of an address: example}, for pieces that are no ids of rows.
 EXAMPLES = {
     "name": "conversations",
     "form": "csv",
+    "table": "nodes",
+    "ending": "csv",
     "kind": "runs",
     "field": "context",
     "app_label": "accounts",
@@ -32,7 +36,7 @@ EXAMPLES = {
 
 
 def walk(patterns=None, prefix="/", space=""):
-    """(name, or "" where there is none; address with its pieces in angle brackets)"""
+    """Yields (name or "", address with its pieces in angle brackets) for every URL pattern."""
     for pattern in patterns or get_resolver().url_patterns:
         text = str(pattern.pattern)
         if isinstance(pattern.pattern, RoutePattern):
@@ -49,7 +53,7 @@ def walk(patterns=None, prefix="/", space=""):
 WALKED = [*walk()]
 PROBES = ("/livez", "/readyz")
 ADDRESSES = [*dict.fromkeys(address for _, address in WALKED), *PROBES]
-# By name: the admin panel's, all others, and of these the names of those about one's own account.
+# {name: address} of the admin panel and of all other pages, and the names of the account pages.
 PANEL = {
     name.removeprefix("admin:"): address for name, address in WALKED if name.startswith("admin:")
 }
@@ -58,20 +62,22 @@ ACCOUNT = {name for name, address in SITE.items() if address.startswith("/accoun
 
 
 def make_examples(**ids) -> dict:
-    """{model: id of a row} of each table of both databases; the agent tables' may be given."""
+    """{model: id of a row} for each table of both databases. `ids` may give the agent tables."""
     ids = ids or {model: row.id for model, row in vars(make_rows()).items()}
     return {
         **{f"conversations/{model}": pk for model, pk in ids.items()},
         "accounts/user": get_user_model().objects.create_user("another").pk,
         "auth/group": Group.objects.create(name="another").pk,
+        "overview/threshold": Threshold.objects.create(agent_id=ids["agent"]).pk,
         "audit/entry": Entry.objects.create(act=Act.VIEWED, session_id=ids["session"]).pk,
     }
 
 
 def pieces(address: str, examples: dict) -> dict[str, str]:
-    """{name: what stands there} of an address that leads somewhere."""
+    """{name of a piece: value} such that the address leads to something that exists."""
     model = "/".join(address.strip("/").split("/")[1:3])
     values = {
+        "agent_id": examples["conversations/agent"],
         "session_id": examples["conversations/session"],
         "message_id": examples["conversations/chatmessage"],
         "run_id": examples["conversations/run"],
@@ -91,14 +97,16 @@ def filled(address: str, values: dict[str, str]) -> str:
 
 
 def paths(addresses: dict[str, str], examples: dict) -> dict[str, str]:
-    """{name: path of something that is there} of the addresses by name."""
+    """{name: path} of these addresses, each leading to something that exists."""
     return {name: filled(address, pieces(address, examples)) for name, address in addresses.items()}
 
 
 def site_paths() -> dict[str, str]:
-    """Of SITE, with the queries without which there is nothing."""
+    """{name: path} of SITE, with the query parameters that some addresses require."""
     examples = make_examples()
     found = paths(SITE, examples)
+    # As after the first rollup.
+    Progress.objects.create(form="", seen=timezone.now(), as_of=timezone.now())
     session = Session.objects.get(pk=examples["conversations/session"])
     found["conversations:new"] += f"?since={Cursor(session.updated_at, session.id)}"
     found["conversations:erase_all"] += f"?external_id={session.external_id}"

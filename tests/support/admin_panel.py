@@ -1,4 +1,4 @@
-"""The admin panel as its tests use it: addresses, a row of each table, a browser's form."""
+"""Helpers for tests of the admin panel: addresses, a row of each table, forms as in a browser."""
 
 import re
 import uuid
@@ -35,7 +35,7 @@ def form_url(model, pk):
 
 
 def make_rows(**session) -> SimpleNamespace:
-    """A row of each table, under its model's name, all of one conversation."""
+    """One conversation with a row in each table: a namespace of rows by their model's name."""
     schemas = dict.fromkeys(("input_schema", "output_schema", "workflow"), PAYLOAD)
     agent = make_agent("Shop", description="Sells", **schemas)
     conversation = make_session(agent, **{"external_id": "ticket-7", **session})
@@ -67,7 +67,7 @@ def make_rows(**session) -> SimpleNamespace:
 
 
 class Inputs(HTMLParser):
-    """{name: (value)} of the form with that id, as a browser would send it."""
+    """{name: value} of the form with this id, as a browser would send it."""
 
     def __init__(self, form_id):
         super().__init__()
@@ -79,7 +79,7 @@ class Inputs(HTMLParser):
         if tag == "form":
             self.inside = attrs.get("id") == self.form_id
         elif self.inside and "name" in attrs and tag == "input" and attrs["type"] != "submit":
-            # A single line has no line breaks.
+            # A single-line input has no line breaks.
             self.values[attrs["name"]] = re.sub(r"[\r\n]", "", attrs.get("value", ""))
         elif self.inside and "name" in attrs and tag == "textarea":
             self.area = attrs["name"]
@@ -94,7 +94,7 @@ class Inputs(HTMLParser):
             self.inside = False
         elif tag == "textarea" and self.area:
             text = re.sub(r"\r\n?", "\n", self.values[self.area])
-            # The line break that a text area begins with is none of its text.
+            # A line break at the beginning of a text area is not part of its text.
             text = text.removeprefix("\n")
             self.values[self.area] = text.replace("\n", "\r\n")
             self.area = None
@@ -114,12 +114,12 @@ def open_form(client, model, pk) -> dict[str, str]:
 
 
 def save(client, model, pk, form=None, /, **changes):
-    """What comes of opening the form, typing the changes and pressing Save."""
+    """The response after opening the form, typing the changes and pressing Save."""
     form = open_form(client, model, pk) if form is None else form
     return client.post(form_url(model, pk), {**form, **changes})
 
 
 def lone_call(**fields):
-    """Of a conversation that was deleted long ago."""
+    """A model call of a conversation that was deleted long ago."""
     values = {"call_type": "llm", "model": "m", "session_id": uuid.uuid4(), **fields}
     return insert("model_call_stats", **values)

@@ -1,4 +1,4 @@
-"""The settings behind a proxy, and a process's id in a file for each password that it looks at."""
+"""Settings for a site behind a proxy that logs its process id to a file for each password check."""
 
 import os
 import time
@@ -7,13 +7,13 @@ from django.contrib.auth.hashers import MD5PasswordHasher
 
 from backoffice.settings import *  # noqa: F403
 
-# As in a deployment, which would need HTTPS as well.
+# As in a deployment, but without HTTPS.
 BEHIND_PROXY = True
 PASSWORD_HASHERS = ["tests.support.counted.Hasher"]
 
 
 class Hasher(MD5PasswordHasher):
-    """Takes its time, so that others come meanwhile."""
+    """Slow, so that other requests arrive during a check."""
 
     def encode(self, password, salt):
         if path := os.environ.get("COUNTED"):

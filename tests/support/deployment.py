@@ -1,6 +1,6 @@
 """
-The site as a deployment runs it, in processes of its own: gunicorn before a database of its own,
-which holds committed rows.
+Runs the site as a deployment does: gunicorn in its own processes, with its own database and
+committed rows.
 """
 
 import fcntl
@@ -44,14 +44,14 @@ EXPORTING = """
 
 @dataclass
 class Deployment:
-    # To the database, past everything in between.
+    # A direct connection to the database, without a proxy or pooler in between.
     database: psycopg.Connection
-    # What the site is told, and other settings of it.
+    # The database URI for the site, and its other settings.
     uri: str
     settings: dict[str, str] = field(default_factory=dict)
     cookie: str = ""
     is_migrated: bool = False
-    # Where its code is.
+    # Where the site's code is.
     home: Path = PROJECT
 
     def environment(self) -> dict[str, str]:
@@ -59,7 +59,7 @@ class Deployment:
         return {**os.environ, **BLANK, **ours, **self.settings}
 
     def run(self, *arguments: str, **options) -> subprocess.CompletedProcess:
-        """manage.py with these arguments."""
+        """Run manage.py with these arguments."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=self.home,
@@ -72,9 +72,9 @@ class Deployment:
         self.cookie = self.sign_in("Support", "" if self.is_migrated else MIGRATE)
 
     def sign_in(self, group: str, before="") -> str:
-        """The cookie of somebody new in the group."""
+        """The cookie of a new, signed-in user in this group."""
         script = before + SIGN_IN.format(group=group)
-        # The script is the tests', which a copy of the site need not have.
+        # The script imports from tests/, which a copy of the site need not have.
         ours = replace(self, home=PROJECT)
         found = ours.run("shell", "--verbosity=0", "-c", script, check=True, text=True)
         return found.stdout.strip()
@@ -82,8 +82,7 @@ class Deployment:
     @contextmanager
     def serving(self, *arguments: str, workers=2, output=None):
         """
-        gunicorn as `make run` starts it, on a port that is free; what it writes goes to `output`
-        where there is one.
+        Run gunicorn as `make run` does, on a free port. Its output goes to `output`, if given.
         """
         with socket.create_server((HOST, 0)) as listening:
             port = listening.getsockname()[1]
@@ -109,12 +108,12 @@ class Deployment:
             process.wait()
 
     def exporting(self) -> list[int]:
-        """The server's processes that run an export."""
+        """The ids of PostgreSQL's processes that are running an export."""
         return [pid for (pid,) in self.database.execute(EXPORTING)]
 
     @contextmanager
     def locked(self, table="chat_messages"):
-        """Whoever reads the table waits."""
+        """In the block, everybody who reads the table has to wait."""
         with psycopg.connect(self.database.info.dsn, options="-c search_path=agents") as connection:
             connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             yield
@@ -135,7 +134,7 @@ class Server:
 
     @staticmethod
     def stop(response):
-        """As a reader who does not want the rest."""
+        """Hang up, like a reader who does not want the rest."""
         response.close()
         response.connection.close()
 
@@ -145,7 +144,7 @@ class Server:
 
 
 def once(name: str, make):
-    """What make() does is done by one process of a run; the others wait for it."""
+    """Call make() in only one process of a test run. The others wait until it is done."""
     with (RUN / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (RUN / name).exists():
@@ -155,7 +154,7 @@ def once(name: str, make):
 
 @cache
 def static_files() -> str:
-    """The directory that all deployments have their static files in."""
+    """The directory with the static files of all deployments."""
     place = str(RUN / "static")
 
     def collect():
@@ -173,7 +172,10 @@ def drop_database(name: str, postgres: LocalPostgres):
 
 
 def create_anew(postgres: LocalPostgres, name: str):
-    """Tests that were killed leave their databases, and others may get the same process id."""
+    """
+    Create an empty database. One of that name may be left over from a test that was killed and had
+    the same process id.
+    """
     drop_database(name, postgres)
     postgres.create_database(name)
 
@@ -190,7 +192,10 @@ def set_search_path(connection: psycopg.Connection, name: str):
 
 
 def copy_template(name: str, postgres: LocalPostgres):
-    """A database with our tables and the agents': migrating takes a hundred times longer."""
+    """
+    Create a database with our tables and the agent tables, copied from a template: migrating would
+    take a hundred times longer.
+    """
 
     def make():
         create_database(TEMPLATE, postgres)
@@ -218,7 +223,7 @@ def deployment(name: str, postgres: LocalPostgres):
 
 
 def write_sessions(database: psycopg.Connection, sessions: int, messages: int, length: int):
-    """So many sessions with so many messages each."""
+    """Write this many sessions, with this many messages each."""
     database.execute(
         """
         INSERT INTO agents (id, name, created_at, updated_at)

@@ -1,6 +1,6 @@
 """
-Loaded before the settings: tests run on the local PostgreSQL, whatever .env or the shell say, and
-as in a plain shell, whatever the one that started them is like.
+Loaded before the settings, so that tests run on the local PostgreSQL and as in a plain shell,
+whatever is in .env or in the environment.
 """
 
 import atexit
@@ -16,8 +16,8 @@ from django.conf import settings
 
 from backoffice import env
 
-# What programs that tests start would take from the shell: where databases are and through which
-# proxy the site is, how gunicorn runs, which settings Django has, how output looks.
+# Variables that would affect programs started by tests: the locations of databases and proxies,
+# options of gunicorn, Django and Python, the format of output.
 FOREIGN = (
     r"PG[A-Z]+|(https?|all|no|ftp)_proxy|GUNICORN_CMD_ARGS|WEB_CONCURRENCY|PROMETHEUS_MULTIPROC_DIR"
     r"|DJANGO_\w+|PYTHONWARNINGS|PYTHONDEVMODE|PYTHONOPTIMIZE|PYTHONIOENCODING|PYTHONUTF8"
@@ -30,10 +30,11 @@ for name in list(os.environ):
         del os.environ[name]
 os.environ.update(BLANK, LC_ALL="C.UTF-8")
 os.umask(0o022)
-# Else the exit status of no process that is started here is known. Those that tests send set them.
+# If SIGCHLD is ignored, as in some shells, the exit status of a child process is unknown.
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
-# For what the processes of a run make once for all of them. They inherit its name.
+# A folder for things that one process of a test run makes for all of them. Children inherit its
+# name.
 if "DESK_TEST_RUN" not in os.environ:
     os.environ["DESK_TEST_RUN"] = tempfile.mkdtemp(prefix="desk-test-run-")
     atexit.register(shutil.rmtree, os.environ["DESK_TEST_RUN"], ignore_errors=True)

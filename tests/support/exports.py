@@ -1,4 +1,4 @@
-"""Exported files, as tests ask for them and read them."""
+"""Downloads exported files and reads them."""
 
 import csv
 import functools
@@ -17,10 +17,10 @@ from conversations.exports.lines import Column, CsvLines, Kind
 
 URL = "/conversations/export/"
 BOM = "\ufeff".encode()
-# A record of RFC 4180, to its CR and LF.
+# A record of RFC 4180, including its CR and LF.
 FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\r\n]*+)'
 RECORD = re.compile(FIELD + rb"(?:," + FIELD + rb")*+\r\n")
-# A file whose one row takes two seconds.
+# A file with one row, which takes two seconds.
 LINE = CsvLines([Column("a", Kind.TEXT, "a")])
 SLEEP = File("COPY (SELECT 'done' FROM pg_sleep(%s)) TO STDOUT (FORMAT csv)", (2,), b"a\r\n", LINE)
 FORMULA = re.compile("[=+@\t\r\n＝＋－＠-]")
@@ -33,7 +33,7 @@ def export(client, file="conversations.csv", **parameters) -> bytes:
 
 
 def read_csv(data: bytes) -> list[dict[str, str]]:
-    """The rows of a file that is RFC 4180 to the letter."""
+    """The rows of a CSV file. Checks that it follows RFC 4180 to the letter."""
     assert data.startswith(BOM)
     body = data.removeprefix(BOM)
     place = 0
@@ -54,12 +54,12 @@ XML = {"": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
 
 
 def unescaped(text: str) -> str:
-    """A text as a spreadsheet reads it out of XML."""
+    """The text that a spreadsheet reads from XML."""
     return re.sub("_x([0-9A-Fa-f]{4})_", lambda found: chr(int(found[1], 16)), text)
 
 
 def read_sheets(data: bytes) -> dict[str, list[list]]:
-    """{sheet: rows of cells} of a workbook: texts, numbers as float, None where there is none."""
+    """{sheet: rows of cells} of a workbook. A cell is a text, a float or None."""
     with zipfile.ZipFile(io.BytesIO(data)) as book:
         assert book.testzip() is None
         for name in book.namelist():
@@ -94,7 +94,7 @@ def read_sheet(source: bytes) -> list[list]:
 
 
 def read_xlsx(data: bytes) -> list[dict]:
-    """The rows of all sheets, by the names in their first lines without a zone."""
+    """The rows of all sheets as dicts, by column name without the time zone."""
     rows = []
     for head, *cells in read_sheets(data).values():
         names = [name.partition(" (")[0] for name in head]
@@ -103,7 +103,7 @@ def read_xlsx(data: bytes) -> list[dict]:
 
 
 def original(cell: str) -> str:
-    """The text that a cell was made of, by the rule in docs/export.md."""
+    """The original text of a CSV cell, restored by the rule in docs/export.md."""
     return cell[1:] if re.match(f"'+{FORMULA.pattern}", cell) else cell
 
 
@@ -119,7 +119,7 @@ def ids(client, file="conversations.csv", **parameters) -> list[str]:
 
 @contextmanager
 def slots_taken(*places, work=WorkSlot.EXPORT):
-    """As if others were doing such work there."""
+    """Take work slots, as if other requests were using them."""
     others = connections.create_connection("agents_write")
     try:
         with others.cursor() as cursor:

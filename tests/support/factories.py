@@ -1,4 +1,4 @@
-"""Plain factories: rows of the agent database, written as the runtime writes them."""
+"""Plain factories for rows of the agent database, written as the runtime writes them."""
 
 import itertools
 import uuid
@@ -14,7 +14,7 @@ clock = itertools.count()
 
 
 def insert(table: str, **values):
-    """Insert a row by plain SQL, with ids and times where none are given; returns its values."""
+    """Insert a row with plain SQL, adding an id and times if none are given; return its values."""
     now = timezone.now() - timedelta(minutes=90) + timedelta(milliseconds=next(clock))
     values = {"id": uuid.uuid4(), "created_at": now, **values}
     values.setdefault("updated_at", values["created_at"])
@@ -27,7 +27,7 @@ def insert(table: str, **values):
 
 
 class Json:
-    """A jsonb value; Json(None) is JSON null, where None itself is SQL NULL."""
+    """A jsonb value. Json(None) is JSON null, while plain None is SQL NULL."""
 
     def __init__(self, value):
         self.value = value
@@ -56,7 +56,7 @@ def make_message(session, role="user", content="Hello", **fields):
 
 
 def make_run(session, **fields):
-    """A completed run unless told otherwise."""
+    """A completed run, unless the fields say otherwise."""
     done = {"output_data": Json({"agent_response": "Hi"}), "duration_seconds": 1.5}
     values = {"input_data": Json({"user_message": "Hello"}), "context": NULL, **done, **fields}
     return insert("runs", session_id=session.id, **values)
@@ -88,7 +88,7 @@ def make_model_call(session=None, run=None, **fields):
 
 
 def make_conversation(messages=2, runs=1, tasks=2, agent=None, **fields):
-    """A session with runs; its messages and tasks are spread over them."""
+    """A session with runs, over which its messages and tasks are spread."""
     session = make_session(agent, **fields)
     made = [make_run(session) for _ in range(runs)]
     for number in range(messages):
@@ -117,7 +117,7 @@ def add_runs(session, count):
 
 
 def add_messages(session, per_run, content="'Message ' || n"):
-    """Messages to each run of the session; content is SQL that may name n."""
+    """Add `per_run` messages to each run of a session. `content` is SQL in which n counts them."""
     sql(
         f"""
         INSERT INTO chat_messages
@@ -131,7 +131,10 @@ def add_messages(session, per_run, content="'Message ' || n"):
 
 
 def add_tasks(session, per_run, inputs="'null'::jsonb", output="NULL", name="'step-' || n"):
-    """Tasks to each run of the session, every second a tool call; all else is SQL."""
+    """
+    Add `per_run` tasks to each run of the session, every second one a tool call. The other
+    arguments are SQL in which n counts them.
+    """
     sql(
         f"""
         INSERT INTO tasks (id, agent_id, session_id, run_id, inputs, output, prompt, name,

@@ -1,4 +1,4 @@
-"""Faults of real servers, and what a reader sees of them meanwhile and afterwards."""
+"""Causes faults in real servers, and checks what readers see during and after them."""
 
 import http.client
 import json
@@ -21,10 +21,10 @@ from backoffice.local_postgres.server import LocalPostgres
 from .deployment import HOST, Deployment, Server, deployment, wait_until, write_sessions
 
 LIST = "/conversations/?search=word&external_id=user"
-# What is promised; a busy machine may take longer.
+# The promised time, and what a busy machine may take on top of that.
 CALM_SECONDS = 3
 NOISE_SECONDS = 3
-# A database that was silent is asked again after this long.
+# How long the site may take to notice that a silent database answers again.
 REST_SECONDS = 0.7
 AT_ONCE = 24
 
@@ -39,7 +39,7 @@ class Answer:
 
 
 class OurPostgres(LocalPostgres):
-    """One that a standby can follow."""
+    """A server that accepts replication connections, so that a standby can follow it."""
 
     def _write_access_rules(self):
         super()._write_access_rules()
@@ -61,7 +61,7 @@ class OurPostgres(LocalPostgres):
     @contextmanager
     def frozen(self):
         self.signal(signal.SIGSTOP)
-        # One that the postmaster was just about to start.
+        # Once more, for a process that the postmaster was just about to start.
         self.signal(signal.SIGSTOP)
         try:
             yield
@@ -104,7 +104,7 @@ class OurPostgres(LocalPostgres):
         try:
             yield
         finally:
-            # Through an option, since the setting may forbid the change.
+            # As a connection option, because the setting itself may forbid the change.
             options = f"-c {name}=off"
             with psycopg.connect(self.uri("postgres"), autocommit=True, options=options) as to:
                 to.execute(f"ALTER SYSTEM RESET {name}")
@@ -129,19 +129,19 @@ class OurPostgres(LocalPostgres):
 
     @contextmanager
     def holding(self, statement: str, database: str):
-        """Whoever needs what the statement locks waits for its end."""
+        """In the block, whoever needs what the statement locks has to wait."""
         with psycopg.connect(self.uri(database), options="-c search_path=agents,public") as holder:
             holder.execute(statement)
             yield
             holder.rollback()
 
     def locked(self):
-        """Whoever reads a message waits, as on a server that has too much to do."""
+        """In the block, whoever reads a message has to wait, as on an overloaded server."""
         return self.holding("LOCK TABLE chat_messages IN ACCESS EXCLUSIVE MODE", "history")
 
     @contextmanager
     def slow_to_write(self, table: str, database: str):
-        """Each row that is written to the table takes a minute."""
+        """In the block, each row written to the table takes a minute."""
         self.execute(
             "CREATE FUNCTION public.sleepy() RETURNS trigger LANGUAGE plpgsql AS "
             "'BEGIN PERFORM pg_sleep(60); RETURN coalesce(NEW, OLD); END'",
@@ -156,7 +156,7 @@ class OurPostgres(LocalPostgres):
 
     @contextmanager
     def full_disk(self, tables: list[str], fill):
-        """The tables lie on a disk of their own, and it is full."""
+        """In the block, the tables are on their own disk, and that disk is full."""
         disk = Path(tempfile.mkdtemp(prefix="desk-disk-"))
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", disk], check=True)
         place = disk / "place"
@@ -207,7 +207,7 @@ class OurPostgres(LocalPostgres):
 
 @dataclass
 class Site:
-    """gunicorn between readers, our database and the agents', each in a server of its own."""
+    """gunicorn with our database and the agent database, each in its own PostgreSQL server."""
 
     ours: OurPostgres
     agents: OurPostgres
@@ -252,9 +252,10 @@ class Site:
         self, name, fault, *, path=LIST, status=503, words="", seconds=CALM_SECONDS, **ready: str
     ):
         """
-        Within the fault, a context, every page is calm in time; after it, the first one is good.
+        Check that during `fault`, a context manager, every page is a calm one in time, and that
+        the first page after it works.
         """
-        # Every thread has a connection; some may have been told of the fault before this one.
+        # First give every thread a good connection: some may still have one from an earlier fault.
         wait_until(lambda: {answer.status for answer in self.get_at_once(path)} == {200})
         logged = self.log.stat().st_size
         with fault:
@@ -262,7 +263,9 @@ class Site:
             alive, (readiness, parts) = self.get("/livez"), self.ready()
         ended, early = time.monotonic(), 0
         while self.get(path).status != 200:
-            assert time.monotonic() - ended < REST_SECONDS, "not the first one after the recovery"
+            assert time.monotonic() - ended < REST_SECONDS, (
+                "the first page after the recovery failed"
+            )
             early += 1
             time.sleep(0.05)
         back = time.monotonic() - ended
@@ -278,7 +281,7 @@ class Site:
         lines = self.log.read_text()[logged:].splitlines()
         assert not [line for line in lines if "Traceback" in line or line.startswith(" ")]
         own = [line for line in lines if "django.request" in line]
-        # /readyz is told as well.
+        # /readyz is logged as well.
         assert len(own) <= len(answers) + early + 1, own
         FIGURES.append(
             (name, status, answers[0].seconds, max(a.seconds for a in answers), readiness, back)
@@ -286,9 +289,9 @@ class Site:
 
 
 def write_table(write):
-    """What was measured, as Markdown."""
+    """Write the measured figures as a Markdown table."""
     if FIGURES:
-        write("| fault | answer | first page | slowest of 26 | `/readyz` | good again after |")
+        write("| fault | answer | first page | slowest of 26 | `/readyz` | recovered after |")
         write("|---|---|---|---|---|---|")
     for name, status, first, slowest, ready, back in FIGURES:
         row = f"| {name} | {status} | {first:.1f} s | {slowest:.1f} s | {ready} | {back:.1f} s |"
@@ -298,7 +301,7 @@ def write_table(write):
 @contextmanager
 def two_servers(place: Path, **settings: str):
     ours, agents = OurPostgres(place / "ours"), OurPostgres(place / "agents")
-    # Where the site looks for the agent database, whichever server that is.
+    # The site connects to the agent database through this link, which can point to another server.
     address = place / "address"
     address.symlink_to(agents.socket_directory)
     for server in (ours, agents):

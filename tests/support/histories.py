@@ -1,4 +1,4 @@
-"""Small random histories, and in plain Python what the list should find in them."""
+"""Small random histories, and plain Python that computes what the list should find in them."""
 
 import random
 import uuid
@@ -28,13 +28,13 @@ PROBLEMS = {
     "task_error": 0.03,
 }
 ERRORS = ["device SN-1 is off", "device SN-22 is off", "the gamma of beta", "lost"]
-# Those folded.
+# What the first two of these become when they are normalised.
 SAME_ERROR = "step: device SN-… is off"
 
 
 @dataclass
 class Made:
-    """A conversation and what is said and went wrong in it."""
+    """A conversation, with what is said in it and what went wrong."""
 
     id: uuid.UUID
     agent_id: uuid.UUID
@@ -42,7 +42,7 @@ class Made:
     created_at: datetime
     updated_at: datetime
     words: list[str]
-    # {kind: what the failure says}
+    # {kind of problem: its message}
     problems: dict[str, str] = field(default_factory=dict)
     tool: str = ""
 
@@ -56,7 +56,7 @@ def key(place: Cursor):
 
 
 def make_history(seed: int, size: int) -> list[Made]:
-    """Written into the agent database; many share their updated_at."""
+    """Write a random history to the agent database. Many conversations share their updated_at."""
     chance = random.Random(seed)
     made = [make_one(chance) for _ in range(size)]
     write(made)
@@ -67,7 +67,7 @@ def make_one(chance) -> Made:
     updated = FIRST_DAY + timedelta(hours=chance.randrange(DAYS * 24 // 4) * 4)
     lasted = timedelta(hours=chance.choice([0, 0, 0, 1, 4, 30, 100]))
     if chance.random() < 0.1:
-        # Clocks differ.
+        # As if two clocks differed.
         lasted = -lasted
     return Made(
         uuid.UUID(int=chance.getrandbits(128)),
@@ -153,7 +153,7 @@ def has(each: Made, problem: str) -> bool:
 def failed_with(each: Made, error: str, problem: str) -> bool:
     told = ("model_error", "tool_error", "task_error")
     kinds = [problem] if problem in told else told
-    # A failed model call's status stands in front of what it says.
+    # The message of a failed model call begins with its status.
     folded = {
         f"step: {'500: ' if kind == 'model_error' else ''}"
         + each.problems[kind].replace("SN-1 ", "SN-… ").replace("SN-22 ", "SN-… ")
@@ -163,8 +163,18 @@ def failed_with(each: Made, error: str, problem: str) -> bool:
     return error in folded
 
 
+def used(each: Made, filters: dict) -> bool:
+    """Everything that was called has the name "step"."""
+    failed, of = "step" in filters, {"node": "task_error", "model": "model_error"}
+    tool = "tool_error" in each.problems or (each.tool and not failed)
+    return all(
+        filters.get(name, "step") == "step" and (name not in filters or problem in each.problems)
+        for name, problem in of.items()
+    ) and ("tool" not in filters or bool(tool and filters["tool"] == "step"))
+
+
 def is_active(each: Made, filters: dict) -> bool:
-    """What is of yesterday is after every range."""
+    """Messages and runs from yesterday are later than every range used here."""
     end, whole_day = moment(filters["active_until"])
     if whole_day:
         end += timedelta(days=1)
@@ -174,13 +184,13 @@ def is_active(each: Made, filters: dict) -> bool:
 
 
 def moment(text: str) -> tuple[datetime, bool]:
-    """(the moment, whether the text is a whole day)"""
+    """(the time, whether the text is a whole day)"""
     found = datetime.fromisoformat(text).replace(tzinfo=UTC)
     return found, "T" not in text
 
 
 def expected(made: list[Made], filters: dict) -> list[Cursor]:
-    """The places of those that match, newest first."""
+    """The cursors of the conversations that match, newest first."""
 
     def matches(each: Made) -> bool:
         if "start_date" in filters and each.created_at < moment(filters["start_date"])[0]:
@@ -199,6 +209,7 @@ def expected(made: list[Made], filters: dict) -> list[Cursor]:
             and name.lower().startswith(filters.get("external_id", "").lower())
             and not ("evals" in filters and name.startswith("eval:"))
             and ("search" not in filters or says(each, filters["search"], "scope" in filters))
+            and used(each, filters)
             and ("problem" not in filters or has(each, filters["problem"]))
             and (
                 "error" not in filters
@@ -210,7 +221,7 @@ def expected(made: list[Made], filters: dict) -> list[Cursor]:
 
 
 def build_indexes(chosen=lambda index: True):
-    """Those of our indexes that are chosen, within the test's transaction; returns their names."""
+    """Build the chosen indexes inside the test's transaction, and return their names."""
     wanted = [index for index in catalogue.indexes() if chosen(index)]
     with connections["agents_write"].cursor() as cursor:
         cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")

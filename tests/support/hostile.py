@@ -1,4 +1,4 @@
-"""What strangers send instead of what a page expects, as Hypothesis strategies."""
+"""Hypothesis strategies for what strangers send instead of what a page expects."""
 
 import uuid
 from urllib.parse import quote_from_bytes, urlsplit
@@ -23,7 +23,7 @@ TEXTS = (
         "*",
         "$(x)",
     ),
-    # For lookups, and as a passkey's answer.
+    # Bad lookups and made-up passkey answers.
     *("(", "9" * 400, '{"id": "x"}', '{"response": 1}', "[" * 20_000, '"x"', "NaN", "{}"),
     *("<script>alert(1)</script>", "{{7*7}}", "${7*7}", "\r\nSet-Cookie: a=b", "../../etc/passwd"),
     *(str(SOMEBODY), SOMEBODY.hex, f"{{{SOMEBODY}}}", f"urn:uuid:{SOMEBODY}", str(SOMEBODY)[:-1]),
@@ -39,7 +39,7 @@ TEXTS = (
         "/\\evil.example",
     ),
 )
-# Of a page to go to next.
+# Values for `next` that must not redirect to another site.
 ELSEWHERE = [
     "//evil.example",
     "///evil.example",
@@ -82,7 +82,7 @@ ELSEWHERE = [
     "http://testserver\\@evil.example",
     "http:///evil.example//..",
 ]
-# Bytes, since an address need not be UTF-8.
+# Bytes, because an address need not be UTF-8.
 VALUES = st.one_of(
     st.sampled_from(TEXTS).map(lambda text: text.encode("utf-8", "surrogatepass")),
     st.text(max_size=20).map(str.encode),
@@ -102,7 +102,7 @@ STRANGE_NAMES = (
 BROKEN_ENDINGS = ("", "", "", "%", "%zz", "&", "=", "&&==", "%u0041", ";a=b", "#x", "?")
 METHODS = ("GET", "GET", "GET", "POST", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW")
 
-# What a header can hold by the time gunicorn lets it through.
+# Header values that gunicorn lets through.
 WORDS = st.one_of(
     st.sampled_from(TEXTS).map(lambda text: text.encode("utf-8", "replace").decode("latin-1")),
     st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=20),
@@ -152,7 +152,7 @@ PARTS = (
 
 @st.composite
 def queries(draw, names) -> str:
-    """A query string of these names, some of them twice, with others, in any bytes."""
+    """A query string with any bytes: these names, some of them twice, and other names."""
     name = st.sampled_from([*names, *names, *names, *STRANGE_NAMES])
     pairs = draw(st.lists(st.tuples(name, VALUES), max_size=4))
     text = "&".join(f"{quote_from_bytes(key)}={quote_from_bytes(value)}" for key, value in pairs)
@@ -169,7 +169,7 @@ def bodies(draw, names) -> tuple[str, bytes]:
 
 @st.composite
 def headers(draw, session: str) -> dict[str, str]:
-    """For the environment of a request that is signed in by a session's cookie."""
+    """Headers for the environment of a request, with the cookie of a signed-in session."""
     found = draw(st.dictionaries(st.sampled_from(HEADERS), WORDS, max_size=4))
     if draw(st.booleans()):
         found |= {"HX-Request": "true", "HX-Target": "main#browse"}
@@ -181,7 +181,7 @@ def headers(draw, session: str) -> dict[str, str]:
 
 
 def leads_elsewhere(location: str) -> bool:
-    """As browsers read it, which take a backslash for a slash and pass over line breaks."""
+    """Whether a browser would leave this site. Browsers read \\ as / and ignore line breaks."""
     read = (each for each in location if each > " " and not each.isspace())
     location = "".join(read).replace("\\", "/")
     parts = urlsplit(location)

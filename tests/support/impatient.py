@@ -1,4 +1,4 @@
-"""For gunicorn's --config: what a deployment waits half a minute for, a test does not."""
+"""For gunicorn's --config: shortens what a deployment would wait half a minute for."""
 
 wsgi_app = "backoffice.wsgi"
 threads = 8

@@ -1,4 +1,4 @@
-"""Somebody who is limited to one agent, the conversations of two, and what is told of the other."""
+"""A user limited to one of two agents, and checks that nothing is revealed about the other."""
 
 import uuid
 from itertools import zip_longest
@@ -15,10 +15,10 @@ from .planting import plant_everywhere
 from .signing_in import let_in, make_user
 
 WORD = "canary"
-# Theirs alone, and a word as long that nobody wrote.
+# A word that only the other agent's rows contain, and one of the same length that no row contains.
 SECRET, NO_WORD = "kingfisher", "kingfishes"
 THEIRS, OURS = f"{WORD} {SECRET}", f"{WORD} sparrow"
-# Headers that may say something; the others are every page's.
+# The headers that could reveal something. All others are the same on every page.
 TELLING = ("Content-Type", "Content-Disposition", "Location", "HX-Redirect", "HX-Push-Url")
 
 
@@ -35,7 +35,7 @@ class Side:
         self.rows = {Agent: [self.agent], Session: [row["pk"] for row in sessions]}
         for model in (Run, Task, ChatMessage, ModelCall):
             rows = model.objects.filter(session_id__in=sessions).values_list("session_id", "pk")
-            # Those of the conversation that named() is about come first.
+            # Rows of the conversation that named() returns come first.
             own_first = sorted(rows, key=lambda row: row[0] != self.session.id)
             self.rows[model] = [pk for _, pk in own_first]
         self.ids = {str(pk) for pks in self.rows.values() for pk in pks}
@@ -59,8 +59,8 @@ def let_in_limited(client, role, agents):
 
 def answer(client, method, url, data=None, headers=None) -> tuple:
     response = getattr(client, method)(url, data or {}, headers=headers or {})
-    told = {key: value for key, value in response.headers.items() if key in TELLING}
-    return response.status_code, plain(str(told)), plain(body(response))
+    telling = {key: value for key, value in response.headers.items() if key in TELLING}
+    return response.status_code, plain(str(telling)), plain(body(response))
 
 
 def plain(text: str) -> str:
@@ -70,7 +70,7 @@ def plain(text: str) -> str:
 def without(answered: tuple, *names: str) -> tuple:
     def cleared(text):
         for name in sorted(names, key=len, reverse=True):
-            # An erasure is confirmed by the beginning of an id.
+            # To confirm an erasure, one types the beginning of an id.
             text = text.replace(name, "…").replace(f"erase {name[:8]}", "erase …")
         return text
 
@@ -78,7 +78,7 @@ def without(answered: tuple, *names: str) -> tuple:
 
 
 def both_ways(client, url):
-    """As a page, and as a fragment where there are any."""
+    """Yields the answer as a page and, if the address has any, as fragments."""
     has_none = "/export/" in url or url.startswith("/admin/")
     fragments = () if has_none else (HTMX, TYPING)
     for headers in ({}, *fragments):
@@ -86,21 +86,21 @@ def both_ways(client, url):
 
 
 def assert_tells_nothing(client, theirs: Side, url: str) -> list[tuple]:
-    """The answers, in both ways."""
+    """Check that no answer reveals anything about `theirs`; return the answers of both_ways()."""
     asked = url.replace("+", " ")
     answers = list(both_ways(client, url))
     for status, headers, text in answers:
         assert status < 500, url
         assert SECRET in asked or SECRET not in headers + text, url
-        told = {pk for pk in theirs.ids if pk in headers + text and pk not in url}
-        assert not told, url
+        revealed = {pk for pk in theirs.ids if pk in headers + text and pk not in url}
+        assert not revealed, url
     return answers
 
 
 def assert_as_if_it_did_not_exist(client, theirs: Side, method, url, data=None, known=()):
     """
-    The same answer where each id of theirs is nobody's, and their word is nobody's. What is known
-    in both ways already is not asked for again.
+    Check that the answer is the same as for ids and a word that do not exist. `known` has answers
+    of both_ways() for this address, which need not be requested again.
     """
     found = {pk: str(uuid.uuid4()) for pk in theirs.ids if pk in url + str(data)}
     words = {SECRET: NO_WORD} if SECRET in url else {}

@@ -1,4 +1,4 @@
-"""The list of conversations as tests ask for it, and a database that takes its time."""
+"""Helpers for tests of the list of conversations, and a slow database."""
 
 import re
 from contextlib import contextmanager
@@ -18,21 +18,21 @@ def listed(response) -> list:
 
 
 def match(client, path=LIST, **parameters) -> list:
-    """Ids of the rows under filters that make sense."""
+    """The ids of the rows under these filters, which must be valid."""
     response = get(client, path, **parameters)
     assert response.context["filter"].is_valid(), response.context["filter"].errors
     return listed(response)
 
 
 def shown_counts(response) -> dict[str, str]:
-    """{label: number as it is shown} of the links to problems."""
+    """{label: number as shown} of the links to problems."""
     links = re.findall(r"<a [^>]*>(.*?)</a>", response.content.decode(), re.DOTALL)
     found = [words(link).split() for link in links]
     return {" ".join(each[:-1]): each[-1] for each in found if each[-1] != "All"}
 
 
 def be_patient(monkeypatch):
-    """What has a limited time on a page gets a time that no test needs, on a busy machine too."""
+    """Raise the time limits of a page's parts to what no test needs, even on a busy machine."""
     for name in (
         "listing.counts.SECONDS",
         "listing.counts.COMMON_SECONDS",
@@ -41,6 +41,7 @@ def be_patient(monkeypatch):
         "listing.open_page.SECONDS",
         "listing.snippets.SECONDS",
         "errors.collect.FIRST_SEEN_SECONDS",
+        "selection.model_calls.NEWEST_SECONDS",
         "detail.views.NEIGHBOUR_SECONDS",
     ):
         monkeypatch.setattr(f"conversations.{name}", 60)
@@ -52,9 +53,9 @@ def timed_out(*args):
 
 @contextmanager
 def slowed(pattern: str, seconds: float = 5):
-    """Statements on the agent database that match sleep first, in the server, as long as they may.
-
-    Yields the list of those that were slowed.
+    """
+    In the block, statements on the agent database that match `pattern` first sleep in the server,
+    for `seconds` or until their time limit. Yields the list of these statements.
     """
     slow = []
 

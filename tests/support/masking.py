@@ -1,4 +1,4 @@
-"""Masking that is switched on, and what it hides."""
+"""Switches masking on, and reads stand-ins from texts and pages."""
 
 from contextlib import contextmanager
 from html.parser import HTMLParser
@@ -17,7 +17,7 @@ PHONE = "+372 5987 6543"
 
 @contextmanager
 def masking_on(settings):
-    """Personal data is masked in the block, where no page runs out of time on a busy machine."""
+    """In the block, personal data is masked, and no page runs out of time on a busy machine."""
     settings.MASK_PERSONAL_DATA = True
     settings.STATEMENT_TIMEOUT_SECONDS = 60
     connection = connections["agents"]
@@ -30,22 +30,22 @@ def masking_on(settings):
 
 
 def kinds(text: str) -> str:
-    """A masked text without the letters of its stand-ins: [e-mail]."""
+    """A masked text with its stand-ins reduced to their kind, as in [e-mail]."""
     return LONG_OR_SHORT.sub(r"[\1]", text)
 
 
 def short(stand_in: str) -> str:
-    """As a page shows it: [e-mail HKMR]."""
+    """The stand-in as a page shows it, as in [e-mail HKMR]."""
     return f"{stand_in[: -len('-TWPX]')]}]"
 
 
 def found_in(text: str) -> list[str]:
-    """The stand-ins of a text, as long as they stand there."""
+    """The stand-ins in a text, long or short as they are there."""
     return [found[0] for found in LONG_OR_SHORT.finditer(text)]
 
 
 class Page(HTMLParser):
-    """The stand-ins of a page: those that are `shown` in its text, and those that are `kept`."""
+    """The stand-ins of a page: those `shown` in its text, and those `kept` in full elsewhere."""
 
     def __init__(self, html: str):
         super().__init__()

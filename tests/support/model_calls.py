@@ -1,8 +1,8 @@
-"""Model calls as each provider's client writes them, and as nobody should."""
+"""Hypothesis strategies for model calls: as the providers' clients write them, and any others."""
 
 from hypothesis import strategies as st
 
-# Known by prefix, known by name, served by others, and unknown.
+# Models known by their prefix, known by their name, served by other providers, and unknown.
 MODELS = [
     *("openai/gpt-4o", "openai/gpt-5.4-mini", "OpenAI/GPT-4o", "gpt-4o", "o3"),
     *("gemini/gemini-2.5-flash", "gemini/gemini-2.5-pro", "gemini-2.5-pro", "vertex_ai/gemini-x"),
@@ -17,7 +17,7 @@ ODD_COUNTS = st.none() | st.integers(-5, 5) | st.integers(-(2**31), 2**31 - 1)
 
 
 def columns(models=MODELS, counts=COUNTS):
-    """The columns of calls, of any numbers."""
+    """The columns of a call, with any numbers."""
     return st.fixed_dictionaries(
         {
             "model": st.sampled_from(models),
@@ -34,7 +34,7 @@ def columns(models=MODELS, counts=COUNTS):
 
 @st.composite
 def written(draw):
-    """The columns of a call as kavalai 1.0.7's clients write them."""
+    """The columns of a call, as the clients of kavalai 1.0.7 write them."""
     tokens = st.integers(1, 300_000)
     kind = draw(st.sampled_from(["openai", "gemini", "anthropic", "ollama", "embedding", "failed"]))
     values = {"call_type": "llm", "response_code": 200}

@@ -1,4 +1,4 @@
-"""An OpenID Connect provider on loopback, which tells the truth unless a test wants otherwise."""
+"""An OpenID Connect provider on loopback. It is honest unless a test makes it lie."""
 
 import base64
 import hashlib
@@ -29,13 +29,14 @@ class Provider:
         self.issuer = issuer
         self.key = make_key()
         self.codes = {}
-        # Who is signed in there.
+        # The user who is signed in there.
         self.claims = {"sub": "1", "email": "ann@example.com", "email_verified": True}
-        # What it says that is not so.
+        # False claims to put into its tokens.
         self.lies = {}
         self.signs_with = self.key
         self.sends_id_token = True
-        # What UserInfo answers, if there is such an address; and how often it was asked.
+        # UserInfo's answer, or None if the provider has no UserInfo; and how often it was
+        # requested.
         self.user_info = None
         self.asked = 0
 
@@ -131,7 +132,7 @@ def running():
 
 
 def go_there(client, next=""):
-    """To the provider, which sends back at once: the address that it leads to."""
+    """Go to the provider, which redirects back at once; return the address it redirects to."""
     location = client.get(START, {"next": next})["Location"]
     return requests.get(location, allow_redirects=False, timeout=10).headers["Location"]
 

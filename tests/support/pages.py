@@ -1,4 +1,4 @@
-"""A page as tests ask for it and read it."""
+"""Requests pages and reads them."""
 
 import io
 import re
@@ -9,14 +9,16 @@ from django.urls import reverse
 
 LIST = "/conversations/"
 HTMX = {"HX-Request": "true"}
-# What differs between two answers of the same page: an empty list and older pages are watched from
-# now on, counts are as of now, and a printout says when it was made.
+# What may differ between two answers of the same page: the time from which an empty list or an
+# older page looks for new conversations, the time of the counts, the end of an axis, and the time
+# of a printout.
 VARIES = re.compile(
     r'name="csrfmiddlewaretoken" value="\w+"|since=[\d.]+0{32}|since="[\d.]+0{32}"'
-    r'|<span data-now>[^<]*|class="as-of".*?</time>|No value as of [\d:]+|, until \d\d:\d\d'
-    r"|(?<=problem_until=)[\w%-]+Z|(?<=problem_from=)[\w%-]+Z"
+    r'|<span data-now>[^<]*|class="as-of".*?</time>|No value as of [\d:]+|,? until \d\d:\d\d'
+    r"|as of <time.*?</time>|happened before \d\d:\d\d|<small>\d\d:\d\d</small>"
+    r"|(?<=problem_until=)[\w%-]+Z|(?<=problem_from=)[\w%-]+Z|(?<=active_until=)[\w%-]+Z"
 )
-# What every answer says.
+# Headers of every answer.
 EXPECTED = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -48,7 +50,7 @@ def get(client, path=LIST, headers=None, status=200, **parameters):
 
 
 def words(html: str) -> str:
-    """What is between the tags, but for titles."""
+    """The text between the tags, without titles."""
     return " ".join(re.sub(r"<title>.*?</title>|<[^>]+>", " ", html, flags=re.DOTALL).split())
 
 
@@ -57,7 +59,7 @@ def text(response) -> str:
 
 
 def body(response) -> str:
-    """All of it, of a file too; of a workbook the XML of its sheets."""
+    """The whole body, even if it is streamed; for a workbook, the XML of its sheets."""
     content = b"".join(response)
     if response.headers.get("Content-Type", "").startswith("image/"):
         return content.decode("latin-1")
@@ -69,13 +71,13 @@ def body(response) -> str:
 
 
 def error_links(response) -> list[str]:
-    """Of the page Errors, to the conversations of each."""
+    """The links on the page Errors that lead to the conversations with each error."""
     found = re.findall(r'<a class="row failure" href="([^"]*)"', response.content.decode())
     return [unescape(link) for link in found]
 
 
 def missing(response) -> list[str]:
-    """What the answer fails to say."""
+    """The EXPECTED headers that the answer lacks."""
     found = [name for name, value in EXPECTED.items() if response.get(name) != value]
     policy = response.get("Content-Security-Policy", "")
     found += sorted(POLICY - set(policy.split("; ")))

@@ -1,8 +1,8 @@
 """
-What somebody might write into a message, a name or an address to break out of a page.
+Texts that somebody might write into a message, a name or an address to break out of a page.
 
-Each is one string that PostgreSQL can store. "xss" in a path and evil.example as a host mark
-requests that no page may make.
+Each is a string that PostgreSQL can store. A request with "xss" in its path or to the host
+evil.example is one that no page may make.
 """
 
 HANDWRITTEN = [
@@ -220,7 +220,7 @@ FRAGMENTS = [
 
 
 def combined(frames: list[str], parts: list[str], times: int) -> list[str]:
-    """Each part in several frames, and each frame with several parts."""
+    """Put each part into several frames, and several parts into each frame."""
     found = []
     for number, part in enumerate(parts):
         for turn in range(times):

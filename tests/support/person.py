@@ -1,4 +1,4 @@
-"""Somebody at a browser, as far as gunicorn can tell: cookies, forms and redirects."""
+"""A person with a browser, as far as gunicorn can tell: cookies, forms and redirects."""
 
 import html
 import http.client
@@ -59,8 +59,8 @@ class Person:
 
     def post(self, server: Server, path: str, answered_by: Server | None = None, **data) -> Page:
         """
-        Opens the page, fills in its form and sends it, then goes where it leads: all of it at
-        another server if there is one.
+        Open the page, fill in its form, send it and follow the redirect. If there is another server
+        in `answered_by`, it gets the form and the rest.
         """
         form = self.get(server, path).text
         [token] = set(re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)[-1:])
@@ -82,7 +82,7 @@ class Person:
 
 
 def make_person(site: Deployment, group: str, name: str = "", **headers: str) -> Person:
-    """An account of that group, and somebody who is not signed in yet."""
+    """A person with an account in this group, who is not signed in yet."""
     code = MAKE.format(name=name or group.lower(), group=group)
     site.run("shell", "--verbosity=0", "-c", code, check=True)
     return Person(headers)

@@ -1,4 +1,4 @@
-"""A text in every column that holds any, to look for it afterwards."""
+"""Puts a text into every column that can hold one, so that tests can look for it afterwards."""
 
 import json
 
@@ -15,7 +15,7 @@ from .factories import (
 
 
 def plant_everywhere(text: str, document: dict):
-    """A conversation whose every column holds the text, with failures of every kind."""
+    """A conversation with the text in every column, and with problems of every kind."""
     agent = make_agent(
         text,
         description=text,

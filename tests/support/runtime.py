@@ -1,4 +1,4 @@
-"""A run written step by step, each by the SQL that the runtime writes it with."""
+"""Writes a run step by step, with the same SQL as the runtime."""
 
 from django.utils import timezone
 
@@ -12,14 +12,14 @@ def now() -> dict:
 
 class LiveRun:
     """
-    As the runtime's engine and its task logger write it: the run without output and the user's
-    message at the beginning, each task when it has ended, the output and the answer at the end.
-    Only the beginning moves the conversation.
+    Writes a run as the runtime's engine and task logger do: at the start, the run without output
+    and the user's message; each task when it has ended; at the end, the output and the answer. Only
+    the start changes the conversation's updated_at.
     """
 
     def __init__(self, session, question="Where is my order?"):
         self.session, self.seq = session, 0
-        # In a test's transaction now() stands still.
+        # Not now(), which stands still in a test's transaction.
         sql("UPDATE sessions SET updated_at = %s WHERE id = %s", [timezone.now(), session.id])
         self.run = make_run(session, output_data=None, duration_seconds=None, context=None, **now())
         self.id = self.run.id
@@ -45,7 +45,7 @@ class LiveRun:
         make_message(self.session, "assistant", answer, run_id=self.id, **now())
 
     def fail(self):
-        """Its error stands in the context; there is neither output nor answer."""
+        """End the run with an error in its context, and without output or answer."""
         self.update("context = %s", ['{"status": "failed", "error": "no model"}'])
 
     def update(self, assignments, values):

@@ -1,6 +1,6 @@
 """
-Servers of the versions of PostgreSQL that the site supports, and what the site does on one of them.
-18 is the wheel's; those that are not installed either come from npm.
+Servers for each version of PostgreSQL that the site supports, and what the site does on each.
+Version 18 comes from the wheel. Versions that are not installed come from npm.
 """
 
 import json
@@ -36,7 +36,7 @@ TABLES = ("agents", "sessions", "runs", "tasks", "chat_messages", "model_call_st
 
 @contextmanager
 def running(version: int, place: Path):
-    """A server of this version, with its programs and data below `place`."""
+    """Run a server of this version, with its programs and data below `place`."""
     postgres = LocalPostgres(place / "data")
     directory = programs(version, place)
     found = (directory, version_of(directory / "postgres"))
@@ -67,7 +67,7 @@ def programs(version: int, place: Path) -> Path:
 
 
 def copy_rows(source: psycopg.Connection, target: psycopg.Connection):
-    """All rows of the agent tables."""
+    """Copy all rows of the agent tables."""
     for table in TABLES:
         names = ", ".join(
             name
@@ -86,18 +86,18 @@ def copy_rows(source: psycopg.Connection, target: psycopg.Connection):
     target.execute("ANALYZE")
 
 
-# What is done in a process of the site
+# These run inside a process of the site
 
 
 def told(do) -> None:
-    """Prints what `do` returns as JSON."""
-    # Answers have their templates' contexts.
+    """Print the result of `do` as JSON."""
+    # Gives responses their templates' contexts.
     setup_test_environment()
     print(json.dumps(do()))
 
 
 def pages() -> dict[str, list]:
-    """{path: [status, what it shows]} of every page and file of a few conversations."""
+    """{path: [status, text]} of every page and file about a few conversations."""
     client = admin()
     found = {}
     for path in paths():
@@ -153,7 +153,7 @@ def paths() -> list[str]:
 
 
 def changes() -> dict[str, list]:
-    """{what is done: [status, what is left of it]}"""
+    """{name: result} of each change, and of what is left after it."""
     from conversations.models import ChatMessage, Session
 
     client = admin()

@@ -1,4 +1,4 @@
-"""PostgreSQL servers of a test's own, streaming replicas of them, and PgBouncer in front."""
+"""Runs PostgreSQL servers for a test, streaming replicas of them, and PgBouncer in front."""
 
 import os
 import pwd
@@ -34,7 +34,7 @@ admin_users = desk
 
 
 class OpenPostgres(LocalPostgres):
-    """Lets in everybody who reaches its socket directory: PgBouncer must not run as root."""
+    """Lets in everybody who can reach its socket directory: PgBouncer must not run as root."""
 
     def _write_access_rules(self):
         super()._write_access_rules()
@@ -69,7 +69,7 @@ def make_replica(primary: OpenPostgres, home: Path) -> OpenPostgres:
 
 @contextmanager
 def pgbouncer(server: OpenPostgres, users=(ROLE,), more="ignore_startup_parameters = options"):
-    """A function: the URI of a database, and a role, through PgBouncer in transaction mode."""
+    """Yields a function for the URI of a database through PgBouncer in transaction mode."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if not program:
         pytest.fail("No PgBouncer: apt-get install pgbouncer.", pytrace=False)

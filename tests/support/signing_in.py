@@ -1,4 +1,4 @@
-"""Signing in over the test client, as people do it."""
+"""Signs in with the test client, as people do in a browser."""
 
 import time
 from types import SimpleNamespace
@@ -50,7 +50,7 @@ def sign_in(client, name="alice", password=PASSWORD, next="", **extra):
 
 
 def let_in(client, user):
-    """As if they had just signed in, somehow."""
+    """Sign the user in directly, as if they had just signed in."""
     client.force_login(user)
     request = SimpleNamespace(session=client.session)
     record_authentication(request, user, "test")
@@ -58,7 +58,7 @@ def let_in(client, user):
 
 
 def cookie_of(user) -> str:
-    """A session of theirs, as a browser sends it."""
+    """The cookie of a new session of this user, as a browser sends it."""
     client = Client()
     let_in(client, user)
     name = settings.SESSION_COOKIE_NAME

@@ -1,9 +1,9 @@
 """
-What a sharded PostgreSQL (Citus) would refuse in a statement.
+Finds what a sharded PostgreSQL (Citus) would refuse in a statement.
 
-There the rows of a conversation lie together, found by their session, and agents are everywhere:
-tables with rows of conversations may be joined, or asked in a subquery about one another, where
-their sessions are equated, and not otherwise.
+In Citus, all rows of a conversation are on the shard of its session, and every shard has all
+agents. So two tables with rows of conversations can only be joined, or compared in a subquery, if
+the statement says that their sessions are equal.
 """
 
 import re
@@ -25,17 +25,17 @@ COLUMNS = {
     for model in apps.get_app_config("conversations").get_models()
 }
 PLACEHOLDER = re.compile(r"%(?:\((\w+)\))?s|%%")
-# What is no expression in a statement.
+# The parts of a statement that are no expressions.
 CLAUSES = ("withClause", "fromClause", "usingClause", "relation")
 numbers = count()
 
-# A column of a table each time that one is read, or a constant: "=" and its value. A column of a
-# UNION has a term of each part.
+# A term names a column, separately for each time that its table is read, or it is a constant: "="
+# and its value. A column of a UNION has one term from each part.
 Terms = tuple[str, ...]
 
 
 def flaws(statement: str) -> list[str]:
-    """Each in words; none where a sharded database takes the statement."""
+    """The flaws of a statement in words. The list is empty if a sharded database accepts it."""
 
     def constant(place: re.Match) -> str:
         return "%" if place[0] == "%%" else f"'%{place[1] or next(numbers)}'"
@@ -43,7 +43,7 @@ def flaws(statement: str) -> list[str]:
     found: list[str] = []
     for each in parse_sql(PLACEHOLDER.sub(constant, statement)):
         node = each.stmt
-        # Of COPY, EXPLAIN and the like.
+        # Look inside COPY, EXPLAIN and the like.
         while getattr(node, "query", None):
             node = node.query
         if isinstance(node, ast.SelectStmt | ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt):
@@ -55,7 +55,7 @@ def flaws(statement: str) -> list[str]:
 
 @dataclass(eq=False)
 class Relation:
-    """What gives columns, and the terms of the sessions that are read for it."""
+    """Something with columns, and the terms of the sessions of the rows read for it."""
 
     block: "Block"
     columns: list[tuple[str, Terms]]
@@ -73,14 +73,14 @@ class Relation:
 
 @dataclass
 class Block:
-    """A query and those in its FROM: what one of them equates holds for all of them."""
+    """A query and the queries in its FROM. An equation in one of them holds for all of them."""
 
     flaws: list[str]
     same: dict[str, str] = field(default_factory=dict)
-    # What it reads of the queries around it.
+    # Relations of the queries around it that it refers to.
     outer: list[Relation] = field(default_factory=list)
     queries: list["Query"] = field(default_factory=list)
-    # With the query that each stands in.
+    # Each subquery, with the query that contains it.
     subqueries: list[tuple[ast.SubLink, "Query"]] = field(default_factory=list)
     is_recursive: bool = False
 
@@ -96,7 +96,7 @@ class Block:
             self.same |= dict.fromkeys(roots[1:], roots[0])
 
     def finish(self):
-        """What can be told once all is known that is equated."""
+        """Add the flaws. Call this once all equations are known."""
         for query in self.queries:
             for one, other in combinations(query.relations.values(), 2):
                 self.compare("A join", one, other)
@@ -122,7 +122,7 @@ class Block:
 
 
 class Query(Relation):
-    """SELECT, a part of a UNION, or what UPDATE and DELETE read."""
+    """A SELECT, a part of a UNION, or what an UPDATE or DELETE reads."""
 
     def __init__(self, node, block: Block, outer: "Query | None", ctes: dict[str, Callable]):
         super().__init__(block, [], [])
@@ -152,13 +152,13 @@ class Query(Relation):
         self.sessions = [term for each in self.relations.values() for term in each.sessions]
 
     def named(self, cte, ctes: dict[str, Callable], may_recurse: bool) -> Callable:
-        """What stands for a query of WITH: it is read anew for each place that names it."""
+        """A function that reads a query of WITH, anew for each place that refers to it."""
 
         def read(block: Block) -> Relation:
             query = cte.ctequery
             if not (may_recurse and query.larg):
                 return Query(query, block, self.outer, ctes).renamed(cte.aliascolnames)
-            # No condition on its rows gets into it.
+            # Conditions outside a recursive query do not apply inside it.
             inner = Block(block.flaws, dict(block.same))
             begin = Query(query.larg, inner, self.outer, ctes).renamed(cte.aliascolnames)
 
@@ -175,7 +175,7 @@ class Query(Relation):
         return read
 
     def read(self, source) -> list[Relation]:
-        """The relations of FROM, which the query then knows by their names."""
+        """The relations in FROM, added to self.relations by name."""
         if source is None or isinstance(source, tuple):
             return [each for one in source or () for each in self.read(one)]
         if isinstance(source, ast.JoinExpr):
@@ -225,7 +225,7 @@ class Query(Relation):
                 self.block.equate(self.terms(left), self.terms(right))
 
     def terms(self, node) -> Terms:
-        """Those that an expression is; none where it is more than a column or a constant."""
+        """The terms of an expression. Empty if it is anything but a column or a constant."""
         if isinstance(node, ast.ColumnRef):
             *qualifiers, last = (getattr(each, "sval", "*") for each in node.fields)
             if qualifiers:
@@ -234,7 +234,7 @@ class Query(Relation):
                     raise LookupError(f"Nothing in FROM is called {qualifiers[-1]}")
             else:
                 relation = self.relation(lambda _, each: each.column(last) is not None)
-                # Else a whole row, or a name that the query gives to a column of its own.
+                # Otherwise it is a whole row, or an alias of one of the query's own columns.
                 relation = relation or self.relation(lambda name, _: name == last)
             return (relation and relation.column(last)) or ()
         if isinstance(node, ast.TypeCast) and isinstance(node.arg, ast.A_Const):
@@ -242,7 +242,7 @@ class Query(Relation):
         return (f"={node.val}",) if isinstance(node, ast.A_Const) and not node.isnull else ()
 
     def relation(self, fits: Callable[[str, Relation], bool]) -> Relation | None:
-        """The nearest that fits."""
+        """The nearest relation that fits, in this query or those around it."""
         query: Query | None = self
         while query:
             for name, relation in query.relations.items():
@@ -265,7 +265,7 @@ class Query(Relation):
 
 
 def walk(node) -> Iterator[ast.Node]:
-    """The parts of an expression, but for what its subqueries hold."""
+    """All parts of an expression, without looking into its subqueries."""
     if isinstance(node, tuple):
         for each in node:
             yield from walk(each)
@@ -281,7 +281,7 @@ def parts(node) -> tuple:
 
 
 def is_equals(operator) -> bool:
-    """IN has none."""
+    """Whether the operator is "=". IN has no operator and counts as one."""
     return not operator or operator[-1].sval == "="
 
 

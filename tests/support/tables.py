@@ -1,4 +1,4 @@
-"""What is in the agent tables."""
+"""Reads the agent tables with plain SQL."""
 
 import json
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ def sql(statement, parameters=None):
 
 
 def rows_of(model) -> dict:
-    """{id: the row as PostgreSQL writes it, column by column}"""
+    """{id: {column: value as text}} of a model's table."""
     table = TABLES[model]
     return {
         row.pop("id"): row
@@ -39,7 +39,7 @@ def by_column() -> dict:
 
 
 def everything() -> dict:
-    """{(table, id): the row as text} of the runtime's tables."""
+    """{(table, id): the row as text} of all the runtime's tables."""
     return {
         (table, pk): text
         for table in TABLES.values()
@@ -49,7 +49,7 @@ def everything() -> dict:
 
 @contextmanager
 def untouched(*but_for):
-    """Of all rows of all tables nothing changes in the block but these (model, id, column)."""
+    """Check that the block changes nothing in any table except these (model, id, column)."""
     before = by_column()
     yield
     after = by_column()

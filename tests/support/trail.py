@@ -1,4 +1,4 @@
-"""Reading the audit trail as the panel does."""
+"""Reads the audit log as the admin panel does."""
 
 import json
 
@@ -7,7 +7,7 @@ from audit.texts import FINGERPRINT
 
 
 def read(details):
-    """With the texts that fingerprints stand for, where they can still be read."""
+    """An entry's details, with fingerprints replaced by the texts that can still be read."""
     texts = dict(Text.objects.values_list("fingerprint", "value"))
 
     def shown(value):
@@ -17,7 +17,7 @@ def read(details):
             return {name: shown(each) for name, each in value.items()}
         return value
 
-    # Nothing of it stands in the entry itself.
+    # The entry itself must not contain any of these texts.
     kept = json.dumps(details)
     assert not any(f"={text}&" in f"{kept}&" for text in texts.values() if text)
     return shown(details)

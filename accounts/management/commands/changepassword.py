@@ -5,7 +5,7 @@ from audit.commands import AuditedCommand
 
 
 class Command(AuditedCommand, changepassword.Command):
-    """Django's own, with an entry in the audit trail."""
+    """Django's command, plus an entry in the audit log."""
 
     def handle(self, *args, **options):
         with recorded_saves(lambda user: {"before": {}, "after": {"password": "changed"}}):

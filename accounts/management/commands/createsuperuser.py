@@ -5,8 +5,8 @@ from audit.commands import AuditedCommand
 
 
 class Command(AuditedCommand, createsuperuser.Command):
-    """Django's own, with an entry in the audit trail."""
+    """Django's command, plus an entry in the audit log."""
 
     def handle(self, *args, **options):
-        with recorded_saves(lambda user: {"before": None, "after": user.told()}):
+        with recorded_saves(lambda user: {"before": None, "after": user.audit_details()}):
             return super().handle(*args, **options)

@@ -13,7 +13,7 @@ DEMO_USERS = {"support": "Support", "admin": "Admin"}
 
 
 class Command(AuditedCommand):
-    help = "Makes the demo's users, support and admin, with DEMO_PASSWORD or a random one."
+    help = "Creates the demo users support and admin, with DEMO_PASSWORD or a random password."
     requires_system_checks = []
 
     def handle(self, **options):
@@ -40,5 +40,5 @@ def make(username: str, group: str, password: str):
     user.groups.add(Group.objects.get(name=group))
     change = {"before": {}, "after": {"password": "changed"}}
     if created:
-        change = {"before": None, "after": user.told()}
+        change = {"before": None, "after": user.audit_details()}
     record(None, Act.EDITED, table=user._meta.db_table, row=username, **change)

@@ -4,12 +4,12 @@ from accounts import second_factors
 
 
 class Command(BaseCommand):
-    help = "Encrypts all second factors anew by SECRET_KEY, so that its fallbacks can go."
+    help = "Re-encrypts all second factors with SECRET_KEY, so that its fallbacks can be removed."
 
     def handle(self, **options):
         done, unreadable = second_factors.encrypt_anew()
-        self.stdout.write(f"{done} encrypted by SECRET_KEY.")
+        self.stdout.write(f"{done} encrypted with SECRET_KEY.")
         if unreadable:
             self.stdout.write(
-                f"{unreadable} cannot be read: their SECRET_KEY is not among SECRET_KEY_FALLBACKS."
+                f"{unreadable} cannot be read: their key is not in SECRET_KEY_FALLBACKS."
             )

@@ -6,7 +6,7 @@ from audit.commands import AuditedCommand
 
 
 class Command(AuditedCommand):
-    help = "Takes all second factors and sessions from an account, which then signs in anew."
+    help = "Removes all second factors of an account and ends its sessions."
 
     def add_arguments(self, parser):
         parser.add_argument("username")
@@ -16,4 +16,6 @@ class Command(AuditedCommand):
         if not user:
             raise CommandError(f"There is no account {username!r}.")
         second_factors.reset(user)
-        self.stdout.write(f"{username} has no second factor and no session any more.")
+        self.stdout.write(
+            f"{username} no longer has a second factor, and all its sessions have ended."
+        )

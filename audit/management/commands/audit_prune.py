@@ -14,12 +14,14 @@ BATCH = 10_000
 
 
 class Command(AuditedCommand):
-    help = "Deletes old entries of the audit trail, and leaves one that says so."
+    help = "Deletes old entries of the audit log, and adds one entry that says so."
 
     def add_arguments(self, parser):
-        parser.add_argument("--before", metavar="DATE", help="entries before this day, 2026-01-31")
-        parser.add_argument("--days", metavar="N", help="entries older than so many days")
-        parser.add_argument("--dry-run", action="store_true", help="count them only")
+        parser.add_argument(
+            "--before", metavar="DATE", help="delete what is older than this day, 2026-01-31"
+        )
+        parser.add_argument("--days", metavar="N", help="delete what is older than N days")
+        parser.add_argument("--dry-run", action="store_true", help="only count them")
 
     def handle(self, *, before, days, dry_run, **options):
         if (before is None) == (days is None):
@@ -46,7 +48,7 @@ def start_of(text: str) -> datetime:
     except OverflowError:
         is_past = False
     if not is_past:
-        raise CommandError(f"--before must be a day of the past, not {text!r}.")
+        raise CommandError(f"--before must be a day in the past, not {text!r}.")
     return bound
 
 
@@ -57,24 +59,24 @@ def days_ago(text: str) -> datetime:
     try:
         return timezone.now() - timedelta(days=int(text))
     except OverflowError:
-        # Further back than the calendar goes.
+        # Before the year 1.
         raise wrong from None
 
 
 def prune(old, bound) -> int:
     """
-    Delete batch by batch, each with its checkpoint in the chain of seals. Each batch replaces the
-    previous one's entry with one that counts all so far, so that the audit trail is right whenever
-    this stops.
+    Delete batch by batch, each with a checkpoint in the chain of seals. Each batch replaces the
+    entry about the previous ones with one that counts all deleted so far, so that the audit log is
+    right even if this is interrupted.
     """
-    told, deleted = None, 0
+    entry, deleted = None, 0
     while True:
         with transaction.atomic(using="default"):
             batch = list(old.order_by("at").values_list("pk", flat=True)[:BATCH])
             if not batch:
                 return deleted
-            former = [told.pk] if told else []
+            former = [entry.pk] if entry else []
             checkpoint(batch + former)
             deleted += Entry.objects.filter(pk__in=batch).delete()[0]
             Entry.objects.filter(pk__in=former).delete()
-            told = record(None, Act.PRUNED, before=bound.isoformat(), entries=deleted)
+            entry = record(None, Act.PRUNED, before=bound.isoformat(), entries=deleted)

@@ -4,7 +4,7 @@ from audit.sealing import seal
 
 
 class Command(BaseCommand):
-    help = "Seals all entries of the audit trail that are ready; the site does so every minute."
+    help = "Seals all audit log entries that are ready. The site does this every minute anyway."
 
     def handle(self, **options):
         entries = seals = 0
@@ -14,4 +14,4 @@ class Command(BaseCommand):
         if not seals:
             self.stdout.write("There is nothing to seal.")
             return
-        self.stdout.write(f"Sealed {entries:,} entries. The newest seal: {newest.id}:{newest.hash}")
+        self.stdout.write(f"Sealed {entries:,} entries. Newest seal: {newest.id}:{newest.hash}")

@@ -6,7 +6,7 @@ from audit.verifying import Trail, moment
 
 
 class Command(BaseCommand):
-    help = "Shows what was removed, changed or backdated in the audit trail since it was sealed."
+    help = "Shows what was removed, changed or backdated in the audit log since it was sealed."
 
     def add_arguments(self, parser):
         parser.add_argument(
@@ -14,7 +14,7 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="SEAL",
-            help="a seal as this command, audit_seal or the log once told it, such as 12:9f86…",
+            help="a seal that this command, audit_seal or the log printed earlier, as in 12:9f86…",
         )
 
     def handle(self, *, noted, **options):
@@ -28,12 +28,12 @@ class Command(BaseCommand):
         )
         if trail.oldest_unsealed:
             since = moment(trail.oldest_unsealed)
-            self.stdout.write(f"{trail.unsealed:,} not sealed yet, the oldest of {since}.")
+            self.stdout.write(f"{trail.unsealed:,} not sealed yet, the oldest from {since}.")
         if trail.newest:
-            self.stdout.write(f"The newest seal: {trail.newest.id}:{trail.newest.hash}")
+            self.stdout.write(f"Newest seal: {trail.newest.id}:{trail.newest.hash}")
         if number:
             found = "1 problem" if number == 1 else f"{number:,} problems"
-            raise CommandError(f"The audit trail is not what was sealed: {found}.")
+            raise CommandError(f"The audit log has changed since it was sealed: {found}.")
 
 
 def parsed(text: str) -> tuple[int, str]:

@@ -1,1 +1,1 @@
-"""Django's PostgreSQL engine, with a limit on every wait."""
+"""Django's PostgreSQL engine with a limit on every wait."""

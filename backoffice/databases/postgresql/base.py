@@ -17,8 +17,8 @@ from psycopg.sql import Composable
 from .connection import CHECK_SECONDS, GRACE_SECONDS, Connection, Watch, page_seconds
 
 
-# base.Cursor is a ClientCursor already. It is named again for the type checker: the stubs leave
-# open whether Django runs on psycopg 2 or 3, and give its cursor neither's methods.
+# base.Cursor already is a ClientCursor. It is repeated for the type checker: the stubs leave open
+# whether Django runs on psycopg 2 or 3, and give its cursor neither one's methods.
 class Cursor(base.Cursor, ClientCursor):
     """
     Sends each statement together with its time limit: one message instead of four. If no
@@ -80,7 +80,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def page_limit(self) -> Callable[[], float] | None:
         seconds = page_seconds.get()
-        # A connection's own limit need not be sent with each statement.
+        # If the connection itself has a limit, each statement need not carry one.
         if seconds is None or self.settings_dict["OPTIONS"].get("query_seconds"):
             return None
         return lambda: seconds
@@ -88,7 +88,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_connection_params(self):
         params = super().get_connection_params()
         params["cursor_factory"] = Cursor
-        # Ours, not libpq's.
+        # Our own option, unknown to libpq.
         params.pop("query_seconds", None)
         return params
 
@@ -104,7 +104,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection.watch = watch
         seconds = self.settings_dict["OPTIONS"].get("query_seconds")
         connection.limit_seconds = seconds + GRACE_SECONDS if seconds else math.inf
-        # A connection with a time limit only reads, for the client waiting for the page.
+        # A connection with a time limit only reads, for a client that waits for the page.
         connection.ends_with_client = bool(seconds)
         return connection
 

@@ -1,8 +1,8 @@
 """
 Connections with a limit on every wait.
 
-A server that is frozen or cut off answers nothing, not even a cancelled query: libpq would wait
-forever. A server that is merely slow still answers new clients.
+A server that is frozen or cut off answers nothing, not even a request to cancel a query: libpq
+would wait forever. A server that is merely slow still answers new clients.
 """
 
 import math
@@ -20,22 +20,22 @@ from psycopg.errors import ConnectionTimeout, _WaitTimeout
 
 from backoffice.client import current_client
 
-# After QUIET_SECONDS without an answer we ask the server for a greeting, for GREETING_SECONDS.
+# After QUIET_SECONDS without an answer we greet the server and wait GREETING_SECONDS for a reply.
 QUIET_SECONDS = 1
 GREETING_SECONDS = 1
-# A query whose client has left is cancelled after this; a shorter one is not worth it.
+# A query whose client has left is cancelled once it runs for longer than this.
 LEFT_SECONDS = 0.01
 # For checking whether an idle connection still works.
 CHECK_SECONDS = 2
-# A server that was silent is not asked again for this long.
+# A server that did not answer is left alone for this long.
 REST_SECONDS = 0.5
-# PostgreSQL itself stops a statement at its time limit, unless that server process hangs.
+# PostgreSQL itself stops a statement at its time limit, unless its server process hangs.
 GRACE_SECONDS = 1
-# The time limit of a page's statements if their connection sets none; None outside of pages. Set by
-# time_limits.limit_pages().
+# The time limit for a page's statements where their connection sets none; None outside of pages.
+# Set by time_limits.limit_pages().
 page_seconds: ContextVar[float | None] = ContextVar("page_seconds", default=None)
-# A new client's request to use TLS. Any server, PgBouncer included, answers it with one byte before
-# it knows the user, and it does not count against max_connections.
+# A new client's request to use TLS. Every server, PgBouncer included, answers it with one byte
+# before it knows the user, and it does not count against max_connections.
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
 
@@ -44,9 +44,9 @@ class Unanswered(psycopg.OperationalError):
 
 
 class Watch:
-    """What this process knows about one database that does not answer."""
+    """What this process knows about one database that may have stopped answering."""
 
-    # On for the site only: commands wait as long as it takes. See wsgi.py.
+    # On only in the site: commands wait as long as it takes. See wsgi.py.
     is_on = False
 
     def __init__(self):
@@ -64,8 +64,8 @@ class Watch:
     @contextmanager
     def connecting(self):
         """
-        After a silence, one thread at a time tries whether it is over. The others wait only as long
-        as a healthy server takes: they may have pages to serve that do not need this one.
+        After a silence, one thread at a time tries to connect again. The others wait only as long
+        as a healthy server would take: they may serve pages that do not need this database.
         """
         first = False
         if self.is_on and self.suspect:
@@ -101,8 +101,8 @@ def greets(connected: int) -> bool:
 
 def resumable(generator: PQGen[RV]) -> PQGen[RV]:
     """
-    Wrap a psycopg generator so that it can be waited for again. Each wait begins with next(), which
-    sends None, but a generator that has begun expects a ready state: 0, nothing is ready yet.
+    Wrap a psycopg generator so that several waits in a row can drive it. Each wait begins with
+    next(), which sends None, but a generator that has begun expects a ready state: 0, not ready.
     """
     try:
         awaited = next(generator)
@@ -125,7 +125,7 @@ class Connection(psycopg.Connection):
             return super().wait(gen, *args, **kwargs)
         end = time.monotonic() + self.seconds_to_wait()
         client = current_client.get() if self.ends_with_client else None
-        # Code that caught the timeout of one query goes on with the next.
+        # Code that caught a query's timeout may go on with the next query.
         seconds = LEFT_SECONDS if client and client.has_left else QUIET_SECONDS
         gen = resumable(gen)
         while True:
@@ -145,7 +145,7 @@ class Connection(psycopg.Connection):
         raise Unanswered("The server does not answer.")
 
     def seconds_to_wait(self) -> float:
-        """A commit has no time limit of its own: in a page it gets a statement's."""
+        """A commit has no time limit of its own; within a page it gets a statement's."""
         told = self.statement_seconds or page_seconds.get()
         if told and self.limit_seconds == math.inf:
             return told + GRACE_SECONDS

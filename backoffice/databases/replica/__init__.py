@@ -1,1 +1,1 @@
-"""The engine for reading from a streaming replica, and how far it is behind."""
+"""The engine that reads from a streaming replica, and how far the replica is behind."""

@@ -1,4 +1,4 @@
-"""The engine that reads from a replica, or from the primary while the replica is gone."""
+"""The engine that reads from a replica, or from the primary while the replica does not answer."""
 
 import logging
 import time
@@ -10,14 +10,14 @@ from psycopg_pool import PoolTimeout
 from ..postgresql import base
 from ..postgresql.connection import Connection
 
-# Seconds until a replica that did not answer is tried again.
+# Seconds until we try again a replica that did not answer.
 ASK_AGAIN = 30
 
 log = logging.getLogger(__name__)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """OPTIONS["fallback"] is the alias of the primary. The two URIs may differ in anything."""
+    """OPTIONS["fallback"] is the primary's alias. The two URIs may differ in any part."""
 
     # Shared by all threads, so that only one of them waits for a frozen replica.
     gone_until = 0.0
@@ -25,7 +25,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.fallback = self.settings_dict["OPTIONS"].get("fallback")
-        # Whether the connection leads to the primary.
+        # Whether this connection leads to the primary.
         self.fell_back = False
 
     def get_connection_params(self):
@@ -52,7 +52,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 engine.gone_until = time.monotonic() + ASK_AGAIN
                 if not was_gone:
                     # A deployment logs the exception's types and SQLSTATEs, not its text.
-                    log.warning("The replica does not answer, the primary is read", exc_info=True)
+                    log.warning("The replica does not answer; reading the primary.", exc_info=True)
             else:
                 self.note_return(was_gone)
                 return connection

@@ -1,8 +1,8 @@
 """
-How far a streaming replica is behind its primary, and what people are told about it.
+How far a streaming replica is behind its primary, and what users are told about it.
 
-We compare positions in the write-ahead log, not times alone: a replica's last change is also old
-if nothing has been written since.
+We compare positions in the write-ahead log, not just times: a replica's last change is also old if
+nothing has been written since.
 """
 
 import threading
@@ -21,22 +21,22 @@ from backoffice.fragments import wants_fragment
 from .base import DatabaseWrapper
 
 READER, WRITER, PRIMARY = "agents", "agents_write", "agents_primary"
-# A lag up to this is usual and not shown.
+# A lag of this much is normal and not shown.
 USUAL = timedelta(seconds=3)
 KEPT_SECONDS = 3
-# If the primary did not answer: finding that out can take a whole connect timeout.
+# Used if the primary did not answer, because asking it again may take a whole connect timeout.
 KEPT_WITHOUT_PRIMARY = 30
 # How long a user who changed something waits for the replica to catch up.
 FOLLOW_SECONDS = 2
 NOT_YET = (
-    "The change was saved. This site reads from a copy of the database that does not have it yet;"
-    " until it does, pages show the old text."
+    "The change was saved. This site reads from a copy of the database that does not have it yet,"
+    " so pages may show the old text for a while."
 )
 
-# Numbers, because masking changes texts.
+# Positions as numbers, because masking changes texts.
 WRITTEN = "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn, now()"
 INSERTED = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
-# No row from a promoted replica, which replays nothing.
+# A promoted replica, which replays nothing, returns no row.
 REPLAYED = """
     SELECT pg_last_wal_replay_lsn() - '0/0'::pg_lsn, pg_last_xact_replay_timestamp()
     WHERE pg_is_in_recovery()
@@ -45,10 +45,10 @@ REPLAYED = """
 
 @dataclass(frozen=True)
 class Lag:
-    """The replica has everything committed until then; None if it cannot tell."""
+    """The replica has everything committed up to `until`; None if it cannot tell."""
 
     until: datetime | None
-    # Whether we know that there is more.
+    # Whether we are sure that more has been committed since.
     known: bool = True
 
     @property
@@ -66,7 +66,7 @@ def is_used() -> bool:
 
 
 def lag() -> Lag | None:
-    """None if the replica is practically up to date. A few seconds old; never raises."""
+    """None if the replica is practically up to date. The value may be seconds old; never raises."""
     global _kept
     # One thread measures; meanwhile the others use the previous value.
     if time.monotonic() >= _kept[0] and _lock.acquire(blocking=False):
@@ -94,7 +94,7 @@ def measure() -> Lag | None:
     if isinstance(reader, DatabaseWrapper) and reader.fell_back:
         return None
     written = now = None
-    # The primary first: what is written between the two queries is not lag.
+    # The primary first: what is written between the two queries does not count as lag.
     with suppress(DatabaseError, InterfaceError), closing(primary()) as connection:
         written, now = ask(connection, WRITTEN)
     answer = ask(reader, REPLAYED)
@@ -109,7 +109,7 @@ def measure() -> Lag | None:
 
 
 def primary():
-    # Not the thread's own: each thread would keep one more connection just for this.
+    # Closed after use: otherwise each thread would keep one more connection just for this.
     return connections.create_connection(PRIMARY)
 
 
@@ -120,7 +120,7 @@ def ask(connection, query: str):
 
 
 def follow(request):
-    """After a change: wait briefly for the replica to catch up, and warn the user if it has not."""
+    """After a change, wait briefly for the replica; if it has not caught up, tell the user."""
     if not is_used():
         return
     try:
@@ -141,10 +141,10 @@ def has_followed() -> bool:
         if time.monotonic() > end:
             return False
         time.sleep(0.02)
-    # Not in recovery: reads come from the primary.
+    # Not in recovery: we are reading from the primary.
     return True
 
 
 def context(request) -> dict:
-    """For templates, which measure the lag only where they show it."""
+    """For templates, which measure the lag only if they show it."""
     return {"reads_replica": True, "lag": lag, "in_fragment": wants_fragment(request)}

@@ -6,7 +6,7 @@ from backoffice import backups
 
 
 class Command(BaseCommand):
-    help = "Writes our own database, users, roles and audit trail, into a new file."
+    help = "Writes our own database (users, roles, audit trail) to a new file."
     requires_system_checks = []
 
     def add_arguments(self, parser):

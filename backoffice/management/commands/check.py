@@ -4,7 +4,7 @@ from django.db import Error, connections
 
 
 class Command(check.Command):
-    """Django's own, and checks both databases unless some are named."""
+    """Django's own, which also checks both databases unless --database names some."""
 
     def handle(self, *app_labels, **options):
         if not options["databases"]:

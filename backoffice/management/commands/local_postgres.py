@@ -7,7 +7,7 @@ from backoffice.local_postgres.server import LocalPostgres, LocalPostgresError
 
 
 class Command(BaseCommand):
-    help = "Starts, stops or shows the local PostgreSQL; status exits with 1 when it is stopped."
+    help = "Starts, stops or shows the local PostgreSQL; status exits with 1 if it is stopped."
     requires_system_checks = []
 
     def add_arguments(self, parser):

@@ -6,7 +6,7 @@ from backoffice import backups
 
 
 class Command(BaseCommand):
-    help = "Fills our own database, which must be empty, from a file that backup wrote."
+    help = "Fills our own database, which must be empty, from a file written by backup."
     requires_system_checks = []
 
     def add_arguments(self, parser):
@@ -14,4 +14,4 @@ class Command(BaseCommand):
 
     def handle(self, *, file, **options):
         backups.restore(file)
-        self.stdout.write(f"Restored {file}; now: manage.py migrate.")
+        self.stdout.write(f"Restored {file}. Next, run: manage.py migrate.")

@@ -10,12 +10,12 @@ from django.db import OperationalError
 
 from backoffice.local_postgres.server import LocalPostgresError
 
-# Exit codes of commands after Ctrl-C and SIGTERM.
+# A command's exit codes after Ctrl-C and SIGTERM.
 STOPPED = (130, 143)
 
 
 class Command(BaseCommand):
-    help = "Prepare everything for this computer, then serve on http://127.0.0.1:PORT."
+    help = "Prepares everything on this computer, then serves on http://127.0.0.1:PORT."
     requires_system_checks = []
 
     def handle(self, **options):
@@ -34,13 +34,16 @@ class Command(BaseCommand):
         except OperationalError as error:
             reason = str(error).strip().splitlines()[0]
             raise CommandError(f"Our own database does not answer: {reason}") from None
+        if "agents" in local and settings.ROLLUP:
+            # Home has figures from the beginning.
+            call_command("rollup", verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
         self.say(f"Conversation Desk: http://127.0.0.1:{port}/")
         if demo:
             call_command("demo_users", stdout=self.stdout)
         elif not get_user_model().objects.exists():
             self.say(
-                "Nobody can sign in yet. With these same settings: "
+                "Nobody can sign in yet. With the same settings, run: "
                 ".venv/bin/python manage.py createsuperuser"
             )
         self.stdout.flush()
@@ -57,7 +60,7 @@ class Command(BaseCommand):
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
                 raise CommandError(
-                    f"Port {port} is not free ({error.strerror}): PORT=8001 make run uses another."
+                    f"Port {port} is not free ({error.strerror}). Try another: PORT=8001 make run."
                 ) from error
         return port
 
@@ -70,8 +73,8 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if started:
             self.say(
-                "The local PostgreSQL was started and goes on after Ctrl-C; "
-                ".venv/bin/python manage.py local_postgres stop ends it."
+                "The local PostgreSQL was started and keeps running after Ctrl-C. To stop it: "
+                ".venv/bin/python manage.py local_postgres stop"
             )
 
     def build_indexes(self):
@@ -80,7 +83,7 @@ class Command(BaseCommand):
         except CommandError as error:
             if error.returncode in STOPPED:
                 raise
-            self.say(f"Searches look back less far: {error}")
+            self.say(f"Searches cover less of the past: {error}")
 
     def become_server(self, port: int):
         arguments = [sys.executable, "-m", "gunicorn", "--workers", "2"]

@@ -1,8 +1,9 @@
 """
-Measures heavy conversations against an ordinary one, and the list at several numbers of sessions.
+Measures heavy conversations against an ordinary one, and the list and Home at several numbers of
+sessions.
 
-Everything happens in the local PostgreSQL, in databases made for it: the databases that the
-settings name are never opened.
+Everything happens in the local PostgreSQL, in the benchmark's own databases. The databases named in
+the settings are never opened.
 """
 
 import os
@@ -10,6 +11,7 @@ import signal
 import sys
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg
 from django.conf import settings
@@ -19,27 +21,31 @@ from django.core.management.base import BaseCommand
 from backoffice import env
 from backoffice.local_postgres.server import LocalPostgresError
 from bench import databases
+from bench.against import against_table, checked_out, compare, pairs, serving_beside, serving_both
 from bench.conversation_cases import conversation_cases
 from bench.conversation_rows import write_conversations
 from bench.exports import export_tables
+from bench.home import home_cases, home_table, live_cases, rolled_up, rollup_table
 from bench.list_cases import NOTHING, list_cases
 from bench.load import load_tables
 from bench.measuring import count_queries, measure
 from bench.others import others_first_page
 from bench.site import serving, signed_in
+from bench.sweep import sweep_tables
 from bench.tables import INDEXED, ListResults, conversations_table
 from conversations.agentdb.agent_tables import create_agent_tables
 
-# Holds the signed-in users and the heavy conversations.
+# The database with the signed-in users and the heavy conversations.
 DATABASE = "bench"
 # The largest size that is also measured without our indexes.
 WITHOUT_INDEXES = 100_000
 RESULTS = settings.BASE_DIR / "docs" / "benchmarks.md"
 MARK = "<!-- Below: written by manage.py bench --write -->\n"
-# gunicorn's default number of processes, see gunicorn.conf.py.
+# The default number of processes in gunicorn.conf.py.
 WORKERS = 4
 MINUTES = 5
-PARTS = ("conversations", "list", "exports", "load")
+COMPARED = ("conversations", "list")
+PARTS = ("conversations", "list", "sweep", "home", "exports", "load")
 
 
 def sizes(text: str) -> list[int]:
@@ -50,61 +56,125 @@ def sizes(text: str) -> list[int]:
 
 
 class Command(BaseCommand):
-    help = "Measure heavy conversations, the list, exports, and many people at once."
+    help = "Measures heavy conversations, the list, Home, exports, and many people at once."
     requires_system_checks = []
 
     def add_arguments(self, parser):
-        parser.add_argument("--rounds", type=int, default=7, help="at least 7, the default")
+        parser.add_argument(
+            "--rounds", type=int, default=7, help="at least 7, which is the default"
+        )
         parser.add_argument(
             "--sizes",
             type=sizes,
             default="10000,100000",
-            help="how many sessions the list is measured at; default 10000,100000",
+            help="the numbers of sessions to measure the list and Home with; default 10000,100000",
         )
-        parser.add_argument("--only", choices=PARTS, help="measure nothing else")
+        parser.add_argument("--only", choices=PARTS, help="measure only this part")
         parser.add_argument(
             "--keep",
             action="store_true",
-            help="keep the databases of the list, and take those that were kept",
+            help="keep the list's databases afterwards, and reuse those kept by an earlier run",
         )
         parser.add_argument(
-            "--write", metavar="MACHINE", help="update docs/benchmarks.md, naming the machine so"
+            "--against",
+            metavar="REV",
+            help="compare pages of conversations and the list with another Git revision's",
+        )
+        parser.add_argument(
+            "--beside",
+            metavar="URI",
+            help="compare pages with those of another agent database that has the same history",
+        )
+        parser.add_argument(
+            "--write", metavar="MACHINE", help="update docs/benchmarks.md; MACHINE describes yours"
         )
 
-    def handle(self, *, rounds, sizes, only, keep, write, **options):
+    def handle(self, *, rounds, sizes, only, keep, against, beside, write, **options):
         if rounds < 7:
             raise CommandError("Medians of fewer than 7 rounds say little.")
         if only and write:
-            raise CommandError("--write takes what is measured without --only.")
-        self.begin_anew_in_the_benchs_own_database()
-        # Stops the servers at SIGTERM too.
+            raise CommandError("--write needs all figures: leave out --only.")
+        if against and (write or only not in (None, *COMPARED)):
+            raise CommandError(
+                f"--against only compares {' and '.join(COMPARED)}, without --write."
+            )
+        if beside and (against or only or write or len(sizes) > 1):
+            raise CommandError(
+                "--beside takes one size, and neither --against, --only nor --write."
+            )
+        self.restart_with_own_database()
+        # Also stop the servers on SIGTERM.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.rounds = rounds
         self.failures = []
-        text = ""
         with ExitStack() as stack:
             stack.enter_context(self.local_postgres())
             stack.enter_context(databases.new_database(DATABASE))
             call_command("migrate", verbosity=0)
             call_command("collectstatic", interactive=False, verbosity=0)
             self.reader, self.searcher = signed_in("reader"), signed_in("searcher")
-            if only in (None, "conversations"):
-                text += self.measure_conversations()
-            if only in (None, "list"):
-                text += self.measure_list(sizes, keep, and_exports=not only)
-            if only == "exports":
-                text += self.measure_exports(sizes[-1], keep)
-            if only == "load":
-                text += self.measure_load(sizes[-1], keep)
+            if against:
+                self.compare_with(against, sizes, only, keep)
+            elif beside:
+                self.compare_databases(beside, sizes[-1], keep)
+            else:
+                text = self.measure_parts(sizes, only, keep)
         if write:
             head = RESULTS.read_text().split(MARK)[0]
             when = datetime.now(UTC).strftime("%-d %B %Y")
             RESULTS.write_text(f"{head}{MARK}\n{when}; {write}; medians of {rounds}.\n{text}")
         if self.failures:
-            raise CommandError(f"{len(self.failures)} pages did not answer as they should.")
+            raise CommandError(f"{len(self.failures)} pages failed.")
 
-    def begin_anew_in_the_benchs_own_database(self):
-        """Restart the process if the settings name another database: they are read only once."""
+    def measure_parts(self, sizes, only, keep) -> str:
+        text = ""
+        if only in (None, "conversations"):
+            text += self.measure_conversations()
+        if only in (None, "list"):
+            text += self.measure_list(sizes, keep, and_more=not only)
+        if only == "sweep":
+            text += self.measure_sweep(sizes[-1], keep)
+        if only == "home":
+            text += self.measure_home(sizes, keep)
+        if only == "exports":
+            text += self.measure_exports(sizes[-1], keep)
+        if only == "load":
+            text += self.measure_load(sizes[-1], keep)
+        return text
+
+    def compare_with(self, revision, sizes, only, keep):
+        with ExitStack() as stack:
+            enter = stack.enter_context
+            root = enter(checked_out(revision))
+            found = []
+            if only in (None, "conversations"):
+                made = self.write_conversations()
+                sites = enter(serving_both(DATABASE, self.reader, root))
+                found += pairs(sites, partial(conversation_cases, made=made))
+            if only in (None, "list"):
+                for size in sizes:
+                    sites = enter(serving_both(enter(self.indexed(size, keep)), self.reader, root))
+                    found += pairs(sites, partial(list_cases, size=size))
+            self.compare(found)
+        self.section(f"Against {revision}", against_table(revision, "today", found))
+
+    def compare_databases(self, uri, size, keep):
+        with (
+            self.indexed(size, keep) as name,
+            serving_beside(name, self.reader, uri) as sites,
+        ):
+            found = []
+            for cases in (list_cases, live_cases):
+                found += pairs(sites, partial(cases, size=size))
+            self.compare(found)
+        self.section("Beside another database", against_table("other", "ours", found))
+
+    def compare(self, found):
+        compare(found, self.rounds, self.say)
+        self.failures += [case for pair in found for case in pair if case.failure]
+
+    def restart_with_own_database(self):
+        """Restart if the settings name another database, because settings are only read once."""
         try:
             uri = settings.LOCAL_POSTGRES.uri(DATABASE)
         except LocalPostgresError as error:
@@ -113,6 +183,8 @@ class Command(BaseCommand):
             "DATABASE_URL": uri,
             "KAVALAI_DB_URI": uri,
             "KAVALAI_DB_SCHEMA": databases.SCHEMA,
+            # Its servers have different agent databases, but one for figures.
+            "ROLLUP": "0",
         }
         if any(os.environ.get(name) != value for name, value in ours.items()):
             self.stdout.flush()
@@ -139,11 +211,14 @@ class Command(BaseCommand):
         measure(cases, self.rounds, self.say)
         self.failures += [case for case in cases if case.failure]
 
-    def measure_conversations(self) -> str:
+    def write_conversations(self):
         self.say("Writing the conversations …")
         with psycopg.connect(databases.uri(DATABASE)) as connection:
             create_agent_tables(connection, databases.SCHEMA)
-            made = write_conversations(connection)
+            return write_conversations(connection)
+
+    def measure_conversations(self) -> str:
+        made = self.write_conversations()
         with serving(DATABASE, self.reader) as site:
             cases = conversation_cases(site, made)
             count_queries(cases)
@@ -153,9 +228,18 @@ class Command(BaseCommand):
     @contextmanager
     def indexed(self, size, keep):
         with databases.history_database(size, keep=keep, say=self.say) as name:
-            self.say(f"Building the indexes of {size:,} sessions …")
+            self.say(f"Building the indexes for {size:,} sessions …")
             databases.build_indexes(name)
             yield name
+
+    def measure_home(self, sizes, keep) -> str:
+        with ExitStack() as stack:
+            names = {size: stack.enter_context(self.indexed(size, keep)) for size in sizes}
+            return self.home(names)
+
+    def measure_sweep(self, size, keep) -> str:
+        with self.indexed(size, keep) as name, serving(name, self.reader) as site:
+            return self.sweep(site, size)
 
     def measure_exports(self, size, keep) -> str:
         with self.indexed(size, keep) as name, serving(name, self.reader) as site:
@@ -168,6 +252,32 @@ class Command(BaseCommand):
             f"Load: {size:,} sessions", measured
         )
 
+    def home(self, names) -> str:
+        """One size after the other: all have their figures in the same database."""
+        cases, rollups = [], []
+        for size, name in names.items():
+            # Without the figures of the size before.
+            for state in (["zero"], []):
+                call_command("migrate", "overview", *state, verbosity=0)
+            rollups.append(rolled_up(name, size, self.say))
+            with serving(name, self.reader) as site:
+                self.say(f"Measuring Home at {size:,} sessions …")
+                of_size = home_cases(site, size)
+                count_queries(of_size)
+                self.measure(of_size)
+                cases += of_size
+        return self.section("Home", home_table(cases)) + self.section(
+            "Home: the rollup", rollup_table(rollups)
+        )
+
+    def sweep(self, site, size) -> str:
+        self.say(f"Measuring combinations of filters at {size:,} sessions …")
+        goals, slowest, cases = sweep_tables(site, self.say)
+        self.failures += [case for case in cases if case.failure]
+        return self.section("Combinations of filters: goals", goals) + self.section(
+            f"Combinations of filters: the slowest at {size:,} sessions", slowest
+        )
+
     def exports(self, site, size) -> str:
         self.say("Measuring exports …")
         goals, measured = export_tables(site, size, self.say)
@@ -175,7 +285,7 @@ class Command(BaseCommand):
             f"Exports: {size:,} sessions", measured
         )
 
-    def measure_list(self, sizes, keep, *, and_exports) -> str:
+    def measure_list(self, sizes, keep, *, and_more) -> str:
         with ExitStack() as stack:
             names = {
                 size: stack.enter_context(databases.history_database(size, keep=keep, say=self.say))
@@ -184,7 +294,7 @@ class Command(BaseCommand):
             bare = max([size for size in sizes if size <= WITHOUT_INDEXES] or sizes[:1])
             without = self.measure_without_indexes(names[bare], bare)
             for size, name in names.items():
-                self.say(f"Building the indexes of {size:,} sessions …")
+                self.say(f"Building the indexes for {size:,} sessions …")
                 databases.build_indexes(name)
             sites = [
                 (size, stack.enter_context(serving(name, self.reader)))
@@ -196,7 +306,10 @@ class Command(BaseCommand):
             self.measure(cases)
             self.say("Measuring the first page while somebody else searches …")
             others = others_first_page(sites[-1][1], self.searcher)
-            exported = self.exports(sites[-1][1], sizes[-1]) if and_exports else ""
+            more = ""
+            if and_more:
+                largest = sites[-1][1], sizes[-1]
+                more = self.sweep(*largest) + self.home(names) + self.exports(*largest)
         results = ListResults(cases)
         return (
             self.section("The list: goals", results.goals())
@@ -206,7 +319,7 @@ class Command(BaseCommand):
                 f"The list: without our indexes and with them, {bare:,} sessions",
                 results.indexes_table(without),
             )
-            + exported
+            + more
         )
 
     def measure_without_indexes(self, name, size):

@@ -1,4 +1,4 @@
-"""Show, build and remove our indexes on the agent runtime's tables, while the runtime works."""
+"""Shows, builds and removes our indexes on the agent runtime's tables while the runtime works."""
 
 import re
 import shutil
@@ -16,33 +16,33 @@ from conversations.indexes.catalogue import Index, indexes, known_names
 from conversations.indexes.state import State, forget, states
 
 WRITER = "agents_write"
-# Seconds between two looks at a build: on a terminal, which shows one line, and elsewhere.
+# Seconds between progress reports: on a terminal, which shows a single line, and elsewhere.
 LOOK = 0.5
 LOOK_ELSEWHERE = 5
 
-# No time limits: those of the role are for its usual queries. Waiting for a lock harms nobody,
-# since CONCURRENTLY's locks keep neither readers nor writers waiting.
+# No time limits: those of the role are meant for its usual queries. Waiting for a lock does no
+# harm, because CONCURRENTLY's locks block neither readers nor writers.
 SESSION = """
     SELECT set_config(name, '0', false) FROM pg_settings
     WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout')
 """
-# With PostgreSQL's default of 64 MB, big builds sort on disk. One build runs at a time and takes
-# this much in all, its workers included.
+# With PostgreSQL's default of 64 MB, large builds sort on disk. Only one build runs at a time, and
+# this is for all of it, including its workers.
 MEMORY = """
     SELECT set_config(name, '512MB', false) FROM pg_settings
     WHERE name = 'maintenance_work_mem' AND setting::bigint < 512 * 1024
 """
 BRIEFLY = "SET LOCAL lock_timeout = '5s'"
-# Two builds on one table can wait for each other until PostgreSQL ends one as a deadlock.
+# Two builds on one table can wait for each other until PostgreSQL ends one of them as a deadlock.
 ALONE = "SELECT pg_try_advisory_lock(hashtext('Conversation Desk: agent_indexes'))"
-# PostgreSQL may take a moment to notice that a connection was closed.
+# Releases the lock explicitly: PostgreSQL may take a moment to notice a closed connection.
 NOT_ALONE = "SELECT pg_advisory_unlock_all()"
 
 TABLES = """
     SELECT c.relname, c.relkind = 'p' FROM unnest(%s::text[]) name
     JOIN pg_class c ON c.oid = to_regclass(quote_ident(name))
 """
-# Of another role's build only the process is visible: it may be on this table.
+# Of a build by another role, we only see the process: assume that it is on this table.
 BUILDER = """
     SELECT min(pid) FROM pg_stat_progress_create_index WHERE datname = current_database()
       AND (relid IS NULL OR to_regclass(quote_ident(%s)) IN (relid, index_relid))
@@ -64,7 +64,7 @@ HAS_PUBLIC = """
     SELECT EXISTS (SELECT FROM pg_namespace
                    WHERE nspname = 'public' AND has_schema_privilege(oid, 'USAGE'))
 """
-# Finds the tables, and the extension in whatever schema it is or will be.
+# Finds the tables, and the extension in the schema where it is or will be.
 SEARCH_PATH = """
     SELECT concat_ws(', ', current_setting('search_path'), (
         SELECT quote_ident(nspname) FROM pg_namespace
@@ -75,16 +75,16 @@ SEARCH_PATH = """
 
 
 def not_utf8(encoding: str) -> str:
-    return f"the database's encoding is {encoding}, and PostgreSQL normalises texts in UTF8 alone"
+    return f"the database's encoding is {encoding}, but PostgreSQL normalises texts only in UTF8"
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM. As with Ctrl-C, psycopg cancels the query that the server is running."""
+    """SIGTERM. As after Ctrl-C, psycopg cancels the query that is running on the server."""
 
 
 @contextmanager
 def terminated_like_ctrl_c():
-    """SIGTERM raises too, even if our parent ignored it. An ignored Ctrl-C stays ignored."""
+    """Make SIGTERM raise, even if our parent ignored it. An ignored Ctrl-C stays ignored."""
 
     def terminate(number, frame):
         raise Terminated
@@ -98,25 +98,25 @@ def terminated_like_ctrl_c():
 
 class Command(BaseCommand):
     help = (
-        "Shows our indexes on the agent runtime's tables; builds or removes them. Ctrl-C or "
-        "SIGTERM stops it cleanly; in the background of a script, where Ctrl-C is ignored, only "
-        "SIGTERM does."
+        "Shows, builds or removes our indexes on the agent runtime's tables. Ctrl-C or SIGTERM "
+        "stops it cleanly. In the background of a script, where Ctrl-C is ignored, only SIGTERM "
+        "does."
     )
     requires_system_checks = []
 
     def add_arguments(self, parser):
         action = parser.add_mutually_exclusive_group()
         action.add_argument("--apply", action="store_true", help="build what is missing")
-        action.add_argument("--drop", action="store_true", help="remove all of them")
+        action.add_argument("--drop", action="store_true", help="remove them all")
 
     def handle(self, *, apply, drop, verbosity, **options):
         self.verbosity = verbosity
-        # What could not be done: [(the index's name, why, SQL to run by hand)].
+        # What could not be done: [(index name, reason, SQL to run by hand)].
         self.left: list[tuple[str, str, list[str]]] = []
         can_write = WRITER in connections
         if (apply or drop) and not can_write:
             raise CommandError(
-                "KAVALAI_DB_READ_ONLY=1: the agent database is not changed from here."
+                "KAVALAI_DB_READ_ONLY=1: this site does not change the agent database."
             )
         self.alias = WRITER if can_write else "agents"
         self.connection = connections[self.alias]
@@ -130,17 +130,17 @@ class Command(BaseCommand):
                 else:
                     self.explain()
         except KeyboardInterrupt as error:
-            message = "Stopped. What was done stays; running the same again goes on from there."
+            message = "Stopped. Finished work is kept; run the same command again to continue."
             number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
             raise CommandError(message, returncode=128 + number) from None
         except DatabaseError as error:
             raise CommandError(f"The agent database failed: {one_line(error)}") from None
         finally:
             forget()
-            # Ends this session's settings and its lock.
+            # Ends this session's settings and releases its lock.
             self.connection.close()
 
-    # Words
+    # Output
 
     def say(self, line: str):
         if self.verbosity:
@@ -153,13 +153,13 @@ class Command(BaseCommand):
 
     def explain(self):
         self.say(
-            "With these indexes on the agent runtime's tables, searches look back all the way."
+            "These indexes on the agent runtime's tables let searches cover the whole history."
         )
-        self.say("--apply builds what is missing while others read and write; --drop removes all.")
+        self.say("--apply builds what is missing, blocking nobody; --drop removes them all.")
         tables, there = self.tables(), states(self.alias)
         encoding = self.value(ENCODING)
         if any(not self.serves(index, there) for index in indexes()):
-            self.say("SQL to do so by hand is below; in psql, begin with")
+            self.say("The SQL to build them by hand is below. In psql, begin with")
             self.say_sql([self.search_path_statement()])
         for index in indexes():
             self.say(f"\n{index.name}: {self.words(index, there)}\n    {index.purpose}")
@@ -168,7 +168,7 @@ class Command(BaseCommand):
             elif index.table in tables and not self.serves(index, there):
                 self.say_sql(self.statements(index, tables[index.table], there))
         if unused := self.unused(there):
-            self.say(f"\nNo longer used, --drop removes them: {', '.join(unused)}")
+            self.say(f"\nNo longer used; --drop removes them: {', '.join(unused)}")
 
     def serves(self, index: Index, there: dict[str, State]) -> bool:
         return index.name in there and there[index.name].serves(index)
@@ -192,7 +192,7 @@ class Command(BaseCommand):
         return f"SET search_path TO {self.value(SEARCH_PATH)}"
 
     def extension_statement(self) -> str:
-        # Else it would go to the schema of the runtime's tables, which may be recreated.
+        # Otherwise it would go to the schema of the runtime's tables, which may be recreated.
         schema = " SCHEMA public" if self.value(HAS_PUBLIC) else ""
         return f"CREATE EXTENSION IF NOT EXISTS pg_trgm{schema}"
 
@@ -201,7 +201,7 @@ class Command(BaseCommand):
         return f"DROP INDEX {concurrently}{name}"
 
     def statements(self, index: Index, partitioned: bool, there: dict[str, State]) -> list[str]:
-        """What an operator would run by hand; the site recognises its indexes by the comment."""
+        """What an operator can run by hand; the site recognises its indexes by their comments."""
         goes_on = partitioned and self.is_begun(index, there)
         before = [self.drop_statement(index.name)] if index.name in there and not goes_on else []
         if index.needs_pg_trgm and not self.value(HAS_EXTENSION):
@@ -221,7 +221,7 @@ class Command(BaseCommand):
         with self.connection.cursor() as cursor:
             return all(partition.plain for partition in partitions.partitions(cursor, index))
 
-    # Questions
+    # Queries
 
     def value(self, query: str, *parameters):
         with self.connection.cursor() as cursor:
@@ -233,7 +233,7 @@ class Command(BaseCommand):
             cursor.execute(statement)
 
     def tables(self) -> dict[str, bool]:
-        """{table: whether it is partitioned} of those that exist."""
+        """{table: whether it is partitioned} for the tables that exist."""
         with self.connection.cursor() as cursor:
             cursor.execute(TABLES, [[index.table for index in indexes()]])
             return dict(cursor.fetchall())
@@ -259,27 +259,27 @@ class Command(BaseCommand):
                 self.leave(index.name, refused, by_hand)
             elif tables[index.table] and not self.can_be_parted(index):
                 reason = (
-                    f"the table {index.table} is partitioned in more than one level, or lies "
-                    "elsewhere: a build would keep writers waiting"
+                    f"the table {index.table} has foreign or nested partitions, so a build would "
+                    "block writers"
                 )
                 self.leave(index.name, reason, self.statements(index, True, there))
             elif pid := self.value(BUILDER, index.table):
-                reason = f"process {pid} is building an index on {index.table} at this moment"
+                reason = f"process {pid} is already building an index on {index.table}"
                 self.leave(index.name, reason)
             else:
                 self.build(index, tables[index.table], there)
         if unused := self.unused(states(self.alias)):
-            self.say(f"No longer used, --drop removes them: {', '.join(unused)}")
+            self.say(f"No longer used; --drop removes them: {', '.join(unused)}")
         self.finish(f"of {len(wanted)} indexes were not built")
 
     def begin(self):
         self.run(SESSION)
         self.run(MEMORY)
         if not self.value(ALONE):
-            raise CommandError("Another agent_indexes is at work in this database.")
+            raise CommandError("Another agent_indexes is already running in this database.")
 
     def create_extension(self) -> str | None:
-        """Returns why pg_trgm could not be created."""
+        """Returns the reason if pg_trgm could not be created, else None."""
         if self.value(HAS_EXTENSION):
             return None
         try:
@@ -287,7 +287,7 @@ class Command(BaseCommand):
         except DatabaseError as error:
             if not self.connection.is_usable():
                 raise
-            return f"{one_line(error)}; a superuser has to run {self.extension_statement()};"
+            return f"{one_line(error)}; a superuser must run {self.extension_statement()};"
         self.say("The extension pg_trgm was created.")
         return None
 
@@ -305,7 +305,7 @@ class Command(BaseCommand):
                 self.run(index.describe())
             took = time.monotonic() - began
             if self.value(HAS_EXPRESSIONS, index.name):
-                # Without it the planner guesses how often an expression has a value.
+                # Without statistics, the planner guesses how often an expression has a value.
                 self.run(f"ANALYZE {index.table}")
         except DatabaseError as error:
             if not self.connection.is_usable():
@@ -329,13 +329,13 @@ class Command(BaseCommand):
                     self.run(step.statement)
 
     def run_briefly(self, statement: str):
-        """Queries queue behind a statement that waits for a lock: not for long."""
+        """Limits the wait for a lock, because other queries queue behind this statement."""
         with transaction.atomic(using=self.alias):
             self.run(BRIEFLY)
             self.run(statement)
 
     def clear(self, name: str):
-        """Drops what a failed build left: it takes space and updates, but is never used."""
+        """Drop what a failed build left: never used, it takes up space and slows updates."""
         state = states(self.alias).get(name)
         if state and not state.valid:
             with suppress(DatabaseError):
@@ -343,7 +343,7 @@ class Command(BaseCommand):
 
     @contextmanager
     def watched(self, name: str, describe: str = ""):
-        """Shows the progress of this connection's next statement, if that takes a while."""
+        """Shows the progress of this connection's next statement if it takes a while."""
         pid = self.value("SELECT pg_backend_pid()")
         done = threading.Event()
         watcher = threading.Thread(target=self.watch, args=(name, pid, done, describe))
@@ -355,7 +355,7 @@ class Command(BaseCommand):
             watcher.join()
 
     def watch(self, name: str, pid: int, done: threading.Event, describe: str):
-        # In a thread Django opens another connection. If it cannot, the build goes on unseen.
+        # In a thread, Django opens another connection. If it cannot, there is no progress to see.
         connection = connections[self.alias]
         terminal = self.stdout.isatty()
         shown = ""
@@ -364,7 +364,7 @@ class Command(BaseCommand):
                 cursor.execute(PROGRESS, [pid])
                 blocking, phase, *amounts = cursor.fetchone()
                 if describe and phase not in (None, "initializing"):
-                    # Not only at the end: a build goes on if its client is lost.
+                    # Early, because the build continues even if its client is lost.
                     cursor.execute(describe)
                     describe = ""
                 line = f"{name}: {progress(blocking, phase, *amounts)}"
@@ -386,10 +386,10 @@ class Command(BaseCommand):
         self.begin()
         names = sorted(known_names() & set(states(self.alias)))
         if not names:
-            self.say("None of our indexes is there.")
+            self.say("None of our indexes exist.")
         for name in names:
             if pid := self.value(BUILDER, name):
-                self.leave(name, f"process {pid} is building it at this moment")
+                self.leave(name, f"process {pid} is building it")
                 continue
             try:
                 self.drop(name)
@@ -410,7 +410,7 @@ class Command(BaseCommand):
             self.run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
 
     def drop_left(self):
-        """Drops parts that an interrupted build left unattached."""
+        """Drop parts that an interrupted build left unattached."""
         for index in indexes():
             with self.connection.cursor() as cursor:
                 left = partitions.left(cursor, index.table, index.name)
@@ -429,7 +429,7 @@ class Command(BaseCommand):
             return
         by_hand = [statement for _, _, statements in self.left for statement in statements]
         if by_hand:
-            self.say("\nSomebody who may can run this in psql:")
+            self.say("\nSomeone with the permission can run this in psql:")
             self.say_sql([self.search_path_statement(), *by_hand])
         reasons = "; ".join(dict.fromkeys(reason for _, reason, _ in self.left))
         raise CommandError(f"{len(self.left)} {what}: {reasons}")

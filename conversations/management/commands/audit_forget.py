@@ -6,11 +6,11 @@ from conversations.changes.forgetting import forget_old
 
 class Command(BaseCommand):
     help = (
-        "Takes from the audit trail what is no longer to be read there: external ids that no "
-        "conversation has, and searched texts older than AUDIT_TEXT_DAYS. The site does so hourly."
+        "Removes from the audit trail the external ids that no conversation has any more, and "
+        "searched texts older than AUDIT_TEXT_DAYS. The site does this every hour."
     )
 
     def handle(self, **options):
         before = Text.objects.count()
         forget_old()
-        self.stdout.write(f"{before - Text.objects.count():,} texts are only fingerprints now.")
+        self.stdout.write(f"{before - Text.objects.count():,} texts are now only fingerprints.")

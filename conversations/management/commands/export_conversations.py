@@ -1,9 +1,6 @@
-"""The list's exports, to run on a schedule."""
+"""Runs the list's exports from the command line, for schedules."""
 
-import os
-import sys
-from contextlib import suppress
-from pathlib import Path
+from contextlib import closing
 
 from django.conf import settings
 from django.core.management import CommandError
@@ -16,6 +13,7 @@ from audit.commands import AuditedCommand
 from backoffice.time_zones import named
 from conversations.exports.files import FILES, FORMS, export_file
 from conversations.exports.lines import SEPARATORS
+from conversations.exports.output import write_output
 from conversations.exports.request import parse
 from conversations.exports.stream import Export, TooManyExports
 from conversations.exports.workbook import TooManyRows
@@ -23,7 +21,9 @@ from conversations.selection.filters import ConversationFilter
 
 
 class Command(AuditedCommand):
-    help = "Write conversations, their messages or their tasks to a file, whole or not at all."
+    help = (
+        "Writes conversations, their messages or their tasks to a file, completely or not at all."
+    )
 
     def add_arguments(self, parser):
         parser.add_argument("--file", choices=FILES, default="conversations")
@@ -31,12 +31,12 @@ class Command(AuditedCommand):
         parser.add_argument("--separator", choices=SEPARATORS, help="of CSV; comma by default")
         parser.add_argument("--output", default="-", help="a path; - is standard output")
         parser.add_argument(
-            "--payloads", action="store_true", help="tasks with their inputs, output and prompt"
+            "--payloads", action="store_true", help="include the tasks' inputs, output and prompt"
         )
         parser.add_argument(
-            "--site", help="what links begin with, such as https://desk.example.com"
+            "--site", help="the start of all links, such as https://desk.example.com"
         )
-        filters = parser.add_argument_group("filters, as in the list's address")
+        filters = parser.add_argument_group("filters, as in the URL of the list")
         for name in ConversationFilter.base_filters:
             filters.add_argument(f"--{name.replace('_', '-')}", default="")
 
@@ -51,7 +51,7 @@ class Command(AuditedCommand):
         if asked.problem:
             raise CommandError(asked.problem)
         try:
-            # Without dates the filters leave the zone out; times in the file have it all the same.
+            # Without dates, the filters need no time zone, but the times in the file do.
             with timezone.override(named(options["tz"]) or asked.filters.form.zone):
                 made = export_file(
                     file,
@@ -68,44 +68,23 @@ class Command(AuditedCommand):
                 query=asked.filters.query(),
                 payloads=asked.payloads,
             )
-            self.write(export, output)
+            with closing(export):
+                write_output(export, output)
         except TooManyExports:
-            raise CommandError("As many exports as there may be at once are running.") from None
+            raise CommandError("The limit of exports at once has been reached.") from None
         except TooManyRows:
             raise CommandError(
-                f"XLSX may have {settings.XLSX_MAX_ROWS:,} rows (XLSX_MAX_ROWS); CSV has no limit."
+                f"XLSX is limited to {settings.XLSX_MAX_ROWS:,} rows (XLSX_MAX_ROWS); CSV is not."
             ) from None
         except DatabaseError as error:
             reason = str(error).strip().splitlines()[0]
-            raise CommandError(f"The database did not give all rows: {reason}") from error
+            raise CommandError(f"The database did not deliver all rows: {reason}") from error
         except OSError as error:
-            raise CommandError(f"{output} cannot be written: {error.strerror}.") from error
-        self.stderr.write(f"{export.rows:,} rows were written.", self.style.SUCCESS)
+            raise CommandError(f"{output} could not be written: {error.strerror}.") from error
+        self.stderr.write(f"Wrote {export.rows:,} rows.", self.style.SUCCESS)
 
     @staticmethod
     def site() -> str:
         if settings.LOCAL:
             return f"http://127.0.0.1:{settings.PORT}"
         return f"https://{settings.ALLOWED_HOSTS[0]}"
-
-    @staticmethod
-    def write(export: Export, output: str):
-        try:
-            if output == "-":
-                for block in export:
-                    sys.stdout.buffer.write(block)
-                sys.stdout.buffer.flush()
-                return
-            path = Path(output)
-            # Its name always leads to a whole file: the new or the old one.
-            partial = path.with_name(f".{path.name}.{os.getpid()}")
-            try:
-                with partial.open("xb") as target:
-                    for block in export:
-                        target.write(block)
-                partial.replace(path)
-            finally:
-                with suppress(FileNotFoundError):
-                    partial.unlink()
-        finally:
-            export.close()

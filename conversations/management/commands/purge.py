@@ -1,23 +1,21 @@
 """
-Erase old conversations for good, in batches: what is done stays done, so it can be stopped and
-started again.
+Erases old conversations for good, in batches: finished batches stay erased, so that it can be
+stopped and started again.
 """
 
 import uuid
 from collections.abc import Iterator
-from datetime import datetime, time
 from itertools import chain, islice
 
 from django.conf import settings
 from django.core.management.base import CommandError
 from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 
 from audit.commands import AuditedCommand
 from audit.models import Entry
 from audit.recording import Act, recorded_change
-from backoffice import time_zones
 from backoffice.databases.text import is_storable
+from backoffice.time_zones import moment
 from conversations.agentdb import revision
 from conversations.changes import erasure
 from conversations.changes.forgetting import forgetting
@@ -26,18 +24,8 @@ from conversations.models import Agent, Session
 BATCH = 500
 
 
-def moment(text: str) -> datetime:
-    day = parse_date(text)
-    found = datetime.combine(day, time.min) if day else parse_datetime(text)
-    if found is None:
-        raise ValueError
-    if timezone.is_aware(found):
-        return found
-    return time_zones.in_utc(found, timezone.get_current_timezone())
-
-
 def erased_ids() -> Iterator[uuid.UUID]:
-    """Conversations that the audit trail says were erased."""
+    """Conversations that were erased, according to the audit trail."""
     entries = Entry.objects.filter(act__in=(Act.ERASED, Act.PURGED)).order_by("pk")
     for session_id, ids in entries.values_list("session_id", "details__ids").iterator():
         if session_id:
@@ -52,8 +40,8 @@ def batched(ids: Iterator[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
 
 class Command(AuditedCommand):
     help = (
-        "Erase conversations whose last activity was before a date: runs, tasks and messages go, "
-        "model calls keep their token counts alone."
+        "Erases conversations whose last activity was before a date: deletes their runs, tasks and "
+        "messages, and keeps only the token counts of their model calls."
     )
 
     def add_arguments(self, parser):
@@ -62,23 +50,23 @@ class Command(AuditedCommand):
             type=moment,
             required=True,
             metavar="DATE",
-            help="2026-01-31, or 2026-01-31T12:00+02:00; the date itself stays",
+            help="2026-01-31, or 2026-01-31T12:00+02:00; activity on or after it is kept",
         )
         parser.add_argument("--agent", type=uuid.UUID, metavar="ID", help="only of this agent")
-        parser.add_argument("--external-id", metavar="TEXT", help="only of this external id")
-        parser.add_argument("--dry-run", action="store_true", help="count, and erase nothing")
+        parser.add_argument("--external-id", metavar="TEXT", help="only with this external id")
+        parser.add_argument("--dry-run", action="store_true", help="only count, erase nothing")
 
     def handle(self, *, before, agent, external_id, dry_run, **options):
         if before > timezone.now():
-            raise CommandError("--before lies in the future: conversations may still go on.")
+            raise CommandError("--before is in the future, and conversations may still continue.")
         if agent and not Agent.objects.filter(pk=agent).exists():
             raise CommandError(f"There is no agent {agent}.")
         if external_id is not None and not is_storable(external_id):
-            raise CommandError("--external-id holds what no database could.")
+            raise CommandError("--external-id contains characters that no database can hold.")
         alias = "agents" if dry_run else "agents_write"
         if alias not in settings.DATABASES:
             raise CommandError("KAVALAI_DB_READ_ONLY is set: nothing can be erased.")
-        # The primary: a replica may not yet know what was erased a moment ago.
+        # Reads the primary: a replica may not know yet what was just erased.
         sessions = Session.objects.using(alias).filter(updated_at__lt=before)
         if agent:
             sessions = sessions.filter(agent_id=agent)
@@ -107,7 +95,7 @@ class Command(AuditedCommand):
         self.handle_late_calls(dry_run=False)
 
     def handle_late_calls(self, *, dry_run):
-        """The runtime may write a model call while its conversation is erased, or afterwards."""
+        """The runtime may write a model call while its conversation is being erased, or later."""
         if not revision.has_model_call_links():
             return
         numbers = {}

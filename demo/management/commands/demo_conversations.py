@@ -18,8 +18,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--local",
             action="store_true",
-            help="Fill the local PostgreSQL's agent database instead: create its tables if they "
-            "are missing, and do nothing if it holds agents.",
+            help="Fill the agent database in the local PostgreSQL instead. Create its tables if "
+            "they are missing, and do nothing if it has agents already.",
         )
 
     def handle(self, *, database, local, count, seed, **options):
@@ -32,8 +32,8 @@ class Command(BaseCommand):
         connection.ensure_connection()
         if has_agents(connection.connection):
             raise CommandError(
-                f"The database {database!r} has agents already; demo conversations are only "
-                "written into an empty one."
+                f"The database {database!r} already has agents. Demo conversations are only "
+                "written to an empty one."
             )
         written = write_demo(connection.connection, count=count, seed=seed)
         self.stdout.write(f"Wrote {written} demo conversations.")
@@ -41,13 +41,13 @@ class Command(BaseCommand):
     def fill_local(self, count, seed):
         name = settings.LOCAL_DATABASES.get("agents")
         if not name:
-            raise CommandError("KAVALAI_DB_URI is set: the agent database is not the local one.")
-        # A connection of its own: a read-only site has none to write with.
+            raise CommandError("KAVALAI_DB_URI is set, so the agent database is not the local one.")
+        # Django's connections cannot be used: a read-only site has none for writing.
         with psycopg.connect(settings.LOCAL_POSTGRES.uri(name)) as connection:
             create_agent_tables(connection, settings.AGENT_SCHEMA)
             if not has_agents(connection):
                 written = write_demo(connection, count=count, seed=seed)
-                self.stdout.write(f"{written} demo conversations were written.")
+                self.stdout.write(f"Wrote {written} demo conversations.")
 
 
 def has_agents(connection: psycopg.Connection) -> bool:
