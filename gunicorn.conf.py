@@ -26,9 +26,23 @@ control_socket_disable = True
 loglevel = "warning"
 logconfig_dict = logs.configuration()
 
+# Folders that processes share, and how the names of those begin that are made and deleted here.
+FOLDERS = {"PROMETHEUS_MULTIPROC_DIR": "desk-metrics-", "DESK_SHARED_CACHE": "desk-cache-"}
+
+
+def share(name):
+    if name not in os.environ:
+        os.environ[name] = tempfile.mkdtemp(prefix=FOLDERS[name])
+
+
 # Where processes add up their metrics; figures of ended processes still count.
-if env.text("METRICS_TOKEN") and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="desk-metrics-")
+if env.text("METRICS_TOKEN"):
+    share("PROMETHEUS_MULTIPROC_DIR")
+
+
+def on_starting(server):
+    # Where processes keep what one of them has counted for all.
+    share("DESK_SHARED_CACHE")
 
 
 def post_fork(server, worker):
@@ -76,6 +90,7 @@ def child_exit(server, worker):
 
 
 def on_exit(server):
-    place = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
-    if place.name.startswith("desk-metrics-"):
-        shutil.rmtree(place, ignore_errors=True)
+    for name, prefix in FOLDERS.items():
+        place = Path(os.environ.get(name, ""))
+        if place.name.startswith(prefix):
+            shutil.rmtree(place, ignore_errors=True)

@@ -324,6 +324,16 @@ if SITE_URL and not env.is_web_address(SITE_URL):
     raise env.stop(f"SITE_URL must be like https://desk.example.com, not {SITE_URL!r}.")
 SITE_URL = SITE_URL or (f"http://127.0.0.1:{PORT}" if LOCAL else f"https://{ALLOWED_HOSTS[0]}")
 
+# What is cached for a while. gunicorn.conf.py creates the folder that its processes share.
+if folder := os.environ.get("DESK_SHARED_CACHE"):
+    CACHES = {
+        "default": {
+            "BACKEND": "backoffice.shared_cache.SharedCache",
+            "LOCATION": folder,
+            "OPTIONS": {"MAX_ENTRIES": 1_000},
+        }
+    }
+
 # Static files
 
 STATIC_URL = "/static/"
