@@ -70,9 +70,9 @@ class Condition:
         """Collects all rows first: the LIMIT keeps the planner from probing each conversation."""
         return Q(pk__in=self.session_ids(self.sources())[:MOST_ROWS])
 
-    def candidates_collected(self) -> Q:
-        """The same for the candidates: as_probe() must tell which of them match."""
-        return Q(pk__in=self.session_ids((self.candidates or self.sources)())[:MOST_ROWS])
+    def candidate_ids(self) -> QuerySet:
+        """The sessions of the candidates: as_probe() must tell which of them match."""
+        return self.session_ids((self.candidates or self.sources)())
 
     def as_candidate(self, among: QuerySet | None = None) -> Q:
         """
@@ -104,6 +104,16 @@ class Condition:
         if self.named:
             others.append(Session.objects.filter(is_one_of(self.named)).order_by().values("pk"))
         return first.union(*others, all=True) if others else first
+
+
+def are_candidates_of(conditions: Iterable[Condition]) -> Q:
+    """
+    Candidates of all these conditions. INTERSECT reads those of each condition once, where a join
+    may read them again and again if the planner expects fewer.
+    """
+    first, *others = (each.candidate_ids() for each in conditions)
+    ids = first.intersection(*others) if others else first
+    return Q(pk__in=ids[:MOST_ROWS])
 
 
 def is_one_of(ids: Iterable[uuid.UUID]) -> Q:
@@ -193,7 +203,7 @@ class GotOutcome(Condition):
     def as_collected(self) -> Q:
         if not self.sources():
             return self.as_probe()
-        return self.candidates_collected() & self.outcome.condition_where_known()
+        return are_candidates_of([self]) & self.outcome.condition_where_known()
 
     def as_probe(self) -> Q:
         return Q(compiled.condition(sessions_that_got, self.outcome))
@@ -337,7 +347,7 @@ class NoReason(Condition):
     """Nearly every run that failed has a reason, so its answer is only looked up if it has none."""
 
     def as_collected(self) -> Q:
-        return self.candidates_collected() & self.as_probe()
+        return are_candidates_of([self]) & self.as_probe()
 
 
 def no_reason(problem: str, period: Period) -> NoReason:

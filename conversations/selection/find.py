@@ -17,7 +17,7 @@ from django.db.models import Q
 from backoffice.databases.errors import is_timeout
 from backoffice.databases.time_limits import TimeBudget, time_limit
 
-from .conditions import MOST_ROWS, is_one_of
+from .conditions import MOST_ROWS, are_candidates_of, is_one_of
 from .estimates import expected_rows
 from .look_back import COLLECT_SHARE, collected, widen
 from .matching import WORTH_SORTING, Matching, Part, are_few_alive_at
@@ -35,6 +35,9 @@ WORTH_COLLECTING = 50_000
 # with more times as many rows as the rarest one is not collected, but probed. If an index has only
 # its rows, a probe takes no longer than collecting a row.
 READ_AT_ONCE = 20
+# If the planner expects no more rows than this, it may be far off, and read those of the other
+# conditions again for each row.
+HARDLY_ANY = 1_000
 
 
 def find(
@@ -271,13 +274,14 @@ def collect(part: Part, conditions, limit: int, budget: TimeBudget):
     return None if found is None else (found, None)
 
 
-def of_newest_candidates(part: Part, conditions, limit: int) -> tuple[list[Cursor], Part | None]:
+def of_newest_candidates(
+    part: Part, conditions: dict, limit: int
+) -> tuple[list[Cursor], Part | None]:
     """
     (cursors of those that match, what is left to search). Most candidates match, and to check all
     of them may take much longer than to find them.
     """
-    candidates = part.filter(*(each.candidates_collected() for each in conditions))
-    newest = places(candidates, FIRST_LOOK)
+    newest = places(with_candidates(part, conditions), FIRST_LOOK)
     if not newest:
         return [], None
     among = Part(part.rows.filter(is_one_of([place.id for place in newest])), is_few=True)
@@ -286,8 +290,11 @@ def of_newest_candidates(part: Part, conditions, limit: int) -> tuple[list[Curso
     return places(among.filter(*checks), limit), rest
 
 
-def rarest(part: Part, conditions) -> list:
-    """The conditions that are rare enough to be collected. The others are probed."""
+def rarest(part: Part, conditions) -> dict:
+    """
+    {condition: number of rows to expect} for those that are rare enough to be collected. The others
+    are probed.
+    """
     numbers = {each: each.expected_rows() for each in conditions if each.indexed}
     everything = expected_rows(part.rows)
     few = [everything] if everything <= WORTH_SORTING else []
@@ -297,14 +304,21 @@ def rarest(part: Part, conditions) -> list:
         times = 1 if condition.covered_by else READ_AT_ONCE
         return condition in numbers and numbers[condition] <= least * times
 
-    return [each for each in conditions if is_rare(each)]
+    return {each: numbers[each] for each in conditions if is_rare(each)}
 
 
-def collecting(part: Part, conditions, rare: list) -> list[Q]:
+def collecting(part: Part, conditions, rare: dict) -> list[Q]:
     """The rare conditions in a form that collects all their rows, the others as probes."""
     if len(rare) < 2:
         return [each.as_collected() if each in rare else each.as_probe() for each in conditions]
     # The LIMIT keeps the planner from probing conversations that are not among all of them.
-    in_all = part.filter(*(each.candidates_collected() for each in rare)).rows.order_by()
+    in_all = with_candidates(part, rare).rows.order_by()
     probed = [each.as_probe() for each in conditions if each not in rare or each.candidates]
     return [Q(pk__in=in_all.values("pk")[:MOST_ROWS]), *probed]
+
+
+def with_candidates(part: Part, rare: dict) -> Part:
+    """Those that have candidates of all these conditions."""
+    if min(rare.values()) <= HARDLY_ANY:
+        return part.filter(are_candidates_of(rare))
+    return part.filter(*(are_candidates_of([each]) for each in rare))

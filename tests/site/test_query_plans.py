@@ -292,6 +292,26 @@ def test_activity_is_collected_with_the_indexes_on_times(owner, known, support_c
         assert plans.scanned <= {"sessions"}
 
 
+def test_what_several_filters_collect_is_read_once(owner):
+    data = QueryDict(f"problem=failed&error={OFFLINE}")
+    matching = ConversationFilter(data, queryset=Session.objects.all()).matching
+    rows = Session.objects.filter(conditions.are_candidates_of(list(matching.conditions)))
+    ways = ("hashjoin", "mergejoin", "material")
+    with connections["agents"].cursor() as cursor:
+        # As if the planner expected so few rows of one that looking again for each costs nothing.
+        for way in ways:
+            cursor.execute(f"SET enable_{way} = off")
+        plans = Plans([rows.query.sql_with_params()])
+        for way in ways:
+            cursor.execute(f"RESET enable_{way}")
+    loops = {
+        node["Index Name"]: node["Actual Loops"] for node in plans.nodes if "Index Name" in node
+    }
+    assert loops.pop("sessions_pkey")
+    assert set(loops) >= {"desk_runs_failed", "desk_tasks_tool_error_message"}
+    assert set(loops.values()) == {1}
+
+
 @pytest.mark.parametrize("word", [history.RARE, history.MISSING, history.ANCIENT])
 def test_rare_words_are_collected_with_the_index_on_messages(owner, support_client, word):
     plans = ask(support_client, NEWEST_FIRST, search=word)
