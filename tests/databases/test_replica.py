@@ -265,6 +265,25 @@ def test_a_replica_that_is_gone_is_replaced_by_the_primary_until_it_is_back(
     assert ready(admin, server) == (200, both)
 
 
+def test_the_lag_of_a_replica_is_not_said_of_the_primary(primary, replica, server, admin, database):
+    database.close()
+    primary.stop()
+    try:
+        # A deployment shows it for half a minute more.
+        with_line(admin, server)
+    finally:
+        primary.start()
+    replica.stop()
+    try:
+        for _ in range(20):
+            page = admin.get(server, LIST)
+            assert page.status == 200
+            assert LINE not in page.text
+    finally:
+        replica.start()
+    wait_until(lambda: reads_replica(primary, replica, server, admin))
+
+
 def test_both_gone_is_a_calm_page(primary, replica, server, admin):
     replica.stop()
     primary.stop()

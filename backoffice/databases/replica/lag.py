@@ -68,6 +68,8 @@ def is_used() -> bool:
 def lag() -> Lag | None:
     """None if the replica is practically up to date. The value may be seconds old; never raises."""
     global _kept
+    if reads_primary():
+        return None
     # One thread measures; meanwhile the others use the previous value.
     if time.monotonic() >= _kept[0] and _lock.acquire(blocking=False):
         try:
@@ -82,6 +84,14 @@ def lag() -> Lag | None:
     return _kept[1]
 
 
+def reads_primary() -> bool:
+    """Whether this thread reads the primary, because the replica did not answer."""
+    reader = connections[READER]
+    return (
+        isinstance(reader, DatabaseWrapper) and reader.connection is not None and reader.fell_back
+    )
+
+
 def forget():
     """Measure again at the next use; for tests."""
     global _kept
@@ -91,7 +101,7 @@ def forget():
 def measure() -> Lag | None:
     reader = connections[READER]
     reader.ensure_connection()
-    if isinstance(reader, DatabaseWrapper) and reader.fell_back:
+    if reads_primary():
         return None
     written = now = None
     # The primary first: what is written between the two queries does not count as lag.
