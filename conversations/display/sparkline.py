@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 # In units of the viewBox.
 WIDTH, HEIGHT = 96, 24
@@ -22,13 +23,8 @@ class Sparkline:
     labels: Sequence[str]
     as_words: Callable[[float], str] = "{:,}".format
 
-    @property
-    def width(self) -> int:
-        return WIDTH
-
-    @property
-    def height(self) -> int:
-        return HEIGHT
+    width: ClassVar[int] = WIDTH
+    height: ClassVar[int] = HEIGHT
 
     @property
     def is_empty(self) -> bool:

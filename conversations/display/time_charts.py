@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import ClassVar
 
 from django.utils.functional import cached_property
 
@@ -119,21 +120,10 @@ class TimeChart:
     # What marks stand for.
     mark_label: str = ""
 
-    @property
-    def width(self) -> int:
-        return WIDTH
-
-    @property
-    def height(self) -> int:
-        return HEIGHT
-
-    @property
-    def start(self) -> int:
-        return START
-
-    @property
-    def ground(self) -> int:
-        return GROUND
+    width: ClassVar[int] = WIDTH
+    height: ClassVar[int] = HEIGHT
+    start: ClassVar[int] = START
+    ground: ClassVar[int] = GROUND
 
     @property
     def is_empty(self) -> bool:

@@ -58,6 +58,19 @@ FOLDED = ("scope", "agent", "outcome", *CREATED, *ACTIVE)
 PLACEHOLDER = "Words, {}, or any id"
 
 
+class StepFilter(django_filters.CharFilter):
+    def __init__(self, label: str, what_happened: str):
+        super().__init__(
+            method="filter_step",
+            label=label,
+            help_text=f"Conversations in which {what_happened}. Links on the page Slow and failing "
+            "set this.",
+            max_length=NAME_LENGTH,
+            strip=False,
+            widget=HiddenInput,
+        )
+
+
 class ConversationFilter(FilterSet):
     search = django_filters.CharFilter(
         method="filter_search",
@@ -176,33 +189,9 @@ class ConversationFilter(FilterSet):
         end=True,
         widget=HiddenInput,
     )
-    node = django_filters.CharFilter(
-        method="filter_step",
-        label="Node",
-        help_text="Conversations in which this node of a workflow ran. Links on the page Slow and "
-        "failing set this.",
-        max_length=NAME_LENGTH,
-        strip=False,
-        widget=HiddenInput,
-    )
-    tool = django_filters.CharFilter(
-        method="filter_step",
-        label="Tool",
-        help_text="Conversations in which the agent called this tool. Links on the page Slow and "
-        "failing set this.",
-        max_length=NAME_LENGTH,
-        strip=False,
-        widget=HiddenInput,
-    )
-    model = django_filters.CharFilter(
-        method="filter_step",
-        label="Model",
-        help_text="Conversations in which the agent called this model. Links on the page Slow and "
-        "failing set this.",
-        max_length=NAME_LENGTH,
-        strip=False,
-        widget=HiddenInput,
-    )
+    node = StepFilter("Node", "this node of a workflow ran")
+    tool = StepFilter("Tool", "the agent called this tool")
+    model = StepFilter("Model", "the agent called this model")
     step = django_filters.ChoiceFilter(
         method="filter_nothing",
         label="Step",
