@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from overview.rollup import workflows
+from overview.rollup import changes, workflows
 
 from ..support import citus
 from ..support.deployment import create_anew, drop_database
@@ -51,4 +51,5 @@ def patient(monkeypatch, settings):
     settings.STATEMENT_TIMEOUT_SECONDS = 60
     now = datetime.now(UTC)
     monkeypatch.setattr(timezone, "now", lambda: now)
-    monkeypatch.setattr(workflows, "now", lambda: now)
+    for module in (changes, workflows):
+        monkeypatch.setattr(module, "now", lambda: now)
