@@ -22,11 +22,11 @@ from ..display.readable import shown
 from ..models import ChatMessage, Run, Session, Task
 from ..templatetags.desk import status_kind
 from .reasons import Entry
-from .transcript import transcript
+from .transcript import outline, transcript
 
 ROWS_AT_ONCE = 100
-# Of a conversation: each page of it reads where all of its messages are.
-ITEMS = 1_000
+# Messages and ends of runs.
+ITEMS_AT_ONCE = 1_000
 # Characters. Gunicorn sends each piece of a download on its own.
 BLOCK = 65_536
 SPEAKERS = {"user": "User", "assistant": "Agent"}
@@ -56,10 +56,10 @@ def in_batches(queryset) -> Iterator:
         yield from (rows[key] for key in batch if key in rows)
 
 
-def whole_messages(keys: list) -> Iterator[ChatMessage | None]:
+def whole_messages(session_id, keys: list) -> Iterator[ChatMessage | None]:
     """The messages in this order; None for one that was erased since."""
     for batch in batched(keys):
-        rows = ChatMessage.objects.in_bulk(batch)
+        rows = ChatMessage.objects.filter(session_id=session_id).in_bulk(batch)
         yield from (rows.get(key) for key in batch)
 
 
@@ -87,18 +87,18 @@ class TranscriptView(ConversationAccess, View):
     def lines_in_zone(self, session, form):
         mark = "# " if form == "md" else ""
         yield f"{mark}{session.external_id or 'Conversation'} ({session.pk})\n"
-        start, total = 0, 1
-        while start < total:
-            page = transcript(session.pk, start=start, items=ITEMS, fold=1)
+        # Read once: positions change if somebody erases a message meanwhile.
+        places = outline(session.pk)
+        for start in range(0, len(places), ITEMS_AT_ONCE):
+            page = transcript(session.pk, places, start=start, items=ITEMS_AT_ONCE, fold=1)
             messages = whole_messages(
-                [each.pk for entry in page.entries for each in entry.messages]
+                session.pk, [each.pk for entry in page.entries for each in entry.messages]
             )
             for entry in page.entries:
                 for message in islice(messages, len(entry.messages)):
                     yield from self.said(message, form)
                 if entry.ends:
                     yield from self.outcome(entry, form)
-            start, total = page.end, page.total
 
     def said(self, message: ChatMessage | None, form):
         if message is None:  # Erased since.

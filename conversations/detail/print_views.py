@@ -5,7 +5,7 @@ from django.views.generic import DetailView
 
 from ..access.conversation_access import ConversationAccess
 from .titles import with_summary
-from .transcript import transcript
+from .transcript import outline, transcript
 from .tries import done_in, tries
 from .views import position, render_messages
 
@@ -27,8 +27,8 @@ class PrintView(ConversationAccess, DetailView):
     def get_context_data(self, **kwargs):
         start = position(self.request.GET.get("from", "0"))
         found = tries(self.object.pk) if self.object.problems else None
-        runs = found and found.runs
-        page = transcript(self.object.pk, start=start, items=ITEMS, fold=FOLD, runs=runs)
+        places = outline(self.object.pk, found and found.runs)
+        page = transcript(self.object.pk, places, start=start, items=ITEMS, fold=FOLD)
         if start and not page.entries:
             raise Http404
         render_messages(page, None, "", False, ROOM, on_paper=True)

@@ -104,6 +104,7 @@ def message_places(session_id) -> QuerySet:
 
 def transcript(
     session_id,
+    places: list[Place] | None = None,
     *,
     start: int | None = 0,
     until: int | None = None,
@@ -111,16 +112,16 @@ def transcript(
     run_id=None,
     items: int = ITEMS_PER_PAGE,
     fold: int = FOLD,
-    runs: dict[uuid.UUID, datetime] | None = None,
 ) -> Transcript:
     """
     One page of a conversation: the items from `start` (to `until`, if given); the page with this
     message or the end of this run; or, if `start` is None and neither was found, the newest page.
-    `runs` as in outline().
+    `places` as outline() returns them; pass them if you have them, to save two queries.
 
     The number of queries is constant. No payloads are read, and messages only as far as shown.
     """
-    places = outline(session_id) if runs is None else outline(session_id, runs)
+    if places is None:
+        places = outline(session_id)
     if message_id or run_id:
         wanted = (message_id, None) if message_id else (None, run_id)
         for number, place in enumerate(places):

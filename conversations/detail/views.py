@@ -21,7 +21,7 @@ from ..selection.pagination import Cursor
 from ..selection.words import with_hits
 from .reasons import SHORT
 from .titles import OF_CONVERSATION, of_conversation, with_summary
-from .transcript import FOLD, ROOM_FOR_MESSAGES, transcript
+from .transcript import FOLD, ROOM_FOR_MESSAGES, outline, transcript
 from .tries import done_in, tries
 
 SAME_PERSON = 8
@@ -50,7 +50,7 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
         run_id = self.named("run")
         problem = came_from.form.cleaned_data.get("problem") if came_from.is_valid() else ""
         found = tries(conversation.pk, problem) if problem or conversation.problems else None
-        runs = found and found.runs
+        places = outline(conversation.pk, found and found.runs)
         is_newest = False
         if "from" in self.request.GET:
             # An open page loads another part; the message in focus stays marked in it.
@@ -58,14 +58,14 @@ class ConversationView(ConversationAccess, FragmentMixin, DetailView):
             until = position(self.request.GET["until"]) if "until" in self.request.GET else None
             if until is not None and until <= start:
                 raise Http404
-            page = transcript(conversation.pk, start=start, until=until, runs=runs)
+            page = transcript(conversation.pk, places, start=start, until=until)
         else:
             start = 0
             # From a list filtered by problem, open at the problem; search hits are marked as usual.
             place = {"message_id": focus, "run_id": run_id}
             if found and found.problem_run and not run_id and "m" not in self.request.GET:
                 place = {"run_id": found.problem_run}
-            page = transcript(conversation.pk, start=None, runs=runs, **place)
+            page = transcript(conversation.pk, places, start=None, **place)
             is_newest = page.is_long and not any(place.values())
         if start and not page.entries:
             raise Http404

@@ -7,6 +7,7 @@ import pytest
 from django.urls import reverse
 
 from conversations.detail import downloads
+from conversations.models import ChatMessage
 from conversations.sessions import get_session_details
 
 from ..support.factories import (
@@ -117,7 +118,7 @@ def test_the_transcript_says_where_an_answer_is_missing_and_why(support_client, 
 
 
 def test_the_transcript_of_a_long_conversation_has_each_message_once(support_client, monkeypatch):
-    monkeypatch.setattr(downloads, "ITEMS", 7)
+    monkeypatch.setattr(downloads, "ITEMS_AT_ONCE", 7)
     monkeypatch.setattr(downloads, "ROWS_AT_ONCE", 3)
     session = make_session()
     runs = [make_run(session) for _ in range(7)]
@@ -125,6 +126,19 @@ def test_the_transcript_of_a_long_conversation_has_each_message_once(support_cli
         make_message(session, content=f"Message {number:02}.", run_id=runs[number // 4].id)
     text = body(support_client, "transcript", session.id, "txt")[1]
     assert re.findall(r"Message (\d+)\.", text) == [f"{number:02}" for number in range(25)]
+
+
+def test_a_message_erased_during_the_download_takes_no_other_with_it(support_client, monkeypatch):
+    monkeypatch.setattr(downloads, "ITEMS_AT_ONCE", 4)
+    monkeypatch.setattr(downloads, "BLOCK", 1)
+    session = make_session()
+    messages = [make_message(session, content=f"Message {number:02}.") for number in range(10)]
+    address = reverse("conversations:transcript", args=[session.id, "txt"])
+    texts = iter(support_client.get(address).streaming_content)
+    begun = [next(texts) for _ in range(3)]
+    ChatMessage.objects.filter(pk=messages[0].id).delete()
+    text = b"".join([*begun, *texts]).decode()
+    assert re.findall(r"Message (\d+)\.", text) == [f"{number:02}" for number in range(10)]
 
 
 @pytest.mark.parametrize(("name", "more"), [("transcript", ["txt"]), ("json", [])])
