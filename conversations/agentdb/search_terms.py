@@ -44,6 +44,7 @@ def terms(search: str) -> tuple[Term, ...]:
     )
 
 
+@lru_cache(maxsize=100)
 def whole(search: str) -> Term:
     """The whole search as one term."""
     return Term.of(normalised(search).strip(), without_lowering(search).strip(), search.strip())

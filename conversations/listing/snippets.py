@@ -205,7 +205,9 @@ def marked_excerpt(excerpt: str, text: str, cut_before: bool, cut_after: bool) -
 def in_plain_words(excerpt: str, text: str) -> str:
     """Remove Markdown's signs, unless the search is for these signs."""
     plain = without_markdown(excerpt)
-    return plain if len(hits(plain, text)) >= len(hits(excerpt, text)) else excerpt
+    if plain == excerpt or len(hits(plain, text)) >= len(hits(excerpt, text)):
+        return plain
+    return excerpt
 
 
 def marked_in_previews(row: Session, found: list[Snippet], text: str) -> list[Snippet]:
