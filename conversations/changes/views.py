@@ -1,5 +1,6 @@
 """Redacting and erasing: first a preview, then a typed confirmation, then the change."""
 
+import json
 import uuid
 from contextlib import contextmanager
 from urllib.parse import urlencode
@@ -10,6 +11,7 @@ from django.contrib import messages
 from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.functional import cached_property
 from django.views.generic import FormView
 
@@ -63,6 +65,7 @@ class RedactForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 4}),
     )
     confirmation = forms.CharField(required=False)
+    previewed = forms.CharField(required=False)
     all_offers = forms.BooleanField(required=False)
 
     def clean_words(self):
@@ -152,6 +155,29 @@ class RedactView(ChangeView):
             others = redaction.redact(session_id, known, using="agents", write=False)
         return redaction.added(found, others)
 
+    def digest(self, typed: list[str], known: list[str]) -> str:
+        """Tells whether exactly this was previewed, without revealing what the user may not see."""
+        return salted_hmac("redact", json.dumps([str(self.message.pk), typed, known])).hexdigest()
+
+    def is_confirmed(self, form, previewed: str) -> bool:
+        """Whether the user asked to redact what the page has shown. Adds an error if not quite."""
+        is_typed = form.cleaned_data["confirmation"].strip() == self.word
+        if "confirm" not in self.request.POST:
+            # Enter in the field presses the page's first button, Preview.
+            if is_typed and constant_time_compare(form.cleaned_data["previewed"], previewed):
+                form.add_error("confirmation", "Choose the button Redact to remove these words.")
+        elif not is_typed:
+            form.add_error("confirmation", f"Type “{self.word}” to confirm.")
+        elif not constant_time_compare(form.cleaned_data["previewed"], previewed):
+            form.add_error(
+                "confirmation",
+                "Nothing was redacted, because this is not what you previewed: you changed it, or "
+                f"the conversation has changed. Check the numbers and type “{self.word}” again.",
+            )
+        else:
+            return True
+        return False
+
     def form_valid(self, form):
         session_id = self.message.session_id
         words, near = form.cleaned_data["words"], form.cleaned_data["near"]
@@ -164,12 +190,12 @@ class RedactView(ChangeView):
         known = [offer.text for offer in chosen]
         if not typed and not known:
             known = [masking.raw(self.message.content)]
-        if form.cleaned_data["confirmation"].strip() != self.word:
+        previewed = self.digest(typed, known)
+        if not self.is_confirmed(form, previewed):
             found = self.count(typed, known)
-            if "confirm" in self.request.POST:
-                form.add_error("confirmation", f"Type “{self.word}” to confirm.")
             context = self.get_context_data(
                 form=form,
+                previewed=previewed,
                 found=found,
                 times=sum(each.times for each in found),
                 going_on=locking.may_be_written([session_id], "agents"),

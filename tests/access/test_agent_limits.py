@@ -29,6 +29,7 @@ from ..support.factories import (
 )
 from ..support.listing import COUNTS, be_patient, match, shown_counts
 from ..support.pages import get
+from ..support.redacting import redact
 from ..support.signing_in import let_in, make_user
 
 pytestmark = pytest.mark.django_db
@@ -190,7 +191,7 @@ def test_ones_own_can_be_erased_redacted_and_edited(signed_in, person, agents, c
     make_model_call(mine, request_data=Json("hello"))
     message = ChatMessage.objects.get(session_id=mine.id)
     url = f"/conversations/{mine.id}/messages/{message.pk}/redact/"
-    signed_in.post(url, {"words": "hello", "confirmation": "redact", "confirm": "1"})
+    redact(signed_in, url, {"words": "hello"})
     assert ChatMessage.objects.get(pk=message.pk).content == "[redacted]"
     assert ChatMessage.objects.filter(content="hello").count() == 2
     assert save(signed_in, "session", mine.id, external_id="other").status_code == 302

@@ -17,6 +17,7 @@ from django.core.management.utils import get_random_secret_key
 from backoffice import logs
 
 from ..support.deployment import HOST, SECONDS, deployment, wait_until, write_sessions
+from ..support.redacting import PREVIEWED
 
 NAME = "desk.example.com"
 SESSION = "SELECT id FROM sessions ORDER BY updated_at DESC LIMIT 1"
@@ -159,8 +160,11 @@ def everything(browser: Browser, site: Site):
     )
     fields = {f"{words.many_fields}{number}": "" for number in range(1_100)}
     assert ask(signing_in, fields, cookie="a=b")[0] == 400
-    assert ask(redact, {"words": words.redacted}, cookie=site.admin)[0] == 200
+    status, page = ask(redact, {"words": words.redacted}, cookie=site.admin)
+    assert status == 200
+    [previewed] = PREVIEWED.findall(page.decode())
     confirmed = {"words": words.redacted, "confirmation": "redact", "confirm": "1"}
+    confirmed |= {"previewed": previewed}
     assert ask(redact, confirmed, cookie=site.admin)[0] == 500
     answer = browser.send(f"GET /?q={words.request_line} HTTP/9.9\r\n\r\n".encode())
     assert words.request_line not in answer.decode()

@@ -19,6 +19,7 @@ from conversations.listing.views import ConversationListView
 from ..support.deployment import deployment, wait_until, write_sessions
 from ..support.exports import URL
 from ..support.factories import make_message, make_session
+from ..support.redacting import confirmed
 from ..support.signing_in import sign_in
 
 TOKEN = "m-" + "0123456789" * 2
@@ -161,11 +162,11 @@ def test_a_timeout_that_a_page_handles_is_counted(viewer_client, token, monkeypa
 
 def test_a_change_that_takes_too_long_is_counted(admin_client, token, monkeypatch):
     session = make_session()
-    message = make_message(session)
+    message = make_message(session, content="word")
     path = f"/conversations/{session.id}/messages/{message.id}/redact/"
     before = scrape(admin_client)
+    form = confirmed(admin_client, path, {"words": "word"})
     monkeypatch.setattr(redaction, "redact", slow)
-    form = {"words": "word", "confirmation": "redact"}
     response = admin_client.post(path, form)
     assert "Another program is changing this" in response.content.decode()
     assert grown(before, scrape(admin_client))[TIMEOUT.format("agents_write")] == 1

@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 from conversations.changes import locking
 from conversations.models import ChatMessage, Session
 
+from ..support import redacting
 from ..support.factories import make_message, make_model_call, make_run, make_session, make_task
 from ..support.pages import text
 from ..support.tables import everything
@@ -49,7 +50,7 @@ def runtime():
 def redact(client, session):
     message = ChatMessage.objects.filter(session_id=session.id).earliest("created_at")
     url = reverse("conversations:redact", args=[session.id, message.id])
-    return client.post(url, {"words": SECRET, "confirmation": "redact"}, follow=True)
+    return redacting.redact(client, url, {"words": SECRET}, follow=True)
 
 
 def erase(client, session):

@@ -25,6 +25,9 @@ from ..support.factories import (
     make_session,
     make_task,
 )
+from ..support.pages import text as shown
+from ..support.redacting import confirmed
+from ..support.redacting import redact as redact_on_page
 from ..support.tables import everything
 
 pytestmark = pytest.mark.django_db
@@ -332,8 +335,8 @@ def test_first_a_preview_then_a_typed_word(admin_client, session):
         assert "Type “redact” to confirm." in response.content.decode()
     assert everything() == before
     assert not Entry.objects.filter(act=Act.REDACTED).exists()
-    data = {"words": SECRET.replace("\n", "\r\n"), "confirmation": "redact", "confirm": ""}
-    response = admin_client.post(path, data, follow=True)
+    data = {"words": SECRET.replace("\n", "\r\n")}
+    response = redact_on_page(admin_client, path, data, follow=True)
     assert "Redacted in 12 places." in response.content.decode()
     assert "K711" not in "\n".join(everything().values())
     entry = Entry.objects.get(act=Act.REDACTED)
@@ -352,14 +355,50 @@ def test_without_words_the_whole_message_is_redacted(admin_client):
     session = make_session()
     make_message(session, content=" All of this. ")
     make_run(session, input_data=Json({"user_message": " All of this. "}))
-    data = {"words": "", "confirmation": "redact", "confirm": ""}
-    admin_client.post(address(session), data)
+    redact_on_page(admin_client, address(session), {"words": ""})
     assert redact("[redacted]", session, write=False) == {
         "messages": (1, 1),
         "runs": (1, 1),
         "tasks": (0, 0),
         "model calls": (0, 0),
     }
+
+
+def test_the_button_preview_never_redacts(admin_client, session):
+    path, before = address(session), everything()
+    data = confirmed(admin_client, path, {"words": SECRET})
+    del data["confirm"]
+    page = shown(admin_client.post(path, data | {"preview": ""}))
+    assert "Choose the button Redact" in page
+    assert "Choose the button" not in shown(admin_client.post(path, data | {"words": "Before"}))
+    assert everything() == before
+
+
+OTHERWISE = [{"words": "Before"}, {"near": ["Before"]}, {"all_offers": "on"}, {"previewed": ""}]
+
+
+@pytest.mark.parametrize("otherwise", OTHERWISE)
+def test_only_what_was_previewed_is_redacted(admin_client, session, otherwise):
+    make_message(session, content="Write to me@example.com")
+    path, before = address(session), everything()
+    data = confirmed(admin_client, path, {"words": SECRET}) | otherwise
+    page = shown(admin_client.post(path, data))
+    assert "Nothing was redacted, because this is not what you previewed" in page
+    assert everything() == before
+    redact_on_page(admin_client, path, {"words": SECRET} | otherwise)
+    assert everything() != before
+
+
+def test_a_message_that_changes_after_the_preview_is_previewed_again(admin_client):
+    session = make_session()
+    message = make_message(session, content="All of this.")
+    make_run(session, input_data=Json({"user_message": "All of this."}))
+    path = address(session)
+    data = confirmed(admin_client, path, {"words": ""})
+    ChatMessage.objects.filter(pk=message.id).update(content="Something else.")
+    before = everything()
+    assert "Nothing was redacted" in shown(admin_client.post(path, data))
+    assert everything() == before
 
 
 def test_words_too_short_or_too_long(admin_client, session):
@@ -406,9 +445,9 @@ def test_without_an_audit_entry_nothing_happens(admin_client, session, monkeypat
     def broken(*args, **kwargs):
         raise RuntimeError("no audit")
 
+    data = confirmed(admin_client, path, {"words": SECRET})
     monkeypatch.setattr("audit.recording.record", broken)
     admin_client.raise_request_exception = False
-    data = {"words": SECRET, "confirmation": "redact", "confirm": ""}
     assert admin_client.post(path, data).status_code == 500
     assert everything() == before
 

@@ -17,6 +17,7 @@ from privacy import personal_data
 
 from ..support.factories import Json, make_message, make_run, make_session
 from ..support.masking import masking_on
+from ..support.redacting import redact
 from ..support.tables import everything
 
 pytestmark = pytest.mark.django_db
@@ -160,8 +161,7 @@ def test_one_click_removes_an_offer_in_every_spelling(admin_client, session):
     page = admin_client.post(path, {"words": "", name: token, "preview": ""}).content.decode()
     assert boxes(page)[f"IBAN {IBAN} 3 times"][2]
     assert everything() == before
-    data = {"words": "", name: token, "confirmation": "redact", "confirm": ""}
-    response = admin_client.post(path, data, follow=True)
+    response = redact(admin_client, path, {"words": "", name: token}, follow=True)
     assert "Redacted in 3 places." in response.content.decode()
     texts = "\n".join(everything().values())
     assert "2200" not in told(texts)
@@ -170,8 +170,7 @@ def test_one_click_removes_an_offer_in_every_spelling(admin_client, session):
 
 
 def test_all_offers_can_be_removed_at_once(admin_client, session):
-    data = {"words": "", "all_offers": "on", "confirmation": "redact", "confirm": ""}
-    admin_client.post(address(session), data)
+    redact(admin_client, address(session), {"words": "", "all_offers": "on"})
     texts = "\n".join(everything().values())
     assert told(texts) == []
     assert "Mari Tamm" in texts
@@ -188,7 +187,7 @@ def test_one_click_removes_a_similar_form(admin_client, session):
     data = {"words": "Mari Tamm", "near": chosen, "preview": ""}
     page = admin_client.post(path, data).content.decode()
     assert [box[2] for box in boxes(page).values() if box[0] == "near"] == [True] * len(chosen)
-    admin_client.post(path, data | {"confirmation": "redact", "confirm": ""})
+    redact(admin_client, path, data)
     texts = "\n".join(everything().values())
     assert "Tamm" not in texts
     assert "Mari" not in texts
@@ -263,7 +262,7 @@ def test_personal_data_can_be_removed_without_being_seen(masked_client, session)
     page = masked_client.post(path, {name: token, "preview": ""}).content.decode()
     assert told(page) == []
     assert 'name="confirm"' in page
-    masked_client.post(path, {name: token, "confirmation": "redact", "confirm": ""})
+    redact(masked_client, path, {name: token})
     texts = "\n".join(everything().values())
     assert "2200" not in told(texts)
     assert EMAIL in texts
@@ -281,8 +280,7 @@ def test_a_whole_message_with_masked_words_can_be_removed(masked_client, session
 def test_the_audit_trail_cannot_read_redacted_words(admin_client, session):
     admin_client.get(f"/conversations/?external_id={EMAIL}")
     assert Text.objects.filter(value=EMAIL).exists()
-    data = {"words": EMAIL, "confirmation": "redact", "confirm": ""}
-    admin_client.post(address(session), data)
+    redact(admin_client, address(session), {"words": EMAIL})
     assert not Text.objects.filter(value__icontains="jane").exists()
     entries = json.dumps([str(entry.details) for entry in Entry.objects.all()])
     assert "jane" not in entries.lower()
@@ -300,8 +298,7 @@ def test_the_audit_trail_cannot_read_redacted_words(admin_client, session):
 def test_another_conversations_external_id_stays_readable(admin_client, session):
     make_session(external_id=EMAIL)
     admin_client.get(f"/conversations/?external_id={EMAIL}")
-    data = {"words": EMAIL, "confirmation": "redact", "confirm": ""}
-    admin_client.post(address(session), data)
+    redact(admin_client, address(session), {"words": EMAIL})
     assert Text.objects.filter(value=EMAIL).exists()
 
 

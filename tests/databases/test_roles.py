@@ -13,6 +13,7 @@ from audit.models import Act, Entry
 from conversations.models import Agent, ChatMessage, Session
 
 from ..site.test_permissions import MATRIX
+from ..support import redacting
 from ..support.addresses import site_paths
 from ..support.admin_panel import make_rows, save
 from ..support.listing import TYPING
@@ -101,9 +102,9 @@ def test_the_editor_is_enough_for_every_edit(admin_client, arguments):
 
 
 def redact(client, rows):
-    words = {"words": "payload-word", "confirmation": "redact", "confirm": "1"}
     session, message = rows.session.id, rows.chatmessage.id
-    return client.post(f"/conversations/{session}/messages/{message}/redact/", words)
+    path = f"/conversations/{session}/messages/{message}/redact/"
+    return redacting.redact(client, path, {"words": "payload-word"})
 
 
 def erase(client, rows):

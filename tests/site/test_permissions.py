@@ -5,6 +5,8 @@ import re
 import pytest
 from django.contrib.auth.models import Group
 
+from backoffice.fragments import LIST_TARGET
+
 from ..support.addresses import PANEL, ROLES, WALKED, make_examples, paths, site_paths
 from ..support.signing_in import make_user, sign_in
 from ..support.tables import TABLES
@@ -155,6 +157,25 @@ def test_an_htmx_request_of_a_signed_out_person_redirects_the_whole_page(client)
     assert response.status_code == 200
     assert response.content == b""
     assert response["HX-Redirect"] == "/accounts/login/?next=/conversations/%3Fsearch%3Db"
+
+
+def test_a_filter_of_a_signed_out_person_is_kept(client):
+    headers = {
+        "HX-Request": "true",
+        "HX-Target": LIST_TARGET,
+        "HX-Current-URL": "http://testserver/conversations/",
+    }
+    response = client.get("/conversations/?search=refund", headers=headers)
+    assert response["HX-Redirect"] == "/accounts/login/?next=/conversations/%3Fsearch%3Drefund"
+
+
+@pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
+def test_a_signed_out_person_learns_that_nothing_was_saved(client, headers):
+    page = client.get("/admin/conversations/agent/", follow=True).content.decode()
+    assert "nothing was changed" not in page
+    response = client.post("/admin/conversations/agent/add/", {"name": "x"}, headers=headers)
+    page = client.get(response.headers.get("HX-Redirect") or response["Location"])
+    assert "You were not signed in, so nothing was changed." in page.content.decode()
 
 
 def test_a_foreign_current_url_never_redirects_elsewhere(client):

@@ -174,7 +174,8 @@ def changes() -> dict[str, list]:
     path = reverse("conversations:redact", args=[session.pk, message.pk])
     preview = client.post(path, {"words": word}, HTTP_HOST="127.0.0.1")
     found["preview"] = [preview.status_code, preview.context["times"]]
-    post("redact", path, words=word, confirm="", confirmation=preview.context["word"])
+    shown = {"previewed": preview.context["previewed"], "confirmation": preview.context["word"]}
+    post("redact", path, words=word, confirm="", **shown)
     found["redacted"] = [ChatMessage.objects.get(pk=message.pk).content]
     path = reverse("conversations:erase", args=[other.pk])
     post("erase", path, confirmation=f"erase {str(other.pk)[:8]}")

@@ -22,6 +22,7 @@ from .factories import make_session
 from .histories import SAME_ERROR, make_history
 from .limited import OURS, THEIRS, WORD, Side
 from .pages import HTMX
+from .redacting import confirmed
 from .tables import TABLES
 
 MODELS = dict(zip(TABLES, (Agent, Session, Run, Task, ChatMessage, ModelCall), strict=True))
@@ -194,7 +195,7 @@ def changes(client, side):
     for url, data, status in (
         (f"{session}/reveal/", {"reason": "to see it"}, 302),
         (message, {"words": WORD}, 200),
-        (message, {"words": WORD, "confirmation": "redact"}, 302),
+        (message, confirmed(client, message, {"words": WORD}), 302),
         (f"{session}/erase/", {"confirmation": f"erase {str(side.session.id)[:8]}"}, 302),
         (
             "/conversations/erase/?external_id=shared",
