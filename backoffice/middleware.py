@@ -7,6 +7,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from datetime import UTC
 
+from django.contrib import messages
 from django.contrib.auth import middleware as auth
 from django.core.exceptions import RequestDataTooBig
 from django.http import UnreadablePostError
@@ -21,6 +22,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from . import metrics, time_zones
 from .content_policy import content_policy
 from .error_pages import TOO_LONG, error_response, method_not_allowed
+from .fragments import LIST_TARGET
 from .logs import current_request
 
 access = logging.getLogger("backoffice.access")
@@ -176,19 +178,27 @@ def method_not_allowed_page(get_response):
     return middleware
 
 
+NOT_SAVED = "You were not signed in, so nothing was changed. Sign in, then send it again."
+
+
 class LoginRequiredMiddleware(auth.LoginRequiredMiddleware):
     """
     htmx follows a redirect and would swap the sign-in page into the list. So send the whole page
-    there, and after signing in back to the page, not to its fragment.
+    there, and after signing in back to the page, not to its fragment. A filter's fragment has the
+    address of the page that the user asked for.
     """
 
     def handle_no_permission(self, request, view_func):
+        if request.method not in ("GET", "HEAD"):
+            messages.warning(request, NOT_SAVED)
         if not request.htmx:
             return super().handle_no_permission(request, view_func)
         try:
             page = request.htmx.current_url_abs_path or "/"
         except ValueError:
             page = "/"
+        if request.method == "GET" and request.htmx.target == LIST_TARGET:
+            page = request.get_full_path()
         if not url_has_allowed_host_and_scheme(page, allowed_hosts=None):
             page = "/"
         login = auth.redirect_to_login(page, self.get_login_url(view_func))
