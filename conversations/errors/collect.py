@@ -70,15 +70,18 @@ class Row(NamedTuple):
 
 
 # OFFSET 0 makes PostgreSQL look up each session by primary key. The planner expects more problems
-# than there are, and used to read all sessions, a million of them in 0.2 s.
+# than there are, and used to read all sessions, a million of them in 0.2 s. The LIMIT is outside,
+# since model calls outlive their conversations: those must not take the place of others.
 WITH_SESSION = """
     ({rows}) AS failure,
     LATERAL (SELECT agent_id FROM sessions WHERE id = failure.session_id OFFSET 0) AS session
+    ORDER BY failure.created_at DESC LIMIT {newest}
 """
 # Citus refuses OFFSET in such a subquery.
 WITH_DISTRIBUTED_SESSION = """
     ({rows}) AS failure
     JOIN (SELECT id AS pk, agent_id FROM sessions) AS session ON session.pk = failure.session_id
+    ORDER BY failure.created_at DESC LIMIT {newest}
 """
 # OFFSET 0 makes it read the problems of one session after another, never a hash of whole tables.
 OF_SESSIONS = """
@@ -100,8 +103,8 @@ def from_indexes(
         rows = failures_of(kind, shown.since if kind.words else shown.before.since, shown.until)
         if sessions is not None:
             rows = rows.filter(session_id__in=sessions.values("pk"))
-        rows_sql, params = compiled(rows.order_by("-created_at")[:NEWEST])
-        sources.append((kind, with_session.format(rows=rows_sql), params))
+        rows_sql, params = compiled(rows)
+        sources.append((kind, with_session.format(rows=rows_sql, newest=NEWEST), params))
     with timeouts_ignored(), time_limit(Session.objects.db, seconds):
         return grouped(sources, shown, order)
     return None

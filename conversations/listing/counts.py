@@ -44,8 +44,10 @@ def of_list(filters: ConversationFilter, *, anew: bool = False) -> dict:
     if agent_limits.agents() is not None:
         return counted(filters)
     # Every page requests these counts, and they cost more than the page itself. The key includes
-    # masking because searches find less while personal data is masked.
-    question = f"{masking.is_active()} {filters.query()}"
+    # masking because searches find less while personal data is masked, and the day because of dates
+    # such as last-7-days.
+    today = timezone.localdate(timezone=filters.form.zone)
+    question = f"{masking.is_active()} {today} {filters.query()}"
     key = f"counts-{hashlib.sha256(question.encode()).hexdigest()}"
     found = None if anew else cache.get(key)
     if found is None:

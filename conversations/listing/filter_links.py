@@ -7,7 +7,7 @@ from django.utils import timezone
 from ..problems import kinds
 from ..problems.messages import shown_message
 from ..selection.filters import ConversationFilter
-from ..selection.forms import ACTIVE, CREATED, DATES, moment_words
+from ..selection.forms import ACTIVE, DATES, moment_words
 
 # Links to recent activity: (label, first day, last day), both as days before today.
 ACTIVITY = (("Today", 0, 0), ("Yesterday", 1, 1), ("Last 7 days", 6, 0), ("Last 30 days", 29, 0))
@@ -45,7 +45,8 @@ def chips(filters: ConversationFilter) -> list[dict]:
 def activity_links(filters: ConversationFilter) -> list[dict]:
     """Links to recent days, in the other dates' time zone or, without dates, the viewer's."""
     form = filters.form
-    zone = form.zone if any(filters.data.get(name) for name in CREATED) else form.viewer_zone
+    has_others = any(filters.data.get(name) for name in DATES if name not in ACTIVE)
+    zone = form.zone if has_others else form.viewer_zone
     today = timezone.localdate(timezone=zone)
     chosen = [filters.data.get(name, "") for name in ACTIVE]
     links = []

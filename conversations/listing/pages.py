@@ -22,12 +22,17 @@ def position(cursor: Cursor | None, shown: int) -> Position | None:
 
 
 def next_cursor(cursor: Cursor | None, end: Cursor | None, places: list[Cursor]) -> Cursor | None:
-    """The cursor of the older page, which begins at `end`. `places` are the rows of this page."""
+    """
+    The cursor of the older page, which begins at `end`. `places` are the rows of this page; those
+    behind `end`, whose ids were searched for, get their numbers on the page that reaches them.
+    """
     if end is None or (cursor and cursor.number is None):
         return end
+    until = (end.updated_at, end.id)
+    number = sum((place.updated_at, place.id) >= until for place in places)
     if cursor:
-        return replace(end, number=cursor.number + len(places), numbered=cursor.numbered)
-    return replace(end, number=len(places), numbered=places[0].updated_at if places else None)
+        return replace(end, number=cursor.number + number, numbered=cursor.numbered)
+    return replace(end, number=number, numbered=places[0].updated_at if places else None)
 
 
 def newer_cursor(cursor: Cursor, above: list[Cursor], page_size: int) -> Cursor | None:

@@ -60,8 +60,12 @@ def find(
             rows = collected(matching.db, budget, partial(places, rest, wanted))
             if rows is not None:
                 return found + rows, None
-    # The call that it ends with may be one that the user may not see.
-    return found, reached and Cursor(reached.updated_at, NO_CALL)
+    if not reached or agent_limits.agents() is None:
+        return found, reached
+    # The call that it ends with may be one that the user may not see, so the next page begins with
+    # all calls of that time.
+    at = reached.updated_at
+    return [place for place in found if place.updated_at > at], Cursor(at, NO_CALL)
 
 
 def newer_page(filters: ModelCallFilter, cursor: Cursor, limit: int, seconds: float):

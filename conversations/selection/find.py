@@ -47,12 +47,15 @@ def find(
     (cursors of the next matching conversations, at most `limit`; how far back the search got if it
     ran out of time, else None).
 
-    Conversations whose ids were searched for are found at once, however far back they are.
+    Conversations whose ids were searched for are found at once, however far back they are: the
+    newest page shows them, and so does the page on which the search gets there.
 
     Raises OperationalError if `seconds` is too short even for the newest conversations. Without
     conditions, this is a single query under the connection's own time limit.
     """
     found, reached = search(matching, cursor, limit, seconds)
+    if reached and cursor:
+        return found, reached
     if named := named_places(matching, cursor, limit):
         both = sorted({*found, *named}, key=lambda place: (place.updated_at, place.id))
         # With `limit` rows, the next page would begin after the last of them, which may be further

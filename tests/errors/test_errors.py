@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import uuid
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -19,6 +20,7 @@ from conversations.indexes import catalogue, state
 from conversations.models import Agent
 from conversations.selection import look_back
 
+from ..support.admin_panel import lone_call
 from ..support.factories import (
     NULL,
     Json,
@@ -375,6 +377,24 @@ def test_the_page_says_how_far_back_a_capped_kind_is_counted(
     shown = text(get(support_client, URL))
     assert "3 or more problems" in shown
     assert "Only the newest 2 of each kind are counted: “Tool call failed” back to" in shown
+
+
+def test_calls_without_a_conversation_do_not_take_the_place_of_others(either_way, monkeypatch):
+    monkeypatch.setattr(collect, "NEWEST", 3)
+    moments = [ago(hours=hours) for hours in range(5, 9)]
+    for moment in moments:
+        model_failure(created_at=moment)
+    for number in range(3):
+        lone_call(
+            session_id=uuid.uuid4() if number else None,
+            response_code=500,
+            response_data=Json("overloaded"),
+            created_at=ago(hours=1),
+        )
+    page = found()
+    assert page.number == 3
+    assert page.is_partial
+    assert page.capped == {"model_error": moments[2]}
 
 
 def hasten(monkeypatch):

@@ -9,8 +9,8 @@ import pytest
 from django.db import OperationalError
 from psycopg.errors import QueryCanceled
 
-from conversations.listing import views
-from conversations.selection.pagination import Cursor
+from conversations.listing import pages, views
+from conversations.selection.pagination import HIGHEST_ID, Cursor
 
 from ..support.factories import make_agent, make_message, make_run, make_session
 from ..support.listing import COUNTS, be_patient, listed
@@ -241,3 +241,11 @@ def test_a_newer_page_that_takes_too_long_says_so(support_client, made, monkeypa
     monkeypatch.setattr(views, "newer_page", timed_out)
     response = get(support_client, before=Cursor(NOON, uuid.uuid4()), search="needle", status=503)
     assert response.context["retry"].startswith(LIST)
+
+
+def test_rows_behind_the_end_of_a_page_are_numbered_later():
+    shown = [Cursor(NOON - timedelta(hours=n), uuid.uuid4()) for n in (1, 2, 9)]
+    end = Cursor(NOON - timedelta(hours=5), HIGHEST_ID)
+    assert pages.next_cursor(None, end, shown).number == 2
+    assert pages.next_cursor(Cursor(NOON, HIGHEST_ID, 30), end, shown).number == 32
+    assert pages.next_cursor(None, shown[-1], shown).number == 3

@@ -186,3 +186,12 @@ def test_no_sql_statement_names_a_zone(support_client):
     statements = [query["sql"] for query in captured]
     assert statements
     assert not [sql for sql in statements if "Calcutta" in sql or "Kolkata" in sql]
+
+
+def test_links_to_recent_days_keep_the_zone_of_all_other_dates(support_client):
+    support_client.cookies["timezone"] = TALLINN
+    for name in ("start_date", "problem_from", "step_until"):
+        page = get(support_client, **{name: "2026-06-01", "node": "step", "tz": TOKYO})
+        found = [each["tz"] for each in links(page) if "active_from" in each]
+        assert found
+        assert found == [[TOKYO]] * len(found), name

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from audit.models import Act, Entry
 from conversations.model_calls import filtered_totals, find, views
+from conversations.models import Agent
 from conversations.prices import Cost
 
 from ..support.factories import (
@@ -26,6 +27,7 @@ from ..support.limited import let_in_limited
 from ..support.listing import TYPING, listed, timed_out
 from ..support.masking import EMAIL, masking_on
 from ..support.pages import HTMX, get, text
+from ..support.signing_in import let_in, make_user
 from ..support.tables import sql
 
 pytestmark = pytest.mark.django_db
@@ -175,11 +177,12 @@ def test_pages_lead_down_to_the_end_and_up_again(
     assert len(seen) == 1
 
 
-def test_without_time_to_collect_it_says_how_far_it_got(support_client, many, monkeypatch):
+def test_without_time_to_collect_it_says_how_far_it_got(client, many, monkeypatch):
+    let_in_limited(client, "Support", list(Agent.objects.values_list("pk", flat=True)))
     monkeypatch.setattr(find, "FIRST_LOOK", 2)
     monkeypatch.setattr(find, "collected", lambda *args: None)
     monkeypatch.setattr(find, "widen", lambda look, *args, **options: [look(2)])
-    page = asked(support_client, status="failed")
+    page = asked(client, status="failed")
     assert listed(page) == []
     assert "No matches since" in text(page)
     assert "Look further back" in text(page)
@@ -381,3 +384,27 @@ def test_choices_are_those_of_the_newest_calls_and_what_is_chosen(support_client
     options = re.findall(r'<option value="([^"]*)"', page)
     assert {"a", "b", "c", "old-model", "llm", "embedding", "200", "503", "failed"} <= set(options)
     assert '<option value="old-model" selected>' in page
+
+
+@pytest.mark.parametrize("is_limited", [False, True])
+def test_equal_times_are_not_repeated_when_time_runs_out(client, monkeypatch, is_limited):
+    agent = make_agent()
+    session = make_session(agent)
+    run = make_run(session)
+    now = timezone.now()
+    for hours in (1, 1, 2, 2, 2, 3):
+        at = now - timedelta(hours=hours)
+        make_model_call(session, run, created_at=at, updated_at=at)
+    if is_limited:
+        let_in_limited(client, "Support", [agent.id])
+    else:
+        let_in(client, make_user("ann", "Support"))
+    monkeypatch.setattr(find, "collected", lambda *others: None)
+    monkeypatch.setattr(find, "widen", lambda look, *others, **more: [look(4)])
+    shown, address = [], PAGE
+    while address:
+        page = get(client, address)
+        shown += listed(page)
+        older = re.search(r'rel="next" href="([^"]+)"', page.content.decode())
+        address = older and PAGE + unescape(older[1])
+    assert len(shown) == len(set(shown)) == 6

@@ -5,11 +5,13 @@ import re
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError, connections
 from django.http import QueryDict
+from django.utils import timezone
 from psycopg.errors import QueryCanceled
 
 from backoffice.databases import time_limits
@@ -559,3 +561,13 @@ def test_a_cursor_may_lie_between_rows(history):
                 cursor = Cursor(at, uuid.UUID(int=number))
                 found, _ = find.find(matching(filters), cursor, 3, 60)
                 assert found == behind(wanted, cursor)[:3]
+
+
+def test_what_an_id_finds_far_back_is_not_repeated_on_every_page(monkeypatch, db):
+    now = timezone.now()
+    newest, second, oldest = (make_session(updated_at=now - timedelta(days=n)) for n in (1, 2, 3))
+    filters = matching({"search": str(oldest.id)})
+    cursor, reached = (Cursor(each.updated_at, each.id) for each in (newest, second))
+    monkeypatch.setattr(find, "search", lambda *others: ([], reached))
+    assert [place.id for place in find.find(filters, None, 10, 60)[0]] == [oldest.id]
+    assert find.find(filters, cursor, 10, 60) == ([], reached)

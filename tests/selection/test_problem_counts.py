@@ -1,5 +1,6 @@
 """The filters for problems, one error and evaluations, and the numbers beside them."""
 
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -386,3 +387,24 @@ def test_common_counts_are_cached_for_a_while(support_client, monkeypatch):
     assert "1 conversation" in text(get(support_client, COUNTS, external_id="other"))
     cache.clear()
     assert "2 conversations" in text(get(support_client, COUNTS))
+
+
+def test_counts_of_relative_dates_are_not_kept_over_midnight(support_client, monkeypatch):
+    monkeypatch.setattr(product, "CACHE_SECONDS", 60)
+    cache.clear()
+    evening = timezone.now().replace(hour=23, minute=59)
+    make_session(created_at=evening, updated_at=evening)
+    for minutes, expected in ((0, "1 conversation"), (2, "0 conversations")):
+        moment = evening + timedelta(minutes=minutes)
+        monkeypatch.setattr(timezone, "now", lambda moment=moment: moment)
+        assert expected in text(get(support_client, COUNTS, start_date="today", tz="UTC"))
+
+
+def test_an_error_that_is_gone_leaves_the_other_kinds_their_numbers(support_client):
+    session = make_session()
+    make_task(make_run(session), session, errors=Json(["gone"]))
+    asked = {"error": str(uuid.uuid4()), "problem": "tool_error"}
+    assert match(support_client, **asked) == []
+    found = shown_counts(get(support_client, COUNTS, **asked))
+    assert found["Task error"] == "1"
+    assert match(support_client, **asked | {"problem": "task_error", "error": ""}) == [session.id]
