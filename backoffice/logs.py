@@ -46,6 +46,8 @@ def configuration() -> dict:
             "gunicorn.error": {"propagate": True},
             # Refusals are in the access log already.
             "django.request": {"level": "ERROR"},
+            # So is a filter of the admin panel that does not exist.
+            "django.security.DisallowedModelAdminLookup": {"level": "CRITICAL"},
             "backoffice.access": {"level": "INFO" if deployed else "WARNING"},
             # Logs each seal, so that whoever keeps the log can tell if one was removed.
             "audit.sealing": {"level": "INFO" if deployed else "WARNING"},

@@ -621,3 +621,11 @@ def test_a_refused_page_is_not_recorded_as_viewed(clerk):
     client.get(form_url("session", rows.session.id))
     clerk("use_admin", "view_session").get(form_url("session", uuid.uuid4()))
     assert not Entry.objects.filter(act=Act.VIEWED).exists()
+
+
+def test_a_filter_that_does_not_exist_is_refused_without_a_traceback_in_the_log(
+    admin_client, caplog
+):
+    response = admin_client.get("/admin/conversations/run/?foo__bar=1")
+    assert response.status_code == 400
+    assert not [record for record in caplog.records if record.exc_info]

@@ -65,7 +65,8 @@ def test_without_javascript_home_links_to_its_parts(new_context, session_cookie,
         ("Over time", ".chart"),
     ]:
         page.goto("/")
-        page.get_by_role("main").get_by_role("link", name=f"Show “{name}”").click()
+        expect(page.get_by_text("Loading…").filter(visible=True)).to_have_count(0)
+        page.get_by_role("main").get_by_role("link", name=name).click()
         expect(page.locator(shown).first).to_be_visible()
     page.get_by_role("link", name="7 days", exact=True).click()
     expect(page.locator("#charts [aria-current]")).to_have_text("7 days")
