@@ -6,6 +6,7 @@ import uuid
 from contextlib import suppress
 from contextvars import copy_context
 from datetime import UTC
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth import middleware as auth
@@ -198,7 +199,9 @@ class LoginRequiredMiddleware(auth.LoginRequiredMiddleware):
         except ValueError:
             page = "/"
         if request.method == "GET" and request.htmx.target == LIST_TARGET:
-            page = request.get_full_path()
+            # Without the form's empty fields.
+            chosen = [(name, value) for name, value in request.GET.items() if value]
+            page = f"{request.path}?{urlencode(chosen)}" if chosen else request.path
         if not url_has_allowed_host_and_scheme(page, allowed_hosts=None):
             page = "/"
         login = auth.redirect_to_login(page, self.get_login_url(view_func))

@@ -26,8 +26,9 @@ def test_after_the_sign_in_expired_users_return_to_the_filtered_list(page, conte
     expect(page.locator("#filters")).to_have_count(0)
     expect(page.locator("form.sign-in")).to_have_count(1)
     sign_in(page, "support")
-    wait_for_query(page, agent=str(talks["Bank"].id))
-    expect(said(page)).to_have_count(2)
+    wait_for_query(page, agent=str(talks["Bank"].id), search="refuse")
+    expect(said(page)).to_have_count(1)
+    expect(field(page, "Search")).to_have_value("refuse")
     expect(field(page, "Agent").locator("option:checked")).to_have_text("Bank")
 
 

@@ -165,7 +165,7 @@ def test_a_filter_of_a_signed_out_person_is_kept(client):
         "HX-Target": LIST_TARGET,
         "HX-Current-URL": "http://testserver/conversations/",
     }
-    response = client.get("/conversations/?search=refund", headers=headers)
+    response = client.get("/conversations/?search=refund&scope=", headers=headers)
     assert response["HX-Redirect"] == "/accounts/login/?next=/conversations/%3Fsearch%3Drefund"
 
 
