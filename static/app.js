@@ -56,16 +56,19 @@ document.addEventListener("htmx:after:history:push", () => {
   requestAnimationFrame(scrollToFocus);
 });
 
-// Until htmx is loaded, nothing else shows the list that Back or Forward leads to.
+// Until htmx listens, nothing else shows the list that Back or Forward leads to.
 const opened = location.pathname + location.search;
+let htmxListens = false;
 addEventListener("popstate", () => {
-  if (!window.htmx && location.pathname + location.search !== opened) location.reload();
+  if (!htmxListens && location.pathname + location.search !== opened) location.reload();
 });
 
 // In browsers with trusted types, only htmx may turn text into HTML, and only the server's answers.
 // This sets up its policy as soon as htmx is loaded: it may send requests before other scripts run.
 document.addEventListener("load", ({ target }) => {
   if (!target.matches?.('script[src*="/htmx"]')) return;
+  // htmx begins with a timer that it has set by now, so it comes before this one.
+  setTimeout(() => { htmxListens = true; });
   htmx.registerExtension("trusted-types", {
     init({ initSecurity }) {
       initSecurity(window.trustedTypes?.createPolicy("htmx", { createHTML: (text) => text }));

@@ -394,6 +394,31 @@ def test_back_shows_the_list_of_its_url_before_the_page_has_loaded_its_scripts(p
     wait_for_query(page, search="talk")
 
 
+# Between its loading and its first timer, htmx does not listen to Back yet.
+SLOW_TIMERS = """
+    const later = window.setTimeout;
+    window.setTimeout = (what, delay = 0, ...rest) => later(what, delay + 3000, ...rest);
+"""
+
+
+def test_back_shows_the_list_of_its_url_before_htmx_has_begun(page, monkeypatch):
+    monkeypatch.setattr(views.ConversationListView, "page_size", 2)
+    for number in range(6):
+        talk(f"talk {number}")
+    page.add_init_script(SLOW_TIMERS)
+    open_list(page, "?search=talk")
+    expect(page.locator("[data-htmx-powered]").first).to_be_attached()
+    for expected in (["talk 3", "talk 2"], ["talk 1", "talk 0"]):
+        page.get_by_role("link", name="Older").click()
+        expect(said(page)).to_have_text(expected)
+    page.go_back(wait_until="commit")
+    expect(said(page)).to_have_text(["talk 3", "talk 2"])
+    page.wait_for_function("window.htmx")
+    page.go_back(wait_until="commit")
+    expect(said(page)).to_have_text(["talk 5", "talk 4"])
+    wait_for_query(page, search="talk")
+
+
 def test_pages_can_be_turned_without_javascript(new_context, session_cookie, monkeypatch):
     monkeypatch.setattr(views.ConversationListView, "page_size", 2)
     context, _ = new_context(session_cookie, java_script_enabled=False)
