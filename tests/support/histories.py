@@ -224,6 +224,8 @@ def build_indexes(chosen=lambda index: True):
     """Build the chosen indexes inside the test's transaction, and return their names."""
     wanted = [index for index in catalogue.indexes() if chosen(index)]
     with connections["agents_write"].cursor() as cursor:
+        # The time limit of a page that the test has opened lasts until its transaction ends.
+        cursor.execute("SET LOCAL statement_timeout = 0")
         cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
         for index in wanted:
             cursor.execute(index.create(concurrently=False))
